@@ -1,0 +1,72 @@
+"""The periodic box and the points at which fields are sampled."""
+
+import dataclasses
+import math
+import numbers
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A uniform grid on the doubly periodic box ``[0, Ly) x [0, Lx)``.
+
+    Static and hashable: two grids of the same shape and extent are equal, and a grid may be closed over or
+    passed as a static argument.
+
+    Args:
+        shape: points ``(ny, nx)``, each at least 4. They may differ.
+        extent: side lengths ``(Ly, Lx)`` [length], each positive.
+
+    Raises:
+        TypeError: `shape` does not hold two integers, or `extent` two real numbers.
+        ValueError: a size is under 4, or a side is not positive and finite.
+
+    Fields on a grid are arrays ``(..., ny, nx)``: y is axis -2, x is axis -1.
+    """
+
+    shape: tuple[int, int]
+    extent: tuple[float, float] = (2 * math.pi, 2 * math.pi)
+
+    def __post_init__(self):
+        shape = _pair("shape", self.shape, numbers.Integral, "two integers (ny, nx)")
+        extent = _pair("extent", self.extent, numbers.Real, "two real numbers (Ly, Lx)")
+        if min(shape) < 4:
+            raise ValueError(f"shape={shape}: the stencils need at least 4 points along each axis")
+        if not all(0 < side < math.inf for side in extent):
+            raise ValueError(f"extent={extent}: both sides must be positive and finite")
+        object.__setattr__(self, "shape", tuple(int(n) for n in shape))
+        object.__setattr__(self, "extent", tuple(float(side) for side in extent))
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """Distance between points ``(dy, dx)`` [length]."""
+        (ny, nx), (height, width) = self.shape, self.extent
+        return height / ny, width / nx
+
+    @property
+    def y(self) -> np.ndarray:
+        """Coordinates along axis -2, shape ``(ny,)``, float64, starting at 0 [length]."""
+        return np.arange(self.shape[0]) * self.spacing[0]
+
+    @property
+    def x(self) -> np.ndarray:
+        """Coordinates along axis -1, shape ``(nx,)``, float64, starting at 0 [length]."""
+        return np.arange(self.shape[1]) * self.spacing[1]
+
+    def mesh(self) -> tuple[jax.Array, jax.Array]:
+        """Coordinates ``(X, Y)`` of every point, each of shape ``(ny, nx)`` and JAX's default float type."""
+        x, y = jnp.meshgrid(jnp.asarray(self.x, float), jnp.asarray(self.y, float))
+        return x, y
+
+
+def _pair(name, value, kind, expected):
+    try:
+        pair = tuple(value)
+    except TypeError:
+        pair = ()
+    if len(pair) != 2 or not all(isinstance(item, kind) and not isinstance(item, bool) for item in pair):
+        raise TypeError(f"{name}={value!r}: expected {expected}")
+    return pair
