@@ -1,0 +1,227 @@
+"""The one file that calls Warp's JAX interface: a Python function that launches kernels becomes a JAX call.
+
+A launch function takes Warp arrays, inputs first and outputs after them, and launches kernels on them:
+
+    def double(x, y):
+        wp.launch(kernel, dim=y.shape, inputs=[x], outputs=[y])
+
+    (y,) = _ffi.call(double, x, key=("double",), outputs=[(wp.float32, x.shape)])
+
+It may be called inside `jit` or eagerly, from a lowering through `mlir.lower_fun`, on the CPU and on any
+number of CUDA devices. It has no rules for differentiation or batching: those belong to the primitives above.
+
+What is behind it:
+
+- Warp never forgets a callable, and makes a new descriptor each time one is called from Python. So there is
+  one callable with one descriptor for each *signature* (key, types, shapes, platform), kept for good: a
+  compiled program may come back to it at any time. Tracing again finds it again.
+- On CUDA, Warp captures the launches into a graph and replays it when the same buffers come back, so the
+  launch function runs in a capture only. Graphs belong to a signature: two shapes in the same buffers are
+  two graphs.
+- This module holds no kernels, so what Warp loads along with a callable is empty.
+"""
+
+import dataclasses
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import warp as wp
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
+from jax.sharding import NamedSharding, PartitionSpec
+
+GRAPHS_PER_SIGNATURE = 32
+
+_lock = threading.Lock()
+_callables: dict[tuple, Any] = {}
+_launches = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A launch function and the types around it. Equal keys and types mean the same program."""
+
+    key: Hashable
+    inputs: tuple[type, ...]
+    outputs: tuple[tuple[type, tuple[int, ...]], ...]
+    graph: bool
+    launch: Callable[..., None] = dataclasses.field(compare=False, repr=False)
+
+
+def call(
+    launch: Callable[..., None],
+    *operands: jax.Array,
+    key: Hashable,
+    outputs: Sequence[tuple[type, Sequence[int]]],
+    inputs: Sequence[type] | None = None,
+    graph: bool = True,
+) -> tuple[jax.Array, ...]:
+    """Run `launch(*inputs, *outputs)` on the device where the operands are.
+
+    **Arguments:**
+
+    - `launch`: launches Warp kernels on the arrays it is given, contiguous and of the shapes said here. It
+        must not call JAX, synchronise, allocate, or write to an input; scratch is one more output. Outputs
+        arrive uninitialised. The arrays know their device: `array.device.is_cuda`.
+    - `operands`: JAX arrays.
+    - `key`: whatever `launch` depends on besides its arrays, as a hashable value. The first function seen
+        with a key (and types, and shapes) serves all later ones: keys of different functions must differ.
+    - `outputs`: `(dtype, shape)` each, with Warp's dtype and the shape as Warp counts it: without the
+        components of a vector or matrix, which trail in JAX's shape.
+    - `inputs`: Warp's dtypes of the operands. Needed where one holds vectors or matrices.
+    - `graph`: whether to capture a CUDA graph. Without it, `launch` runs at each call.
+
+    **Returns:** the outputs, a tuple.
+
+    **Raises:** `TypeError` if an operand does not fit its dtype.
+    """
+    operands = tuple(jax.numpy.asarray(x) for x in operands)
+    if inputs is None:
+        inputs = [wp.dtype_from_jax(x.dtype) for x in operands]
+    for index, (x, dtype) in enumerate(zip(operands, inputs, strict=True)):
+        components = shape_in_jax((), dtype)
+        if x.dtype != dtype_in_jax(dtype) or x.shape[x.ndim - len(components) :] != components:
+            raise TypeError(
+                f"operand {index} is {x.dtype}{list(x.shape)}, which cannot hold {dtype.__name__}"
+            )
+    shapes = tuple((dtype, tuple(int(n) for n in shape)) for dtype, shape in outputs)
+    return tuple(call_p.bind(*operands, program=Program(key, tuple(inputs), shapes, graph, launch)))
+
+
+def clear() -> None:
+    """Forget the captured CUDA graphs. Callables stay, for compiled programs still refer to them."""
+    with _lock:
+        for callable_ in _callables.values():
+            wp.clear_jax_callable_graph_cache(callable_)
+
+
+def statistics() -> dict[str, int]:
+    """Count what is kept, and what has run.
+
+    `callables`: distinct signatures seen. `captures`: CUDA graphs kept. `launches`: how often a launch
+    function ran since the process started. On CUDA that is once a capture: it stands still in a loop that
+    replays its graphs.
+    """
+    with _lock:
+        captures = sum(callable_.graph_cache_size for callable_ in _callables.values())
+        return {"callables": len(_callables), "captures": captures, "launches": _launches}
+
+
+def dtype_in_jax(dtype: type) -> np.dtype:
+    """The JAX dtype of Warp's `dtype`: that of its components, if it has any."""
+    return np.dtype(wp.dtype_to_jax(getattr(dtype, "_wp_scalar_type_", dtype)))
+
+
+def shape_in_jax(shape: Sequence[int], dtype: type) -> tuple[int, ...]:
+    """The JAX shape of a Warp array: the components of a vector or matrix come last."""
+    return (*shape, *getattr(dtype, "_shape_", ()))
+
+
+# Under `shard_map(..., check_vma=True)` a type says over which mesh axes its values vary.
+
+
+def varying(*avals: Any) -> frozenset:
+    """The mesh axes over which any of these types varies."""
+    axes: frozenset = frozenset()
+    for aval in avals:
+        manual = getattr(aval, "manual_axis_type", None)  # JAX 0.11 and later
+        axes |= (getattr(aval, "vma", None) if manual is None else manual.varying) or frozenset()
+    return axes
+
+
+def abstract_result(shape: Sequence[int], dtype: Any, *operands: Any) -> jax.core.ShapedArray:
+    """The type of a result that depends on all operands (given as types): it varies where one of them does."""
+    axes = varying(*operands)
+    if not axes:
+        return jax.core.ShapedArray(tuple(shape), np.dtype(dtype))
+    mesh = jax.sharding.get_abstract_mesh()
+    sharding = NamedSharding(mesh, PartitionSpec(*[None] * len(shape)))
+    aval = jax.core.ShapedArray(tuple(shape), np.dtype(dtype), sharding=sharding)
+    if hasattr(aval, "manual_axis_type"):
+        return aval.update(manual_axis_type=jax.sharding.ManualAxisType(varying=axes))
+    return aval.update(vma=axes)
+
+
+def align(*operands: jax.Array) -> list[jax.Array]:
+    """Make all operands vary over the same mesh axes.
+
+    Done before a primitive is bound, it makes JAX sum the cotangent of a replicated operand over the mesh.
+    """
+    axes = varying(*map(jax.typeof, operands))
+    missing = [tuple(sorted(axes - varying(jax.typeof(x)))) for x in operands]
+    return [jax.lax.pcast(x, m, to="varying") if m else x for x, m in zip(operands, missing, strict=True)]
+
+
+call_p = Primitive("warp_call")
+call_p.multiple_results = True
+
+
+@call_p.def_impl
+@functools.partial(jax.jit, static_argnames="program")
+def _impl(*operands, program):
+    return call_p.bind(*operands, program=program)
+
+
+@call_p.def_abstract_eval
+def _abstract_eval(*operands, program):
+    return [
+        abstract_result(shape_in_jax(shape, dtype), dtype_in_jax(dtype), *operands)
+        for dtype, shape in program.outputs
+    ]
+
+
+def _lower(ctx, *operands, program, platform):
+    shapes = tuple(tuple(aval.shape) for aval in ctx.avals_in)
+    signature = (program, platform, shapes)
+    with _lock:
+        if signature not in _callables:
+            _callables[signature] = _register(program, platform, shapes)
+        callable_ = _callables[signature]
+    return jax.ffi.ffi_lowering(callable_.name)(ctx, *operands, call_id=np.int64(0))
+
+
+for _platform in ("cpu", "cuda"):
+    mlir.register_lowering(call_p, functools.partial(_lower, platform=_platform), platform=_platform)
+
+
+def _register(program, platform, shapes):
+    """Make Warp's callable of one signature, with its one descriptor."""
+
+    def launch(*arrays):
+        global _launches
+        _launches += 1  # Warp holds one lock over all callbacks
+        program.launch(*arrays)
+
+    ndims = [
+        len(shape) - len(shape_in_jax((), dtype)) for shape, dtype in zip(shapes, program.inputs, strict=True)
+    ]
+    types = {
+        f"in_{i}": wp.array(dtype=t, ndim=n)
+        for i, (t, n) in enumerate(zip(program.inputs, ndims, strict=True))
+    }
+    types |= {f"out_{i}": wp.array(dtype=t, ndim=len(shape)) for i, (t, shape) in enumerate(program.outputs)}
+    launch.__module__, launch.__qualname__ = __name__, "warpjaxns"
+    launch.__annotations__ = types
+    launch.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in types]
+    )
+    graph = program.graph and platform == "cuda"
+    callable_ = wp.jax_callable(
+        launch,
+        num_outputs=len(program.outputs),
+        graph_mode=wp.JaxCallableGraphMode.WARP if graph else wp.JaxCallableGraphMode.NONE,
+        vmap_method=None,
+        output_dims={f"out_{i}": shape for i, (_, shape) in enumerate(program.outputs)},
+        graph_cache_max=GRAPHS_PER_SIGNATURE,
+        module_preload_mode=wp.JaxModulePreloadMode.NONE,
+    )
+    # The only Python call of it there ever is makes descriptor 0, to which the lowering refers.
+    avals = [jax.ShapeDtypeStruct(s, dtype_in_jax(t)) for s, t in zip(shapes, program.inputs, strict=True)]
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+        jax.eval_shape(callable_, *avals)
+    return callable_
