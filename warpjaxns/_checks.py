@@ -1,0 +1,121 @@
+"""Checks of what users pass in. Every message names the argument, what was given, and what would work."""
+
+import math
+import numbers
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._grid import Grid
+
+FLOATS = (np.dtype("float32"), np.dtype("float64"))
+
+
+def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
+    """`value` as a JAX array, if it is a float32 or float64 field ``(..., ny, nx)`` on `grid`.
+
+    Raises:
+        TypeError: not an array, another dtype, or float64 that JAX would silently round to float32.
+        ValueError: the last two axes are not ``grid.shape``.
+    """
+    if not hasattr(value, "dtype"):
+        try:
+            value = jnp.asarray(value)
+        except (TypeError, ValueError) as error:
+            given = f"{name} is of type {type(value).__name__}"
+            raise TypeError(f"{given}: expected a float32 or float64 array (..., ny, nx)") from error
+    if value.dtype not in FLOATS:
+        raise TypeError(
+            f"{name} has dtype {value.dtype}: expected float32 or float64; cast it to one of them"
+        )
+    if not isinstance(value, jax.Array):
+        _check_float64_enabled(name, value.dtype)
+    if tuple(value.shape[-2:]) != grid.shape:
+        ny, nx = grid.shape
+        raise ValueError(f"{name} has shape {tuple(value.shape)}: expected (..., ny, nx) = (..., {ny}, {nx})")
+    return jnp.asarray(value)
+
+
+def check_dtype(name: str, value: Any) -> np.dtype:
+    """`value` as the dtype of a field; None is JAX's default float type.
+
+    Raises:
+        TypeError: neither float32 nor float64, or float64 while `jax_enable_x64` is off.
+    """
+    if value is None:
+        return np.dtype(jnp.result_type(float))
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        dtype = np.dtype(object)  # not None, which NumPy takes for float64
+    if dtype not in FLOATS:
+        raise TypeError(f"{name}={value!r}: expected float32, float64 or None")
+    _check_float64_enabled(name, dtype)
+    return dtype
+
+
+def check_real(name: str, value: Any, *, static: bool = False) -> None:
+    """`value` is one real number: a Python, NumPy or JAX scalar, traced unless `static`.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if static and isinstance(value, jax.core.Tracer):
+        raise TypeError(f"{name} is traced: expected a number known when tracing; mark it static in jax.jit")
+    if hasattr(value, "dtype"):
+        kinds = np.floating, np.integer
+        real = value.shape == () and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+    else:
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real:
+        raise TypeError(f"{name}={value!r}: expected one real number")
+
+
+def check_positive(name: str, value: Any, *, static: bool = False) -> None:
+    """`value` is one real number, positive and finite. A traced value is trusted.
+
+    Raises:
+        TypeError: not a real scalar, or traced where `static`.
+        ValueError: zero, negative, infinite or NaN.
+    """
+    check_real(name, value, static=static)
+    if not isinstance(value, jax.core.Tracer) and not 0 < value < math.inf:
+        raise ValueError(f"{name}={value}: expected a positive, finite number")
+
+
+def check_non_negative(name: str, value: Any, *, static: bool = False) -> None:
+    """`value` is one real number, zero or positive, and finite. A traced value is trusted.
+
+    Raises:
+        TypeError: not a real scalar, or traced where `static`.
+        ValueError: negative, infinite or NaN.
+    """
+    check_real(name, value, static=static)
+    if not isinstance(value, jax.core.Tracer) and not 0 <= value < math.inf:
+        raise ValueError(f"{name}={value}: expected zero or a positive, finite number")
+
+
+def check_key(name: str, value: Any) -> None:
+    """`value` is one random key of the new style.
+
+    Raises:
+        TypeError: not a key, or a raw ``uint32`` one.
+        ValueError: an array of keys.
+    """
+    if not jnp.issubdtype(getattr(value, "dtype", None), jax.dtypes.prng_key):
+        raise TypeError(
+            f"{name}={value!r}: expected a key from jax.random.key(seed); "
+            "a raw uint32 key becomes one by jax.random.wrap_key_data"
+        )
+    if value.shape != ():
+        raise ValueError(f"{name} holds {value.shape} keys: expected one; use jax.vmap over several")
+
+
+def _check_float64_enabled(name, dtype):
+    if dtype == np.float64 and not jax.config.jax_enable_x64:
+        raise TypeError(
+            f"{name} is float64 while JAX is limited to float32: "
+            "call jax.config.update('jax_enable_x64', True), or cast to float32"
+        )
