@@ -94,7 +94,7 @@ def call(
 
 
 def clear() -> None:
-    """Forget the captured CUDA graphs. Callables stay, for compiled programs still refer to them."""
+    """Forget the captured CUDA graphs, while nothing runs. Callables stay: compiled programs need them."""
     with _lock:
         for callable_ in _callables.values():
             wp.clear_jax_callable_graph_cache(callable_)
@@ -135,7 +135,7 @@ def varying(*avals: Any) -> frozenset:
 
 
 def abstract_result(shape: Sequence[int], dtype: Any, *operands: Any) -> jax.core.ShapedArray:
-    """The type of a result that depends on all operands (given as types): it varies where one of them does."""
+    """The type of a result that depends on all operands, given as types: it varies where one of them does."""
     axes = varying(*operands)
     if not axes:
         return jax.core.ShapedArray(tuple(shape), np.dtype(dtype))

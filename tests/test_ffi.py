@@ -1,0 +1,139 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import warp as wp
+from jax.sharding import Mesh, PartitionSpec
+from warp._src.jax import ffi as warp_ffi
+
+from warpjaxns import _ffi
+
+
+@wp.kernel(module="unique", enable_backward=False)
+def scale(x: wp.array(dtype=wp.float32), v: wp.array(dtype=wp.vec2f), y: wp.array(dtype=wp.vec2f)):
+    i = wp.tid()
+    y[i] = x[i] * v[i]
+
+
+def call(x, v):
+    def launch(x, v, y):
+        wp.launch(scale, dim=y.shape, inputs=[x, v], outputs=[y])
+
+    (y,) = _ffi.call(launch, x, v, key=scale, inputs=[wp.float32, wp.vec2f], outputs=[(wp.vec2f, x.shape)])
+    return y
+
+
+def operands(n):
+    return jnp.arange(1, n + 1, dtype=jnp.float32), jnp.arange(2 * n, dtype=jnp.float32).reshape(n, 2)
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit])
+def test_vectors_trail_in_the_jax_shape(transform):
+    x, v = operands(6)
+    np.testing.assert_array_equal(transform(call)(x, v), x[:, None] * v)
+
+
+def test_two_shapes_of_one_key():
+    for n in (3, 5, 3):
+        x, v = operands(n)
+        np.testing.assert_array_equal(call(x, v), x[:, None] * v)
+
+
+def test_every_device():
+    x, v = operands(4)
+    assert len(jax.devices()) > 1
+    for device in jax.devices():
+        y = call(jax.device_put(x, device), jax.device_put(v, device))
+        assert y.device == device
+        np.testing.assert_array_equal(y, x[:, None] * v)
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+@pytest.mark.parametrize("size", [16, 20])  # of which one is first seen inside shard_map
+def test_shard_map(check_vma, size):
+    mesh = Mesh(np.array(jax.devices()), ("d",))
+    x, v = operands(size)
+    spec = PartitionSpec("d")
+    sharded = jax.shard_map(call, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=check_vma)
+    for f in (sharded, jax.jit(sharded)):
+        np.testing.assert_array_equal(f(x, v), x[:, None] * v)
+    n = size // len(jax.devices())
+    np.testing.assert_array_equal(call(x[:n], v[:n]), x[:n, None] * v[:n])
+
+
+def test_scan_and_threads_of_one_program():
+    x, v = operands(8)
+    out, _ = jax.jit(lambda v: jax.lax.scan(lambda v, _: (call(x / 4, v), None), v, length=5))(v)
+    np.testing.assert_allclose(out, (x[:, None] / 4) ** 5 * v, rtol=1e-5)
+
+
+def registries():
+    ours = _ffi._callables.values()
+    return (
+        len(warp_ffi._FFI_CALLABLE_REGISTRY),
+        len(warp_ffi._FFI_CALLBACK_REGISTRY),
+        sum(len(callable_.call_descriptors) for callable_ in ours),
+        _ffi.statistics()["callables"],
+    )
+
+
+def test_nothing_grows_with_traces_or_calls():
+    x, v = operands(7)
+    call(x, v)
+    before = registries()
+    for _ in range(200):
+        jax.jit(lambda x, v: call(x, v)).lower(x, v)  # a new function: traced and lowered again
+    compiled = jax.jit(lambda x, v: call(x, v))
+    launches = _ffi.statistics()["launches"]
+    for _ in range(2000):
+        result = compiled(x, v)
+    for _ in range(300):
+        call(x, v)
+    jax.block_until_ready(result)
+    assert registries() == before
+    assert _ffi.statistics()["launches"] - launches >= 2299
+    assert all(len(callable_.call_descriptors) == 1 for callable_ in _ffi._callables.values())
+
+
+def test_an_eager_call_compiles_once():
+    x, v = operands(9)
+    call(x, v)
+    size = _ffi._impl._cache_size()
+    call(x + 1, v)
+    assert _ffi._impl._cache_size() == size
+
+
+def test_the_first_function_of_a_key_serves():
+    x = jnp.ones(3, jnp.float32)
+
+    def fill(value):
+        (y,) = _ffi.call(lambda x, y: y.fill_(value), x, key=("fill",), outputs=[(wp.float32, (3,))])
+        return y
+
+    assert float(fill(2.0)[0]) == float(fill(3.0)[0]) == 2.0
+
+
+def test_what_does_not_fit_is_refused():
+    x, v = operands(4)
+    with pytest.raises(TypeError, match=r"operand 1 is float32\[4, 1\], which cannot hold vec2f"):
+        call(x, v[:, :1])
+    with pytest.raises(TypeError, match="operand 0 is int32"):
+        call(x.astype(jnp.int32), v)
+
+
+def test_an_error_in_the_launch_is_raised(capfd):
+    def launch(x, y):
+        raise RuntimeError("this launch fails")
+
+    with pytest.raises(Exception, match="this launch fails"):
+        jax.block_until_ready(_ffi.call(launch, jnp.ones(2), key="fails", outputs=[(wp.float64, (2,))]))
+    capfd.readouterr()
+
+
+def test_clear_keeps_compiled_programs():
+    x, v = operands(6)
+    compiled = jax.jit(call)
+    expected = compiled(x, v)
+    _ffi.clear()
+    assert _ffi.statistics()["captures"] == 0
+    np.testing.assert_array_equal(compiled(x, v), expected)

@@ -1,0 +1,218 @@
+"""Any Warp kernel as a JAX function whose derivative launches the adjoint that Warp generates."""
+
+import ast
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import warp as wp
+
+from . import _ffi
+from ._primitives.kernel import Job, apply
+
+
+def primitive(
+    kernel: wp.Kernel,
+    *,
+    num_outputs: int = 1,
+    output_shapes: Any = None,
+    launch_dims: Any = None,
+    block_dim: int = 256,
+) -> Callable[..., jax.Array | tuple[jax.Array, ...]]:
+    """Make a JAX function of a Warp kernel. Its reverse-mode derivative launches the adjoint Warp generates.
+
+    It works under `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shard_map`. Under `vmap` the kernel is
+    launched once for each member, on that member alone, in one call (and one CUDA graph). Nothing is compiled
+    or registered again for a kernel, static values and shapes seen before.
+
+    ```python
+    vector = wp.array(dtype=wp.float32)
+
+    @wp.kernel(module="unique")
+    def diffuse(x: vector, rate: vector, y: vector):
+        i = wp.tid()
+        n = x.shape[0]
+        y[i] = x[i] + rate[0] * (x[(i + 1) % n] - 2.0 * x[i] + x[(i + n - 1) % n])
+
+    step = wns.primitive(diffuse)
+    gradient = jax.grad(lambda rate: jnp.sum(step(x, rate) ** 2))(jnp.array([0.1], jnp.float32))
+    ```
+
+    **Arguments:**
+
+    - `kernel`: a Warp kernel, not generic, whose parameters are its inputs and then its outputs. Inputs are
+        arrays of scalars, vectors or matrices, or plain scalars. Plain scalars are static: what shall be
+        traced or differentiated goes in as an array of one element. No tile kernels.
+    - `num_outputs`: how many of the last parameters are outputs. They are zero when the kernel starts.
+    - `output_shapes`: a shape for all outputs; or a sequence of one shape an output; or a dictionary from
+        names to shapes; or a function of the shapes of the array inputs (in order) that returns one of these.
+        By default all outputs have the shape of the first array. Shapes, here and below, leave out the
+        components of vectors and matrices, which trail in JAX's shape.
+    - `launch_dims`: the dimensions of the launch, or a function of the array inputs' shapes that returns
+        them: as many as `wp.tid()` returns. By default the shape of the first output.
+    - `block_dim`: threads a block, on CUDA.
+
+    **Returns:** a function of the kernel's inputs, by position or name, that returns the output, or a tuple
+    of outputs. Arrays have as many axes as the kernel says, and its dtype.
+
+    **Raises:** `TypeError` or `ValueError` where kernel and arguments do not fit. When differentiated:
+    `ValueError` if the kernel was built with `enable_backward=False`, `TypeError` in forward mode, and
+    `NotImplementedError` for second derivatives, which Warp does not generate.
+
+    !!! warning
+        What cannot be seen from outside: the kernel must not write to its inputs, and must be one that Warp
+        can differentiate. An output element is assigned once; a loop whose number of turns is not known when
+        the kernel is built does not carry a changing variable from turn to turn.
+    """
+    _check_kernel(kernel, num_outputs)
+    parameters, outcomes = kernel.adj.args[:-num_outputs], kernel.adj.args[-num_outputs:]
+    inputs = [parameter for parameter in parameters if _is_array(parameter)]
+    signature = inspect.Signature(
+        [inspect.Parameter(p.label, inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in parameters]
+    )
+
+    def function(*args, **kwargs):
+        values = signature.bind(*args, **kwargs).arguments
+        statics = tuple(None if _is_array(p) else _static(kernel, p, values[p.label]) for p in parameters)
+        arrays = [_array(kernel, p, values[p.label]) for p in inputs]
+        shapes = [x.shape[: p.type.ndim] for p, x in zip(inputs, arrays, strict=True)]
+        outputs = _output_shapes(kernel, output_shapes, outcomes, shapes)
+        dim = _launch_dims(kernel, launch_dims, outputs, shapes)
+        results = apply(Job(kernel, statics, outputs, dim, block_dim), *_ffi.align(*arrays))
+        return results[0] if num_outputs == 1 else results
+
+    function.__name__ = function.__qualname__ = kernel.func.__name__
+    function.__doc__ = kernel.func.__doc__
+    function.__signature__ = signature
+    return function
+
+
+def _check_kernel(kernel, num_outputs):
+    if not isinstance(kernel, wp.Kernel):
+        raise TypeError(f"expected a Warp kernel, got {kernel!r}")
+    if kernel.is_generic:
+        raise TypeError(f"{_title(kernel)} is generic: choose its types with wp.overload")
+    arguments = kernel.adj.args
+    if not 1 <= num_outputs <= len(arguments):
+        raise ValueError(
+            f"num_outputs is {num_outputs}, and {_title(kernel)} has {len(arguments)} parameters"
+        )
+    for index, argument in enumerate(arguments):
+        is_array = _is_array(argument)
+        if not _holds_numbers(argument.type.dtype) if is_array else not _is_number(argument.type):
+            raise TypeError(f"{_name(kernel, argument)} is neither an array of numbers nor a number")
+        if not is_array and index >= len(arguments) - num_outputs:
+            raise TypeError(f"{_name(kernel, argument)} is an output, and must be an array")
+
+
+def _is_array(argument):
+    return hasattr(argument.type, "ndim")
+
+
+def _holds_numbers(dtype):
+    try:
+        return _ffi.dtype_in_jax(dtype) is not None
+    except (KeyError, TypeError):
+        return False
+
+
+def _is_number(dtype):
+    return _holds_numbers(dtype) and _ffi.shape_in_jax((), dtype) == ()
+
+
+def _title(kernel):
+    return f"kernel '{kernel.func.__name__}'"
+
+
+def _name(kernel, argument):
+    return f"parameter '{argument.label}' of {_title(kernel)}"
+
+
+def _static(kernel, argument, value) -> bytes:
+    """The value of a plain scalar, as bytes: equal and hashable where Python's numbers are too lenient."""
+    if isinstance(value, jax.Array):
+        raise TypeError(
+            f"{_name(kernel, argument)} is a plain scalar, hence static, and got the JAX value {value}. "
+            "To trace or differentiate it, declare it as an array of one element, wp.array(dtype=...)"
+        )
+    dtype = _ffi.dtype_in_jax(argument.type)
+    if jnp.issubdtype(dtype, jnp.integer):
+        value = operator.index(value)
+    return np.array(value, dtype).reshape(()).tobytes()
+
+
+def _array(kernel, argument, value) -> jax.Array:
+    value = jnp.asarray(value)
+    dtype = _ffi.dtype_in_jax(argument.type.dtype)
+    components = _ffi.shape_in_jax((), argument.type.dtype)
+    ndim = argument.type.ndim
+    if value.dtype != dtype:
+        raise TypeError(f"{_name(kernel, argument)} has dtype {dtype}, and got {value.dtype}")
+    if value.ndim != ndim + len(components) or value.shape[ndim:] != components:
+        hint = "; a scalar goes in as jnp.reshape(value, (1,))" if value.ndim == 0 and ndim == 1 else ""
+        wanted = f"{ndim} axes" + (f" and then {components}" if components else "")
+        raise ValueError(f"{_name(kernel, argument)} has {wanted}, and got the shape {value.shape}{hint}")
+    return value
+
+
+def _shape(value) -> tuple[int, ...]:
+    return (operator.index(value),) if not isinstance(value, Sequence) else tuple(map(operator.index, value))
+
+
+def _output_shapes(kernel, wanted, outcomes, shapes):
+    names = [argument.label for argument in outcomes]
+    if callable(wanted):
+        wanted = wanted(*shapes)
+    if wanted is None:
+        if not shapes:
+            raise ValueError(f"{_title(kernel)} has no array input: give output_shapes")
+        wanted = shapes[0]
+    if isinstance(wanted, dict):
+        if set(wanted) != set(names):
+            raise ValueError(
+                f"output_shapes of {_title(kernel)} names {list(wanted)}, its outputs are {names}"
+            )
+        wanted = [wanted[name] for name in names]
+    elif not isinstance(wanted, Sequence) or not any(isinstance(n, Sequence) for n in wanted):
+        wanted = [wanted] * len(names)
+    result = tuple(map(_shape, wanted))
+    if len(result) != len(names):
+        raise ValueError(
+            f"output_shapes of {_title(kernel)} has {len(result)} shapes for {len(names)} outputs"
+        )
+    for argument, shape in zip(outcomes, result, strict=True):
+        if len(shape) != argument.type.ndim:
+            raise ValueError(
+                f"{_name(kernel, argument)} has {argument.type.ndim} axes, and its shape is {shape}"
+            )
+    return result
+
+
+def _launch_dims(kernel, wanted, outputs, shapes):
+    # With more launch dimensions than wp.tid() returns, every thread runs several times, and the adjoint,
+    # which adds, comes out that many times too large.
+    axes = _thread_axes(kernel)
+    if callable(wanted):
+        wanted = wanted(*shapes)
+    dim = _shape(outputs[0] if wanted is None and axes else (1,) if wanted is None else wanted)
+    if len(dim) != max(axes, 1) or (not axes and dim != (1,)):
+        raise ValueError(
+            f"wp.tid() has {axes} axes in {_title(kernel)}, which does not fit a launch over {dim}: "
+            "give launch_dims"
+        )
+    return dim
+
+
+@functools.cache
+def _thread_axes(kernel) -> int:
+    """How many indices wp.tid() returns in the kernel; 0 if it is not called."""
+    calls = (node.func for node in ast.walk(kernel.adj.tree) if isinstance(node, ast.Call))
+    if not any("tid" in (getattr(f, "attr", None), getattr(f, "id", None)) for f in calls):
+        return 0
+    kernel.adj.get_references()  # which finds this out
+    return kernel.adj.kernel_dim
