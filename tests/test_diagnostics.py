@@ -88,8 +88,8 @@ def test_arakawa_conserves_what_is_measured_here(key):
 
 
 @every_grid
-@every_dtype
-def test_spectrum_sums_to_the_energy(grid, dtype, key):
+def test_spectrum_sums_to_the_energy(grid, key):
+    dtype = "float64" if grid.shape[0] % 2 else "float32"  # each with an even and an odd nx
     omega = jax.random.normal(key, (2, *grid.shape), dtype)
     wavenumbers, spectrum = energy_spectrum(grid, omega)
     width = diagnostics.fundamental_wavenumber(grid)
@@ -112,15 +112,13 @@ def test_spectrum_puts_a_wave_into_its_shell(grid, modes):
     assert_close(spectrum, expected)
 
 
-@two_grids
-def test_leading_axes_jit_and_vmap(grid, key):
+def test_leading_axes_jit_and_vmap(key):
+    grid = GRIDS[1]
     omega = jax.random.normal(key, (2, 3, *grid.shape))
     for function in [*SCALARS, lambda g, w: energy_spectrum(g, w)[1]]:
         each = np.stack([[np.asarray(function(grid, omega[i, j])) for j in range(3)] for i in range(2)])
         assert_close(function(grid, omega), each)
         assert_close(jax.vmap(lambda w, f=function: f(grid, w), in_axes=1, out_axes=1)(omega), each)
-        with jax.disable_jit():
-            assert_close(function(grid, omega), each)
 
 
 @two_grids
