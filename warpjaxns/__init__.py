@@ -1,2 +1,14 @@
 """Differentiable two-dimensional Navier-Stokes for JAX, on NVIDIA Warp kernels."""
+
+from . import diagnostics as diagnostics
+from . import initial as initial
+from ._adjoint import Checkpointed as Checkpointed
+from ._adjoint import Direct as Direct
+from ._custom import primitive as primitive
 from ._grid import Grid as Grid
+from ._operators import jacobian as jacobian
+from ._operators import laplacian as laplacian
+from ._operators import streamfunction as streamfunction
+from ._solver import NavierStokes2D as NavierStokes2D
+
+__version__ = "0.1.0"

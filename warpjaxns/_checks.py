@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._grid import Grid
+from ._runtime import warp_obstacle
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 
@@ -119,3 +120,41 @@ def _check_float64_enabled(name, dtype):
             f"{name} is float64 while JAX is limited to float32: "
             "call jax.config.update('jax_enable_x64', True), or cast to float32"
         )
+
+
+def check_option(name: str, value: Any, options: tuple[str, ...]) -> None:
+    """`value` is one of `options`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if value not in options:
+        raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, options))}")
+
+
+def check_backend(backend: Any, grid: Grid, dtype: Any) -> None:
+    """`backend` is known, and ``"warp"`` can run this grid and dtype on JAX's default platform.
+
+    Raises:
+        ValueError: it is not, or it cannot, with the reason.
+    """
+    check_option("backend", backend, ("auto", "warp", "xla"))
+    if backend == "warp":
+        platform = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
+        obstacle = warp_obstacle(grid, dtype, platform)
+        if obstacle:
+            raise ValueError(f'backend="warp" cannot be used here: {obstacle}, or backend="xla"')
+
+
+def check_count(name: str, value: Any, *, least: int) -> int:
+    """`value` as an integer known when tracing, at least `least`.
+
+    Raises:
+        TypeError: not an integer, or traced.
+        ValueError: under `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}={value!r}: expected an integer known when tracing")
+    if value < least:
+        raise ValueError(f"{name}={value}: expected at least {least}")
+    return int(value)

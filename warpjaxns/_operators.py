@@ -1,13 +1,100 @@
-from ._primitives import reference
+"""The closed algebra as functions of fields: streamfunction, Jacobian, Laplacian."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._checks import check_backend, check_field, check_option
+from ._grid import Grid
+from ._primitives.jacobian import jacobian as jacobian_primitive
+from ._primitives.laplacian import laplacian as laplacian_primitive
+from ._primitives.poisson import poisson as poisson_primitive
+
+SCHEMES = ("arakawa", "central")
+
+Field = Float[Array, "... ny nx"]
 
 
-def streamfunction(grid, omega, *, backend="auto"):
-    return reference.poisson(grid, omega)
+def streamfunction(grid: Grid, omega: Field, *, backend: str = "auto") -> Field:
+    """The streamfunction of a vorticity: ``-Lap(psi) = omega - <omega>`` with ``<psi> = 0``.
+
+    Solved by FFT with the eigenvalues of the 5-point Laplacian, so `laplacian` undoes it to rounding. The map is
+    linear and symmetric.
+
+    Args:
+        grid: the grid.
+        omega: vorticity ``(..., ny, nx)``, float32 or float64 [1/time].
+        backend: ``"auto"``, ``"warp"`` or ``"xla"``.
+
+    Returns:
+        psi [length^2/time], of omega's shape and dtype.
+
+    Raises:
+        TypeError: `omega` is not a float32 or float64 array.
+        ValueError: `omega` does not live on `grid`, or `backend` is unknown or cannot run it.
+    """
+    omega = check_field("omega", omega, grid)
+    check_backend(backend, grid, omega.dtype)
+    return poisson_primitive(_flat(omega), grid=grid, backend=backend).reshape(omega.shape)
 
 
-def laplacian(grid, a, *, backend="auto"):
-    return reference.laplacian(grid, a)
+def laplacian(grid: Grid, a: Field, *, backend: str = "auto") -> Field:
+    """The 5-point Laplacian ``Lap(a)``, second order.
+
+    Args:
+        grid: the grid.
+        a: field ``(..., ny, nx)``, float32 or float64.
+        backend: ``"auto"``, ``"warp"`` or ``"xla"``.
+
+    Returns:
+        Lap(a) [unit of a / length^2], of a's shape and dtype.
+
+    Raises:
+        TypeError: `a` is not a float32 or float64 array.
+        ValueError: `a` does not live on `grid`, or `backend` is unknown or cannot run it.
+    """
+    a = check_field("a", a, grid)
+    check_backend(backend, grid, a.dtype)
+    return laplacian_primitive(_flat(a), grid=grid, backend=backend).reshape(a.shape)
 
 
-def jacobian(grid, a, b, scheme="arakawa", *, backend="auto"):
-    return reference.jacobian(grid, a, b, scheme)
+def jacobian(grid: Grid, a: Field, b: Field, scheme: str = "arakawa", *, backend: str = "auto") -> Field:
+    """The Jacobian ``J(a, b) = a_x b_y - a_y b_x``, second order.
+
+    ``"arakawa"`` (Arakawa 1966, doi:10.1016/0021-9991(66)90015-5) is the mean of three stencils for which the sums of
+    J, aJ and bJ over the grid vanish; ``"central"`` is the first of them, plain centred differences.
+
+    Args:
+        grid: the grid.
+        a: field ``(..., ny, nx)``, float32 or float64.
+        b: field of the same dtype; leading axes broadcast against those of `a`.
+        scheme: ``"arakawa"`` or ``"central"``.
+        backend: ``"auto"``, ``"warp"`` or ``"xla"``.
+
+    Returns:
+        J(a, b) [unit of a times unit of b / length^2].
+
+    Raises:
+        TypeError: an operand is not a float32 or float64 array, or their dtypes differ.
+        ValueError: an operand does not live on `grid`, the leading axes do not broadcast, or `scheme` or `backend` is
+            unknown or cannot run it.
+    """
+    a, b = check_field("a", a, grid), check_field("b", b, grid)
+    if a.dtype != b.dtype:
+        raise TypeError(f"a has dtype {a.dtype} and b {b.dtype}: cast one of them")
+    check_option("scheme", scheme, SCHEMES)
+    check_backend(backend, grid, a.dtype)
+    try:
+        lead = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(f"a has shape {a.shape} and b {b.shape}: leading axes must broadcast") from None
+    operands = []
+    for field in (a, b):
+        shared = all(n == 1 for n in field.shape[:-2])
+        operands.append(_flat(field if shared else jnp.broadcast_to(field, (*lead, *grid.shape))))
+    out = jacobian_primitive(*operands, grid=grid, scheme=scheme, backend=backend)
+    return out.reshape(*lead, *grid.shape)
+
+
+def _flat(field):
+    """All leading axes as one."""
+    return field.reshape(-1, *field.shape[-2:])

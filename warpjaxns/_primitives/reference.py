@@ -29,8 +29,9 @@ def poisson(grid: Grid, omega: Field) -> Field:
     along_y, along_x = eigenvalues(grid)
     denominator = along_y[:, None] + along_x[None, : grid.shape[1] // 2 + 1]
     denominator[0, 0] = np.inf
-    green = jnp.asarray(1 / denominator, omega.dtype)
-    return jnp.fft.irfft2(jnp.fft.rfft2(omega) * green, s=grid.shape)
+    spectrum = jnp.fft.rfft2(omega)
+    green = jnp.asarray(1 / denominator, spectrum.dtype)
+    return jnp.fft.irfft2(spectrum * green, s=grid.shape)
 
 
 def shift(a: Field, north: int, east: int) -> Field:

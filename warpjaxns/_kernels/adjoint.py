@@ -1,0 +1,263 @@
+"""The adjoint of the time steps, swept backwards over kept states and streamfunctions.
+
+The adjoint of the tendency at state w with psi = S w, applied to a cotangent l:
+
+    R'(w)^T l = S F(w, l) + G(l, psi) + nu Lap l - mu l
+
+where F and G carry J's cotangent to its first and second argument (`stencils.FIRST`, `stencils.SECOND`; both are J
+itself for Arakawa's scheme). Every kernel gathers: a thread writes only its own points, so results repeat bit by bit.
+"""
+
+import functools
+from collections.abc import Callable
+
+import warp as wp
+
+from .advance import RK3, tendency
+from .fft import complex_type
+from .plan import Plan
+from .poisson import launch_columns, launch_rows
+from .rows import forward_rows, pair_functions
+from .stencils import FIRST, SECOND, stencils
+
+
+@functools.cache
+def jacobian_cell(real, scheme: str) -> Callable:
+    kit = stencils(real)
+    Metric, jacobian, neighbourhood = kit.Metric, kit.jacobian[scheme], kit.neighbourhood
+
+    @wp.func
+    def jacobian_cell(
+        first: wp.array3d(dtype=real),
+        second: wp.array3d(dtype=real),
+        metric: Metric,
+        member: int,
+        i: int,
+        j: int,
+    ):
+        return jacobian(
+            neighbourhood(first, member, i, j), neighbourhood(second, member, i, j), metric
+        )
+
+    return jacobian_cell
+
+
+@functools.cache
+def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
+    """``l_out = a l_1 + e l_2 + b l + c dt R'(w)^T l`` from the spectra of S F(w, l)."""
+    lines, (ny, nx), real, rows, bands = plan.band_lines, plan.shape, plan.real, plan.rows, plan.bands
+    inverse, get, size, pairs = lines.inverse, lines.get, lines.size, rows // 2
+    load = pair_functions(lines, ny).load
+    kit = stencils(real)
+    Metric, neighbourhood, laplacian, shared = kit.Metric, kit.neighbourhood, kit.laplacian, kit.shared
+    jacobian = kit.jacobian[SECOND[scheme]]
+    Complex = complex_type(real)
+
+    @wp.func
+    def local(
+        cotangent: wp.array3d(dtype=real),
+        psi: wp.array3d(dtype=real),
+        metric: Metric,
+        b: real,
+        h: real,
+        nu: real,
+        mu: real,
+        solved: real,
+        member: int,
+        i: int,
+        j: int,
+    ):
+        l = neighbourhood(cotangent, member, i, j)
+        p = neighbourhood(psi, member, i, j)
+        return b * l[4] + h * (solved + jacobian(l, p, metric) + nu * laplacian(l, metric) - mu * l[4])
+
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    def adjoint_rows(
+        a: real,
+        e: real,
+        b: real,
+        c: real,
+        metric: Metric,
+        viscosity: wp.array(dtype=real),
+        drag: wp.array(dtype=real),
+        dt: wp.array(dtype=real),
+        first: wp.array3d(dtype=real),
+        second: wp.array3d(dtype=real),
+        cotangent: wp.array3d(dtype=real),
+        psi: wp.array3d(dtype=real),
+        spectrum: wp.array3d(dtype=Complex),
+        roots: wp.array(dtype=Complex),
+        cotangent_out: wp.array3d(dtype=real),
+    ):
+        block, thread = wp.tid()
+        member = block // bands
+        row = (block - member * bands) * rows
+        nu = shared(viscosity, member)
+        mu = shared(drag, member)
+        h = c * shared(dt, member)
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        load(buffer, spectrum, member, row, pairs, thread)
+        inverse(buffer, roots, thread, 0, pairs)
+        for item in range(thread, pairs * nx, wp.block_dim()):
+            pair = item // nx
+            j = item - pair * nx
+            i = (row + 2 * pair) % ny
+            k = (i + 1) % ny
+            solved = get(buffer, pair, j)
+            l_i = local(cotangent, psi, metric, b, h, nu, mu, solved[0], member, i, j)
+            l_k = local(cotangent, psi, metric, b, h, nu, mu, solved[1], member, k, j)
+            if a != real(0.0):
+                l_i += a * first[member, i, j] + e * second[member, i, j]
+                l_k += a * first[member, k, j] + e * second[member, k, j]
+            if row + 2 * pair < ny:
+                cotangent_out[member, i, j] = l_i
+            if row + 2 * pair + 1 < ny:
+                cotangent_out[member, k, j] = l_k
+
+    return adjoint_rows
+
+
+PARAMETER_BLOCK = 128
+
+
+@functools.cache
+def parameter_sums(real, scheme: str) -> wp.Kernel:
+    """Add a stage's share of the cotangents of viscosity, drag and dt, one partial sum a row.
+
+    From ``w_s = ... + c dt R(w)``: ``c dt <l, Lap w>``, ``-c dt <l, w>`` and ``c <l, R(w)>``.
+    """
+    kit = stencils(real)
+    Metric, neighbourhood, laplacian, shared, force = (
+        kit.Metric,
+        kit.neighbourhood,
+        kit.laplacian,
+        kit.shared,
+        kit.force,
+    )
+    rate = tendency(real, scheme)
+
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    def parameter_sums(
+        c: real,
+        metric: Metric,
+        viscosity: wp.array(dtype=real),
+        drag: wp.array(dtype=real),
+        dt: wp.array(dtype=real),
+        forcing: wp.array4d(dtype=real),
+        step: int,
+        state: wp.array3d(dtype=real),
+        psi: wp.array3d(dtype=real),
+        cotangent: wp.array3d(dtype=real),
+        sums: wp.array3d(dtype=real),
+    ):
+        member, i, thread = wp.tid()
+        nu = shared(viscosity, member)
+        mu = shared(drag, member)
+        by_viscosity = real(0.0)
+        by_drag = real(0.0)
+        by_dt = real(0.0)
+        for j in range(thread, state.shape[2], wp.block_dim()):
+            w = neighbourhood(state, member, i, j)
+            p = neighbourhood(psi, member, i, j)
+            l = cotangent[member, i, j]
+            by_viscosity += l * laplacian(w, metric)
+            by_drag -= l * w[4]
+            by_dt += l * rate(p, w, metric, nu, mu, force(forcing, step, member, i, j))
+        total_viscosity = wp.tile_sum(wp.tile(by_viscosity))
+        total_drag = wp.tile_sum(wp.tile(by_drag))
+        total_dt = wp.tile_sum(wp.tile(by_dt))
+        if thread == 0:
+            h = c * shared(dt, member)
+            sums[0, member, i] += h * total_viscosity[0]
+            sums[1, member, i] += h * total_drag[0]
+            sums[2, member, i] += c * total_dt[0]
+
+    return parameter_sums
+
+
+@functools.cache
+def forcing_sum(real) -> wp.Kernel:
+    """Add a stage's share ``c dt l`` of the forcing's cotangent."""
+    shared = stencils(real).shared
+
+    @wp.kernel(module="unique", enable_backward=False)
+    def forcing_sum(
+        c: real,
+        dt: wp.array(dtype=real),
+        cotangent: wp.array3d(dtype=real),
+        sums: wp.array3d(dtype=real),
+    ):
+        member, i, j = wp.tid()
+        sums[member, i, j] += c * shared(dt, member) * cotangent[member, i, j]
+
+    return forcing_sum
+
+
+def adjoint(
+    plan: Plan,
+    scheme,
+    metric,
+    steps,
+    tables,
+    parameters,
+    forcing,
+    states,
+    psis,
+    cotangent,
+    result,
+    scratch,
+    spectrum,
+    parameter_totals,
+    forcing_totals,
+):
+    """Launch the backward sweep.
+
+    `states[s]` and `psis[s]`: the input of stage s and its streamfunction. `cotangent` of the last state; `result`
+    receives that of the first. `scratch`: three arrays of the same shape. `parameter_totals` ``(3, batch, ny)`` and
+    `forcing_totals` ``(steps or 1, batch, ny, nx)`` start at zero and gather sums; None: not wanted.
+    """
+    batch, ny, nx = cotangent.shape
+    real, roots = plan.real, tables[3]
+    metric = stencils(real).Metric(*metric)
+    to_spectrum = forward_rows(plan, jacobian_cell(real, FIRST[scheme]))
+    combine = adjoint_rows(plan, scheme)
+    dt = parameters[2]
+    late, early, flip = scratch
+    if parameter_totals is not None:
+        parameter_totals.zero_()
+    if forcing_totals is not None:
+        forcing_totals.zero_()
+
+    def pull_back(stage, step, l, l_out, a=0.0, e=0.0, first=None, second=None):
+        """From the cotangent l of a stage's result to b l + c dt R'^T l (+ a first + e second)."""
+        _, b, c = RK3[stage]
+        w, psi = states[3 * step + stage], psis[3 * step + stage]
+        if parameter_totals is not None:
+            wp.launch_tiled(
+                parameter_sums(real, scheme),
+                dim=[batch, ny],
+                inputs=[c, metric, *parameters, forcing, step, w, psi, l],
+                outputs=[parameter_totals],
+                block_dim=PARAMETER_BLOCK,
+            )
+        if forcing_totals is not None:
+            at = step if forcing_totals.shape[0] > 1 else 0
+            wp.launch(
+                forcing_sum(real), dim=(batch, ny, nx), inputs=[c, dt, l], outputs=[forcing_totals[at]]
+            )
+        launch_rows(plan, to_spectrum, batch, [w, l, metric, roots], [spectrum])
+        launch_columns(plan, tables, spectrum)
+        first, second = (l, l) if first is None else (first, second)
+        inputs = [a, e, b, c, metric, *parameters, first, second, l, psi, spectrum, roots]
+        launch_rows(plan, combine, batch, inputs, [l_out])
+
+    (_, _, _), (a2, _, _), (a3, _, _) = RK3
+    l = cotangent
+    for step in reversed(range(steps)):
+        # the last sweep lands in `result`; those before it alternate between two arrays
+        out = result if (step % 2 == 0) else flip
+        pull_back(2, step, l, late)
+        pull_back(1, step, late, early)
+        # w_0 enters the step three times: as the state of stage 1, with a_2 in stage 2, with a_3 in stage 3
+        pull_back(0, step, early, out, a3, a2, l, late)
+        l = out

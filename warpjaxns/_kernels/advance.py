@@ -1,0 +1,153 @@
+"""Time steps of the vorticity equation with SSP-RK3, two kernels a stage.
+
+Stage s of a step: ``w_s = a w_0 + b w_(s-1) + c dt R(w_(s-1))``. `solve_columns` turns the spectra of w_(s-1) into
+those of psi; `stage_rows` transforms psi back row by row, applies R where psi still lies in shared memory, and
+transforms the new rows for the next stage.
+"""
+
+import functools
+from collections.abc import Callable
+
+import warp as wp
+
+from .fft import barrier, complex_type
+from .plan import Plan
+from .poisson import launch_columns, launch_rows
+from .rows import forward_rows, identity_cell, pair_functions
+from .stencils import stencils
+
+# SSP-RK3 (Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5) in low-storage form: (a, b, c) of each stage.
+RK3 = ((0.0, 1.0, 1.0), (3 / 4, 1 / 4, 1 / 4), (1 / 3, 2 / 3, 2 / 3))
+
+
+@functools.cache
+def tendency(real, scheme: str) -> Callable:
+    """``R(w) = J(psi, w) + nu Lap w - mu w + f`` at one point."""
+    kit = stencils(real)
+    Patch, Metric, laplacian, jacobian = kit.Patch, kit.Metric, kit.laplacian, kit.jacobian[scheme]
+
+    @wp.func
+    def tendency(psi: Patch, w: Patch, metric: Metric, nu: real, mu: real, force: real):
+        return jacobian(psi, w, metric) + nu * laplacian(w, metric) - mu * w[4] + force
+
+    return tendency
+
+
+@functools.cache
+def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
+    lines, (ny, nx), real, bands, rows = plan.stage_lines, plan.shape, plan.real, plan.bands, plan.rows
+    forward, inverse, get, put, size = lines.forward, lines.inverse, lines.get, lines.put, lines.size
+    pairs = rows // 2
+    fresh = pairs + 1  # the first line of new vorticity, behind those of psi
+    pair = pair_functions(lines, ny)
+    load, store = pair.load, pair.store
+    kit = stencils(real)
+    Patch, Metric, neighbourhood, shared, force = (
+        kit.Patch,
+        kit.Metric,
+        kit.neighbourhood,
+        kit.shared,
+        kit.force,
+    )
+    rate = tendency(real, scheme)
+    Complex = complex_type(real)
+
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    def stage_rows(
+        a: real,
+        b: real,
+        c: real,
+        metric: Metric,
+        viscosity: wp.array(dtype=real),
+        drag: wp.array(dtype=real),
+        dt: wp.array(dtype=real),
+        forcing: wp.array4d(dtype=real),
+        step: int,
+        start: wp.array3d(dtype=real),
+        state: wp.array3d(dtype=real),
+        spectrum: wp.array3d(dtype=Complex),
+        roots: wp.array(dtype=Complex),
+        state_out: wp.array3d(dtype=real),
+        spectrum_out: wp.array3d(dtype=Complex),
+        psi_out: wp.array3d(dtype=real),
+    ):
+        block, thread = wp.tid()
+        member = block // bands
+        row = (block - member * bands) * rows
+        keep_psi = psi_out.shape[2] == nx
+        nu = shared(viscosity, member)
+        mu = shared(drag, member)
+        h = c * shared(dt, member)
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        load(buffer, spectrum, member, row - 1, pairs + 1, thread)
+        inverse(buffer, roots, thread, 0, pairs + 1)
+        for item in range(thread, pairs * nx, wp.block_dim()):
+            pair = item // nx
+            j = item - pair * nx
+            east = wp.where(j == nx - 1, 0, j + 1)
+            west = wp.where(j == 0, nx - 1, j - 1)
+            # line `pair` holds psi in rows i-1 and i, the next line in rows i+1 and i+2
+            sw = get(buffer, pair, west)
+            s = get(buffer, pair, j)
+            se = get(buffer, pair, east)
+            nw = get(buffer, pair + 1, west)
+            n = get(buffer, pair + 1, j)
+            ne = get(buffer, pair + 1, east)
+            psi_i = Patch(nw[0], n[0], ne[0], sw[1], s[1], se[1], sw[0], s[0], se[0])
+            psi_k = Patch(nw[1], n[1], ne[1], nw[0], n[0], ne[0], sw[1], s[1], se[1])
+            i = (row + 2 * pair) % ny
+            k = (i + 1) % ny
+            w_i = neighbourhood(state, member, i, j)
+            w_k = neighbourhood(state, member, k, j)
+            new_i = b * w_i[4] + h * rate(psi_i, w_i, metric, nu, mu, force(forcing, step, member, i, j))
+            new_k = b * w_k[4] + h * rate(psi_k, w_k, metric, nu, mu, force(forcing, step, member, k, j))
+            if a != real(0.0):
+                new_i += a * start[member, i, j]
+                new_k += a * start[member, k, j]
+            put(buffer, fresh + pair, j, Complex(new_i, new_k))
+            # stores follow all loads: the compiler must assume that the arrays may overlap
+            if row + 2 * pair < ny:
+                state_out[member, i, j] = new_i
+                if keep_psi:
+                    psi_out[member, i, j] = s[1]
+            if row + 2 * pair + 1 < ny:
+                state_out[member, k, j] = new_k
+                if keep_psi:
+                    psi_out[member, k, j] = n[0]
+        barrier()
+        forward(buffer, roots, thread, fresh, pairs)
+        store(buffer, fresh, spectrum_out, member, row, pairs, thread)
+
+    return stage_rows
+
+
+def advance(
+    plan: Plan, scheme, metric, steps, tables, parameters, forcing, omega, targets, psis, spectra
+):
+    """Launch `steps` steps from `omega`.
+
+    `targets[s]` receives the state after stage s and `psis[s]` the streamfunction of the state before it (or a
+    single number, for none), s = 0 ... 3 steps - 1. Where a stage's target is its step's start, the kernel reads
+    each point before writing it. `spectra`: two scratch arrays.
+    """
+    batch, roots, metric = omega.shape[0], tables[3], stencils(plan.real).Metric(*metric)
+    spectrum, other = spectra
+    to_spectrum = forward_rows(plan, identity_cell(plan.real))
+    launch_rows(plan, to_spectrum, batch, [omega, omega, metric, roots], [spectrum])
+    stage = stage_rows(plan, scheme)
+    state = omega
+    for step in range(steps):
+        start = state
+        for s, (a, b, c) in enumerate(RK3):
+            index = 3 * step + s
+            launch_columns(plan, tables, spectrum)
+            launch_rows(
+                plan,
+                stage,
+                batch,
+                [a, b, c, metric, *parameters, forcing, step, start, state, spectrum, roots],
+                [targets[index], other, psis[index]],
+                plan.stage_lines,
+            )
+            state = targets[index]
+            spectrum, other = other, spectrum

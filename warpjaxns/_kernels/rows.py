@@ -1,0 +1,166 @@
+"""Rows of real fields to and from their spectra.
+
+Two real rows a and b make one complex line a + ib, so one transform serves both:
+``A[k] = (Z[k] + conj Z[n-k]) / 2`` and ``B[k] = (Z[k] - conj Z[n-k]) / 2i``. Spectra are ``(batch, ny, nx//2 + 1)``
+complex numbers. Rows are taken modulo ny, so that a band may reach over the edge; what lies past the last row is
+computed and dropped.
+"""
+
+import functools
+import types
+from collections.abc import Callable
+
+import warp as wp
+
+from .fft import Lines, barrier, complex_type
+from .plan import Plan
+from .stencils import stencils
+
+
+@functools.cache
+def pair_functions(lines: Lines, ny: int) -> types.SimpleNamespace:
+    """``load`` and ``store``: spectra of row pairs into lines, and back."""
+    get, put, nx, half, real = lines.get, lines.put, lines.n, lines.n // 2 + 1, lines.real
+    Complex = complex_type(real)
+    Tile = wp.tile(dtype=real, shape=(lines.size,))
+
+    @wp.func
+    def load(
+        buffer: Tile, spectrum: wp.array3d(dtype=Complex), member: int, row: int, pairs: int, thread: int
+    ):
+        for item in range(thread, pairs * half, wp.block_dim()):
+            pair = item // half
+            k = item - pair * half
+            i = (row + 2 * pair + ny) % ny
+            a = spectrum[member, i, k]
+            b = spectrum[member, (i + 1) % ny, k]
+            if k == 0 or 2 * k == nx:  # spectra of real rows are real here; drop what rounding left
+                put(buffer, pair, k, Complex(a[0], b[0]))
+            else:
+                put(buffer, pair, k, Complex(a[0] - b[1], a[1] + b[0]))
+                put(buffer, pair, nx - k, Complex(a[0] + b[1], b[0] - a[1]))
+        barrier()
+
+    @wp.func
+    def store(
+        buffer: Tile,
+        first: int,
+        spectrum: wp.array3d(dtype=Complex),
+        member: int,
+        row: int,
+        pairs: int,
+        thread: int,
+    ):
+        h = real(0.5)
+        for item in range(thread, pairs * half, wp.block_dim()):
+            pair = item // half
+            k = item - pair * half
+            i = row + 2 * pair
+            p = get(buffer, first + pair, k)
+            q = get(buffer, first + pair, wp.where(k == 0, 0, nx - k))
+            if i < ny:
+                spectrum[member, i, k] = Complex(h * (p[0] + q[0]), h * (p[1] - q[1]))
+            if i + 1 < ny:
+                spectrum[member, i + 1, k] = Complex(h * (p[1] + q[1]), h * (q[0] - p[0]))
+
+    return types.SimpleNamespace(load=load, store=store)
+
+
+@functools.cache
+def forward_rows(plan: Plan, cell: Callable) -> wp.Kernel:
+    """Spectra of the rows of a field; ``cell(first, second, metric, member, i, j)`` is its value at a point."""
+    lines, (ny, nx), real = plan.band_lines, plan.shape, plan.real
+    forward, put, size, pairs, rows, bands = (
+        lines.forward,
+        lines.put,
+        lines.size,
+        plan.rows // 2,
+        plan.rows,
+        plan.bands,
+    )
+    store = pair_functions(lines, ny).store
+    Metric = stencils(real).Metric
+    Complex = complex_type(real)
+
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    def forward_rows(
+        first: wp.array3d(dtype=real),
+        second: wp.array3d(dtype=real),
+        metric: Metric,
+        roots: wp.array(dtype=Complex),
+        spectrum_out: wp.array3d(dtype=Complex),
+    ):
+        block, thread = wp.tid()
+        member = block // bands
+        row = (block - member * bands) * rows
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        for item in range(thread, pairs * nx, wp.block_dim()):
+            pair = item // nx
+            j = item - pair * nx
+            i = (row + 2 * pair) % ny
+            a = cell(first, second, metric, member, i, j)
+            b = cell(first, second, metric, member, (i + 1) % ny, j)
+            put(buffer, pair, j, Complex(a, b))
+        barrier()
+        forward(buffer, roots, thread, 0, pairs)
+        store(buffer, 0, spectrum_out, member, row, pairs, thread)
+
+    return forward_rows
+
+
+@functools.cache
+def identity_cell(real) -> Callable:
+    Metric = stencils(real).Metric
+
+    @wp.func
+    def identity(
+        first: wp.array3d(dtype=real),
+        second: wp.array3d(dtype=real),
+        metric: Metric,
+        member: int,
+        i: int,
+        j: int,
+    ):
+        return first[member, i, j]
+
+    return identity
+
+
+@functools.cache
+def inverse_rows(plan: Plan) -> wp.Kernel:
+    """Rows of the field that has the given spectra."""
+    lines, (ny, nx), real = plan.band_lines, plan.shape, plan.real
+    inverse, get, size, pairs, rows, bands = (
+        lines.inverse,
+        lines.get,
+        lines.size,
+        plan.rows // 2,
+        plan.rows,
+        plan.bands,
+    )
+    load = pair_functions(lines, ny).load
+    Complex = complex_type(real)
+
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    def inverse_rows(
+        spectrum: wp.array3d(dtype=Complex),
+        roots: wp.array(dtype=Complex),
+        field_out: wp.array3d(dtype=real),
+    ):
+        block, thread = wp.tid()
+        member = block // bands
+        row = (block - member * bands) * rows
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        load(buffer, spectrum, member, row, pairs, thread)
+        inverse(buffer, roots, thread, 0, pairs)
+        for item in range(thread, pairs * nx, wp.block_dim()):
+            pair = item // nx
+            j = item - pair * nx
+            i = row + 2 * pair
+            value = get(buffer, pair, j)
+            if i < ny:
+                field_out[member, i, j] = value[0]
+            if i + 1 < ny:
+                field_out[member, i + 1, j] = value[1]
+
+    return inverse_rows

@@ -1,0 +1,122 @@
+"""Finite differences on a 3 x 3 neighbourhood, as Warp functions for one float type.
+
+The neighbourhood of a point is a 9-vector, row by row from the north-west (larger y, smaller x):
+
+    0 1 2      NW N NE
+    3 4 5   =  W  C  E
+    6 7 8      SW S SE
+
+`metric` is ``(1/dx^2, 1/dy^2, 1/(4 dx dy))``.
+"""
+
+import functools
+import types
+
+import warp as wp
+
+# The operator that carries a cotangent back to the first and to the second argument of J(a, b):
+# <c, J(a, b)> = <a, FIRST(b, c)> = <b, SECOND(c, a)>.
+FIRST = {
+    "arakawa": "arakawa",
+    "central": "cross_plus",
+    "plus_cross": "central",
+    "cross_plus": "plus_cross",
+}
+SECOND = {
+    "arakawa": "arakawa",
+    "central": "plus_cross",
+    "plus_cross": "cross_plus",
+    "cross_plus": "central",
+}
+
+
+def metric(spacing: tuple[float, float]) -> tuple[float, float, float]:
+    dy, dx = spacing
+    return 1 / dx**2, 1 / dy**2, 1 / (4 * dx * dy)
+
+
+@functools.cache
+def stencils(real) -> types.SimpleNamespace:
+    """The Warp functions of this file for `real`."""
+    Patch = wp.types.vector(length=9, dtype=real)
+    Metric = wp.types.vector(length=3, dtype=real)
+
+    @wp.func
+    def neighbourhood(field: wp.array3d(dtype=real), member: int, i: int, j: int):
+        ny, nx = field.shape[1], field.shape[2]
+        n = wp.where(i == ny - 1, 0, i + 1)
+        s = wp.where(i == 0, ny - 1, i - 1)
+        e = wp.where(j == nx - 1, 0, j + 1)
+        w = wp.where(j == 0, nx - 1, j - 1)
+        return Patch(
+            field[member, n, w],
+            field[member, n, j],
+            field[member, n, e],
+            field[member, i, w],
+            field[member, i, j],
+            field[member, i, e],
+            field[member, s, w],
+            field[member, s, j],
+            field[member, s, e],
+        )
+
+    @wp.func
+    def laplacian(a: Patch, metric: Metric):
+        two = real(2.0)
+        return (a[3] - two * a[4] + a[5]) * metric[0] + (a[7] - two * a[4] + a[1]) * metric[1]
+
+    @wp.func
+    def plus_plus(a: Patch, b: Patch):
+        return (a[5] - a[3]) * (b[1] - b[7]) - (a[1] - a[7]) * (b[5] - b[3])
+
+    @wp.func
+    def plus_cross(a: Patch, b: Patch):
+        return a[5] * (b[2] - b[8]) - a[3] * (b[0] - b[6]) - a[1] * (b[2] - b[0]) + a[7] * (b[8] - b[6])
+
+    @wp.func
+    def central(a: Patch, b: Patch, metric: Metric):
+        return plus_plus(a, b) * metric[2]
+
+    @wp.func
+    def central_first(a: Patch, b: Patch, metric: Metric):
+        return -plus_cross(b, a) * metric[2]
+
+    @wp.func
+    def central_second(a: Patch, b: Patch, metric: Metric):
+        return plus_cross(a, b) * metric[2]
+
+    @wp.func
+    def arakawa(a: Patch, b: Patch, metric: Metric):
+        return (plus_plus(a, b) + plus_cross(a, b) - plus_cross(b, a)) * (metric[2] / real(3.0))
+
+    jacobian = {
+        "arakawa": arakawa,
+        "central": central,
+        "plus_cross": central_second,
+        "cross_plus": central_first,
+    }
+
+    @wp.func
+    def shared(values: wp.array(dtype=real), member: int):
+        """A parameter of this member, or the one that all members share."""
+        return values[wp.where(values.shape[0] == 1, 0, member)]
+
+    @wp.func
+    def force(forcing: wp.array4d(dtype=real), step: int, member: int, i: int, j: int):
+        """The forcing at a point: per step or steady, per member or shared; a single number means none."""
+        value = real(0.0)
+        if forcing.shape[3] > 1:
+            value = forcing[
+                wp.where(forcing.shape[0] == 1, 0, step), wp.where(forcing.shape[1] == 1, 0, member), i, j
+            ]
+        return value
+
+    return types.SimpleNamespace(
+        Patch=Patch,
+        Metric=Metric,
+        neighbourhood=neighbourhood,
+        laplacian=laplacian,
+        jacobian=jacobian,
+        shared=shared,
+        force=force,
+    )

@@ -1,0 +1,105 @@
+"""What every primitive of this package shares: backends, eager calls, batching and transposition helpers.
+
+Operands carry one explicit batch axis of length 1 or B. Fields that set B (states, cotangents) have length B;
+parameters may have length 1, shared by all members: kernels read them that way, nothing is copied. `vmap` folds its
+axis into the batch axis, so ranks never change, whatever the nesting.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
+
+from .. import _ffi
+from .._runtime import warp_obstacle
+
+
+def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Primitive:
+    """A primitive with several results.
+
+    `abstract(*avals, **params)` gives ``(shape, dtype)`` of each result. `xla` and `warp` compute them, as lists or
+    tuples; `warp` serves CUDA, and the CPU where ``backend="warp"`` asks for it.
+    """
+    p = Primitive(name)
+    p.multiple_results = True
+
+    @p.def_abstract_eval
+    def _(*avals, **params):
+        return [_ffi.abstract_result(shape, dtype, *avals) for shape, dtype in abstract(*avals, **params)]
+
+    @p.def_impl
+    def _(*operands, **params):
+        return _compiled(p, tuple(sorted(params.items())))(*operands)
+
+    def lower(platform, ctx, *operands, **params):
+        backend, grid, dtype = params["backend"], params["grid"], ctx.avals_in[0].dtype
+        obstacle = "asked not to" if backend == "xla" else warp_obstacle(grid, dtype, platform)
+        if backend == "warp" and obstacle:
+            raise ValueError(f'backend="warp" cannot run on {platform}: {obstacle}')
+        use_warp = not obstacle and (backend == "warp" or platform == "cuda")
+        return mlir.lower_fun(warp if use_warp else xla, multiple_results=True)(ctx, *operands, **params)
+
+    mlir.register_lowering(p, functools.partial(lower, "this platform"))
+    for platform in ("cpu", "cuda"):
+        mlir.register_lowering(p, functools.partial(lower, platform), platform=platform)
+    return p
+
+
+@functools.cache
+def _compiled(p: Primitive, params: tuple) -> Callable:
+    """Eager calls go through `jit`, so that they compile once."""
+    return jax.jit(lambda *operands: p.bind(*operands, **dict(params)))
+
+
+def bind(p: Primitive, *operands: jax.Array, **params) -> list[jax.Array]:
+    """Bind with all operands varying over the same mesh axes, which makes JAX sum cotangents of replicated ones."""
+    return p.bind(*_ffi.align(*operands), **params)
+
+
+def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Callable) -> None:
+    """Register the batching rule: the mapped axis joins the batch axis.
+
+    `axes(**params)` and `out_axes(**params)` give the batch axis of each operand and result; `full(**params)` tells
+    for each operand whether it must have the whole batch (True) or may stay shared (False).
+    """
+
+    def rule(operands, dims, **params):
+        size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
+        layout = list(zip(operands, dims, axes(**params), full(**params), strict=True))
+        # length of the batch axis before this vmap: that of the operands which set it
+        inner = max(_without(x.shape, d)[axis] for x, d, axis, _ in layout)
+        folded = [fold(x, d, axis, size, inner, whole) for x, d, axis, whole in layout]
+        results = bind(p, *folded, **params)
+        axes_out = tuple(out_axes(**params))
+        unfolded = [
+            y.reshape(*y.shape[:axis], size, inner, *y.shape[axis + 1 :])
+            for y, axis in zip(results, axes_out, strict=True)
+        ]
+        return unfolded, axes_out
+
+    batching.primitive_batchers[p] = rule
+
+
+def _without(shape: Sequence[int], dim: int | None) -> tuple[int, ...]:
+    return tuple(shape) if dim is None else (*shape[:dim], *shape[dim + 1 :])
+
+
+def fold(x, dim: int | None, axis: int, size: int, inner: int, whole: bool):
+    """Merge the mapped axis `dim` (None: not mapped) into the batch axis `axis`, giving length 1 or size * inner."""
+    if dim is None:
+        if x.shape[axis] == 1 and not whole:
+            return x
+        x = jnp.expand_dims(x, axis)
+    else:
+        x = jnp.moveaxis(x, dim, axis)
+    head, tail = x.shape[:axis], x.shape[axis + 2 :]
+    return jnp.broadcast_to(x, (*head, size, inner, *tail)).reshape(*head, size * inner, *tail)
+
+
+def sum_to(cotangent, shape: Sequence[int]):
+    """Sum a per-member cotangent over the batch axes along which its operand was shared."""
+    axes = tuple(i for i, (n, m) in enumerate(zip(cotangent.shape, shape, strict=True)) if n != m)
+    return jnp.sum(cotangent, axis=axes, keepdims=True) if axes else cotangent

@@ -1,0 +1,180 @@
+"""Time steps of the vorticity equation and their derivatives: three fused primitives, each the derivative or transpose
+of another.
+
+- `advance_p` carries the state over `steps` steps of SSP-RK3.
+- `tangent_p` is its derivative, linear in the tangents of state and parameters.
+- `adjoint_p` is the transpose of that, linear in the cotangent.
+
+Operands, with one explicit batch axis (`_define`):
+
+    omega (B, ny, nx); viscosity, drag, dt (B,) or (1,); forcing (steps or 1, B or 1, ny, nx) or, for none, (1, 1, 1, 1)
+
+With ``keep=True`` `advance_p` also returns the inputs of all stages and their streamfunctions. They are a cache:
+`tangent_p` hands it on to `adjoint_p`, which then need not run the steps again. Everything is defined without it, so
+no derivative flows through it. ``direct=True`` asks for it when, and only when, the step is differentiated.
+
+First derivatives run through the fused primitives. The derivatives of `tangent_p` and `adjoint_p` with respect to
+what they are not linear in come from `algebra`, whose parts are closed under differentiation.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.interpreters import ad
+
+from . import algebra, warp
+from ._define import batch_by_folding, bind, define, sum_to
+
+_STATE = ["omega", "viscosity", "drag", "dt", "forcing"]
+_AXES = [0, 0, 0, 0, 1]  # the batch axis of each
+_FULL = [True, False, False, False, False]
+_CACHE_AXES, _CACHE_FULL = [1, 1], [True, True]
+
+
+def _kept(omega, steps):
+    return [((3 * steps, *omega.shape), omega.dtype)] * 2
+
+
+def _materialise(tangent, primal):
+    """A tangent as an array; the zero tangent of a parameter as a single number."""
+    if type(tangent) is not ad.Zero:
+        return tangent
+    shape = primal.shape if primal.ndim == 3 else (1,) * primal.ndim
+    return jnp.zeros(shape, primal.dtype)
+
+
+# ------------------------------------------------------------------------------------------------ advance
+
+
+def _advance_abstract(omega, *_, steps, keep, **__):
+    return [(omega.shape, omega.dtype), *(_kept(omega, steps) if keep else ())]
+
+
+advance_p = define("advance", _advance_abstract, algebra.advance, warp.advance)
+batch_by_folding(
+    advance_p,
+    axes=lambda **_: _AXES,
+    out_axes=lambda keep, **_: [0, *(_CACHE_AXES if keep else ())],
+    full=lambda **_: _FULL,
+)
+
+
+# d(advance)(omega, p) = tangent(omega, p; domega, dp)
+def _advance_jvp(primals, tangents, *, keep, direct, **params):
+    cached = keep or direct
+    out, *kept = bind(advance_p, *primals, keep=cached, direct=direct, **params)
+    along = [_materialise(t, x) for t, x in zip(tangents, primals, strict=True)]
+    (dout,) = bind(tangent_p, *primals, *along, *kept, keep=cached, **params)
+    results = [out, *kept] if keep else [out]
+    return results, [dout, *(ad.Zero(jax.typeof(field).to_tangent_aval()) for field in results[1:])]
+
+
+ad.primitive_jvps[advance_p] = _advance_jvp
+
+
+# ------------------------------------------------------------------------------------------------ tangent
+
+
+def _tangent_abstract(omega, *_, **__):
+    return [(omega.shape, omega.dtype)]
+
+
+tangent_p = define("tangent", _tangent_abstract, algebra.tangent, warp.tangent)
+batch_by_folding(
+    tangent_p,
+    axes=lambda keep, **_: [*_AXES, *_AXES, *(_CACHE_AXES if keep else ())],
+    out_axes=lambda **_: [0],
+    full=lambda keep, **_: [*_FULL, *_FULL, *(_CACHE_FULL if keep else ())],
+)
+
+
+# tangent(x; dx) is linear in dx, so along dx alone its derivative is itself. Along x it is the second derivative of
+# advance, which the algebra provides.
+def _tangent_jvp(primals, tangents, **params):
+    out = bind(tangent_p, *primals, **params)
+    x, dx, kept = primals[:5], primals[5:10], primals[10:]
+    if all(type(t) is ad.Zero for t in tangents[:5]):
+        along = [_materialise(t, p) for t, p in zip(tangents[5:10], dx, strict=True)]
+        return out, bind(tangent_p, *x, *along, *kept, **params)
+
+    def final(*operands):
+        return algebra.tangent(*operands, **params)
+
+    along = [ad.instantiate_zeros(t) for t in tangents[:10]]
+    return out, jax.jvp(final, primals[:10], tuple(along))[1]
+
+
+# <c, tangent(x; dx)> = <adjoint(x; c), dx>. Only the cotangents asked for are computed; those of parameters shared by
+# all members are summed over them.
+def _tangent_transpose(cotangents, *operands, steps, **params):
+    x, dx, kept = operands[:5], operands[5:10], operands[10:]
+    if type(cotangents[0]) is ad.Zero:
+        return [None] * len(operands)
+    wrt = tuple(ad.is_undefined_primal(d) for d in dx[1:])
+    to_state, *rest = bind(adjoint_p, *x, cotangents[0], *kept, steps=steps, wrt=wrt, **params)
+    results = [to_state if ad.is_undefined_primal(dx[0]) else None]
+    rest = iter(rest)
+    results += [sum_to(next(rest), d.aval.shape) if wanted else None for d, wanted in zip(dx[1:], wrt, strict=True)]
+    return [None] * 5 + results + [None] * len(kept)
+
+
+ad.primitive_jvps[tangent_p] = _tangent_jvp
+ad.primitive_transposes[tangent_p] = _tangent_transpose
+
+
+# ------------------------------------------------------------------------------------------------ adjoint
+
+
+def _adjoint_abstract(omega, viscosity, drag, dt, forcing, cotangent, *_, wrt, **__):
+    """Cotangents of omega and, where `wrt` says so, of viscosity, drag, dt and forcing, each per member."""
+    batch = omega.shape[0]
+    shapes = [(batch,)] * 3 + [(forcing.shape[0], *omega.shape)]
+    wanted = [shape for shape, wanted in zip(shapes, wrt, strict=True) if wanted]
+    return [(shape, omega.dtype) for shape in [omega.shape, *wanted]]
+
+
+adjoint_p = define("adjoint", _adjoint_abstract, algebra.adjoint, warp.adjoint)
+batch_by_folding(
+    adjoint_p,
+    axes=lambda keep, **_: [*_AXES, 0, *(_CACHE_AXES if keep else ())],
+    out_axes=lambda wrt, **_: [0, *(axis for axis, wanted in zip(_AXES[1:], wrt, strict=True) if wanted)],
+    full=lambda keep, **_: [*_FULL, True, *(_CACHE_FULL if keep else ())],
+)
+
+
+# Linear in the cotangent, as tangent_p is in its tangents; along the rest, the algebra.
+def _adjoint_jvp(primals, tangents, **params):
+    out = bind(adjoint_p, *primals, **params)
+    x, cotangent, kept = primals[:5], primals[5], primals[6:]
+    if all(type(t) is ad.Zero for t in tangents[:5]):
+        along = ad.instantiate_zeros(tangents[5])
+        return out, bind(adjoint_p, *x, along, *kept, **params)
+
+    def sweep(*operands):
+        return algebra.adjoint(*operands, **{**params, "keep": False})
+
+    along = [ad.instantiate_zeros(t) for t in tangents[:6]]
+    return out, jax.jvp(sweep, (*x, cotangent), tuple(along))[1]
+
+
+# <adjoint(x; c), dx> = <c, tangent(x; dx)>, with zero for the parameters that `wrt` leaves out.
+def _adjoint_transpose(cotangents, *operands, steps, wrt, **params):
+    x, cotangent, kept = operands[:5], operands[5], operands[6:]
+    given = iter(cotangents)
+    along = [_materialise(next(given), x[0])]
+    for p, wanted in zip(x[1:], wrt, strict=True):
+        dp = next(given) if wanted else None
+        zero = dp is None or type(dp) is ad.Zero
+        along.append(jnp.zeros((1,) * p.ndim, p.dtype) if zero else dp)
+    (dout,) = bind(tangent_p, *x, *along, *kept, steps=steps, **params)
+    return [None] * 5 + [dout] + [None] * len(kept)
+
+
+ad.primitive_jvps[adjoint_p] = _adjoint_jvp
+ad.primitive_transposes[adjoint_p] = _adjoint_transpose
+
+
+def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, direct, backend):
+    """The state after `steps` steps. `direct`: reverse mode stores every stage rather than run the steps again."""
+    params = {"grid": grid, "scheme": scheme, "steps": steps, "backend": backend}
+    params |= {"keep": False, "direct": direct}
+    return bind(advance_p, omega, viscosity, drag, dt, forcing, **params)[0]

@@ -1,0 +1,249 @@
+"""The solver: an Equinox module whose physical parameters are differentiable leaves."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._adjoint import Checkpointed, Direct
+from ._checks import check_backend, check_count, check_field, check_non_negative, check_option, check_positive
+from ._grid import Grid
+from ._operators import SCHEMES, streamfunction
+from ._primitives import algebra
+from ._primitives.advance import advance
+from ._primitives.poisson import poisson
+from ._primitives.reference import shift
+from ._rollout import final_state, saved_states
+
+Field = Float[Array, "... ny nx"]
+
+
+class NavierStokes2D(eqx.Module):
+    """Two-dimensional incompressible flow in a periodic box, in vorticity form:
+
+        d(omega)/dt = J(psi, omega) + nu Lap(omega) - mu omega + f,    Lap(psi) = -omega,
+        u = d(psi)/dy,  v = -d(psi)/dx,  J(a, b) = a_x b_y - a_y b_x
+
+    Second-order finite differences in space, an exact inverse of the discrete Laplacian, and SSP-RK3 in time (Shu
+    and Osher 1988, doi:10.1016/0021-9991(88)90177-5).
+
+    The solver is a pytree: `viscosity`, `drag`, `dt` and `forcing` are array leaves, so it can be differentiated,
+    vmapped over, and be part of other modules. Everything else is static.
+
+    Args:
+        grid: where fields live.
+        viscosity: nu >= 0 [length^2/time], a number or an array ``(...)`` like the leading axes of a state.
+        dt: length of a step, > 0 [time], likewise.
+        drag: mu >= 0 [1/time], likewise.
+        forcing: steady forcing f ``(..., ny, nx)`` [1/time^2], or None.
+        advection: ``"arakawa"`` (Arakawa 1966, doi:10.1016/0021-9991(66)90015-5; conserves energy and enstrophy) or
+            ``"central"`` (plain centred differences).
+        adjoint: `Checkpointed()` or `Direct()`, how reverse mode gets its intermediates.
+        backend: ``"warp"``, ``"xla"``, or ``"auto"`` (Warp on CUDA where it runs the grid, else XLA); see
+            `warpjaxns.info`.
+        check_finite: whether `step` and `rollout` raise when their result is not finite (a Runge-Kutta step that was
+            too long). Costs one reduction a call.
+
+    Raises:
+        TypeError: an argument is not of the kind said here.
+        ValueError: a parameter is out of range, an option unknown, or the grid out of reach for ``backend="warp"``.
+
+    States are float32 or float64; parameters are cast to their type.
+    """
+
+    viscosity: Array
+    dt: Array
+    drag: Array
+    forcing: Array | None
+    grid: Grid = eqx.field(static=True)
+    advection: str = eqx.field(static=True)
+    adjoint: Direct | Checkpointed = eqx.field(static=True)
+    backend: str = eqx.field(static=True)
+    check_finite: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        viscosity,
+        dt,
+        drag=0.0,
+        forcing=None,
+        advection: str = "arakawa",
+        adjoint: Direct | Checkpointed = Checkpointed(),  # noqa: B008 (frozen)
+        backend: str = "auto",
+        check_finite: bool = True,
+    ):
+        if not isinstance(grid, Grid):
+            raise TypeError(f"grid={grid!r}: expected a warpjaxns.Grid, e.g. Grid((512, 512))")
+        if not isinstance(adjoint, Direct | Checkpointed):
+            raise TypeError(f"adjoint={adjoint!r}: expected Direct() or Checkpointed(every=None)")
+        if not isinstance(check_finite, bool):
+            raise TypeError(f"check_finite={check_finite!r}: expected True or False")
+        check_option("advection", advection, SCHEMES)
+        check_backend(backend, grid, np.float32)
+        self.grid = grid
+        self.viscosity = _parameter("viscosity", viscosity, check_non_negative)
+        self.dt = _parameter("dt", dt, check_positive)
+        self.drag = _parameter("drag", drag, check_non_negative)
+        self.forcing = None if forcing is None else check_field("forcing", forcing, grid)
+        self.advection = advection
+        self.adjoint = adjoint
+        self.backend = backend
+        self.check_finite = check_finite
+
+    def step(self, omega: Field) -> Field:
+        """The vorticity one time step `dt` later, of the same shape ``(..., ny, nx)``."""
+        return self.rollout(omega, steps=1)
+
+    def rollout(
+        self, omega0: Field, *, steps: int, save_every: int | None = None, forcing: Array | None = None
+    ) -> Array:
+        """The vorticity after `steps` steps, or a trajectory.
+
+        Args:
+            omega0: initial vorticity ``(..., ny, nx)``, float32 or float64 [1/time]. Leading axes are members of an
+                ensemble, advanced together.
+            steps: how many steps to take, >= 0.
+            save_every: None, or k >= 1 that divides `steps`.
+            forcing: None, or one field a step ``(steps, ..., ny, nx)`` [1/time^2], constant over the step and added
+                to the solver's steady forcing. Leading axes after the first broadcast against those of `omega0`.
+
+        Returns:
+            Without `save_every` the last state, of omega0's shape. With it the states after k, 2k, ..., steps steps,
+            ``(steps // k, ..., ny, nx)``.
+
+        Raises:
+            TypeError: wrong dtype, or `steps` or `save_every` not an integer known when tracing.
+            ValueError: wrong shape, negative `steps`, or `steps` not a multiple of `save_every`.
+            RuntimeError: the result is not finite (unless ``check_finite=False``).
+        """
+        omega0 = self._state("omega0", omega0)
+        steps = check_count("steps", steps, least=0)
+        if save_every is not None:
+            save_every = check_count("save_every", save_every, least=1)
+            if steps % save_every:
+                raise ValueError(f"steps={steps} is not a multiple of save_every={save_every}")
+        lead = omega0.shape[:-2]
+        parameters = self._parameters(omega0)
+        control = self._forcing(omega0, forcing, steps)
+        direct = isinstance(self.adjoint, Direct)
+        length = self.adjoint.call_length(max(steps, 1))
+
+        def advance_by(omega, forcing, steps):
+            return advance(omega, *parameters, forcing, steps=steps, direct=direct, **self._static)
+
+        flat = omega0.reshape(-1, *self.grid.shape)
+        if save_every is None:
+            out = final_state(advance_by, flat, control, steps, length).reshape(omega0.shape)
+        else:
+            out = saved_states(advance_by, flat, control, steps, length, save_every)
+            out = out.reshape(steps // save_every, *lead, *self.grid.shape)
+        return self._checked(out)
+
+    def tendency(self, omega: Field) -> Field:
+        """The right-hand side ``J(psi, omega) + nu Lap(omega) - mu omega + f`` [1/time^2], of omega's shape."""
+        omega = self._state("omega", omega)
+        flat = omega.reshape(-1, *self.grid.shape)
+        viscosity, drag, _ = self._parameters(omega)
+        force = self._forcing(omega, None, 1)[0]
+        psi = poisson(flat, grid=self.grid, backend=self.backend)
+        rate = algebra.tendency(flat, psi, viscosity, drag, force, **self._static)
+        return rate.reshape(omega.shape)
+
+    def streamfunction(self, omega: Field) -> Field:
+        """The streamfunction psi of a vorticity, ``Lap(psi) = -omega`` with zero mean [length^2/time]."""
+        return streamfunction(self.grid, omega, backend=self.backend)
+
+    def velocity(self, omega: Field) -> tuple[Field, Field]:
+        """The velocity ``(u, v) = (d psi/dy, -d psi/dx)`` by centred differences [length/time]."""
+        psi = self.streamfunction(omega)
+        dy, dx = self.grid.spacing
+        u = (shift(psi, 1, 0) - shift(psi, -1, 0)) / (2 * dy)
+        v = (shift(psi, 0, -1) - shift(psi, 0, 1)) / (2 * dx)
+        return u, v
+
+    def cfl(self, omega: Field) -> Float[Array, "..."]:
+        """The Courant number ``max(|u| / dx + |v| / dy) dt``, shape ``(...)``.
+
+        SSP-RK3 with centred differences is stable up to about 1.7 where viscosity is small; viscosity alone asks for
+        ``4 nu dt (1/dx^2 + 1/dy^2) < 2.51``.
+        """
+        omega = self._state("omega", omega)
+        u, v = self.velocity(omega)
+        dy, dx = self.grid.spacing
+        rate = jnp.max(jnp.abs(u) / dx + jnp.abs(v) / dy, axis=(-2, -1))
+        return rate * self.dt.astype(omega.dtype)
+
+    @property
+    def _static(self):
+        return {"grid": self.grid, "scheme": self.advection, "backend": self.backend}
+
+    def _state(self, name, omega):
+        omega = check_field(name, omega, self.grid)
+        check_backend(self.backend, self.grid, omega.dtype)
+        return omega
+
+    def _parameters(self, omega):
+        """Viscosity, drag and dt for the primitives, ``(1,)`` or ``(batch,)``. (In that order.)"""
+        lead = omega.shape[:-2]
+        out = []
+        for name in ("viscosity", "drag", "dt"):
+            value = getattr(self, name).astype(omega.dtype)
+            if value.ndim:
+                value = _broadcast(name, value, lead, lead, omega)
+            out.append(value.reshape(-1))
+        return tuple(out)
+
+    def _forcing(self, omega, control, steps):
+        """All forcing as the primitives want it, ``(steps or 1, batch or 1, ny, nx)`` or a single zero for none."""
+        grid, lead = self.grid.shape, omega.shape[:-2]
+        total = jnp.zeros((1, 1, 1, 1), omega.dtype)
+        if self.forcing is not None:
+            steady = self.forcing.astype(omega.dtype)
+            if steady.ndim > 2:
+                steady = _broadcast("forcing", steady, (*lead, *grid), lead, omega)
+            total = steady.reshape(1, -1, *grid)
+        if control is not None:
+            control = check_field("forcing", control, self.grid).astype(omega.dtype)
+            if control.ndim < 3 or control.shape[0] != steps:
+                raise ValueError(
+                    f"forcing has shape {control.shape}: expected one field a step, "
+                    f"(steps, ..., ny, nx) = ({steps}, ..., {grid[0]}, {grid[1]})"
+                )
+            if control.ndim > 3:
+                control = _broadcast("forcing", control, (steps, *lead, *grid), lead, omega)
+            control = control.reshape(steps, -1, *grid)
+            total = control if self.forcing is None else total + control
+        return total
+
+    def _checked(self, out):
+        if not self.check_finite:
+            return out
+        return eqx.error_if(
+            out,
+            ~jnp.all(jnp.isfinite(out)),
+            "The vorticity is not finite. Either the initial state was not, or dt is too long: look at "
+            "solver.cfl(omega), which must stay below about 1.7, and at 4 nu dt (1/dx^2 + 1/dy^2) < 2.51. "
+            "NavierStokes2D(..., check_finite=False) turns this check off.",
+        )
+
+
+def _parameter(name, value, check):
+    if isinstance(value, jax.core.Tracer) or (hasattr(value, "ndim") and value.ndim):
+        if not jnp.issubdtype(value.dtype, np.floating):
+            raise TypeError(f"{name} has dtype {value.dtype}: expected float32 or float64")
+        return jnp.asarray(value)
+    check(name, value)
+    return jnp.asarray(value, getattr(value, "dtype", None) or float)
+
+
+def _broadcast(name, value, shape, lead, omega):
+    try:
+        return jnp.broadcast_to(value, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name} has shape {value.shape}, which does not fit a state of shape {omega.shape}: expected a value "
+            f"for all members, or one for each of the leading axes {lead}"
+        ) from None
