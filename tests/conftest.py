@@ -6,17 +6,31 @@ if FLAG not in os.environ.get("XLA_FLAGS", ""):  # before JAX starts, in each wo
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}".strip()
 
 import jax
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
-
-# Check the annotations of what JAX users call. Warp's kernels are not Python, and must stay as they are written.
-if importlib.util.find_spec("beartype"):
-    CHECKED = ["_solver", "_operators", "_rollout", "_adjoint", "_checks", "_grid", "_primitives"]
-    CHECKED += ["initial", "diagnostics", "forcing", "_custom"]
-    install_import_hook([f"warpjaxns.{name}" for name in CHECKED], "beartype.beartype")
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Annotations are checked in all modules that JAX users reach. Warp reads the source of its kernels: they stay as
+# they are written.
+CHECKED = ["_solver", "_operators", "_rollout", "_adjoint", "_checks", "_grid", "_custom", "_primitives"]
+CHECKED += ["initial", "diagnostics", "forcing"]
+
+if importlib.util.find_spec("beartype"):
+    import beartype
+
+    check_annotations = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+    jaxtyping.install_import_hook([f"warpjaxns.{name}" for name in CHECKED], "conftest.check_annotations")
+
+
+@pytest.fixture(autouse=True)
+def own_errors(request):
+    """A test of errors sees those of the package, not those of the annotations."""
+    disabled = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", "raises" in request.function.__code__.co_names)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", disabled)
 
 
 def pytest_collection_modifyitems(items):

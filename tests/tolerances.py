@@ -1,9 +1,15 @@
 """The one table of tolerances. Errors are relative: ``norm(actual - expected) / norm(expected)``."""
 
+import jax
 import numpy as np
 
+FFT = {"float32": 3e-7, "float64": 6e-16}  # a transform of up to 2048 points
 RELATIVE = {"float32": 2e-6, "float64": 1e-12}  # one application of an operator
 ROLLOUT = {"float32": 1e-5, "float64": 1e-11}  # tens of steps, and derivatives through them
+SUMS = {"float32": 1e-6, "float64": 1e-14}  # what cancels, in units of what is summed
+DOT = 1e-11  # <J v, w> = <v, J^T w> in float64, in units of |J v| |w|
+DIFFERENCES = 1e-6  # derivatives against finite differences in float64
+ORDER = 0.1  # measured orders of convergence
 
 
 def relative_error(actual, expected) -> float:
@@ -16,3 +22,11 @@ def assert_close(actual, expected, table=RELATIVE):
     dtype = np.asarray(actual).dtype.name
     error = relative_error(actual, expected)
     assert error <= table[dtype], f"relative error {error:.2e} > {table[dtype]:.0e} ({dtype})"
+
+
+def assert_trees_close(actual, expected, table=RELATIVE):
+    """Leaf by leaf."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == e.dtype
+        assert_close(a, e, table)

@@ -1,0 +1,45 @@
+"""The time steps in plain `jax.numpy`, differentiated by JAX alone: what every other implementation is held against.
+
+One scan over stages, so that its body, which XLA compiles, holds a single one.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from warpjaxns._primitives import reference
+
+# (a, b, c) of w_s = a w_0 + b w_(s-1) + c dt R(w_(s-1)): SSP-RK3, written out once more
+COEFFICIENTS = np.array([(0, 1, 1), (3 / 4, 1 / 4, 1 / 4), (1 / 3, 2 / 3, 2 / 3)])
+
+
+def tendency(grid, scheme, omega, viscosity, drag, force):
+    """`omega` (batch, ny, nx); `viscosity` and `drag` (batch,) or (1,); `force` broadcasts against omega."""
+    advection = reference.jacobian(grid, reference.poisson(grid, omega), omega, scheme)
+    diffusion = viscosity[:, None, None] * reference.laplacian(grid, omega)
+    return advection + diffusion - drag[:, None, None] * omega + force
+
+
+def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps):
+    """The state after `steps` steps; operands as in `warpjaxns._primitives.advance`."""
+
+    def stage(carry, s):
+        start, state = carry
+        a, b, c = jnp.asarray(COEFFICIENTS, omega.dtype)[s % 3]
+        start = jnp.where(s % 3 == 0, state, start)
+        force = forcing[s // 3 if forcing.shape[0] > 1 else 0]
+        rate = tendency(grid, scheme, state, viscosity, drag, force)
+        return (start, a * start + b * state + c * dt[:, None, None] * rate), None
+
+    return jax.lax.scan(stage, (omega, omega), jnp.arange(3 * steps))[0][1]
+
+
+def normal(seed, shape, dtype="float64"):
+    """White noise."""
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), dtype)
+
+
+def vdot(a, b):
+    """The inner product of two pytrees."""
+    products = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
+    return sum(jax.tree.leaves(products))
