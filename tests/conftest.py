@@ -1,9 +1,8 @@
 import importlib.util
 import os
 
-FLAG = "--xla_force_host_platform_device_count=4"
-if FLAG not in os.environ.get("XLA_FLAGS", ""):  # before JAX starts, in each worker of xdist
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}".strip()
+# Several devices on the CPU. Set before JAX starts, in each worker of xdist; what the user chose wins.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 " + os.environ.get("XLA_FLAGS", "")
 
 import jax
 import jaxtyping
@@ -12,8 +11,7 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# Annotations are checked in all modules that JAX users reach. Warp reads the source of its kernels: they stay as
-# they are written.
+# Annotations are checked in all modules that JAX users reach, but not in kernels: Warp reads their source.
 CHECKED = ["_solver", "_operators", "_rollout", "_adjoint", "_checks", "_grid", "_custom", "_primitives"]
 CHECKED += ["initial", "diagnostics", "forcing"]
 

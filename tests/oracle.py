@@ -1,4 +1,4 @@
-"""The time steps in plain `jax.numpy`, differentiated by JAX alone: what every other implementation is held against.
+"""The time steps in plain `jax.numpy`, differentiated by JAX alone: the standard for all implementations.
 
 One scan over stages, so that its body, which XLA compiles, holds a single one.
 """

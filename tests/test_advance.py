@@ -1,0 +1,247 @@
+"""The fused primitives against JAX's own derivatives of the oracle."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import oracle
+import pytest
+from jax.test_util import check_grads
+from oracle import normal, vdot
+from tolerances import DIFFERENCES, DOT, ROLLOUT, assert_close, assert_trees_close
+
+from warpjaxns import Grid
+from warpjaxns._primitives import advance as primitives
+
+SMALL, WIDE = Grid((6, 10), (2.0, 3.5)), Grid((9, 12), (0.7, 1.9))  # of WIDE, one band overhangs
+BACKENDS = ["warp", "xla"]
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Where, how far, and which operands are shared by the members of a batch."""
+
+    grid: Grid = WIDE
+    scheme: str = "arakawa"
+    dtype: str = "float64"
+    steps: int = 3
+    direct: bool = False
+    batch: int = 2
+    per_member: tuple[str, ...] = ()
+    forcing: str = "steady"
+
+    def __str__(self):
+        parts = self.dtype, self.scheme, self.forcing, "direct" * self.direct, *self.per_member
+        return f"{self.grid.shape[0]}x{self.grid.shape[1]}-{self.steps}-" + "-".join(filter(None, parts))
+
+    def fused(self, backend):
+        where = {"grid": self.grid, "scheme": self.scheme, "steps": self.steps}
+        return functools.partial(primitives.advance, **where, direct=self.direct, backend=backend)
+
+    @property
+    def oracle(self):
+        return functools.partial(oracle.advance, grid=self.grid, scheme=self.scheme, steps=self.steps)
+
+    def operands(self, seed=0):
+        def count(name):
+            return self.batch if name in self.per_member else 1
+
+        dx, dy = self.grid.spacing
+        omega = normal(seed, (self.batch, *self.grid.shape), self.dtype)
+        # a few percent of the stability limit would hide the nonlinear terms: use a good part of it
+        scales = {"viscosity": 0.02 * min(dx, dy), "drag": 0.3, "dt": 0.2 * min(dx, dy)}
+        values = [
+            jnp.asarray(scale * (1 + jnp.arange(count(name)) / 3), self.dtype) for name, scale in scales.items()
+        ]
+        steps = {"none": 1, "steady": 1, "per step": self.steps}[self.forcing]
+        shape = (1,) * 4 if self.forcing == "none" else (steps, count("forcing"), *self.grid.shape)
+        forcing = jnp.zeros(shape, self.dtype) if self.forcing == "none" else normal(seed + 1, shape, self.dtype)
+        return omega, *values, forcing
+
+    def like(self, operands, seed):
+        """Random directions, in the unit of each operand; none along a forcing that is not there."""
+        return tuple(
+            normal(seed + i, x.shape, self.dtype) * (jnp.max(jnp.abs(x)) if x.ndim < 4 or x.size > 1 else 0)
+            for i, x in enumerate(operands)
+        )
+
+
+ALL = ("viscosity", "drag", "dt", "forcing")
+CASES = [
+    Case(scheme="arakawa", steps=1, forcing="none"),
+    Case(scheme="central", per_member=ALL, forcing="per step"),
+    Case(scheme="arakawa", per_member=ALL, forcing="per step", direct=True),
+    Case(scheme="central", per_member=("viscosity",), direct=True),
+    Case(grid=SMALL, scheme="arakawa", per_member=("dt", "forcing"), batch=3),
+    Case(grid=SMALL, scheme="central", steps=1, per_member=("drag",), batch=1, direct=True),
+    Case(scheme="arakawa", dtype="float32", forcing="per step"),
+    Case(scheme="central", dtype="float32", per_member=ALL, direct=True),
+]
+FLOAT64 = [case for case in CASES if case.dtype == "float64"]
+
+
+@functools.cache
+def expected(case):
+    """Value, jvp and vjp of the oracle."""
+    operands = case.operands()
+    return jax.jit(functools.partial(derivatives, case.oracle, case))(operands)
+
+
+def derivatives(f, case, operands):
+    tangents = case.like(operands, 10)
+    value, tangent = jax.jvp(f, operands, tangents)
+    cotangent = normal(20, value.shape, case.dtype)
+    return value, tangent, jax.vjp(f, *operands)[1](cotangent)[: 4 if case.forcing == "none" else 5]
+
+
+@every_backend
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_value_jvp_and_vjp(case, backend):
+    f = case.fused(backend)
+    assert_close(jax.jit(f)(*case.operands()), expected(case)[0])  # not differentiated: another program
+    actual = jax.jit(functools.partial(derivatives, f, case))(case.operands())
+    assert_trees_close(actual, expected(case), ROLLOUT)
+
+
+@every_backend
+@pytest.mark.parametrize("case", FLOAT64, ids=str)
+def test_dot_product(case, backend):
+    f, operands = case.fused(backend), case.operands()
+    everything = case.like(operands, 30)
+    w = normal(40, operands[0].shape)
+    forward = jax.jit(lambda v: jax.jvp(f, operands, v)[1])
+    backward = jax.jit(lambda w: jax.vjp(f, *operands)[1](w))(w)
+    for only in [*range(5), None]:  # each operand alone, then all at once
+        v = tuple(x if only in (None, i) else jnp.zeros_like(x) for i, x in enumerate(everything))
+        along = forward(v)
+        scale = jnp.linalg.norm(along) * jnp.linalg.norm(w)
+        assert abs(vdot(along, w) - vdot(v, backward)) <= DOT * scale
+        assert scale > 0 or (only == 4 and case.forcing == "none")
+
+
+@every_backend
+@pytest.mark.parametrize("wrt", [(0,), (1,), (2, 3), (4,), (0, 4)], ids=str)
+def test_part_of_the_arguments(wrt, backend):
+    case = Case(grid=SMALL, per_member=("drag",), forcing="per step")
+    operands, w = case.operands(), normal(3, (case.batch, *SMALL.shape))
+
+    def gradient(f):
+        return jax.jit(jax.grad(lambda *x: vdot(f(*x), w), wrt))(*operands)
+
+    assert_trees_close(gradient(case.fused(backend)), gradient(case.oracle), ROLLOUT)
+
+
+def loss(f):
+    return lambda x: jnp.sum(jnp.sin(f(*x)))
+
+
+SECOND = [
+    Case(grid=SMALL, per_member=("viscosity", "forcing"), forcing="per step", steps=2),
+    Case(grid=SMALL, scheme="central", per_member=("dt",), direct=True, steps=2),
+]
+
+
+@every_backend
+@pytest.mark.parametrize("case", SECOND, ids=str)
+def test_hessian_vector_products(case, backend):
+    x = case.operands()
+    v, w = case.like(x, 50), case.like(x, 60)
+
+    def compositions(f):
+        f = loss(f)
+        over = {
+            "forward over reverse": lambda v: jax.jvp(jax.grad(f), (x,), (v,))[1],
+            "reverse over forward": lambda v: jax.grad(lambda y: jax.jvp(f, (y,), (v,))[1])(x),
+            "reverse over reverse": lambda v: jax.grad(lambda y: vdot(jax.grad(f)(y), v))(x),
+        }
+        return {name: jax.jit(hvp)(v) for name, hvp in over.items()}, jax.jit(over["forward over reverse"])(w)
+
+    products, along_w = compositions(case.fused(backend))
+    f = loss(case.oracle)
+    standard = jax.jit(lambda: jax.jvp(jax.grad(f), (x,), (v,))[1])()
+    for hv in products.values():
+        assert_trees_close(hv, standard, ROLLOUT)
+        norms = [jnp.sqrt(vdot(a, a)) for a in (hv, w)]
+        assert abs(vdot(hv, w) - vdot(v, along_w)) < DOT * norms[0] * norms[1]
+
+
+@every_backend
+@pytest.mark.parametrize("case", SECOND, ids=str)
+def test_hessian(case, backend):
+    omega, *parameters, forcing = case.operands()
+
+    def of_scales(f):  # of state, viscosity, drag, dt and forcing: all blocks of mixed derivatives
+        def value(s):
+            scaled = [s[1 + i] * p for i, p in enumerate(parameters)]
+            return loss(f)((s[0] * omega, *scaled, s[4] * forcing))
+
+        return jax.jit(jax.hessian(value))(jnp.ones(5))
+
+    assert_close(of_scales(case.fused(backend)), of_scales(case.oracle), ROLLOUT)
+
+
+@every_backend
+@pytest.mark.parametrize("case", SECOND, ids=str)
+def test_against_differences(case, backend):
+    f, (omega, nu, mu, dt, forcing) = jax.jit(loss(case.fused(backend))), case.operands()
+
+    def value(omega, s, forcing):
+        return f((omega, s[0] * nu, s[1] * mu, s[2] * dt, forcing))
+
+    check_grads(
+        jax.jit(value),
+        (omega, jnp.ones(3), forcing),
+        order=2,
+        modes=["fwd", "rev"],
+        atol=DIFFERENCES,
+        rtol=DIFFERENCES,
+    )
+
+
+@every_backend
+@pytest.mark.parametrize("direct", [False, True])
+def test_linearize_and_transpose(direct, backend):
+    case = Case(direct=direct, per_member=("viscosity",), forcing="per step")
+    x = case.operands()
+    v, w = case.like(x, 70), normal(80, x[0].shape)
+
+    @jax.jit
+    def run(x, v, w):
+        out, tangent = jax.linearize(case.fused(backend), *x)
+        transposed = jax.linear_transpose(tangent, *x)(w)
+        (again,) = jax.linear_transpose(
+            lambda w: jax.linear_transpose(tangent, *x)(w), jax.ShapeDtypeStruct(w.shape, w.dtype)
+        )(v)
+        return out, tangent(*v), transposed, again
+
+    out, along, transposed, again = run(x, v, w)
+    value, tangent = jax.jvp(case.oracle, x, v)
+    assert_trees_close(
+        (out, along, transposed), (value, tangent, jax.vjp(case.oracle, *x)[1](w)), ROLLOUT
+    )
+    assert_close(again, along, ROLLOUT)
+
+
+@every_backend
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.checkpoint], ids=["plain", "checkpoint"])
+def test_scan_and_checkpoint(wrap, backend):
+    case = Case(grid=SMALL, steps=2, direct=wrap is not jax.checkpoint)
+    omega, *rest = case.operands()
+
+    def rollout(f, wrap=lambda f: f):
+        def run(omega, rest):
+            body = wrap(lambda state, scale: (f(scale * state, *rest), jnp.sum(state**2)))
+            last, norms = jax.lax.scan(body, omega, jnp.linspace(1, 0.9, 3))
+            return jnp.sum(jnp.sin(last)) + jnp.sum(norms)
+
+        return run
+
+    for g in (
+        lambda run: jax.jit(jax.value_and_grad(run, (0, 1))),
+        lambda run: jax.jit(lambda *x: jax.jvp(jax.grad(run), x, x)[1]),
+    ):
+        assert_trees_close(
+            g(rollout(case.fused(backend), wrap))(omega, rest), g(rollout(case.oracle))(omega, rest), ROLLOUT
+        )
