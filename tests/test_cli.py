@@ -1,0 +1,168 @@
+import json
+import types
+
+import numpy as np
+import pytest
+
+import warpjaxns
+from warpjaxns import cli
+
+pytest.importorskip("optax")
+pytest.importorskip("tqdm")
+TINY = ["demo", "--size", "16", "--steps", "5", "--iterations", "4", "--spin-up", "3"]
+OPTIONS = [
+    "--size", "--steps", "--iterations", "--spin-up", "--viscosity", "--dt", "--radius", "--learning-rate",
+    "--advection", "--backend", "--adjoint", "--precision", "--seed", "--output", "--no-plot", "--quiet",
+]  # fmt: skip
+
+
+def demo(folder, *options):
+    assert cli.main([*TINY, "--output", str(folder), *options]) == 0
+    return json.loads((folder / "optimal_perturbation.json").read_text())
+
+
+def rejected(capsys, *options):
+    """What a command line that must fail writes, without a traceback."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(options))
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return message.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    pytest.importorskip("matplotlib")
+    folder = tmp_path_factory.mktemp("demo") / "new" / "folder"
+    demo(folder, "--quiet")
+    return folder
+
+
+def test_figures(folder):
+    figures = json.loads((folder / "optimal_perturbation.json").read_text())
+    parameters, result = figures["parameters"], figures["result"]
+    assert set(parameters) == {option[2:].replace("-", "_") for option in OPTIONS[:13]}
+    assert (parameters["size"], parameters["dt"], parameters["adjoint"]) == (16, 0.032, "checkpointed")
+    assert len(figures["history"]["loss"]) == len(figures["history"]["relative_norm"]) == 4
+    assert result["loss_last"] < result["loss_first"] < 0
+    assert result["relative_norm"] == pytest.approx(
+        result["perturbation_norm"] / result["base_norm"], rel=1e-5
+    )
+    assert result["gain"] > 0
+    assert result["seconds_per_iteration"] > 0
+    assert {"warpjaxns", "jax", "warp-lang", "optax", "python"} <= set(figures["versions"])
+    assert figures["versions"]["warpjaxns"] == warpjaxns.__version__
+    assert figures["device"]["platform"] in ("cpu", "gpu")
+
+
+def test_the_picture_is_not_blank(folder):
+    from matplotlib.image import imread
+
+    pixels = imread(folder / "optimal_perturbation.png")[..., :3]
+    assert pixels.shape[0] > 600
+    assert pixels.shape[1] > 1000
+    assert np.mean(np.ptp(pixels, axis=-1) > 0.1) > 0.05  # coloured, as the fields are
+    assert np.mean(pixels.min(axis=-1) > 0.99) > 0.2  # on white
+
+
+def test_the_seed_decides(tmp_path):
+    one, same, other = (
+        demo(tmp_path, "--quiet", "--no-plot", "--seed", seed)["history"] for seed in ("3", "3", "4")
+    )
+    assert one == same
+    assert one != other
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_options_reach_the_solver(tmp_path, capsys):
+    options = ["--no-plot", "--advection", "central", "--adjoint", "direct", "--precision", "float64"]
+    figures = demo(tmp_path, *options, "--backend", "xla", "--radius", "0.05", "--learning-rate", "5")
+    assert figures["result"]["relative_norm"] == pytest.approx(0.05, rel=1e-12)
+    assert figures["parameters"]["advection"] == "central"
+    out = capsys.readouterr().out
+    assert "float64" in out
+    assert "grows" in out
+
+
+def test_quiet_is_quiet(tmp_path, capsys):
+    demo(tmp_path, "--quiet", "--no-plot")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_help_mentions_every_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["demo", "--help"])
+    assert stop.value.code == 0
+    lines = capsys.readouterr().out.split("options:")[1]
+    for option in OPTIONS:
+        assert f"  {option}" in lines
+    assert lines.count("(default:") == len(OPTIONS) - 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "3"], "argument --size: '3': expected an integer at least 4"),
+        (["--steps", "1.5"], "argument --steps: '1.5': expected an integer"),
+        (["--iterations", "0"], "argument --iterations"),
+        (["--viscosity", "-1"], "argument --viscosity"),
+        (["--dt", "0"], "argument --dt: '0': expected a number greater than 0"),
+        (["--radius", "nan"], "argument --radius"),
+        (["--learning-rate", "inf"], "argument --learning-rate"),
+        (["--advection", "upwind"], "argument --advection"),
+        (["--precision", "half"], "argument --precision"),
+        (["--colour"], "unrecognized arguments"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_wrong_options(options, message, capsys):
+    assert message in rejected(capsys, "demo", *options)
+
+
+def test_a_command_is_required(capsys):
+    assert "COMMAND" in rejected(capsys)
+    assert "invalid choice" in rejected(capsys, "fly")
+
+
+def test_an_output_that_is_a_file(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert "argument --output" in rejected(capsys, *TINY, "--output", str(tmp_path / "file"))
+
+
+def test_a_backend_that_cannot_run(monkeypatch, capsys, tmp_path):
+    def refuse(*_):
+        raise ValueError('backend="warp" cannot be used here: no such size')
+
+    monkeypatch.setattr("warpjaxns._checks.check_backend", refuse)
+    message = rejected(capsys, *TINY, "--backend", "warp", "--output", str(tmp_path))
+    assert "no such size" in message
+
+
+def test_a_missing_extra(monkeypatch, capsys):
+    missing = {"matplotlib"}
+    real = cli.importlib.util.find_spec
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None if name in missing else real(name))
+    assert 'needs matplotlib: pip install "warpjaxns[all]"' in rejected(capsys, *TINY)
+
+
+def test_a_flow_that_blows_up_is_reported_and_not_written(tmp_path, capsys):
+    code = cli.main([*TINY, "--steps", "40", "--dt", "10", "--output", str(tmp_path), "--quiet"])
+    assert code == 1
+    assert "not finite: try a shorter dt" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_info_prints(monkeypatch, capsys):
+    monkeypatch.setattr(warpjaxns, "info", lambda: types.SimpleNamespace(size=1), raising=False)
+    assert cli.main(["info"]) == 0
+    assert capsys.readouterr().out == "namespace(size=1)\n"
+
+
+def test_an_interrupt_leaves_quietly(monkeypatch, capsys, tmp_path):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("warpjaxns.experiments.developed_turbulence", interrupt)
+    assert cli.main([*TINY, "--output", str(tmp_path), "--quiet", "--no-plot"]) == 130
+    assert "interrupted" in capsys.readouterr().err
