@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return options.run(options)
     except UsageError as error:
-        options.parser.error(str(error))
+        return options.parser.error(str(error))  # exits
     except FloatingPointError as error:
         print(f"warpjaxns: {error}", file=sys.stderr)
         return 1
@@ -89,7 +89,7 @@ def _info(options):
 
 # ------------------------------------------------------------------ demo
 
-CPU = {"size": 128, "iterations": 150}  # about a minute on two cores
+CPU = {"size": 128, "iterations": 200}  # about a minute on two cores
 ACCELERATOR = {"size": 512, "iterations": 300}
 
 
@@ -206,9 +206,7 @@ def _experiment(solver, options):
     size, device = options.size, jax.devices()[0].device_kind
     _say(options, f"Decaying turbulence on {size} x {size} points, {options.precision}, on {device}")
     of_flow, of_noise = jax.random.split(jax.random.key(options.seed))
-    flow = experiments.developed_turbulence(
-        solver, key=of_flow, spin_up=options.spin_up, dtype=options.precision
-    )
+    flow = experiments.developed_turbulence(solver, key=of_flow, spin_up=options.spin_up, dtype=options.precision)
     # Much smaller than the ball: what is left of the noise in the end does not show.
     noise = experiments.random_perturbation(flow, norm=options.radius / 20, key=of_noise)
     with tqdm(total=options.iterations, disable=options.quiet or None, desc="optimising", unit="it") as bar:

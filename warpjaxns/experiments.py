@@ -111,9 +111,7 @@ def peak_wavenumber(grid: Grid) -> float:
     return min(12.0, 2 * math.pi / shortest_wave / fundamental_wavenumber(grid))
 
 
-def random_perturbation(
-    base: Float[Array, "ny nx"], *, norm: float, key: Key[Array, ""]
-) -> Float[Array, "ny nx"]:
+def random_perturbation(base: Float[Array, "ny nx"], *, norm: float, key: Key[Array, ""]) -> Float[Array, "ny nx"]:
     """White Gaussian noise of size ``|delta| = norm |base|``, of the shape, dtype and unit of `base`.
 
     Args:
@@ -243,9 +241,7 @@ def _iterate(solver, base, final_base, radius, learning_rate, perturbation, stat
         return -jnp.mean((final - final_base) ** 2)
 
     loss, gradient = jax.value_and_grad(loss_of)(perturbation)
-    with jax.numpy_dtype_promotion(
-        "standard"
-    ):  # Optax itself mixes types, which strict users would trip over
+    with jax.numpy_dtype_promotion("standard"):  # Optax itself mixes types, which strict users would trip over
         update, state = _optimiser(learning_rate).update(gradient, state)
     perturbation = perturbation + update
     base_norm, norm = jnp.linalg.norm(base), jnp.linalg.norm(perturbation)

@@ -86,6 +86,7 @@ def optimal_perturbation(result: OptimalPerturbation) -> "Figure":
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     grid, lead = result.solver.grid, f"t = {result.lead_time:.3g}"
     difference = np.asarray(result.final_perturbed - result.final_base)
@@ -99,8 +100,8 @@ def optimal_perturbation(result: OptimalPerturbation) -> "Figure":
     }
     with rc_context({"font.size": 10.5, "axes.titlesize": 12, "axes.edgecolor": GREY}):
         height, width = grid.extent
-        figure = Figure(figsize=(14, 1.5 + 6.9 * min(max(height / width, 0.5), 2)), layout="constrained")
-        figure.get_layout_engine().set(wspace=0.05, hspace=0.04)
+        size = (14, 1.5 + 6.9 * min(max(height / width, 0.5), 2))
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.05, hspace=0.04))
         panels = figure.subplots(2, 3)
         for place, (title, field, limit, label) in fields.items():
             if limit is None:
