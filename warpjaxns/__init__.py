@@ -9,6 +9,9 @@ from ._grid import Grid as Grid
 from ._operators import jacobian as jacobian
 from ._operators import laplacian as laplacian
 from ._operators import streamfunction as streamfunction
+from ._runtime import clear_caches as clear_caches
+from ._runtime import info as info
+from ._runtime import warmup as warmup
 from ._solver import NavierStokes2D as NavierStokes2D
 
 __version__ = "0.1.0"

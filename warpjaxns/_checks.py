@@ -28,9 +28,7 @@ def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
             given = f"{name} is of type {type(value).__name__}"
             raise TypeError(f"{given}: expected a float32 or float64 array (..., ny, nx)") from error
     if value.dtype not in FLOATS:
-        raise TypeError(
-            f"{name} has dtype {value.dtype}: expected float32 or float64; cast it to one of them"
-        )
+        raise TypeError(f"{name} has dtype {value.dtype}: expected float32 or float64; cast it to one of them")
     if not isinstance(value, jax.Array):
         _check_float64_enabled(name, value.dtype)
     if tuple(value.shape[-2:]) != grid.shape:

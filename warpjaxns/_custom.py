@@ -99,9 +99,7 @@ def _check_kernel(kernel, num_outputs):
         raise TypeError(f"{_title(kernel)} is generic: choose its types with wp.overload")
     arguments = kernel.adj.args
     if not 1 <= num_outputs <= len(arguments):
-        raise ValueError(
-            f"num_outputs is {num_outputs}, and {_title(kernel)} has {len(arguments)} parameters"
-        )
+        raise ValueError(f"num_outputs is {num_outputs}, and {_title(kernel)} has {len(arguments)} parameters")
     for index, argument in enumerate(arguments):
         is_array = _is_array(argument)
         if not _holds_numbers(argument.type.dtype) if is_array else not _is_number(argument.type):
@@ -174,22 +172,16 @@ def _output_shapes(kernel, wanted, outcomes, shapes):
         wanted = shapes[0]
     if isinstance(wanted, dict):
         if set(wanted) != set(names):
-            raise ValueError(
-                f"output_shapes of {_title(kernel)} names {list(wanted)}, its outputs are {names}"
-            )
+            raise ValueError(f"output_shapes of {_title(kernel)} names {list(wanted)}, its outputs are {names}")
         wanted = [wanted[name] for name in names]
     elif not isinstance(wanted, Sequence) or not any(isinstance(n, Sequence) for n in wanted):
         wanted = [wanted] * len(names)
     result = tuple(map(_shape, wanted))
     if len(result) != len(names):
-        raise ValueError(
-            f"output_shapes of {_title(kernel)} has {len(result)} shapes for {len(names)} outputs"
-        )
+        raise ValueError(f"output_shapes of {_title(kernel)} has {len(result)} shapes for {len(names)} outputs")
     for argument, shape in zip(outcomes, result, strict=True):
         if len(shape) != argument.type.ndim:
-            raise ValueError(
-                f"{_name(kernel, argument)} has {argument.type.ndim} axes, and its shape is {shape}"
-            )
+            raise ValueError(f"{_name(kernel, argument)} has {argument.type.ndim} axes, and its shape is {shape}")
     return result
 
 
@@ -202,8 +194,7 @@ def _launch_dims(kernel, wanted, outputs, shapes):
     dim = _shape(outputs[0] if wanted is None and axes else (1,) if wanted is None else wanted)
     if len(dim) != max(axes, 1) or (not axes and dim != (1,)):
         raise ValueError(
-            f"wp.tid() has {axes} axes in {_title(kernel)}, which does not fit a launch over {dim}: "
-            "give launch_dims"
+            f"wp.tid() has {axes} axes in {_title(kernel)}, which does not fit a launch over {dim}: give launch_dims"
         )
     return dim
 

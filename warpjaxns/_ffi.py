@@ -86,9 +86,7 @@ def call(
     for index, (x, dtype) in enumerate(zip(operands, inputs, strict=True)):
         components = shape_in_jax((), dtype)
         if x.dtype != dtype_in_jax(dtype) or x.shape[x.ndim - len(components) :] != components:
-            raise TypeError(
-                f"operand {index} is {x.dtype}{list(x.shape)}, which cannot hold {dtype.__name__}"
-            )
+            raise TypeError(f"operand {index} is {x.dtype}{list(x.shape)}, which cannot hold {dtype.__name__}")
     shapes = tuple((dtype, tuple(int(n) for n in shape)) for dtype, shape in outputs)
     return tuple(call_p.bind(*operands, program=Program(key, tuple(inputs), shapes, graph, launch)))
 
@@ -170,8 +168,7 @@ def _impl(*operands, program):
 @call_p.def_abstract_eval
 def _abstract_eval(*operands, program):
     return [
-        abstract_result(shape_in_jax(shape, dtype), dtype_in_jax(dtype), *operands)
-        for dtype, shape in program.outputs
+        abstract_result(shape_in_jax(shape, dtype), dtype_in_jax(dtype), *operands) for dtype, shape in program.outputs
     ]
 
 
@@ -197,13 +194,8 @@ def _register(program, platform, shapes):
         _launches += 1  # Warp holds one lock over all callbacks
         program.launch(*arrays)
 
-    ndims = [
-        len(shape) - len(shape_in_jax((), dtype)) for shape, dtype in zip(shapes, program.inputs, strict=True)
-    ]
-    types = {
-        f"in_{i}": wp.array(dtype=t, ndim=n)
-        for i, (t, n) in enumerate(zip(program.inputs, ndims, strict=True))
-    }
+    ndims = [len(shape) - len(shape_in_jax((), dtype)) for shape, dtype in zip(shapes, program.inputs, strict=True)]
+    types = {f"in_{i}": wp.array(dtype=t, ndim=n) for i, (t, n) in enumerate(zip(program.inputs, ndims, strict=True))}
     types |= {f"out_{i}": wp.array(dtype=t, ndim=len(shape)) for i, (t, shape) in enumerate(program.outputs)}
     launch.__module__, launch.__qualname__ = __name__, "warpjaxns"
     launch.__annotations__ = types

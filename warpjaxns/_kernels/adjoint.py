@@ -22,24 +22,26 @@ from .stencils import FIRST, SECOND, stencils
 
 
 @functools.cache
-def jacobian_cell(real, scheme: str) -> Callable:
+def jacobian_pair(real, scheme: str) -> Callable:
     kit = stencils(real)
-    Metric, jacobian, neighbourhood = kit.Metric, kit.jacobian[scheme], kit.neighbourhood
+    Metric, Pair, jacobian = kit.Metric, complex_type(real), kit.jacobian[scheme]
+    strip, south, north = kit.strip, kit.south, kit.north
 
     @wp.func
-    def jacobian_cell(
+    def jacobian_pair(
         first: wp.array3d(dtype=real),
         second: wp.array3d(dtype=real),
         metric: Metric,
         member: int,
         i: int,
+        k: int,
         j: int,
     ):
-        return jacobian(
-            neighbourhood(first, member, i, j), neighbourhood(second, member, i, j), metric
-        )
+        a = strip(first, member, i, k, j)
+        b = strip(second, member, i, k, j)
+        return Pair(jacobian(south(a), south(b), metric), jacobian(north(a), north(b), metric))
 
-    return jacobian_cell
+    return jacobian_pair
 
 
 @functools.cache
@@ -49,29 +51,16 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     inverse, get, size, pairs = lines.inverse, lines.get, lines.size, rows // 2
     load = pair_functions(lines, ny).load
     kit = stencils(real)
-    Metric, neighbourhood, laplacian, shared = kit.Metric, kit.neighbourhood, kit.laplacian, kit.shared
+    Patch, Metric, strip, south, north = kit.Patch, kit.Metric, kit.strip, kit.south, kit.north
+    laplacian, shared = kit.laplacian, kit.shared
     jacobian = kit.jacobian[SECOND[scheme]]
     Complex = complex_type(real)
 
     @wp.func
-    def local(
-        cotangent: wp.array3d(dtype=real),
-        psi: wp.array3d(dtype=real),
-        metric: Metric,
-        b: real,
-        h: real,
-        nu: real,
-        mu: real,
-        solved: real,
-        member: int,
-        i: int,
-        j: int,
-    ):
-        l = neighbourhood(cotangent, member, i, j)
-        p = neighbourhood(psi, member, i, j)
-        return b * l[4] + h * (solved + jacobian(l, p, metric) + nu * laplacian(l, metric) - mu * l[4])
+    def local(l: Patch, psi: Patch, metric: Metric, b: real, h: real, nu: real, mu: real, solved: real):
+        return b * l[4] + h * (solved + jacobian(l, psi, metric) + nu * laplacian(l, metric) - mu * l[4])
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
     def adjoint_rows(
         a: real,
         e: real,
@@ -102,10 +91,12 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
             pair = item // nx
             j = item - pair * nx
             i = (row + 2 * pair) % ny
-            k = (i + 1) % ny
+            k = wp.where(i == ny - 1, 0, i + 1)
             solved = get(buffer, pair, j)
-            l_i = local(cotangent, psi, metric, b, h, nu, mu, solved[0], member, i, j)
-            l_k = local(cotangent, psi, metric, b, h, nu, mu, solved[1], member, k, j)
+            l = strip(cotangent, member, i, k, j)
+            p = strip(psi, member, i, k, j)
+            l_i = local(south(l), south(p), metric, b, h, nu, mu, solved[0])
+            l_k = local(north(l), north(p), metric, b, h, nu, mu, solved[1])
             if a != real(0.0):
                 l_i += a * first[member, i, j] + e * second[member, i, j]
                 l_k += a * first[member, k, j] + e * second[member, k, j]
@@ -136,7 +127,7 @@ def parameter_sums(real, scheme: str) -> wp.Kernel:
     )
     rate = tendency(real, scheme)
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=PARAMETER_BLOCK)
     def parameter_sums(
         c: real,
         metric: Metric,
@@ -219,7 +210,7 @@ def adjoint(
     batch, ny, nx = cotangent.shape
     real, roots = plan.real, tables[3]
     metric = stencils(real).Metric(*metric)
-    to_spectrum = forward_rows(plan, jacobian_cell(real, FIRST[scheme]))
+    to_spectrum = forward_rows(plan, jacobian_pair(real, FIRST[scheme]))
     combine = adjoint_rows(plan, scheme)
     dt = parameters[2]
     late, early, flip = scratch
@@ -242,9 +233,7 @@ def adjoint(
             )
         if forcing_totals is not None:
             at = step if forcing_totals.shape[0] > 1 else 0
-            wp.launch(
-                forcing_sum(real), dim=(batch, ny, nx), inputs=[c, dt, l], outputs=[forcing_totals[at]]
-            )
+            wp.launch(forcing_sum(real), dim=(batch, ny, nx), inputs=[c, dt, l], outputs=[forcing_totals[at]])
         launch_rows(plan, to_spectrum, batch, [w, l, metric, roots], [spectrum])
         launch_columns(plan, tables, spectrum)
         first, second = (l, l) if first is None else (first, second)

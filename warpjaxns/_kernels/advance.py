@@ -13,7 +13,7 @@ import warp as wp
 from .fft import barrier, complex_type
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
-from .rows import forward_rows, identity_cell, pair_functions
+from .rows import forward_rows, identity_pair, pair_functions
 from .stencils import stencils
 
 # SSP-RK3 (Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5) in low-storage form: (a, b, c) of each stage.
@@ -42,17 +42,11 @@ def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
     pair = pair_functions(lines, ny)
     load, store = pair.load, pair.store
     kit = stencils(real)
-    Patch, Metric, neighbourhood, shared, force = (
-        kit.Patch,
-        kit.Metric,
-        kit.neighbourhood,
-        kit.shared,
-        kit.force,
-    )
-    rate = tendency(real, scheme)
+    Strip, Metric, strip, south, north = kit.Strip, kit.Metric, kit.strip, kit.south, kit.north
+    shared, force, rate = kit.shared, kit.force, tendency(real, scheme)
     Complex = complex_type(real)
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
     def stage_rows(
         a: real,
         b: real,
@@ -93,14 +87,14 @@ def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
             nw = get(buffer, pair + 1, west)
             n = get(buffer, pair + 1, j)
             ne = get(buffer, pair + 1, east)
-            psi_i = Patch(nw[0], n[0], ne[0], sw[1], s[1], se[1], sw[0], s[0], se[0])
-            psi_k = Patch(nw[1], n[1], ne[1], nw[0], n[0], ne[0], sw[1], s[1], se[1])
+            psi = Strip(nw[1], n[1], ne[1], nw[0], n[0], ne[0], sw[1], s[1], se[1], sw[0], s[0], se[0])
             i = (row + 2 * pair) % ny
-            k = (i + 1) % ny
-            w_i = neighbourhood(state, member, i, j)
-            w_k = neighbourhood(state, member, k, j)
-            new_i = b * w_i[4] + h * rate(psi_i, w_i, metric, nu, mu, force(forcing, step, member, i, j))
-            new_k = b * w_k[4] + h * rate(psi_k, w_k, metric, nu, mu, force(forcing, step, member, k, j))
+            k = wp.where(i == ny - 1, 0, i + 1)
+            w = strip(state, member, i, k, j)
+            force_i = force(forcing, step, member, i, j)
+            force_k = force(forcing, step, member, k, j)
+            new_i = b * w[7] + h * rate(south(psi), south(w), metric, nu, mu, force_i)
+            new_k = b * w[4] + h * rate(north(psi), north(w), metric, nu, mu, force_k)
             if a != real(0.0):
                 new_i += a * start[member, i, j]
                 new_k += a * start[member, k, j]
@@ -121,9 +115,7 @@ def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
     return stage_rows
 
 
-def advance(
-    plan: Plan, scheme, metric, steps, tables, parameters, forcing, omega, targets, psis, spectra
-):
+def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omega, targets, psis, spectra):
     """Launch `steps` steps from `omega`.
 
     `targets[s]` receives the state after stage s and `psis[s]` the streamfunction of the state before it (or a
@@ -132,7 +124,7 @@ def advance(
     """
     batch, roots, metric = omega.shape[0], tables[3], stencils(plan.real).Metric(*metric)
     spectrum, other = spectra
-    to_spectrum = forward_rows(plan, identity_cell(plan.real))
+    to_spectrum = forward_rows(plan, identity_pair(plan.real))
     launch_rows(plan, to_spectrum, batch, [omega, omega, metric, roots], [spectrum])
     stage = stage_rows(plan, scheme)
     state = omega

@@ -18,6 +18,7 @@ import warp as wp
 
 RADICES = (16, 8, 4, 2, 3, 5)
 PADDING = 16
+IN_FLIGHT = 4  # loads from global memory that a thread starts before it waits for the first
 
 _COMPLEX = r"""
   struct F {
@@ -30,7 +31,11 @@ _COMPLEX = r"""
     // a exp(-i s angle), given the angle's cosine and sine; s = 1 forward, -1 inverse
     static CUDA_CALLABLE Z turn(Z a, real c, real sine, real s) { return mul(a, z(c, -s * sine)); }
     static CUDA_CALLABLE Z quarter(Z a, real s) { return z(s * a.y, -s * a.x); }
-    static CUDA_CALLABLE int pad(int i) { return i + i / PADDING; }
+    static CUDA_CALLABLE int pad(int i) { return i + (int)((unsigned)i / PADDING); }
+    // pad(i + shift) - pad(i), known when compiling where the low digits of i and shift cannot carry
+    static CUDA_CALLABLE int padded(int i, int shift, bool carries) {
+      return carries ? pad(i + shift) - pad(i) : pad(shift);
+    }
 
     static CUDA_CALLABLE void dft2(Z& a, Z& b) { Z t = a; a = add(t, b); b = sub(t, b); }
     static CUDA_CALLABLE void dft3(Z* v, real s) {
@@ -106,7 +111,8 @@ _PASS = r"""
       for (int turn = 0; turn < TURNS; ++turn) {
         const int j = t + turn * THREADS;
         if (active && (BUTTERFLIES % THREADS == 0 || j < BUTTERFLIES))
-          for (int r = 0; r < RADIX; ++r) v[turn][r] = line[F::pad(j + r * BUTTERFLIES)];
+          for (int r = 0; r < RADIX; ++r)
+            v[turn][r] = line[F::pad(j) + F::padded(j, r * BUTTERFLIES, BUTTERFLIES % PADDING)];
       }
       BARRIER
 #if defined(__CUDA_ARCH__)
@@ -116,13 +122,14 @@ _PASS = r"""
         const int j = t + turn * THREADS;
         if (active && (BUTTERFLIES % THREADS == 0 || j < BUTTERFLIES)) {
           if (SPAN > 1) {
-            Z w = roots[(j % SPAN) * (BUTTERFLIES / SPAN)];
+            Z w = roots[((unsigned)j % SPAN) * (BUTTERFLIES / SPAN)];
             w.y *= SIGN;
             F::twiddle(v[turn], w, RADIX);
           }
           F::dft(v[turn], RADIX, SIGN);
-          const int to = (j / SPAN) * (SPAN * RADIX) + j % SPAN;
-          for (int r = 0; r < RADIX; ++r) line[F::pad(to + r * SPAN)] = v[turn][r];
+          const int to = (int)((unsigned)j / SPAN) * (SPAN * RADIX) + (int)((unsigned)j % SPAN);
+          constexpr bool CARRIES = SPAN % PADDING && ((SPAN & (SPAN - 1)) || (RADIX & (RADIX - 1)));
+          for (int r = 0; r < RADIX; ++r) line[F::pad(to) + F::padded(to, r * SPAN, CARRIES)] = v[turn][r];
         }
       }
       BARRIER
@@ -137,11 +144,11 @@ _LINES = r"""
 #endif
   constexpr int N = {n};
   const real SIGN = real({sign});
-  const int t = thread % THREADS;
+  const int t = (unsigned)thread % THREADS;
   typedef typename F::Z Z;
   const Z* roots = (const Z*)table.data;
   for (int first_of_round = 0; first_of_round < count; first_of_round += GROUPS) {{
-    const int at = first_of_round + thread / THREADS;
+    const int at = first_of_round + (int)((unsigned)thread / THREADS);
     const bool active = at < count && thread < THREADS * GROUPS;
     Z* line = (Z*)lines.data.ptr + (first + at) * {stride};
 {passes}
@@ -192,13 +199,15 @@ def roots_of_unity(n: int, dtype) -> np.ndarray:
 class Lines:
     """A shared-memory buffer for `count` lines of `n` complex numbers, and what a kernel may do with it.
 
-    `groups` lines are transformed at a time; a block has `groups * threads_per_line(n)` threads on CUDA.
+    `groups` lines are transformed at a time, by `groups * threads_per_line(n)` threads on CUDA. A block has at least
+    `threads`: what else it does may need more than its transforms.
     """
 
     n: int
     count: int
     groups: int
     real: type  # wp.float32 or wp.float64
+    threads: int = 1
 
     @property
     def stride(self) -> int:
@@ -216,7 +225,7 @@ class Lines:
 
     @property
     def block_dim(self) -> int:
-        return self.groups * threads_per_line(self.n)
+        return max(self.threads, self.groups * threads_per_line(self.n))
 
     @functools.cached_property
     def forward(self) -> Callable:
@@ -287,7 +296,7 @@ def _transform(lines: Lines, sign: int) -> Callable:
 
 @functools.cache
 def _accessors(lines: Lines) -> tuple[Callable, Callable]:
-    at = f"2 * (line * {lines.stride} + i + i / {PADDING})"
+    at = f"2 * (line * {lines.stride} + i + (int)((unsigned)i / {PADDING}))"
     number = complex_type(lines.real)
     tile = wp.tile(dtype=lines.real, shape=(lines.size,))
 

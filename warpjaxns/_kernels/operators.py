@@ -36,9 +36,7 @@ def jacobian_kernel(real, scheme: str) -> wp.Kernel:
         member, i, j = wp.tid()
         member_a = wp.where(a.shape[0] == 1, 0, member)
         member_b = wp.where(b.shape[0] == 1, 0, member)
-        out[member, i, j] = stencil(
-            neighbourhood(a, member_a, i, j), neighbourhood(b, member_b, i, j), metric
-        )
+        out[member, i, j] = stencil(neighbourhood(a, member_a, i, j), neighbourhood(b, member_b, i, j), metric)
 
     return jacobian
 

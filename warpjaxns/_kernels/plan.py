@@ -5,22 +5,31 @@ import functools
 
 import warp as wp
 
-from .fft import Lines, factorise
+from .fft import Lines
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
 
-# Rows of the grid a block advances, by points in a row: more rows share halo transforms, fewer fit more blocks.
-_ROWS = ((128, 8), (1024, 4), (1 << 30, 2))
-# Columns a block solves, by points in a column.
-_COLUMNS = ((64, 8), (2048, 4), (1 << 30, 2))
+# Tuning, measured on an H200. Few points leave multiprocessors idle, so blocks are cut small and given more threads
+# than their transforms need; many points want the fewest instructions a point.
+FEW_POINTS = 2**19
+MANY_POINTS = 2**21
+SHORT_LINE = 128
+SHARED_MEMORY = 176 * 1024  # a block's target; the limit of the device is checked in `unsupported`
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A grid shape and float type ("float32" or "float64") for which kernels are compiled."""
+    """A grid shape and float type ("float32" or "float64") for which kernels are compiled, and how work is cut up.
+
+    `rows`: grid rows of a block; even, since two real rows make one complex line. `columns`: spectrum columns of a
+    block. `threads`: the fewest threads of a block of the row and of the column kernels.
+    """
 
     shape: tuple[int, int]
     dtype: str
+    rows: int
+    columns: int
+    threads: tuple[int, int] = (256, 256)
 
     @property
     def real(self):
@@ -32,56 +41,58 @@ class Plan:
         return self.shape[1] // 2 + 1
 
     @property
-    def rows(self) -> int:
-        """Rows of the grid in the band of one block; even, since two real rows make one complex line."""
-        return min(_lookup(_ROWS, self.shape[1]), self.shape[0] // 2 * 2)
-
-    @property
     def bands(self) -> int:
         return -(-self.shape[0] // self.rows)
-
-    @property
-    def columns(self) -> int:
-        columns = _lookup(_COLUMNS, self.shape[0])
-        return columns // 2 if self.dtype == "float64" and self.shape[0] >= 2048 else columns
 
     @functools.cached_property
     def stage_lines(self) -> Lines:
         """psi of a band and of one row on either side, two rows a line; behind them the band's new vorticity."""
         pairs = self.rows // 2
-        return Lines(self.shape[1], 2 * pairs + 1, pairs + 1, self.real)
+        return Lines(self.shape[1], 2 * pairs + 1, pairs + 1, self.real, self.threads[0])
 
     @functools.cached_property
     def band_lines(self) -> Lines:
         """The rows of a band, two a line."""
         pairs = self.rows // 2
-        return Lines(self.shape[1], pairs, pairs, self.real)
+        return Lines(self.shape[1], pairs, pairs, self.real, self.threads[0])
 
     @functools.cached_property
     def tangent_lines(self) -> Lines:
         """(psi, its tangent) of the rows of a narrower band and its two neighbours; behind them the new states."""
         rows = self.rows // 2
-        return Lines(self.shape[1], 2 * rows + 2, rows + 2, self.real)
+        return Lines(self.shape[1], 2 * rows + 2, rows + 2, self.real, self.threads[0])
 
     @functools.cached_property
     def column_lines(self) -> Lines:
-        return Lines(self.shape[0], self.columns, self.columns, self.real)
+        return Lines(self.shape[0], self.columns, self.columns, self.real, self.threads[1])
 
     def blocks(self, batch: int, wavenumbers: int) -> int:
         """Blocks of the column kernel."""
         return batch * -(-wavenumbers // self.columns)
 
 
-def _lookup(table, n: int) -> int:
-    return next(value for limit, value in table if n <= limit)
+def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1) -> Plan:
+    """The plan for a grid shape, float type and number of members."""
+    ny, nx = shape
+    points = batch * ny * nx
+    few, many = points <= FEW_POINTS, points > MANY_POINTS
+    plan = Plan(
+        shape,
+        dtype,
+        rows=min(8 if nx <= SHORT_LINE else 2 if few else 4, ny // 2 * 2),
+        columns=8 if ny <= SHORT_LINE else 2 if few else 4,
+        threads=(1 if many or nx <= SHORT_LINE else 256, 1 if many else 256 if few else 512),
+    )
+    while plan.rows > 2 and (plan.stage_lines.nbytes > SHARED_MEMORY or plan.stage_lines.block_dim > 1024):
+        plan = dataclasses.replace(plan, rows=plan.rows - 2)
+    while plan.columns > 1 and (plan.column_lines.nbytes > SHARED_MEMORY or plan.column_lines.block_dim > 1024):
+        plan = dataclasses.replace(plan, columns=plan.columns // 2)
+    return plan
 
 
 def unsupported(plan: Plan, shared_memory: int | None) -> str | None:
-    """Why the fused kernels cannot run this plan, or None. `shared_memory`: bytes a block may use, None: no limit."""
-    for n in plan.shape:
-        if not factorise(n):
-            return f"size {n} has a prime factor above 5; use sizes of the form 2^a 3^b 5^c"
-    buffers = (plan.stage_lines, plan.column_lines, plan.tangent_lines)
+    """Why a device with so many bytes of shared memory a block (None: no limit) cannot run a plan, or None."""
+    buffers = plan.stage_lines, plan.column_lines
     if any(lines.block_dim > 1024 for lines in buffers):
         return f"shape {plan.shape} needs more than 1024 threads a block"
     need = max(lines.nbytes for lines in buffers)

@@ -4,9 +4,9 @@ import functools
 
 import warp as wp
 
-from .fft import barrier, complex_type
+from .fft import IN_FLIGHT, barrier, complex_type
 from .plan import Plan
-from .rows import forward_rows, identity_cell, inverse_rows
+from .rows import forward_rows, identity_pair, inverse_rows
 from .stencils import stencils
 
 
@@ -16,9 +16,10 @@ def solve_columns(plan: Plan) -> wp.Kernel:
     lines, (ny, nx), real, columns = plan.column_lines, plan.shape, plan.real, plan.columns
     forward, inverse, get, put, size = lines.forward, lines.inverse, lines.get, lines.put, lines.size
     Complex = complex_type(real)
+    Values = wp.types.vector(length=2 * IN_FLIGHT, dtype=real)
     normalisation = 1.0 / (nx * ny)
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
     def solve_columns(
         along_y: wp.array(dtype=real),
         along_x: wp.array(dtype=real),
@@ -31,21 +32,28 @@ def solve_columns(plan: Plan) -> wp.Kernel:
         member = block // blocks
         first = (block - member * blocks) * columns
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        for item in range(thread, columns * ny, wp.block_dim()):
-            i = item // columns
-            c = item - i * columns
-            value = Complex(real(0.0), real(0.0))
-            if first + c < wavenumbers:
-                value = spectrum[member, i, first + c]
-            put(buffer, c, i, value)
+        # Indices are clamped, not tested: a few threads do the last ones twice, and all loads can be in flight.
+        for base in range(thread, columns * ny, IN_FLIGHT * wp.block_dim()):
+            values = Values()
+            for u in range(IN_FLIGHT):
+                item = wp.min(base + u * wp.block_dim(), columns * ny - 1)
+                i = item // columns
+                value = spectrum[member, i, wp.min(first + item - i * columns, wavenumbers - 1)]
+                values[2 * u] = value[0]
+                values[2 * u + 1] = value[1]
+            for u in range(IN_FLIGHT):
+                item = wp.min(base + u * wp.block_dim(), columns * ny - 1)
+                i = item // columns
+                put(buffer, item - i * columns, i, Complex(values[2 * u], values[2 * u + 1]))
         barrier()
         forward(buffer, roots, thread, 0, columns)
         for item in range(thread, columns * ny, wp.block_dim()):
             i = item // columns
             c = item - i * columns
             green = real(0.0)  # the mean of psi is zero
-            if first + c < wavenumbers and i + first + c > 0:
-                green = real(normalisation) / (along_y[i] + along_x[first + c])
+            k = wp.min(first + c, wavenumbers - 1)
+            if i + k > 0:
+                green = real(normalisation) / (along_y[i] + along_x[k])
             put(buffer, c, i, green * get(buffer, c, i))
         barrier()
         inverse(buffer, roots, thread, 0, columns)
@@ -73,15 +81,13 @@ def launch_columns(plan: Plan, tables, spectrum):
 def launch_rows(plan: Plan, kernel, batch: int, inputs, outputs, lines=None):
     """Launch a kernel that works on bands of rows."""
     lines = lines or plan.band_lines
-    wp.launch_tiled(
-        kernel, dim=[batch * plan.bands], inputs=inputs, outputs=outputs, block_dim=lines.block_dim
-    )
+    wp.launch_tiled(kernel, dim=[batch * plan.bands], inputs=inputs, outputs=outputs, block_dim=lines.block_dim)
 
 
 def poisson(plan: Plan, tables, omega, psi, spectrum):
     """``psi = (-Lap)^-1 omega``. `spectrum` is scratch ``(batch, ny, nx//2 + 1)``."""
     roots, no_metric = tables[3], stencils(plan.real).Metric()
-    to_spectrum = forward_rows(plan, identity_cell(plan.real))
+    to_spectrum = forward_rows(plan, identity_pair(plan.real))
     launch_rows(plan, to_spectrum, omega.shape[0], [omega, omega, no_metric, roots], [spectrum])
     launch_columns(plan, tables, spectrum)
     launch_rows(plan, inverse_rows(plan), omega.shape[0], [spectrum, roots], [psi])

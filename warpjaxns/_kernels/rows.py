@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import warp as wp
 
-from .fft import Lines, barrier, complex_type
+from .fft import IN_FLIGHT, Lines, barrier, complex_type
 from .plan import Plan
 from .stencils import stencils
 
@@ -22,23 +22,37 @@ def pair_functions(lines: Lines, ny: int) -> types.SimpleNamespace:
     """``load`` and ``store``: spectra of row pairs into lines, and back."""
     get, put, nx, half, real = lines.get, lines.put, lines.n, lines.n // 2 + 1, lines.real
     Complex = complex_type(real)
+    Values = wp.types.vector(length=4 * IN_FLIGHT, dtype=real)
     Tile = wp.tile(dtype=real, shape=(lines.size,))
 
     @wp.func
-    def load(
-        buffer: Tile, spectrum: wp.array3d(dtype=Complex), member: int, row: int, pairs: int, thread: int
-    ):
-        for item in range(thread, pairs * half, wp.block_dim()):
-            pair = item // half
-            k = item - pair * half
-            i = (row + 2 * pair + ny) % ny
-            a = spectrum[member, i, k]
-            b = spectrum[member, (i + 1) % ny, k]
-            if k == 0 or 2 * k == nx:  # spectra of real rows are real here; drop what rounding left
-                put(buffer, pair, k, Complex(a[0], b[0]))
-            else:
-                put(buffer, pair, k, Complex(a[0] - b[1], a[1] + b[0]))
-                put(buffer, pair, nx - k, Complex(a[0] + b[1], b[0] - a[1]))
+    def load(buffer: Tile, spectrum: wp.array3d(dtype=Complex), member: int, row: int, pairs: int, thread: int):
+        # clamped indices and loads in flight as in `solve_columns`
+        last = pairs * half - 1
+        for base in range(thread, pairs * half, IN_FLIGHT * wp.block_dim()):
+            values = Values()
+            for u in range(IN_FLIGHT):
+                item = wp.min(base + u * wp.block_dim(), last)
+                pair = item // half
+                k = item - pair * half
+                i = (row + 2 * pair + ny) % ny
+                a = spectrum[member, i, k]
+                b = spectrum[member, (i + 1) % ny, k]
+                values[4 * u] = a[0]
+                values[4 * u + 1] = a[1]
+                values[4 * u + 2] = b[0]
+                values[4 * u + 3] = b[1]
+            for u in range(IN_FLIGHT):
+                item = wp.min(base + u * wp.block_dim(), last)
+                pair = item // half
+                k = item - pair * half
+                a = Complex(values[4 * u], values[4 * u + 1])
+                b = Complex(values[4 * u + 2], values[4 * u + 3])
+                if k == 0 or 2 * k == nx:  # spectra of real rows are real here; drop what rounding left
+                    put(buffer, pair, k, Complex(a[0], b[0]))
+                else:
+                    put(buffer, pair, k, Complex(a[0] - b[1], a[1] + b[0]))
+                    put(buffer, pair, nx - k, Complex(a[0] + b[1], b[0] - a[1]))
         barrier()
 
     @wp.func
@@ -67,8 +81,9 @@ def pair_functions(lines: Lines, ny: int) -> types.SimpleNamespace:
 
 
 @functools.cache
-def forward_rows(plan: Plan, cell: Callable) -> wp.Kernel:
-    """Spectra of the rows of a field; ``cell(first, second, metric, member, i, j)`` is its value at a point."""
+def forward_rows(plan: Plan, values: Callable) -> wp.Kernel:
+    """Spectra of the rows of a field. ``values(first, second, metric, member, i, k, j)`` gives its values at the points
+    (i, j) and (k, j), k being the row north of i."""
     lines, (ny, nx), real = plan.band_lines, plan.shape, plan.real
     forward, put, size, pairs, rows, bands = (
         lines.forward,
@@ -82,7 +97,7 @@ def forward_rows(plan: Plan, cell: Callable) -> wp.Kernel:
     Metric = stencils(real).Metric
     Complex = complex_type(real)
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
     def forward_rows(
         first: wp.array3d(dtype=real),
         second: wp.array3d(dtype=real),
@@ -98,9 +113,8 @@ def forward_rows(plan: Plan, cell: Callable) -> wp.Kernel:
             pair = item // nx
             j = item - pair * nx
             i = (row + 2 * pair) % ny
-            a = cell(first, second, metric, member, i, j)
-            b = cell(first, second, metric, member, (i + 1) % ny, j)
-            put(buffer, pair, j, Complex(a, b))
+            k = wp.where(i == ny - 1, 0, i + 1)
+            put(buffer, pair, j, values(first, second, metric, member, i, k, j))
         barrier()
         forward(buffer, roots, thread, 0, pairs)
         store(buffer, 0, spectrum_out, member, row, pairs, thread)
@@ -109,21 +123,22 @@ def forward_rows(plan: Plan, cell: Callable) -> wp.Kernel:
 
 
 @functools.cache
-def identity_cell(real) -> Callable:
-    Metric = stencils(real).Metric
+def identity_pair(real) -> Callable:
+    Metric, Pair = stencils(real).Metric, complex_type(real)
 
     @wp.func
-    def identity(
+    def identity_pair(
         first: wp.array3d(dtype=real),
         second: wp.array3d(dtype=real),
         metric: Metric,
         member: int,
         i: int,
+        k: int,
         j: int,
     ):
-        return first[member, i, j]
+        return Pair(first[member, i, j], first[member, k, j])
 
-    return identity
+    return identity_pair
 
 
 @functools.cache
@@ -141,7 +156,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     load = pair_functions(lines, ny).load
     Complex = complex_type(real)
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
     def inverse_rows(
         spectrum: wp.array3d(dtype=Complex),
         roots: wp.array(dtype=Complex),

@@ -39,6 +39,7 @@ def metric(spacing: tuple[float, float]) -> tuple[float, float, float]:
 def stencils(real) -> types.SimpleNamespace:
     """The Warp functions of this file for `real`."""
     Patch = wp.types.vector(length=9, dtype=real)
+    Strip = wp.types.vector(length=12, dtype=real)
     Metric = wp.types.vector(length=3, dtype=real)
 
     @wp.func
@@ -59,6 +60,37 @@ def stencils(real) -> types.SimpleNamespace:
             field[member, s, j],
             field[member, s, e],
         )
+
+    @wp.func
+    def strip(field: wp.array3d(dtype=real), member: int, i: int, k: int, j: int):
+        """The neighbourhoods of (i, j) and of the point (k, j) north of it: four rows, from the north."""
+        ny, nx = field.shape[1], field.shape[2]
+        n = wp.where(k == ny - 1, 0, k + 1)
+        s = wp.where(i == 0, ny - 1, i - 1)
+        e = wp.where(j == nx - 1, 0, j + 1)
+        w = wp.where(j == 0, nx - 1, j - 1)
+        return Strip(
+            field[member, n, w],
+            field[member, n, j],
+            field[member, n, e],
+            field[member, k, w],
+            field[member, k, j],
+            field[member, k, e],
+            field[member, i, w],
+            field[member, i, j],
+            field[member, i, e],
+            field[member, s, w],
+            field[member, s, j],
+            field[member, s, e],
+        )
+
+    @wp.func
+    def south(a: Strip):
+        return Patch(a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11])
+
+    @wp.func
+    def north(a: Strip):
+        return Patch(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8])
 
     @wp.func
     def laplacian(a: Patch, metric: Metric):
@@ -106,15 +138,17 @@ def stencils(real) -> types.SimpleNamespace:
         """The forcing at a point: per step or steady, per member or shared; a single number means none."""
         value = real(0.0)
         if forcing.shape[3] > 1:
-            value = forcing[
-                wp.where(forcing.shape[0] == 1, 0, step), wp.where(forcing.shape[1] == 1, 0, member), i, j
-            ]
+            value = forcing[wp.where(forcing.shape[0] == 1, 0, step), wp.where(forcing.shape[1] == 1, 0, member), i, j]
         return value
 
     return types.SimpleNamespace(
         Patch=Patch,
+        Strip=Strip,
         Metric=Metric,
         neighbourhood=neighbourhood,
+        strip=strip,
+        south=south,
+        north=north,
         laplacian=laplacian,
         jacobian=jacobian,
         shared=shared,

@@ -67,7 +67,7 @@ def tangent_rows(plan: Plan, scheme: str, first: bool) -> wp.Kernel:
     rate, dot_rate = tendency(real, scheme), tangent_rate(real, scheme)
     Complex = complex_type(real)
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False)
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
     def tangent_rows(
         a: real,
         b: real,
@@ -132,9 +132,7 @@ def tangent_rows(plan: Plan, scheme: str, first: bool) -> wp.Kernel:
                 w = neighbourhood(state, member, i, j)
                 dw = neighbourhood(dstate, member, i, j)
                 r = rate(psi, w, metric, nu, mu, force(forcing, step, member, i, j))
-                dr = dot_rate(
-                    psi, w, dpsi, dw, metric, nu, mu, dnu, dmu, force(dforcing, step, member, i, j)
-                )
+                dr = dot_rate(psi, w, dpsi, dw, metric, nu, mu, dnu, dmu, force(dforcing, step, member, i, j))
                 value = b * value + h * r
                 dvalue = b * dvalue + h * dr + dh * r
                 if a != real(0.0):
@@ -186,8 +184,10 @@ def tangent(
         wp.launch_tiled(
             tangent_rows(plan, scheme, first),
             dim=[blocks],
-            inputs=[a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step]
-            + [start, dstart, state, dstate, spectrum, tables[3]],
+            inputs=[
+                *(a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step),
+                *(start, dstart, state, dstate, spectrum, tables[3]),
+            ],
             outputs=[*targets, spectrum_out],
             block_dim=plan.tangent_lines.block_dim,
         )

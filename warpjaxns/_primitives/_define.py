@@ -14,7 +14,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from .. import _ffi
-from .._runtime import warp_obstacle
+from .._runtime import register_cache, warp_obstacle
 
 
 def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Primitive:
@@ -48,6 +48,7 @@ def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Prim
     return p
 
 
+@register_cache
 @functools.cache
 def _compiled(p: Primitive, params: tuple) -> Callable:
     """Eager calls go through `jit`, so that they compile once."""

@@ -78,7 +78,12 @@ def _tangent_abstract(omega, *_, **__):
     return [(omega.shape, omega.dtype)]
 
 
-tangent_p = define("tangent", _tangent_abstract, algebra.tangent, warp.tangent)
+def _tangent_warp(*operands, grid, **params):
+    fused = warp.tangent_fits(grid, operands[0])
+    return (warp if fused else algebra).tangent(*operands, grid=grid, **params)
+
+
+tangent_p = define("tangent", _tangent_abstract, algebra.tangent, _tangent_warp)
 batch_by_folding(
     tangent_p,
     axes=lambda keep, **_: [*_AXES, *_AXES, *(_CACHE_AXES if keep else ())],
@@ -158,7 +163,7 @@ def _adjoint_jvp(primals, tangents, **params):
 
 # <adjoint(x; c), dx> = <c, tangent(x; dx)>, with zero for the parameters that `wrt` leaves out.
 def _adjoint_transpose(cotangents, *operands, steps, wrt, **params):
-    x, cotangent, kept = operands[:5], operands[5], operands[6:]
+    x, kept = operands[:5], operands[6:]
     given = iter(cotangents)
     along = [_materialise(next(given), x[0])]
     for p, wanted in zip(x[1:], wrt, strict=True):

@@ -36,9 +36,7 @@ def _over_steps(forcing, steps):
     return forcing, lambda force: force
 
 
-def advance(
-    omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, backend, keep=False, direct=False
-):
+def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, backend, keep=False, direct=False):
     """``[omega after steps]``, with `keep` ``[omega, states, psis]``."""
     every, force_of = _over_steps(forcing, steps)
 
@@ -47,9 +45,7 @@ def advance(
         for a, b, c in RK3:
             psi = poisson(state, grid=grid, backend=backend)
             kept.append((state, psi))
-            rate = tendency(
-                state, psi, viscosity, drag, force_of(force), grid=grid, scheme=scheme, backend=backend
-            )
+            rate = tendency(state, psi, viscosity, drag, force_of(force), grid=grid, scheme=scheme, backend=backend)
             state = b * state + c * _column(dt) * rate
             if a:
                 state = a * start + state
@@ -74,9 +70,7 @@ def tangent(omega, viscosity, drag, dt, forcing, *tangents, grid, scheme, steps,
     return [jax.jvp(final, primals, tuple(along))[1]]
 
 
-def adjoint(
-    omega, viscosity, drag, dt, forcing, cotangent, *kept, grid, scheme, steps, keep, wrt, backend
-):
+def adjoint(omega, viscosity, drag, dt, forcing, cotangent, *kept, grid, scheme, steps, keep, wrt, backend):
     """The transpose of `tangent`: cotangents of omega and of the parameters chosen by `wrt`, per member.
 
     With S = (-Lap)^-1 and F, G the transposes of J (`FIRST`, `SECOND`), the adjoint of the tendency is
@@ -86,9 +80,7 @@ def adjoint(
     """
     where = {"grid": grid, "backend": backend}
     if not keep:
-        kept = advance(
-            omega, viscosity, drag, dt, forcing, scheme=scheme, steps=steps, keep=True, **where
-        )[1:]
+        kept = advance(omega, viscosity, drag, dt, forcing, scheme=scheme, steps=steps, keep=True, **where)[1:]
     states, psis = (field.reshape(steps, 3, *omega.shape) for field in kept)
     every, force_of = _over_steps(forcing, steps)
 

@@ -118,9 +118,7 @@ def _impl(*operands, job, batch, mapped):
 
 def _shapes(operands, job, mapped):
     """The shapes of one member's operands, as Warp counts them."""
-    kept = (
-        x.ndim - len(_ffi.shape_in_jax((), dtype)) for x, dtype in zip(operands, job.operands(), strict=True)
-    )
+    kept = (x.ndim - len(_ffi.shape_in_jax((), dtype)) for x, dtype in zip(operands, job.operands(), strict=True))
     return [x.shape[sum(axes) : ndim] for x, axes, ndim in zip(operands, mapped, kept, strict=True)]
 
 
@@ -215,9 +213,7 @@ def apply(job, *inputs):
 def _forward(job, *inputs):
     options = job.kernel.module.options | job.kernel.options
     if options.get("enable_backward") is False:
-        raise ValueError(
-            f"the Warp kernel '{job.name}' has no adjoint: it was built with enable_backward=False"
-        )
+        raise ValueError(f"the Warp kernel '{job.name}' has no adjoint: it was built with enable_backward=False")
     outputs = _bind(job, *inputs)
     return outputs, (inputs, outputs)
 

@@ -19,9 +19,7 @@ def eigenvalues(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     ``lambda_m = (2 - 2 cos(2 pi m / n)) / h^2``, written as ``(2 sin(pi m / n) / h)^2`` so that small
     wavenumbers keep all their digits.
     """
-    return tuple(
-        (2 * np.sin(np.pi * np.arange(n) / n) / h) ** 2 for n, h in zip(grid.shape, grid.spacing, strict=True)
-    )
+    return tuple((2 * np.sin(np.pi * np.arange(n) / n) / h) ** 2 for n, h in zip(grid.shape, grid.spacing, strict=True))
 
 
 def poisson(grid: Grid, omega: Field) -> Field:

@@ -18,8 +18,9 @@ from .._kernels import operators
 from .._kernels import poisson as poisson_kernels
 from .._kernels import tangent as tangent_kernels
 from .._kernels.fft import complex_type, roots_of_unity
-from .._kernels.plan import Plan
+from .._kernels.plan import Plan, make_plan
 from .._kernels.stencils import metric
+from .._runtime import shared_memory
 from .reference import eigenvalues
 
 
@@ -48,8 +49,8 @@ def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs):
 
 def _layout(grid: Grid, omega):
     """The plan of a call and the Warp type and shape of a field and of a half spectrum."""
-    plan = Plan(grid.shape, np.dtype(omega.dtype).name)
     batch, ny, _ = omega.shape
+    plan = make_plan(grid.shape, np.dtype(omega.dtype).name, batch)
     return plan, (plan.real, omega.shape), (complex_type(plan.real), (batch, ny, plan.half))
 
 
@@ -109,6 +110,12 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend):
     key = ["advance", scheme, steps, keep]
     results = _call_with_tables(launch, plan, grid, operands, key, [field, *kept, spectrum, spectrum])
     return results[:3] if keep else results[:1]
+
+
+def tangent_fits(grid: Grid, omega) -> bool:
+    """Whether the fused tangent's lines, longer than those of the other kernels, fit the devices here."""
+    plan, limit = _layout(grid, omega)[0], shared_memory()
+    return limit is None or plan.tangent_lines.nbytes <= limit
 
 
 def tangent(*operands, grid, scheme, steps, keep, backend):
