@@ -113,12 +113,13 @@ def test_dot_product(case, backend):
     w = normal(40, operands[0].shape)
     forward = jax.jit(lambda v: jax.jvp(f, operands, v)[1])
     backward = jax.jit(lambda w: jax.vjp(f, *operands)[1](w))(w)
-    for only in [*range(5), None]:  # each operand alone, then all at once
+    alone = range(4 if case.forcing == "none" else 5)
+    for only in [*alone, None]:  # each operand alone, then all at once
         v = tuple(x if only in (None, i) else jnp.zeros_like(x) for i, x in enumerate(everything))
         along = forward(v)
         scale = jnp.linalg.norm(along) * jnp.linalg.norm(w)
         assert abs(vdot(along, w) - vdot(v, backward)) <= DOT * scale
-        assert scale > 0 or (only == 4 and case.forcing == "none")
+        assert scale > 1e-3
 
 
 @every_backend
@@ -182,8 +183,20 @@ def test_hessian(case, backend):
     assert_close(of_scales(case.fused(backend)), of_scales(case.oracle), ROLLOUT)
 
 
-@every_backend
-@pytest.mark.parametrize("case", SECOND, ids=str)
+LEAK = "w + i dw in one transform: rounding of w reaches dw, however small dw is"
+
+
+@pytest.mark.parametrize("backend", [pytest.param("warp", marks=pytest.mark.xfail(strict=True, reason=LEAK)), "xla"])
+def test_the_tangent_is_linear_in_small_directions(backend):
+    case = Case()
+    x = case.operands()
+    v = case.like(x, 10)
+    tangent = jax.jit(lambda v: jax.jvp(case.fused(backend), x, v)[1])
+    tiny = jax.tree.map(lambda a: 2.0**-30 * a, v)
+    assert_close(2.0**30 * tangent(tiny), tangent(v))
+
+
+@pytest.mark.parametrize(("backend", "case"), [("warp", SECOND[0]), ("xla", SECOND[1])])
 def test_against_differences(case, backend):
     f, (omega, nu, mu, dt, forcing) = jax.jit(loss(case.fused(backend))), case.operands()
 

@@ -1,0 +1,48 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
+
+GRID = Grid((16, 12), (2.0, 3.5))
+FIELD = 16 * 12 * 8
+
+
+def reverse_mode_memory(adjoint, steps, backend):
+    """Bytes of temporaries of a gradient, in fields; nothing is run."""
+    solver = NavierStokes2D(
+        GRID, viscosity=1e-3, dt=1e-3, adjoint=adjoint, backend=backend, check_finite=False
+    )
+
+    def loss(omega):
+        return jnp.sum(solver.rollout(omega, steps=steps) ** 2)
+
+    compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros(GRID.shape)).compile()
+    return compiled.memory_analysis().temp_size_in_bytes / FIELD
+
+
+@pytest.mark.parametrize("backend", ["warp", "xla"])
+def test_checkpointed_grows_like_the_square_root(backend):
+    fields = [reverse_mode_memory(Checkpointed(), steps, backend) for steps in (100, 1000, 10000)]
+    # the states kept and the stages of one stretch: T/k + 6k fields, 700 for T = 10,000 and k = 100
+    assert 10**0.5 / 2 < fields[1] / fields[0] < 10**0.5 * 2
+    assert 10**0.5 / 2 < fields[2] / fields[1] < 10**0.5 * 2
+    assert 100 < fields[2] < 10000 / 8
+
+
+@pytest.mark.parametrize("backend", ["warp", "xla"])
+def test_direct_grows_with_the_steps(backend):
+    fields = [reverse_mode_memory(Direct(), steps, backend) for steps in (100, 1000)]
+    assert 8 < fields[1] / fields[0] < 12
+    assert 6 * 1000 < fields[1] < 14 * 1000
+
+
+@pytest.mark.parametrize("backend", ["warp", "xla"])
+def test_a_rollout_keeps_nothing(backend):
+    solver = NavierStokes2D(GRID, viscosity=1e-3, dt=1e-3, backend=backend, adjoint=Direct())
+
+    def size(steps):
+        run = jax.jit(lambda w: solver.rollout(w, steps=steps))
+        return run.lower(jnp.zeros(GRID.shape)).compile().memory_analysis().temp_size_in_bytes / FIELD
+
+    assert size(1024) < size(64) + 4

@@ -1,0 +1,128 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from oracle import normal
+from tolerances import ROLLOUT, assert_close, assert_trees_close
+
+from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, streamfunction
+
+GRID = Grid((6, 10), (2.0, 3.5))
+MEMBERS = 8
+ALONG, WHOLE = PartitionSpec("members"), PartitionSpec()
+every_backend = pytest.mark.parametrize("backend", ["warp", "xla"])
+every_check = pytest.mark.parametrize("check_vma", [True, False], ids=["check_vma", "unchecked"])
+
+
+def sharded(f, in_specs, out_specs, check_vma):
+    mesh = Mesh(np.array(jax.devices()[:4]), ("members",))
+    return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=check_vma)
+
+
+def test_there_are_several_devices():
+    assert len(jax.devices()) >= 4
+
+
+def rollout(omega, viscosity, drag, dt, forcing, *, backend, adjoint=Checkpointed(), control=None):  # noqa: B008
+    solver = NavierStokes2D(
+        GRID,
+        viscosity=viscosity,
+        drag=drag,
+        dt=dt,
+        forcing=forcing,
+        backend=backend,
+        adjoint=adjoint,
+        check_finite=False,
+    )
+    return solver.rollout(omega, steps=4, forcing=control)
+
+
+def operands():
+    scalars = [jnp.asarray(x) for x in (0.01, 0.2, 0.05)]
+    return (normal(0, (MEMBERS, *GRID.shape)), *scalars, normal(1, GRID.shape))
+
+
+@every_backend
+@every_check
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(2)], ids=["direct", "checkpointed"])
+def test_rollout(backend, check_vma, adjoint):
+    x = operands()
+    weights = normal(2, x[0].shape)
+    f = functools.partial(rollout, backend=backend, adjoint=adjoint)
+    g = sharded(f, (ALONG, *[WHOLE] * 4), ALONG, check_vma)
+
+    def derivatives(f):
+        def loss(*x):
+            return jnp.sum(weights * jnp.sin(f(*x)))
+
+        value = jax.jit(f)(*x)
+        return value, jax.jit(jax.grad(loss, tuple(range(5))))(*x), jax.jit(lambda: jax.jvp(f, x, x)[1])()
+
+    assert_trees_close(derivatives(g), derivatives(f), ROLLOUT)
+    given = jax.device_put(x[0], NamedSharding(Mesh(np.array(jax.devices()[:4]), ("members",)), ALONG))
+    assert len(jax.jit(g)(given, *x[1:]).sharding.device_set) == 4
+
+
+@every_backend
+@every_check
+def test_gradients_inside(backend, check_vma):
+    # the gradient of a replicated parameter is summed by hand where JAX does not keep track
+    omega, parameters = operands()[0], operands()[1:]
+
+    def gradient(omega, parameters):
+        def loss(parameters):
+            return jnp.sum(jnp.sin(rollout(omega, *parameters, backend=backend)))
+
+        inside = jax.grad(loss)(parameters)
+        return inside if check_vma else jax.lax.psum(inside, "members")
+
+    actual = jax.jit(sharded(gradient, (ALONG, WHOLE), WHOLE, check_vma))(omega, parameters)
+    expected = jax.jit(
+        jax.grad(lambda parameters: jnp.sum(jnp.sin(rollout(omega, *parameters, backend=backend))))
+    )(parameters)
+    assert_trees_close(actual, expected, ROLLOUT)
+
+
+@every_backend
+@every_check
+def test_second_derivatives(backend, check_vma):
+    x = operands()
+    f = functools.partial(rollout, backend=backend)
+    g = sharded(f, (ALONG, *[WHOLE] * 4), ALONG, check_vma)
+
+    def product(f):
+        gradient = jax.grad(lambda x: jnp.sum(jnp.sin(f(*x))))
+        return jax.jit(lambda: jax.jvp(gradient, (x,), (x,))[1])()
+
+    assert_trees_close(product(g), product(f), ROLLOUT)
+
+
+@every_backend
+@every_check
+def test_only_parameters_vary(backend, check_vma):
+    # one state for all, one viscosity and one control for each
+    omega, *_, forcing = operands()
+    viscosity, control = jnp.linspace(0.01, 0.04, 4), normal(3, (4, 4, 1, *GRID.shape))
+
+    def each(omega, viscosity, control):
+        f = functools.partial(rollout, drag=0.2, dt=0.05, forcing=forcing, backend=backend)
+        return jax.vmap(lambda nu, c: f(omega, viscosity=nu, control=c))(viscosity, control)
+
+    g = sharded(each, (WHOLE, ALONG, ALONG), ALONG, check_vma)
+    x = omega[:1], viscosity, control
+
+    def both(f):
+        gradient = jax.grad(lambda *x: jnp.sum(jnp.sin(f(*x))), (0, 1, 2))
+        return jax.jit(lambda *x: (f(*x), gradient(*x)))(*x)
+
+    assert_trees_close(both(g), both(each), ROLLOUT)
+
+
+@every_backend
+def test_operators(backend):
+    omega = operands()[0]
+    f = functools.partial(streamfunction, GRID, backend=backend)
+    assert_close(jax.jit(sharded(f, ALONG, ALONG, True))(omega), f(omega))
