@@ -73,7 +73,7 @@ def laplacian(a, *, grid, backend):
 
 
 def jacobian(a, b, *, grid, scheme, backend):
-    plan, field, _ = _layout(grid, a if a.shape[0] > 1 else b)
+    plan, field, _ = _layout(grid, b if a.shape[0] == 1 else a)
 
     def launch(a, b, out):
         operators.jacobian(plan, scheme, metric(grid.spacing), a, b, out)
