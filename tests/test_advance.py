@@ -52,9 +52,7 @@ class Case:
         omega = normal(seed, (self.batch, *self.grid.shape), self.dtype)
         # a few percent of the stability limit would hide the nonlinear terms: use a good part of it
         scales = {"viscosity": 0.02 * min(dx, dy), "drag": 0.3, "dt": 0.2 * min(dx, dy)}
-        values = [
-            jnp.asarray(scale * (1 + jnp.arange(count(name)) / 3), self.dtype) for name, scale in scales.items()
-        ]
+        values = [jnp.asarray(scale * (1 + jnp.arange(count(name)) / 3), self.dtype) for name, scale in scales.items()]
         steps = {"none": 1, "steady": 1, "per step": self.steps}[self.forcing]
         shape = (1,) * 4 if self.forcing == "none" else (steps, count("forcing"), *self.grid.shape)
         forcing = jnp.zeros(shape, self.dtype) if self.forcing == "none" else normal(seed + 1, shape, self.dtype)
@@ -231,9 +229,7 @@ def test_linearize_and_transpose(direct, backend):
 
     out, along, transposed, again = run(x, v, w)
     value, tangent = jax.jvp(case.oracle, x, v)
-    assert_trees_close(
-        (out, along, transposed), (value, tangent, jax.vjp(case.oracle, *x)[1](w)), ROLLOUT
-    )
+    assert_trees_close((out, along, transposed), (value, tangent, jax.vjp(case.oracle, *x)[1](w)), ROLLOUT)
     assert_close(again, along, ROLLOUT)
 
 

@@ -40,15 +40,11 @@ def transform(n, dtype, lines, sign, skip=1):
     parts = np.stack([lines.real, lines.imag], -1).astype(dtype)
     given, roots = on_cpu(parts), on_cpu(roots_of_unity(n, dtype))
     out = wp.zeros((count, n), dtype=Complex, device="cpu")
-    wp.launch_tiled(
-        run, dim=[1], inputs=[given, roots], outputs=[out], block_dim=buffers.block_dim, device="cpu"
-    )
+    wp.launch_tiled(run, dim=[1], inputs=[given, roots], outputs=[out], block_dim=buffers.block_dim, device="cpu")
     return parts[..., 0] + 1j * parts[..., 1].astype("float64"), out.numpy() @ np.array([1, 1j])
 
 
-@pytest.mark.parametrize(
-    ("n", "dtype"), [(n, "float64") for n in SIZES] + [(n, "float32") for n in FLOAT32_TOO]
-)
+@pytest.mark.parametrize(("n", "dtype"), [(n, "float64") for n in SIZES] + [(n, "float32") for n in FLOAT32_TOO])
 def test_against_numpy(n, dtype):
     generator = np.random.default_rng(n)
     noise = generator.standard_normal((6, n)) + 1j * generator.standard_normal((6, n))

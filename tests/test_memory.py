@@ -10,9 +10,7 @@ FIELD = 16 * 12 * 8
 
 def reverse_mode_memory(adjoint, steps, backend):
     """Bytes of temporaries of a gradient, in fields; nothing is run."""
-    solver = NavierStokes2D(
-        GRID, viscosity=1e-3, dt=1e-3, adjoint=adjoint, backend=backend, check_finite=False
-    )
+    solver = NavierStokes2D(GRID, viscosity=1e-3, dt=1e-3, adjoint=adjoint, backend=backend, check_finite=False)
 
     def loss(omega):
         return jnp.sum(solver.rollout(omega, steps=steps) ** 2)
@@ -33,8 +31,7 @@ def test_checkpointed_grows_like_the_square_root(backend):
 @pytest.mark.parametrize("backend", ["warp", "xla"])
 def test_direct_grows_with_the_steps(backend):
     fields = [reverse_mode_memory(Direct(), steps, backend) for steps in (100, 1000)]
-    assert 8 < fields[1] / fields[0] < 12
-    assert 6 * 1000 < fields[1] < 14 * 1000
+    assert 6 <= (fields[1] - fields[0]) / 900 < 6.2  # state and streamfunction of three stages a step
 
 
 @pytest.mark.parametrize("backend", ["warp", "xla"])

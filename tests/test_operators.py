@@ -158,10 +158,7 @@ def test_vmap_is_a_loop(name, backend):
         if in_axes == (None,):
             continue
         members = [normal(i, (3, 2, *GRID.shape)) for i in range(count)]
-        given = [
-            x[0] if axis is None else jnp.moveaxis(x, 0, axis)
-            for x, axis in zip(members, in_axes, strict=True)
-        ]
+        given = [x[0] if axis is None else jnp.moveaxis(x, 0, axis) for x, axis in zip(members, in_axes, strict=True)]
 
         def at(m, members=members, in_axes=in_axes):
             return [x[0 if axis is None else m] for x, axis in zip(members, in_axes, strict=True)]
@@ -177,8 +174,7 @@ def test_vmap_is_a_loop(name, backend):
         assert_trees_close(jax.jit(jax.vmap(gradient, in_axes))(*given), looped)
         together = jax.jit(jax.grad(functools.partial(loss, mapped), tuple(range(count))))(*given)
         summed = [
-            jnp.sum(g, 0) if axis is None else jnp.moveaxis(g, 0, axis)
-            for g, axis in zip(looped, in_axes, strict=True)
+            jnp.sum(g, 0) if axis is None else jnp.moveaxis(g, 0, axis) for g, axis in zip(looped, in_axes, strict=True)
         ]
         assert_trees_close(together, tuple(summed))
 

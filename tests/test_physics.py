@@ -26,14 +26,12 @@ def decay(grid, viscosity, drag, dt):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_taylor_green_decays_by_its_factor(backend, scheme, dtype):
-    solver = NavierStokes2D(
-        GRID, viscosity=0.05, drag=0.2, dt=0.02, advection=scheme, backend=backend
-    )
+    solver = NavierStokes2D(GRID, viscosity=0.05, drag=0.2, dt=0.02, advection=scheme, backend=backend)
     omega = initial.taylor_green(GRID, amplitude=0.5, dtype=dtype)
     steps = 40
     states = jax.jit(lambda w: solver.rollout(w, steps=steps, save_every=8))(omega)
     factor, _ = decay(GRID, 0.05, 0.2, 0.02)
-    assert factor**steps < 0.5
+    assert factor**steps < 0.6
     for k, state in enumerate(states, 1):
         assert_close(state, factor ** (8 * k) * np.asarray(omega, np.float64), ROLLOUT)
     assert_close(jax.jit(lambda w: solver.step(w))(omega), factor * np.asarray(omega, np.float64), ROLLOUT)
@@ -68,10 +66,7 @@ def test_inviscid_drift_falls_like_the_cube_of_dt(backend):
         solver = NavierStokes2D(GRID, viscosity=0.0, dt=2.0 / steps, backend=backend)
         last = jax.jit(lambda w, solver=solver, steps=steps: solver.rollout(w, steps=steps))(omega)
         drifts.append(
-            [
-                abs(float(f(GRID, last) / f(GRID, omega)) - 1)
-                for f in (diagnostics.energy, diagnostics.enstrophy)
-            ]
+            [abs(float(f(GRID, last) / f(GRID, omega)) - 1) for f in (diagnostics.energy, diagnostics.enstrophy)]
         )
     for coarse, fine in zip(*drifts, strict=True):
         assert 1e-9 < fine < 1e-3
@@ -101,13 +96,13 @@ def test_third_order_in_time(backend, scheme):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_second_order_in_space(backend, scheme):
     # A steady solution made by hand: the forcing is what the continuous equation asks for.
-    ky, kx, nu, mu = 2 * math.pi / 2.0, 2 * math.pi / 3.5, 0.02, 0.3
+    ky, kx, nu, mu = 2 * math.pi / 2.0, 2 * math.pi / 3.5, 0.002, 0.3
 
     def fields(grid):
         x, y = grid.mesh()
         waves = [  # psi = sum of waves, each an eigenfunction of the Laplacian
-            (1.0, jnp.cos(kx * x + ky * y), -jnp.sin(kx * x + ky * y), (kx, ky)),
-            (0.5, jnp.cos(2 * kx * x), -jnp.sin(2 * kx * x), (2 * kx, 0.0)),
+            (4.0, jnp.cos(kx * x + ky * y), -jnp.sin(kx * x + ky * y), (kx, ky)),
+            (2.0, jnp.cos(2 * kx * x), -jnp.sin(2 * kx * x), (2 * kx, 0.0)),
         ]
         psi_x, psi_y, w, w_x, w_y = (jnp.zeros_like(x) for _ in range(5))
         lap_w = jnp.zeros_like(x)

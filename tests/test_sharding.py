@@ -80,9 +80,9 @@ def test_gradients_inside(backend, check_vma):
         return inside if check_vma else jax.lax.psum(inside, "members")
 
     actual = jax.jit(sharded(gradient, (ALONG, WHOLE), WHOLE, check_vma))(omega, parameters)
-    expected = jax.jit(
-        jax.grad(lambda parameters: jnp.sum(jnp.sin(rollout(omega, *parameters, backend=backend))))
-    )(parameters)
+    expected = jax.jit(jax.grad(lambda parameters: jnp.sum(jnp.sin(rollout(omega, *parameters, backend=backend)))))(
+        parameters
+    )
     assert_trees_close(actual, expected, ROLLOUT)
 
 

@@ -55,9 +55,7 @@ def kernels(dtype, scheme):
         out[member, i, j] = rate(p, w, metric, nu, mu, force(forcing, 0, member, i, j))
 
     @wp.kernel(module="unique", enable_backward=True)
-    def jacobians(
-        metric: Metric, a: wp.array3d(dtype=real), b: wp.array3d(dtype=real), out: wp.array3d(dtype=real)
-    ):
+    def jacobians(metric: Metric, a: wp.array3d(dtype=real), b: wp.array3d(dtype=real), out: wp.array3d(dtype=real)):
         member, i, j = wp.tid()
         out[member, i, j] = J(neighbourhood(a, member, i, j), neighbourhood(b, member, i, j), metric)
 
@@ -89,8 +87,7 @@ def test_jacobian(scheme, dtype, backend):
 
     out, pullback = jax.vjp(f, a, b)
     by_hand = [
-        reference.jacobian(GRID, *operands, table[scheme])
-        for table, operands in ((FIRST, (b, c)), (SECOND, (c, a)))
+        reference.jacobian(GRID, *operands, table[scheme]) for table, operands in ((FIRST, (b, c)), (SECOND, (c, a)))
     ]
     for actual in (pullback(c), by_hand):
         for x, y in zip(actual, expected, strict=True):

@@ -7,6 +7,8 @@ FFT = {"float32": 3e-7, "float64": 6e-16}  # a transform of up to 2048 points
 RELATIVE = {"float32": 2e-6, "float64": 1e-12}  # one application of an operator
 ROLLOUT = {"float32": 1e-5, "float64": 1e-11}  # tens of steps, and derivatives through them
 SUMS = {"float32": 1e-6, "float64": 1e-14}  # what cancels, in units of what is summed
+GPU = {"float32": 1e-5, "float64": 1e-12}  # against XLA on CUDA, sizes to 2048
+GPU_GRADIENT = {"float32": 1e-4, "float64": 1e-11}
 DOT = 1e-11  # <J v, w> = <v, J^T w> in float64, in units of |J v| |w|
 DIFFERENCES = 1e-6  # derivatives against finite differences in float64
 ORDER = 0.1  # measured orders of convergence

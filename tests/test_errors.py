@@ -1,0 +1,225 @@
+"""What bad input gets: an error of the right type that names the argument, the value and what would work."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from warpjaxns import Checkpointed, Grid, NavierStokes2D, jacobian, laplacian, streamfunction
+
+GRID = Grid((6, 10), (2.0, 3.5))
+GOOD = {"viscosity": 0.01, "dt": 0.05}
+OMEGA = np.zeros(GRID.shape)
+UNCHECKED = pytest.mark.xfail(strict=True, reason="values in an array of parameters are not checked")
+nan, inf = float("nan"), float("inf")
+
+
+def contains(error, *parts):
+    text = str(error.value)
+    for part in parts:
+        assert part in text, f"{part!r} is not in {text!r}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "parts"),
+    [
+        (((3, 10),), ValueError, ("shape", "(3, 10)", "at least 4")),
+        (((0, 10),), ValueError, ("shape", "(0, 10)", "at least 4")),
+        (((6.0, 10),), TypeError, ("shape", "(6.0, 10)", "integers")),
+        (((True, 10),), TypeError, ("shape", "True", "integers")),
+        ((16,), TypeError, ("shape", "16", "(ny, nx)")),
+        (((6, 10, 8),), TypeError, ("shape", "(6, 10, 8)", "two")),
+        (((6, 10), (0.0, 1.0)), ValueError, ("extent", "(0.0, 1.0)", "positive")),
+        (((6, 10), (1.0, -1.0)), ValueError, ("extent", "(1.0, -1.0)", "positive")),
+        (((6, 10), (nan, 1.0)), ValueError, ("extent", "nan", "finite")),
+        (((6, 10), (inf, 1.0)), ValueError, ("extent", "inf", "finite")),
+        (((6, 10), 1.0), TypeError, ("extent", "1.0", "(Ly, Lx)")),
+        (((6, 10), (1j, 1.0)), TypeError, ("extent", "1j", "real")),
+    ],
+)
+def test_grid(arguments, kind, parts):
+    with pytest.raises(kind) as error:
+        Grid(*arguments)
+    contains(error, *parts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "parts"),
+    [
+        ({"dt": 0.0}, ValueError, ("dt=0.0", "positive")),
+        ({"dt": -1e-3}, ValueError, ("dt=-0.001", "positive")),
+        ({"dt": nan}, ValueError, ("dt=nan", "finite")),
+        ({"dt": jnp.asarray(0.0)}, ValueError, ("dt=0.0", "positive")),
+        ({"dt": "fast"}, TypeError, ("dt", "fast", "real number")),
+        pytest.param({"dt": np.array([0.1, 0.0])}, ValueError, ("dt", "positive"), marks=UNCHECKED),
+        pytest.param({"viscosity": np.array([-0.1, 0.1])}, ValueError, ("viscosity", "zero or"), marks=UNCHECKED),
+        ({"dt": 1j}, TypeError, ("dt", "1j", "real")),
+        ({"viscosity": -1.0}, ValueError, ("viscosity=-1.0", "zero or a positive")),
+        ({"viscosity": inf}, ValueError, ("viscosity=inf", "finite")),
+        ({"viscosity": np.array([1, 2])}, TypeError, ("viscosity", "int64", "float32 or float64")),
+        ({"viscosity": np.array([1j])}, TypeError, ("viscosity", "complex128", "float32 or float64")),
+        ({"drag": -0.1}, ValueError, ("drag=-0.1", "zero or a positive")),
+        ({"drag": None}, TypeError, ("drag", "None", "real number")),
+        ({"forcing": np.zeros((10, 6))}, ValueError, ("forcing", "(10, 6)", "(..., 6, 10)")),
+        ({"forcing": np.zeros(GRID.shape, int)}, TypeError, ("forcing", "int64", "float32 or float64")),
+        ({"forcing": "wind"}, TypeError, ("forcing", "str", "float32 or float64")),
+        ({"advection": "upwind"}, ValueError, ("advection", "upwind", "arakawa", "central")),
+        ({"advection": "plus_cross"}, ValueError, ("advection", "plus_cross", "arakawa")),
+        ({"advection": None}, ValueError, ("advection", "None", "arakawa")),
+        ({"backend": "cuda"}, ValueError, ("backend", "cuda", "auto", "warp", "xla")),
+        ({"adjoint": "direct"}, TypeError, ("adjoint", "direct", "Direct()", "Checkpointed")),
+        ({"check_finite": 1}, TypeError, ("check_finite", "1", "True or False")),
+    ],
+    ids=lambda value: "-".join(map(str, value))[:30] if isinstance(value, dict) else "",
+)
+def test_solver(changes, kind, parts):
+    with pytest.raises(kind) as error:
+        NavierStokes2D(GRID, **(GOOD | changes))
+    contains(error, *parts)
+
+
+def test_solver_wants_a_grid():
+    with pytest.raises(TypeError) as error:
+        NavierStokes2D((6, 10), **GOOD)
+    contains(error, "grid", "(6, 10)", "Grid(")
+
+
+def functions():
+    solver = NavierStokes2D(GRID, **GOOD, backend="xla")
+    return {
+        "omega0": lambda w: solver.rollout(w, steps=2),
+        "omega": solver.tendency,
+        "step": solver.step,
+        "cfl": solver.cfl,
+        "velocity": solver.velocity,
+        "streamfunction": lambda w: streamfunction(GRID, w),
+        "a": lambda w: laplacian(GRID, w),
+        "b": lambda w: jacobian(GRID, OMEGA, w),
+    }
+
+
+BAD_FIELDS = [
+    (np.zeros(10), ValueError, ("(10,)", "(..., 6, 10)")),
+    (np.zeros(()), ValueError, ("()", "(..., 6, 10)")),
+    (np.zeros((10, 6)), ValueError, ("(10, 6)", "(..., 6, 10)")),
+    (np.zeros((6, 10, 1)), ValueError, ("(6, 10, 1)", "(..., 6, 10)")),
+    (np.zeros(GRID.shape, complex), TypeError, ("complex128", "float32 or float64")),
+    (np.zeros(GRID.shape, "int32"), TypeError, ("int32", "float32 or float64")),
+    (np.zeros(GRID.shape, bool), TypeError, ("bool", "float32 or float64")),
+    (np.zeros(GRID.shape, "float16"), TypeError, ("float16", "float32 or float64")),
+    (jnp.zeros(GRID.shape, jnp.bfloat16), TypeError, ("bfloat16", "float32 or float64")),
+    ("a field", TypeError, ("str", "float32 or float64")),
+    (None, TypeError, ("float32 or float64",)),
+]
+ARGUMENT = {"step": "omega", "cfl": "omega", "velocity": "omega", "streamfunction": "omega"}
+
+
+@pytest.mark.parametrize("function", list(functions()))
+def test_fields(function):
+    f = functions()[function]
+    for value, kind, parts in BAD_FIELDS:
+        with pytest.raises(kind) as error:
+            f(value)
+        contains(error, ARGUMENT.get(function, function), *parts)
+        if kind is TypeError and hasattr(value, "dtype"):  # the same when traced
+            with pytest.raises(kind):
+                jax.jit(f)(value)
+
+
+def test_float64_while_x64_is_off():
+    f = functions()
+    with jax.enable_x64(False):
+        for name in ("omega0", "omega", "a"):
+            with pytest.raises(TypeError) as error:
+                f[name](OMEGA)
+            contains(error, name, "float64", "jax_enable_x64", "float32")
+        with pytest.raises(TypeError) as error:
+            NavierStokes2D(GRID, **GOOD, forcing=OMEGA)
+        contains(error, "forcing", "float64", "jax_enable_x64")
+        assert f["omega0"](OMEGA.astype("float32")).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "parts"),
+    [
+        ({"steps": -1}, ValueError, ("steps=-1", "at least 0")),
+        ({"steps": 2.0}, TypeError, ("steps=2.0", "integer")),
+        ({"steps": True}, TypeError, ("steps=True", "integer")),
+        ({"steps": "4"}, TypeError, ("steps='4'", "integer")),
+        ({"steps": 10, "save_every": 3}, ValueError, ("steps=10", "save_every=3", "multiple")),
+        ({"steps": 10, "save_every": 0}, ValueError, ("save_every=0", "at least 1")),
+        ({"steps": 10, "save_every": -5}, ValueError, ("save_every=-5", "at least 1")),
+        ({"steps": 10, "save_every": 2.5}, TypeError, ("save_every=2.5", "integer")),
+        ({"steps": 4, "forcing": OMEGA}, ValueError, ("forcing", "(6, 10)", "one field a step", "(4, ..., 6, 10)")),
+        ({"steps": 4, "forcing": np.zeros((3, 6, 10))}, ValueError, ("forcing", "(3, 6, 10)", "(4, ..., 6, 10)")),
+        ({"steps": 4, "forcing": np.zeros((4, 10, 6))}, ValueError, ("forcing", "(4, 10, 6)", "(..., 6, 10)")),
+        ({"steps": 4, "forcing": np.zeros((4, 5, 6, 10))}, ValueError, ("forcing", "(4, 5, 6, 10)", "leading")),
+        ({"steps": 4, "forcing": np.zeros((4, 6, 10), int)}, TypeError, ("forcing", "int64", "float32 or float64")),
+    ],
+)
+def test_rollout(arguments, kind, parts):
+    solver = NavierStokes2D(GRID, **GOOD)
+    with pytest.raises(kind) as error:
+        solver.rollout(OMEGA, **arguments)
+    contains(error, *parts)
+
+
+def test_traced_steps():
+    solver = NavierStokes2D(GRID, **GOOD)
+    with pytest.raises(TypeError) as error:
+        jax.jit(lambda n: solver.rollout(OMEGA, steps=n))(3)
+    contains(error, "steps", "known when tracing")
+
+
+@pytest.mark.parametrize("name", ["viscosity", "drag", "dt"])
+def test_parameters_that_do_not_fit_the_state(name):
+    solver = NavierStokes2D(GRID, **(GOOD | {name: np.full(3, 0.1)}))
+    assert solver.step(np.zeros((3, *GRID.shape))).shape == (3, *GRID.shape)
+    for shape in ((), (2,), (3, 2)):
+        with pytest.raises(ValueError, match="leading axes") as error:
+            solver.step(np.zeros((*shape, *GRID.shape)))
+        contains(error, name, "(3,)", str((*shape, *GRID.shape)))
+
+
+def test_jacobian():
+    with pytest.raises(TypeError) as error:
+        jacobian(GRID, OMEGA, OMEGA.astype("float32"))
+    contains(error, "a has dtype float64", "b float32", "cast")
+    with pytest.raises(ValueError, match="broadcast") as error:
+        jacobian(GRID, np.zeros((2, 6, 10)), np.zeros((3, 6, 10)))
+    contains(error, "(2, 6, 10)", "(3, 6, 10)")
+    with pytest.raises(ValueError, match="scheme") as error:
+        jacobian(GRID, OMEGA, OMEGA, "plus_cross")
+    contains(error, "plus_cross", "arakawa", "central")
+
+
+@pytest.mark.parametrize("shape", [(14, 10), (10, 22), (7, 8)])
+def test_sizes_that_warp_cannot_do(shape):
+    grid = Grid(shape)
+    size = next(n for n in shape if n in (14, 22, 7))
+    with pytest.raises(ValueError, match='backend="warp"') as error:
+        NavierStokes2D(grid, **GOOD, backend="warp")
+    contains(error, str(size), "2^a 3^b 5^c", 'backend="xla"')
+    for f in (streamfunction, laplacian):
+        with pytest.raises(ValueError, match='backend="warp"') as error:
+            f(grid, np.zeros(shape), backend="warp")
+        contains(error, str(size), "2^a 3^b 5^c", 'backend="xla"')
+    assert NavierStokes2D(grid, **GOOD).step(np.zeros(shape)).shape == shape  # "auto" falls back
+
+
+def test_checkpointed():
+    for value, kind in ((0, ValueError), (-3, ValueError), (2.0, TypeError), (True, TypeError)):
+        with pytest.raises(kind) as error:
+            Checkpointed(value)
+        contains(error, f"every={value}", "positive integer or None")
+
+
+def test_nothing_is_launched_before_an_error():
+    from warpjaxns import _ffi
+
+    solver = NavierStokes2D(GRID, **GOOD, backend="warp")
+    before = _ffi.statistics()
+    for arguments in ({"steps": -1}, {"steps": 3, "save_every": 2}, {"steps": 2, "forcing": OMEGA}):
+        with pytest.raises(ValueError, match=r"steps|forcing"):
+            solver.rollout(OMEGA, **arguments)
+    assert _ffi.statistics() == before

@@ -1,0 +1,172 @@
+"""On CUDA. Nothing here runs Warp on the CPU, which need not have it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle import normal
+from tolerances import DOT, GPU, GPU_GRADIENT, relative_error
+
+from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, _ffi, jacobian, laplacian, streamfunction
+
+pytestmark = pytest.mark.gpu
+# powers of two, threes and fives, odd sizes, and one beyond the reach of a block of the usual size
+SHAPES = [(64, 96), (96, 64), (256, 128), (512, 512), (1000, 500), (45, 75), (4, 6), (2048, 1024)]
+DTYPES = ["float32", "float64"]
+SMALL = Grid((64, 96), (2.0, 3.5))
+
+
+def field(grid, dtype, seed=0, members=()):
+    """Smooth noise of unit size: white noise through the inverse Laplacian."""
+    noise = normal(seed, (*members, *grid.shape), dtype)
+    smooth = streamfunction(grid, noise, backend="xla")
+    return smooth / jnp.std(smooth)
+
+
+def make(grid, backend, **options):
+    dt = 0.1 * min(grid.spacing)
+    defaults = {"viscosity": 0.01 * min(grid.spacing), "dt": dt, "drag": 0.1, "check_finite": False}
+    return NavierStokes2D(grid, backend=backend, **(defaults | options))
+
+
+def close(actual, expected, table):
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert relative_error(a, e) < table[a.dtype.name]
+
+
+def loss(solver, omega, control=None, steps=6):
+    return jnp.mean(jnp.sin(solver.rollout(omega, steps=steps, forcing=control)))
+
+
+def gradients(solver, omega, control=None, steps=6):
+    return jax.value_and_grad(loss, (0, 1))(solver, omega, control, steps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_operators_agree(shape, dtype):
+    grid = Grid(shape, (2.0, 3.5))
+    a, b = field(grid, dtype, 0, (2,)), field(grid, dtype, 1, (2,))
+    for f in (streamfunction, laplacian, functools.partial(jacobian, b=b)):
+        actual, expected = (jax.jit(functools.partial(f, grid, backend=name))(a) for name in ("warp", "xla"))
+        close(actual, expected, GPU)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES[:6], ids=str)
+def test_rollouts_and_gradients_agree(shape, dtype):
+    grid = Grid(shape, (2.0, 3.5))
+    omega = field(grid, dtype, 0, (2,))
+    for scheme in ("arakawa", "central") if shape == SHAPES[0] else ("arakawa",):
+        solvers = [make(grid, name, advection=scheme) for name in ("warp", "xla")]
+        close(*(jax.jit(lambda w, s=s: s.rollout(w, steps=6))(omega) for s in solvers), GPU)
+        close(*(jax.jit(gradients)(s, omega) for s in solvers), GPU_GRADIENT)
+        close(*(jax.jit(lambda w, s=s: jax.jvp(s.step, (w,), (w,)))(omega) for s in solvers), GPU)
+
+
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(4), Checkpointed()], ids=str)
+def test_adjoints_agree_with_a_control(adjoint):
+    omega, control = field(SMALL, "float64"), 0.1 * normal(1, (16, *SMALL.shape))
+
+    def run(name, adjoint):
+        solver = make(SMALL, name, adjoint=adjoint, forcing=normal(2, SMALL.shape))
+        both = jax.grad(loss, (0, 1, 2))
+        return jax.jit(lambda s, w, c: both(s, w, c, 16))(solver, omega, control)
+
+    close(run("warp", adjoint), run("xla", Direct()), GPU_GRADIENT)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transforms(dtype):
+    omega = field(SMALL, dtype, 0, (3,))
+    viscosities = jnp.asarray([0.001, 0.002, 0.003], dtype)
+
+    def of(name):
+        def f(w, nu):
+            return jnp.mean(jnp.sin(make(SMALL, name, viscosity=nu).rollout(w, steps=3)))
+
+        def product(w, nu):
+            return jax.jvp(jax.grad(f, (0, 1)), (w, nu), (w, nu))[1]
+
+        both = jax.vmap(jax.value_and_grad(f, (0, 1)))
+        checkpointed = jax.checkpoint(
+            lambda w: jax.lax.scan(lambda w, _: (make(SMALL, name).step(w), None), w, None, 4)[0]
+        )
+        return {
+            "vmap of grad": both(omega, viscosities),
+            "one parameter for all": jax.grad(lambda nu: jax.vmap(f, (0, None))(omega, nu).sum())(viscosities[0]),
+            "hvp": product(omega[0], viscosities[0]),
+            "vmap of hvp": jax.vmap(product)(omega, viscosities),
+            "checkpoint of scan": jax.grad(lambda w: jnp.mean(jnp.sin(checkpointed(w))))(omega[0]),
+            "linear transpose": jax.linear_transpose(
+                jax.linearize(lambda w: f(w, viscosities[0]), omega[0])[1], omega[0]
+            )(jnp.ones((), dtype)),
+        }
+
+    actual, expected = (jax.jit(functools.partial(of, name))() for name in ("warp", "xla"))
+    assert actual.keys() == expected.keys()
+    for name in actual:
+        close(actual[name], expected[name], GPU_GRADIENT)
+
+
+def test_dot_product():
+    solver, omega = make(SMALL, "warp"), field(SMALL, "float64")
+    v, w = normal(3, SMALL.shape), normal(4, SMALL.shape)
+    along = jax.jit(lambda v: jax.jvp(lambda x: solver.rollout(x, steps=8), (omega,), (v,))[1])(v)
+    back = jax.jit(lambda w: jax.vjp(lambda x: solver.rollout(x, steps=8), omega)[1](w)[0])(w)
+    assert abs(jnp.sum(along * w) - jnp.sum(v * back)) < DOT * jnp.linalg.norm(along) * jnp.linalg.norm(w)
+
+
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(5)], ids=str)
+def test_gradients_repeat_bit_by_bit(adjoint):
+    solver, omega = make(Grid((256, 128)), "warp", adjoint=adjoint), field(Grid((256, 128)), "float32", 0, (2,))
+    run = jax.jit(functools.partial(gradients, steps=20))
+    first = jax.tree.leaves(run(solver, omega))
+    for _ in range(3):
+        for a, b in zip(first, jax.tree.leaves(run(solver, omega + 0)), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed()], ids=str)
+def test_training_replays_captured_graphs(adjoint):
+    solver = make(SMALL, "warp", adjoint=adjoint)
+    base = field(SMALL, "float32")
+
+    @jax.jit
+    def update(perturbation, momentum):
+        value, grad = jax.value_and_grad(lambda p: -loss(solver, base + p, steps=40))(perturbation)
+        momentum = 0.9 * momentum + grad
+        return perturbation - 0.1 * momentum, momentum, value
+
+    state = jnp.zeros_like(base), jnp.zeros_like(base)
+    values, launches = [], []
+    for _ in range(60):  # fresh arrays each time, old ones dropped, values kept: as in real training
+        *state, value = update(*state)
+        values.append(value)
+        launches.append(_ffi.statistics()["launches"])
+    assert np.isfinite(values).all()
+    assert launches[-1] == launches[20]
+    assert values[-1] < values[0]
+
+
+def test_peak_memory():
+    grid = Grid((256, 256))
+    omega, size = field(grid, "float32"), 256 * 256 * 4
+
+    def fields(adjoint, steps):
+        solver = make(grid, "warp", adjoint=adjoint)
+        compiled = jax.jit(lambda w: jax.grad(loss, 1)(solver, w, None, steps)).lower(omega).compile()
+        return compiled.memory_analysis().temp_size_in_bytes / size
+
+    direct, checkpointed = fields(Direct(), 400), fields(Checkpointed(), 400)
+    assert 6 * 400 < direct < 7 * 400
+    assert checkpointed < direct / 10
+    assert checkpointed > 400 / 20
+
+
+def test_auto_is_warp_here():
+    text = jax.jit(lambda w: make(SMALL, "auto").step(w)).lower(field(SMALL, "float32")).as_text()
+    assert "warp" in text.lower()
+    assert "fft" not in text.lower()
