@@ -3,8 +3,9 @@ import os
 
 # Several devices on the CPU, and less optimising, which would take most of the time. Set before JAX starts, in each
 # worker of xdist; what the user chose wins.
-FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+)
 
 import jax
 import jaxtyping

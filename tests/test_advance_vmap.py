@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 from oracle import normal
-from test_advance import ROLLOUT, SMALL, Case, every_backend, loss
-from tolerances import assert_close, assert_trees_close
+from test_advance import SHARED, SMALL, Case, but_shared_tangents, every_backend, loss
+from tolerances import ROLLOUT, assert_close, assert_trees_close
 
 IN_AXES = {
     "state": (0, None, None, None, None),
@@ -32,8 +32,7 @@ def stacked(case, in_axes, size=3):
     return given, members
 
 
-@every_backend
-@pytest.mark.parametrize("axes", IN_AXES)
+@pytest.mark.parametrize(("backend", "axes"), [("warp", axes) for axes in IN_AXES] + [("xla", "mixed"), ("xla", "all")])
 def test_vmap_is_a_loop(axes, backend):
     in_axes = IN_AXES[axes]
     case = Case(grid=SMALL, per_member=("dt",), forcing="per step", direct=axes == "all")
@@ -83,7 +82,7 @@ def test_nested_vmap(backend):
     assert_trees_close(actual, nested(case.oracle)(nu), ROLLOUT)
 
 
-@every_backend
+@but_shared_tangents
 @pytest.mark.parametrize("scheme", ["arakawa", "central"])
 def test_vmap_of_second_derivatives(scheme, backend):
     case = Case(grid=SMALL, scheme=scheme, steps=1, batch=1)
@@ -91,12 +90,30 @@ def test_vmap_of_second_derivatives(scheme, backend):
     directions = tuple(jnp.stack([a, -2 * b]) for a, b in zip(case.like(x, 5), case.like(x, 6), strict=True))
 
     def products(f):
-        def hvp(v):
-            return jax.jvp(jax.grad(loss(f)), (x,), (v,))[1]
+        def hvps(v):
+            forward_over_reverse = jax.jvp(jax.grad(loss(f)), (x,), (v,))[1]
+            reverse_over_forward = jax.grad(lambda y: jax.jvp(loss(f), (y,), (v,))[1])(x)
+            return forward_over_reverse, reverse_over_forward
 
-        return jax.jit(jax.vmap(hvp))(directions)
+        return jax.jit(jax.vmap(hvps))(directions)
 
     assert_trees_close(products(case.fused(backend)), products(case.oracle), ROLLOUT)
+
+
+@SHARED
+@every_backend
+def test_derivative_of_mapped_tangents(backend):
+    case = Case(grid=SMALL, steps=1, batch=1)
+    x = case.operands()
+    directions = tuple(jnp.stack([a, -2 * b]) for a, b in zip(case.like(x, 5), case.like(x, 6), strict=True))
+
+    def gradient(f):
+        def total(x):
+            return jnp.sum(jax.vmap(lambda v: jax.jvp(loss(f), (x,), (v,))[1])(directions) ** 2)
+
+        return jax.jit(jax.grad(total))(x)
+
+    assert_trees_close(gradient(case.fused(backend)), gradient(case.oracle), ROLLOUT)
 
 
 @every_backend

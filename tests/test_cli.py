@@ -46,9 +46,7 @@ def test_figures(folder):
     assert (parameters["size"], parameters["dt"], parameters["adjoint"]) == (16, 0.032, "checkpointed")
     assert len(figures["history"]["loss"]) == len(figures["history"]["relative_norm"]) == 4
     assert result["loss_last"] < result["loss_first"] < 0
-    assert result["relative_norm"] == pytest.approx(
-        result["perturbation_norm"] / result["base_norm"], rel=1e-5
-    )
+    assert result["relative_norm"] == pytest.approx(result["perturbation_norm"] / result["base_norm"], rel=1e-5)
     assert result["gain"] > 0
     assert result["seconds_per_iteration"] > 0
     assert {"warpjaxns", "jax", "warp-lang", "optax", "python"} <= set(figures["versions"])
@@ -67,9 +65,7 @@ def test_the_picture_is_not_blank(folder):
 
 
 def test_the_seed_decides(tmp_path):
-    one, same, other = (
-        demo(tmp_path, "--quiet", "--no-plot", "--seed", seed)["history"] for seed in ("3", "3", "4")
-    )
+    one, same, other = (demo(tmp_path, "--quiet", "--no-plot", "--seed", seed)["history"] for seed in ("3", "3", "4"))
     assert one == same
     assert one != other
     assert not list(tmp_path.glob("*.png"))

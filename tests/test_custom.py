@@ -91,9 +91,7 @@ def test_vmap_is_a_loop(batch, dtype):
         return jax.vmap(f, in_axes, out_axes)
 
     compare(mapped(advect), mapped(advect_in_jax), *args)
-    members = [
-        [a if x is None else jnp.take(a, m, x) for a, x in zip(args, in_axes, strict=True)] for m in range(3)
-    ]
+    members = [[a if x is None else jnp.take(a, m, x) for a, x in zip(args, in_axes, strict=True)] for m in range(3)]
     assert_close(mapped(advect)(*args), jnp.stack([advect(*member) for member in members], out_axes))
 
     gradient = jax.grad(loss(mapped(advect)), (0, 1))  # of a shared operand: summed over members
@@ -261,9 +259,7 @@ def test_a_kernel_without_threads_runs_once():
 
 
 def registries():
-    descriptors = sum(
-        len(callable_.call_descriptors) for callable_ in warp_ffi._FFI_CALLABLE_REGISTRY.values()
-    )
+    descriptors = sum(len(callable_.call_descriptors) for callable_ in warp_ffi._FFI_CALLABLE_REGISTRY.values())
     return len(warp_ffi._FFI_CALLABLE_REGISTRY), len(warp_ffi._FFI_KERNEL_REGISTRY), descriptors
 
 
@@ -359,9 +355,7 @@ def test_arguments_that_do_not_fit():
     with pytest.raises(TypeError, match="missing a required argument"):
         diffuse(x)
     with pytest.raises(TypeError):
-        primitive(statistics, num_outputs=3, output_shapes=[3, (1, 1), 3])(
-            x[None], jnp.zeros(1, jnp.int32), 2.5, 1.0
-        )
+        primitive(statistics, num_outputs=3, output_shapes=[3, (1, 1), 3])(x[None], jnp.zeros(1, jnp.int32), 2.5, 1.0)
     with pytest.raises(ValueError, match="its shape is"):
         primitive(statistics, num_outputs=3)(x[None], jnp.zeros(1, jnp.int32), 2, 1.0)
     with pytest.raises(ValueError, match="names"):

@@ -27,9 +27,7 @@ def fields():
 
 @pytest.fixture(scope="module")
 def result(fields):
-    return optimal_perturbation(
-        make_solver(), *fields, steps=STEPS, radius=RADIUS, learning_rate=0.05, iterations=40
-    )
+    return optimal_perturbation(make_solver(), *fields, steps=STEPS, radius=RADIUS, learning_rate=0.05, iterations=40)
 
 
 def relative_norm(result):
@@ -61,9 +59,7 @@ def test_the_projection_keeps_the_norm(result):
 def test_one_iteration_is_adam_and_a_projection(fields):
     base, start = fields
     rate, radius = 0.3, 0.06
-    result = optimal_perturbation(
-        make_solver(), base, start, steps=2, radius=radius, learning_rate=rate, iterations=1
-    )
+    result = optimal_perturbation(make_solver(), base, start, steps=2, radius=radius, learning_rate=rate, iterations=1)
 
     def loss(delta):
         solver = make_solver()
@@ -87,9 +83,7 @@ def test_it_beats_noise_of_the_same_norm(result):
 
 
 def test_the_same_input_gives_the_same_result(result, fields):
-    again = optimal_perturbation(
-        make_solver(), *fields, steps=STEPS, radius=RADIUS, learning_rate=0.05, iterations=40
-    )
+    again = optimal_perturbation(make_solver(), *fields, steps=STEPS, radius=RADIUS, learning_rate=0.05, iterations=40)
     np.testing.assert_array_equal(again.losses, result.losses)
     np.testing.assert_array_equal(again.perturbation, result.perturbation)
 
@@ -107,9 +101,7 @@ def test_the_callers_arrays_survive_and_progress_is_reported(fields):
 
 @pytest.fixture(scope="module")
 def short(fields):
-    return lambda **options: optimal_perturbation(
-        make_solver(**options), *fields, steps=6, radius=1.0, iterations=3
-    )
+    return lambda **options: optimal_perturbation(make_solver(**options), *fields, steps=6, radius=1.0, iterations=3)
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +109,7 @@ def short_losses(short):
     return short(backend="xla").losses
 
 
-@pytest.mark.parametrize(
-    "options", [{"adjoint": Direct()}, {"adjoint": Checkpointed(3)}, {"backend": "warp"}]
-)
+@pytest.mark.parametrize("options", [{"adjoint": Direct()}, {"adjoint": Checkpointed(3)}, {"backend": "warp"}])
 def test_adjoints_and_backends_agree(options, short, short_losses):
     np.testing.assert_allclose(short(**options).losses, short_losses, rtol=1e-9)
 
@@ -185,9 +175,7 @@ def test_vorticity_is_drawn_on_its_grid(fields):
     image = plotting.vorticity(axes, grid, omega, title="A flow")
     assert image.get_clim() == (-np.abs(omega).max(), np.abs(omega).max())
     dy, dx = grid.spacing
-    np.testing.assert_allclose(
-        image.get_extent(), (-dx / 2, 1.5 - dx / 2, -dy / 2, 2 * np.pi - dy / 2), rtol=1e-12
-    )
+    np.testing.assert_allclose(image.get_extent(), (-dx / 2, 1.5 - dx / 2, -dy / 2, 2 * np.pi - dy / 2), rtol=1e-12)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "π", "2π"]
     assert (axes.get_title(), axes.get_xlabel()) == ("A flow", "x [length]")
     assert len(figure.axes) == 2

@@ -105,9 +105,7 @@ def test_turbulence_has_the_spectrum_asked_for(grid, peak, s, key):
     magnitude = np.hypot(ky, kx)
     magnitude[0, 0] = 1e-9
     a_s = (2 * s + 1) ** (s + 1) / (2**s * math.factorial(s))
-    formula = (
-        a_s / (2 * peak) * (magnitude / peak) ** (2 * s + 1) * np.exp(-(s + 0.5) * (magnitude / peak) ** 2)
-    )
+    formula = a_s / (2 * peak) * (magnitude / peak) ** (2 * s + 1) * np.exp(-(s + 0.5) * (magnitude / peak) ** 2)
     cell = max(grid.extent) ** 2 / math.prod(grid.extent)
     shell = np.floor(magnitude + 0.5).astype(int).ravel()
     expected = np.bincount(shell, (cell * formula / (2 * np.pi * magnitude)).ravel())[1:]
@@ -134,9 +132,7 @@ def test_turbulence_has_fixed_moduli_and_uniform_phases(key):
 
 
 def test_turbulence_scales_with_the_box(key):
-    small, large = (
-        turbulence(Grid((30, 20), (3 * side, 2 * side)), key=key, peak_wavenumber=4) for side in (1, 5)
-    )
+    small, large = (turbulence(Grid((30, 20), (3 * side, 2 * side)), key=key, peak_wavenumber=4) for side in (1, 5))
     assert_close(5 * large, small)
 
 
@@ -163,8 +159,7 @@ def test_taylor_green_is_an_eigenfunction_without_advection(grid, dtype, wavenum
     omega = taylor_green(grid, wavenumber=wavenumber, amplitude=1.7, dtype=dtype)
     psi = streamfunction(grid, omega)
     eigenvalue = sum(
-        (2 * math.sin(math.pi * wavenumber / n) / h) ** 2
-        for n, h in zip(grid.shape, grid.spacing, strict=True)
+        (2 * math.sin(math.pi * wavenumber / n) / h) ** 2 for n, h in zip(grid.shape, grid.spacing, strict=True)
     )
     assert_close(psi, omega / eigenvalue)
     # The Laplacian cancels digits: its rounding is that of the largest eigenvalue.
@@ -182,9 +177,7 @@ def test_taylor_green_is_an_eigenfunction_without_advection(grid, dtype, wavenum
 def test_taylor_green_is_the_flow_of_the_textbook():
     grid = Grid((20, 24))
     x, y = grid.mesh()
-    assert_close(
-        taylor_green(grid, wavenumber=3, amplitude=0.5), 2 * 3 * 0.5 * jnp.cos(3 * x) * jnp.cos(3 * y)
-    )
+    assert_close(taylor_green(grid, wavenumber=3, amplitude=0.5), 2 * 3 * 0.5 * jnp.cos(3 * x) * jnp.cos(3 * y))
 
 
 @pytest.mark.parametrize("extent", [(3.0, 2.0), (2.0, 3.0), (1.0, 1.0)])
@@ -244,16 +237,14 @@ def test_random_vorticity_has_unit_rms_and_its_band(grid, dtype, key):
 @pytest.mark.parametrize("smoothness", [0, 1.5])
 def test_random_vorticity_is_gaussian_with_its_slope(smoothness, key):
     grid, samples = Grid((20, 22)), 1000
-    omega = jax.vmap(
-        lambda one: initial.random_vorticity(grid, key=one, smoothness=smoothness, max_wavenumber=8)
-    )(jax.random.split(key, samples))
+    omega = jax.vmap(lambda one: initial.random_vorticity(grid, key=one, smoothness=smoothness, max_wavenumber=8))(
+        jax.random.split(key, samples)
+    )
     power = np.abs(np.fft.fft2(np.asarray(omega))) ** 2
     mean = power.mean(0)
     np.testing.assert_allclose(mean[2, 0] / mean[4, 0], 2 ** (2 * smoothness), rtol=0.25)
     np.testing.assert_allclose(mean[3, 4] / mean[0, 5], 1, rtol=0.25)  # the same |k| = 5
-    np.testing.assert_allclose(
-        power[:, 3, 4].std() / mean[3, 4], 1, rtol=0.25
-    )  # exponential, as of a Gaussian
+    np.testing.assert_allclose(power[:, 3, 4].std() / mean[3, 4], 1, rtol=0.25)  # exponential, as of a Gaussian
 
 
 @pytest.mark.parametrize(
