@@ -1,9 +1,9 @@
 """The one file that calls Warp's JAX interface: a Python function that launches kernels becomes a JAX call.
 
-A launch function takes Warp arrays, inputs first and outputs after them, and launches kernels on them:
+A launch function takes its inputs and then its outputs, and launches kernels on them:
 
     def double(x, y):
-        wp.launch(kernel, dim=y.shape, inputs=[x], outputs=[y])
+        memory.launch(kernel, blocks, [x, y], block_dim)
 
     (y,) = _ffi.call(double, x, key=("double",), outputs=[(wp.float32, x.shape)])
 
@@ -15,9 +15,9 @@ What is behind it:
 - Warp never forgets a callable, and makes a new descriptor each time one is called from Python. So there is
   one callable with one descriptor for each *signature* (key, types, shapes, platform), kept for good: a
   compiled program may come back to it at any time. Tracing again finds it again.
-- On CUDA, Warp captures the launches into a graph and replays it when the same buffers come back, so the
-  launch function runs in a capture only. Graphs belong to a signature: two shapes in the same buffers are
-  two graphs.
+- On CUDA the launches are captured into a graph, once for each signature and device. Warp's own graph modes key their
+  graphs by the addresses of all buffers; a training loop has new ones in every iteration and would capture for ever.
+  Here kernels read addresses from a table (`_kernels.memory`), and a replay writes the table first.
 - This module holds no kernels, so what Warp loads along with a callable is empty.
 """
 
@@ -35,10 +35,11 @@ from jax.extend.core import Primitive
 from jax.interpreters import mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
-GRAPHS_PER_SIGNATURE = 32
+from ._kernels import memory
 
 _lock = threading.Lock()
 _callables: dict[tuple, Any] = {}
+_replays: dict[tuple, "_Replay"] = {}
 _launches = 0
 
 
@@ -59,22 +60,23 @@ def call(
     key: Hashable,
     outputs: Sequence[tuple[type, Sequence[int]]],
     inputs: Sequence[type] | None = None,
-    graph: bool = True,
+    graph: bool = False,
 ) -> tuple[jax.Array, ...]:
     """Run `launch(*inputs, *outputs)` on the device where the operands are.
 
     **Arguments:**
 
-    - `launch`: launches Warp kernels on the arrays it is given, contiguous and of the shapes said here. It
-        must not call JAX, synchronise, allocate, or write to an input; scratch is one more output. Outputs
-        arrive uninitialised. The arrays know their device: `array.device.is_cuda`.
+    - `launch`: launches Warp kernels on what it is given, contiguous and of the shapes said here: `memory.Buffer`s, or
+        Warp arrays without `graph`. It must not call JAX, synchronise, allocate, or write to an input; scratch is
+        one more output. Outputs arrive uninitialised.
     - `operands`: JAX arrays.
     - `key`: whatever `launch` depends on besides its arrays, as a hashable value. The first function seen
         with a key (and types, and shapes) serves all later ones: keys of different functions must differ.
     - `outputs`: `(dtype, shape)` each, with Warp's dtype and the shape as Warp counts it: without the
         components of a vector or matrix, which trail in JAX's shape.
     - `inputs`: Warp's dtypes of the operands. Needed where one holds vectors or matrices.
-    - `graph`: whether to capture a CUDA graph. Without it, `launch` runs at each call.
+    - `graph`: capture the launches into a CUDA graph that serves all later calls. The kernels must take places
+        in a table of addresses then. Without it, `launch` gets arrays and runs at each call.
 
     **Returns:** the outputs, a tuple.
 
@@ -92,10 +94,9 @@ def call(
 
 
 def clear() -> None:
-    """Forget the captured CUDA graphs, while nothing runs. Callables stay: compiled programs need them."""
+    """Forget the captured CUDA graphs. Callables stay, for compiled programs still refer to them."""
     with _lock:
-        for callable_ in _callables.values():
-            wp.clear_jax_callable_graph_cache(callable_)
+        _replays.clear()
 
 
 def statistics() -> dict[str, int]:
@@ -106,8 +107,7 @@ def statistics() -> dict[str, int]:
     replays its graphs.
     """
     with _lock:
-        captures = sum(callable_.graph_cache_size for callable_ in _callables.values())
-        return {"callables": len(_callables), "captures": captures, "launches": _launches}
+        return {"callables": len(_callables), "captures": len(_replays), "launches": _launches}
 
 
 def dtype_in_jax(dtype: type) -> np.dtype:
@@ -177,7 +177,7 @@ def _lower(ctx, *operands, program, platform):
     signature = (program, platform, shapes)
     with _lock:
         if signature not in _callables:
-            _callables[signature] = _register(program, platform, shapes)
+            _callables[signature] = _register(signature)
         callable_ = _callables[signature]
     return jax.ffi.ffi_lowering(callable_.name)(ctx, *operands, call_id=np.int64(0))
 
@@ -186,13 +186,24 @@ for _platform in ("cpu", "cuda"):
     mlir.register_lowering(call_p, functools.partial(_lower, platform=_platform), platform=_platform)
 
 
-def _register(program, platform, shapes):
+def _register(signature):
     """Make Warp's callable of one signature, with its one descriptor."""
+    program, _, shapes = signature
 
     def launch(*arrays):
-        global _launches
-        _launches += 1  # Warp holds one lock over all callbacks
-        program.launch(*arrays)
+        # Warp holds one lock over all callbacks
+        device = arrays[0].device
+        if not program.graph:
+            _run(program, arrays)
+        elif device.is_cpu:
+            addresses = np.array([array.ptr or 0 for array in arrays], np.uint64)
+            _run(program, memory.buffers(wp.array(addresses, dtype=wp.uint64, device=device, copy=False), arrays))
+        else:
+            place = signature, device.ordinal, device.stream.cuda_stream
+            replay = _replays.get(place)
+            if replay is None:
+                replay = _replays[place] = _Replay(program, arrays, device)
+            replay(arrays)
 
     ndims = [len(shape) - len(shape_in_jax((), dtype)) for shape, dtype in zip(shapes, program.inputs, strict=True)]
     types = {f"in_{i}": wp.array(dtype=t, ndim=n) for i, (t, n) in enumerate(zip(program.inputs, ndims, strict=True))}
@@ -202,14 +213,12 @@ def _register(program, platform, shapes):
     launch.__signature__ = inspect.Signature(
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in types]
     )
-    graph = program.graph and platform == "cuda"
     callable_ = wp.jax_callable(
         launch,
         num_outputs=len(program.outputs),
-        graph_mode=wp.JaxCallableGraphMode.WARP if graph else wp.JaxCallableGraphMode.NONE,
+        graph_mode=wp.JaxCallableGraphMode.NONE,
         vmap_method=None,
         output_dims={f"out_{i}": shape for i, (_, shape) in enumerate(program.outputs)},
-        graph_cache_max=GRAPHS_PER_SIGNATURE,
         module_preload_mode=wp.JaxModulePreloadMode.NONE,
     )
     # The only Python call of it there ever is makes descriptor 0, to which the lowering refers.
@@ -217,3 +226,29 @@ def _register(program, platform, shapes):
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
         jax.eval_shape(callable_, *avals)
     return callable_
+
+
+def _run(program, arguments):
+    global _launches
+    _launches += 1
+    program.launch(*arguments)
+
+
+class _Replay:
+    """The CUDA graph of a program on one device and stream, and the table of addresses its kernels read."""
+
+    def __init__(self, program, arrays, device):
+        self.table = wp.empty(len(arrays), dtype=wp.uint64, device=device)
+        fill = memory.fill_table(len(arrays))
+        self.addresses = wp.types.vector(length=len(arrays), dtype=wp.uint64)
+        arguments = [self.addresses(), self.table]
+        self.fill = wp.launch(fill, dim=len(arrays), inputs=arguments, device=device, record_cmd=True)
+        with wp.ScopedCapture() as capture:
+            _run(program, memory.buffers(self.table, arrays))
+        self.graph = capture.graph
+
+    def __call__(self, arrays):
+        # The addresses travel as a kernel argument, by value: calls in flight do not disturb each other.
+        self.fill.set_param_at_index(0, self.addresses(*(array.ptr or 0 for array in arrays)))
+        self.fill.launch()
+        wp.capture_launch(self.graph)

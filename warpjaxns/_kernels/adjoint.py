@@ -13,8 +13,11 @@ from collections.abc import Callable
 
 import warp as wp
 
+from . import memory
 from .advance import RK3, tendency
 from .fft import complex_type
+from .memory import Place, Table, launch
+from .operators import ROW_BLOCK
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
 from .rows import forward_rows, pair_functions
@@ -55,6 +58,8 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     laplacian, shared = kit.laplacian, kit.shared
     jacobian = kit.jacobian[SECOND[scheme]]
     Complex = complex_type(real)
+    fields, spectra = memory.stack(real, (ny, nx)), memory.stack(Complex, (ny, plan.half))
+    line, complex_line = memory.line(real), memory.line(Complex)
 
     @wp.func
     def local(l: Patch, psi: Patch, metric: Metric, b: real, h: real, nu: real, mu: real, solved: real):
@@ -62,28 +67,36 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
     def adjoint_rows(
+        table: Table,
         a: real,
         e: real,
         b: real,
         c: real,
         metric: Metric,
-        viscosity: wp.array(dtype=real),
-        drag: wp.array(dtype=real),
-        dt: wp.array(dtype=real),
-        first: wp.array3d(dtype=real),
-        second: wp.array3d(dtype=real),
-        cotangent: wp.array3d(dtype=real),
-        psi: wp.array3d(dtype=real),
-        spectrum: wp.array3d(dtype=Complex),
-        roots: wp.array(dtype=Complex),
-        cotangent_out: wp.array3d(dtype=real),
+        viscosity_at: Place,
+        drag_at: Place,
+        dt_at: Place,
+        first_at: Place,
+        second_at: Place,
+        cotangent_at: Place,
+        psi_at: Place,
+        spectrum_at: Place,
+        roots_at: Place,
+        cotangent_out_at: Place,
     ):
+        first = fields(table, first_at)
+        second = fields(table, second_at)
+        cotangent = fields(table, cotangent_at)
+        psi = fields(table, psi_at)
+        spectrum = spectra(table, spectrum_at)
+        roots = complex_line(table, roots_at)
+        cotangent_out = fields(table, cotangent_out_at)
         block, thread = wp.tid()
         member = block // bands
         row = (block - member * bands) * rows
-        nu = shared(viscosity, member)
-        mu = shared(drag, member)
-        h = c * shared(dt, member)
+        nu = shared(line(table, viscosity_at), member)
+        mu = shared(line(table, drag_at), member)
+        h = c * shared(line(table, dt_at), member)
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         load(buffer, spectrum, member, row, pairs, thread)
         inverse(buffer, roots, thread, 0, pairs)
@@ -108,15 +121,14 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     return adjoint_rows
 
 
-PARAMETER_BLOCK = 128
-
-
 @functools.cache
-def parameter_sums(real, scheme: str) -> wp.Kernel:
-    """Add a stage's share of the cotangents of viscosity, drag and dt, one partial sum a row.
+def parameter_sums(plan: Plan, scheme: str) -> wp.Kernel:
+    """A stage's share of the cotangents of viscosity, drag and dt, one partial sum a row, added to what is there
+    unless `fresh`.
 
     From ``w_s = ... + c dt R(w)``: ``c dt <l, Lap w>``, ``-c dt <l, w>`` and ``c <l, R(w)>``.
     """
+    (ny, nx), real = plan.shape, plan.real
     kit = stencils(real)
     Metric, neighbourhood, laplacian, shared, force = (
         kit.Metric,
@@ -126,28 +138,39 @@ def parameter_sums(real, scheme: str) -> wp.Kernel:
         kit.force,
     )
     rate = tendency(real, scheme)
+    fields, series, line = memory.stack(real, (ny, nx)), memory.series(real, (ny, nx)), memory.line(real)
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=PARAMETER_BLOCK)
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=ROW_BLOCK)
     def parameter_sums(
+        table: Table,
+        fresh: int,
         c: real,
         metric: Metric,
-        viscosity: wp.array(dtype=real),
-        drag: wp.array(dtype=real),
-        dt: wp.array(dtype=real),
-        forcing: wp.array4d(dtype=real),
+        viscosity_at: Place,
+        drag_at: Place,
+        dt_at: Place,
+        forcing_at: Place,
         step: int,
-        state: wp.array3d(dtype=real),
-        psi: wp.array3d(dtype=real),
-        cotangent: wp.array3d(dtype=real),
-        sums: wp.array3d(dtype=real),
+        state_at: Place,
+        psi_at: Place,
+        cotangent_at: Place,
+        sums_at: Place,
     ):
-        member, i, thread = wp.tid()
-        nu = shared(viscosity, member)
-        mu = shared(drag, member)
+        forcing = series(table, forcing_at)
+        state = fields(table, state_at)
+        psi = fields(table, psi_at)
+        cotangent = fields(table, cotangent_at)
+        sums = line(table, sums_at)
+        block, thread = wp.tid()
+        member = block // ny
+        i = block - member * ny
+        nu = shared(line(table, viscosity_at), member)
+        mu = shared(line(table, drag_at), member)
+        dt = shared(line(table, dt_at), member)
         by_viscosity = real(0.0)
         by_drag = real(0.0)
         by_dt = real(0.0)
-        for j in range(thread, state.shape[2], wp.block_dim()):
+        for j in range(thread, nx, wp.block_dim()):
             w = neighbourhood(state, member, i, j)
             p = neighbourhood(psi, member, i, j)
             l = cotangent[member, i, j]
@@ -158,28 +181,39 @@ def parameter_sums(real, scheme: str) -> wp.Kernel:
         total_drag = wp.tile_sum(wp.tile(by_drag))
         total_dt = wp.tile_sum(wp.tile(by_dt))
         if thread == 0:
-            h = c * shared(dt, member)
-            sums[0, member, i] += h * total_viscosity[0]
-            sums[1, member, i] += h * total_drag[0]
-            sums[2, member, i] += c * total_dt[0]
+            share_viscosity = c * dt * total_viscosity[0]
+            share_drag = c * dt * total_drag[0]
+            share_dt = c * total_dt[0]
+            if fresh == 0:
+                share_viscosity += sums[3 * block]
+                share_drag += sums[3 * block + 1]
+                share_dt += sums[3 * block + 2]
+            sums[3 * block] = share_viscosity
+            sums[3 * block + 1] = share_drag
+            sums[3 * block + 2] = share_dt
 
     return parameter_sums
 
 
 @functools.cache
-def forcing_sum(real) -> wp.Kernel:
-    """Add a stage's share ``c dt l`` of the forcing's cotangent."""
-    shared = stencils(real).shared
+def forcing_sum(plan: Plan) -> wp.Kernel:
+    """A stage's share ``c dt l`` of the forcing's cotangent, added to what is there unless `fresh`."""
+    (ny, nx), real = plan.shape, plan.real
+    shared, fields, line = stencils(real).shared, memory.stack(real, (ny, nx)), memory.line(real)
 
-    @wp.kernel(module="unique", enable_backward=False)
-    def forcing_sum(
-        c: real,
-        dt: wp.array(dtype=real),
-        cotangent: wp.array3d(dtype=real),
-        sums: wp.array3d(dtype=real),
-    ):
-        member, i, j = wp.tid()
-        sums[member, i, j] += c * shared(dt, member) * cotangent[member, i, j]
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=ROW_BLOCK)
+    def forcing_sum(table: Table, fresh: int, c: real, dt_at: Place, cotangent_at: Place, sums_at: Place):
+        cotangent = fields(table, cotangent_at)
+        sums = fields(table, sums_at)
+        block, thread = wp.tid()
+        member = block // ny
+        i = block - member * ny
+        h = c * shared(line(table, dt_at), member)
+        for j in range(thread, nx, wp.block_dim()):
+            share = h * cotangent[member, i, j]
+            if fresh == 0:
+                share += sums[member, i, j]
+            sums[member, i, j] = share
 
     return forcing_sum
 
@@ -204,41 +238,37 @@ def adjoint(
     """Launch the backward sweep.
 
     `states[s]` and `psis[s]`: the input of stage s and its streamfunction. `cotangent` of the last state; `result`
-    receives that of the first. `scratch`: three arrays of the same shape. `parameter_totals` ``(3, batch, ny)`` and
-    `forcing_totals` ``(steps or 1, batch, ny, nx)`` start at zero and gather sums; None: not wanted.
+    receives that of the first. `scratch`: three fields. `parameter_totals` ``(batch ny 3,)`` and `forcing_totals`
+    ``(steps or 1, batch, ny, nx)`` receive sums; None: not wanted.
     """
-    batch, ny, nx = cotangent.shape
+    batch, ny, _ = cotangent.shape
     real, roots = plan.real, tables[3]
     metric = stencils(real).Metric(*metric)
     to_spectrum = forward_rows(plan, jacobian_pair(real, FIRST[scheme]))
     combine = adjoint_rows(plan, scheme)
     dt = parameters[2]
     late, early, flip = scratch
-    if parameter_totals is not None:
-        parameter_totals.zero_()
-    if forcing_totals is not None:
-        forcing_totals.zero_()
+    last = steps - 1
 
     def pull_back(stage, step, l, l_out, a=0.0, e=0.0, first=None, second=None):
         """From the cotangent l of a stage's result to b l + c dt R'^T l (+ a first + e second)."""
         _, b, c = RK3[stage]
         w, psi = states[3 * step + stage], psis[3 * step + stage]
         if parameter_totals is not None:
-            wp.launch_tiled(
-                parameter_sums(real, scheme),
-                dim=[batch, ny],
-                inputs=[c, metric, *parameters, forcing, step, w, psi, l],
-                outputs=[parameter_totals],
-                block_dim=PARAMETER_BLOCK,
-            )
+            fresh = int(step == last and stage == 2)
+            arguments = [fresh, c, metric, *parameters, forcing, step, w, psi, l, parameter_totals]
+            launch(parameter_sums(plan, scheme), batch * ny, arguments, ROW_BLOCK)
         if forcing_totals is not None:
-            at = step if forcing_totals.shape[0] > 1 else 0
-            wp.launch(forcing_sum(real), dim=(batch, ny, nx), inputs=[c, dt, l], outputs=[forcing_totals[at]])
-        launch_rows(plan, to_spectrum, batch, [w, l, metric, roots], [spectrum])
+            steady = forcing_totals.shape[0] == 1
+            fresh = int(stage == 2 and (step == last or not steady))
+            total = forcing_totals[0 if steady else step]
+            launch(forcing_sum(plan), batch * ny, [fresh, c, dt, l, total], ROW_BLOCK)
+        launch_rows(plan, to_spectrum, batch, [w, l, metric, roots, spectrum])
         launch_columns(plan, tables, spectrum)
         first, second = (l, l) if first is None else (first, second)
-        inputs = [a, e, b, c, metric, *parameters, first, second, l, psi, spectrum, roots]
-        launch_rows(plan, combine, batch, inputs, [l_out])
+        launch_rows(
+            plan, combine, batch, [a, e, b, c, metric, *parameters, first, second, l, psi, spectrum, roots, l_out]
+        )
 
     (_, _, _), (a2, _, _), (a3, _, _) = RK3
     l = cotangent

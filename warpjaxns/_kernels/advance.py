@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import warp as wp
 
+from . import memory
 from .fft import barrier, complex_type
+from .memory import Place, Table
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
 from .rows import forward_rows, identity_pair, pair_functions
@@ -45,33 +47,48 @@ def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
     Strip, Metric, strip, south, north = kit.Strip, kit.Metric, kit.strip, kit.south, kit.north
     shared, force, rate = kit.shared, kit.force, tendency(real, scheme)
     Complex = complex_type(real)
+    fields, spectra, series = (
+        memory.stack(real, (ny, nx)),
+        memory.stack(Complex, (ny, plan.half)),
+        memory.series(real, (ny, nx)),
+    )
+    line, complex_line = memory.line(real), memory.line(Complex)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
     def stage_rows(
+        table: Table,
         a: real,
         b: real,
         c: real,
         metric: Metric,
-        viscosity: wp.array(dtype=real),
-        drag: wp.array(dtype=real),
-        dt: wp.array(dtype=real),
-        forcing: wp.array4d(dtype=real),
+        viscosity_at: Place,
+        drag_at: Place,
+        dt_at: Place,
+        forcing_at: Place,
         step: int,
-        start: wp.array3d(dtype=real),
-        state: wp.array3d(dtype=real),
-        spectrum: wp.array3d(dtype=Complex),
-        roots: wp.array(dtype=Complex),
-        state_out: wp.array3d(dtype=real),
-        spectrum_out: wp.array3d(dtype=Complex),
-        psi_out: wp.array3d(dtype=real),
+        start_at: Place,
+        state_at: Place,
+        spectrum_at: Place,
+        roots_at: Place,
+        state_out_at: Place,
+        spectrum_out_at: Place,
+        psi_out_at: Place,
+        keep_psi: int,
     ):
+        forcing = series(table, forcing_at)
+        start = fields(table, start_at)
+        state = fields(table, state_at)
+        spectrum = spectra(table, spectrum_at)
+        roots = complex_line(table, roots_at)
+        state_out = fields(table, state_out_at)
+        spectrum_out = spectra(table, spectrum_out_at)
+        psi_out = fields(table, psi_out_at)
         block, thread = wp.tid()
         member = block // bands
         row = (block - member * bands) * rows
-        keep_psi = psi_out.shape[2] == nx
-        nu = shared(viscosity, member)
-        mu = shared(drag, member)
-        h = c * shared(dt, member)
+        nu = shared(line(table, viscosity_at), member)
+        mu = shared(line(table, drag_at), member)
+        h = c * shared(line(table, dt_at), member)
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         load(buffer, spectrum, member, row - 1, pairs + 1, thread)
         inverse(buffer, roots, thread, 0, pairs + 1)
@@ -102,11 +119,11 @@ def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
             # stores follow all loads: the compiler must assume that the arrays may overlap
             if row + 2 * pair < ny:
                 state_out[member, i, j] = new_i
-                if keep_psi:
+                if keep_psi == 1:
                     psi_out[member, i, j] = s[1]
             if row + 2 * pair + 1 < ny:
                 state_out[member, k, j] = new_k
-                if keep_psi:
+                if keep_psi == 1:
                     psi_out[member, k, j] = n[0]
         barrier()
         forward(buffer, roots, thread, fresh, pairs)
@@ -118,28 +135,24 @@ def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
 def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omega, targets, psis, spectra):
     """Launch `steps` steps from `omega`.
 
-    `targets[s]` receives the state after stage s and `psis[s]` the streamfunction of the state before it (or a
-    single number, for none), s = 0 ... 3 steps - 1. Where a stage's target is its step's start, the kernel reads
-    each point before writing it. `spectra`: two scratch arrays.
+    `parameters`: viscosity, drag, dt. `forcing`: a place for `memory.series`. `targets[s]` receives the state after
+    stage s, and `psis[s]`, unless `psis` is None, the streamfunction of the state before it, s = 0 ... 3 steps - 1.
+    Where a stage's target is its step's start, the kernel reads each point before writing it. `spectra`: two scratch
+    arrays.
     """
     batch, roots, metric = omega.shape[0], tables[3], stencils(plan.real).Metric(*metric)
     spectrum, other = spectra
     to_spectrum = forward_rows(plan, identity_pair(plan.real))
-    launch_rows(plan, to_spectrum, batch, [omega, omega, metric, roots], [spectrum])
+    launch_rows(plan, to_spectrum, batch, [omega, omega, metric, roots, spectrum])
     stage = stage_rows(plan, scheme)
     state = omega
     for step in range(steps):
         start = state
         for s, (a, b, c) in enumerate(RK3):
-            index = 3 * step + s
             launch_columns(plan, tables, spectrum)
-            launch_rows(
-                plan,
-                stage,
-                batch,
-                [a, b, c, metric, *parameters, forcing, step, start, state, spectrum, roots],
-                [targets[index], other, psis[index]],
-                plan.stage_lines,
-            )
-            state = targets[index]
+            target = targets[3 * step + s]
+            psi, keep = (target, 0) if psis is None else (psis[3 * step + s], 1)
+            arguments = [a, b, c, metric, *parameters, forcing, step, start, state, spectrum, roots]
+            launch_rows(plan, stage, batch, [*arguments, target, other, psi, keep], plan.stage_lines)
+            state = target
             spectrum, other = other, spectrum

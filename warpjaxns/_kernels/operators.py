@@ -4,50 +4,85 @@ import functools
 
 import warp as wp
 
+from . import memory
+from .memory import Place, Table, launch
 from .plan import Plan
 from .stencils import stencils
 
+ROW_BLOCK = 128  # threads that share a row
+
 
 @functools.cache
-def laplacian_kernel(real) -> wp.Kernel:
-    kit = stencils(real)
+def laplacian_kernel(plan: Plan) -> wp.Kernel:
+    (ny, nx), fields, kit = plan.shape, memory.stack(plan.real, plan.shape), stencils(plan.real)
     Metric, neighbourhood, stencil = kit.Metric, kit.neighbourhood, kit.laplacian
 
-    @wp.kernel(module="unique", enable_backward=False)
-    def laplacian(metric: Metric, a: wp.array3d(dtype=real), out: wp.array3d(dtype=real)):
-        member, i, j = wp.tid()
-        out[member, i, j] = stencil(neighbourhood(a, member, i, j), metric)
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=ROW_BLOCK)
+    def laplacian(table: Table, metric: Metric, a_at: Place, out_at: Place):
+        a = fields(table, a_at)
+        out = fields(table, out_at)
+        block, thread = wp.tid()
+        member = block // ny
+        i = block - member * ny
+        for j in range(thread, nx, wp.block_dim()):
+            out[member, i, j] = stencil(neighbourhood(a, member, i, j), metric)
 
     return laplacian
 
 
 @functools.cache
-def jacobian_kernel(real, scheme: str) -> wp.Kernel:
-    kit = stencils(real)
+def jacobian_kernel(plan: Plan, scheme: str) -> wp.Kernel:
+    (ny, nx), fields, kit = plan.shape, memory.stack(plan.real, plan.shape), stencils(plan.real)
     Metric, neighbourhood, stencil = kit.Metric, kit.neighbourhood, kit.jacobian[scheme]
 
-    @wp.kernel(module="unique", enable_backward=False)
-    def jacobian(
-        metric: Metric,
-        a: wp.array3d(dtype=real),
-        b: wp.array3d(dtype=real),
-        out: wp.array3d(dtype=real),
-    ):
-        member, i, j = wp.tid()
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=ROW_BLOCK)
+    def jacobian(table: Table, metric: Metric, a_at: Place, b_at: Place, out_at: Place):
+        a = fields(table, a_at)
+        b = fields(table, b_at)
+        out = fields(table, out_at)
+        block, thread = wp.tid()
+        member = block // ny
+        i = block - member * ny
         member_a = wp.where(a.shape[0] == 1, 0, member)
         member_b = wp.where(b.shape[0] == 1, 0, member)
-        out[member, i, j] = stencil(neighbourhood(a, member_a, i, j), neighbourhood(b, member_b, i, j), metric)
+        for j in range(thread, nx, wp.block_dim()):
+            out[member, i, j] = stencil(neighbourhood(a, member_a, i, j), neighbourhood(b, member_b, i, j), metric)
 
     return jacobian
 
 
+@functools.cache
+def copy_kernel(plan: Plan) -> wp.Kernel:
+    (ny, nx), fields = plan.shape, memory.stack(plan.real, plan.shape)
+
+    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=ROW_BLOCK)
+    def copy(table: Table, a_at: Place, out_at: Place):
+        a = fields(table, a_at)
+        out = fields(table, out_at)
+        block, thread = wp.tid()
+        member = block // ny
+        i = block - member * ny
+        for j in range(thread, nx, wp.block_dim()):
+            out[member, i, j] = a[member, i, j]
+
+    return copy
+
+
+def _launch_on_rows(plan: Plan, kernel, arguments):
+    """One block a row of the result, the last argument."""
+    launch(kernel, arguments[-1].shape[0] * plan.shape[0], arguments, ROW_BLOCK)
+
+
 def laplacian(plan: Plan, metric, a, out):
     """``out = Lap a``."""
-    inputs = [stencils(plan.real).Metric(*metric), a]
-    wp.launch(laplacian_kernel(plan.real), dim=out.shape, inputs=inputs, outputs=[out])
+    _launch_on_rows(plan, laplacian_kernel(plan), [stencils(plan.real).Metric(*metric), a, out])
 
 
 def jacobian(plan: Plan, scheme: str, metric, a, b, out):
     """``out = J(a, b)``."""
-    inputs = [stencils(plan.real).Metric(*metric), a, b]
-    wp.launch(jacobian_kernel(plan.real, scheme), dim=out.shape, inputs=inputs, outputs=[out])
+    _launch_on_rows(plan, jacobian_kernel(plan, scheme), [stencils(plan.real).Metric(*metric), a, b, out])
+
+
+def copy(plan: Plan, a, out):
+    """``out = a``."""
+    _launch_on_rows(plan, copy_kernel(plan), [a, out])

@@ -66,10 +66,6 @@ class Plan:
     def column_lines(self) -> Lines:
         return Lines(self.shape[0], self.columns, self.columns, self.real, self.threads[1])
 
-    def blocks(self, batch: int, wavenumbers: int) -> int:
-        """Blocks of the column kernel."""
-        return batch * -(-wavenumbers // self.columns)
-
 
 def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1) -> Plan:
     """The plan for a grid shape, float type and number of members."""

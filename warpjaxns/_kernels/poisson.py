@@ -4,31 +4,34 @@ import functools
 
 import warp as wp
 
+from . import memory
 from .fft import IN_FLIGHT, barrier, complex_type
+from .memory import Place, Table, launch
 from .plan import Plan
 from .rows import forward_rows, identity_pair, inverse_rows
 from .stencils import stencils
 
 
 @functools.cache
-def solve_columns(plan: Plan) -> wp.Kernel:
-    """Divide spectra by the eigenvalues of -Lap, in place: FFT down the columns, Green function, inverse FFT."""
+def solve_columns(plan: Plan, wavenumbers: int) -> wp.Kernel:
+    """Divide spectra ``(batch, ny, wavenumbers)`` by the eigenvalues of -Lap, in place: FFT down the columns, Green
+    function, inverse FFT."""
     lines, (ny, nx), real, columns = plan.column_lines, plan.shape, plan.real, plan.columns
     forward, inverse, get, put, size = lines.forward, lines.inverse, lines.get, lines.put, lines.size
     Complex = complex_type(real)
     Values = wp.types.vector(length=2 * IN_FLIGHT, dtype=real)
     normalisation = 1.0 / (nx * ny)
+    line, complex_line = memory.line(real), memory.line(Complex)
+    spectra = memory.stack(Complex, (ny, wavenumbers))
+    blocks = -(-wavenumbers // columns)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
-    def solve_columns(
-        along_y: wp.array(dtype=real),
-        along_x: wp.array(dtype=real),
-        roots: wp.array(dtype=Complex),
-        spectrum: wp.array3d(dtype=Complex),
-    ):
+    def solve_columns(table: Table, along_y_at: Place, along_x_at: Place, roots_at: Place, spectrum_at: Place):
+        along_y = line(table, along_y_at)
+        along_x = line(table, along_x_at)
+        roots = complex_line(table, roots_at)
+        spectrum = spectra(table, spectrum_at)
         block, thread = wp.tid()
-        wavenumbers = spectrum.shape[2]
-        blocks = (wavenumbers + columns - 1) // columns
         member = block // blocks
         first = (block - member * blocks) * columns
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
@@ -67,27 +70,23 @@ def solve_columns(plan: Plan) -> wp.Kernel:
 
 
 def launch_columns(plan: Plan, tables, spectrum):
+    """Solve the spectra in place. `tables`: eigenvalues along y and x, roots of unity along y and x."""
     along_y, along_x, roots_y, _ = tables
     batch, _, wavenumbers = spectrum.shape
-    wp.launch_tiled(
-        solve_columns(plan),
-        dim=[plan.blocks(batch, wavenumbers)],
-        inputs=[along_y, along_x, roots_y],
-        outputs=[spectrum],
-        block_dim=plan.column_lines.block_dim,
-    )
+    blocks = batch * -(-wavenumbers // plan.columns)
+    kernel = solve_columns(plan, wavenumbers)
+    launch(kernel, blocks, [along_y, along_x, roots_y, spectrum], plan.column_lines.block_dim)
 
 
-def launch_rows(plan: Plan, kernel, batch: int, inputs, outputs, lines=None):
+def launch_rows(plan: Plan, kernel, batch: int, arguments, lines=None):
     """Launch a kernel that works on bands of rows."""
-    lines = lines or plan.band_lines
-    wp.launch_tiled(kernel, dim=[batch * plan.bands], inputs=inputs, outputs=outputs, block_dim=lines.block_dim)
+    launch(kernel, batch * plan.bands, arguments, (lines or plan.band_lines).block_dim)
 
 
 def poisson(plan: Plan, tables, omega, psi, spectrum):
     """``psi = (-Lap)^-1 omega``. `spectrum` is scratch ``(batch, ny, nx//2 + 1)``."""
-    roots, no_metric = tables[3], stencils(plan.real).Metric()
+    batch, roots, no_metric = omega.shape[0], tables[3], stencils(plan.real).Metric()
     to_spectrum = forward_rows(plan, identity_pair(plan.real))
-    launch_rows(plan, to_spectrum, omega.shape[0], [omega, omega, no_metric, roots], [spectrum])
+    launch_rows(plan, to_spectrum, batch, [omega, omega, no_metric, roots, spectrum])
     launch_columns(plan, tables, spectrum)
-    launch_rows(plan, inverse_rows(plan), omega.shape[0], [spectrum, roots], [psi])
+    launch_rows(plan, inverse_rows(plan), batch, [spectrum, roots, psi])

@@ -12,7 +12,9 @@ from collections.abc import Callable
 
 import warp as wp
 
+from . import memory
 from .fft import IN_FLIGHT, Lines, barrier, complex_type
+from .memory import Place, Table
 from .plan import Plan
 from .stencils import stencils
 
@@ -96,15 +98,16 @@ def forward_rows(plan: Plan, values: Callable) -> wp.Kernel:
     store = pair_functions(lines, ny).store
     Metric = stencils(real).Metric
     Complex = complex_type(real)
+    fields, spectra, line = memory.stack(real, (ny, nx)), memory.stack(Complex, (ny, plan.half)), memory.line(Complex)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
     def forward_rows(
-        first: wp.array3d(dtype=real),
-        second: wp.array3d(dtype=real),
-        metric: Metric,
-        roots: wp.array(dtype=Complex),
-        spectrum_out: wp.array3d(dtype=Complex),
+        table: Table, first_at: Place, second_at: Place, metric: Metric, roots_at: Place, spectrum_out_at: Place
     ):
+        first = fields(table, first_at)
+        second = fields(table, second_at)
+        roots = line(table, roots_at)
+        spectrum_out = spectra(table, spectrum_out_at)
         block, thread = wp.tid()
         member = block // bands
         row = (block - member * bands) * rows
@@ -155,13 +158,13 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     )
     load = pair_functions(lines, ny).load
     Complex = complex_type(real)
+    fields, spectra, line = memory.stack(real, (ny, nx)), memory.stack(Complex, (ny, plan.half)), memory.line(Complex)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
-    def inverse_rows(
-        spectrum: wp.array3d(dtype=Complex),
-        roots: wp.array(dtype=Complex),
-        field_out: wp.array3d(dtype=real),
-    ):
+    def inverse_rows(table: Table, spectrum_at: Place, roots_at: Place, field_out_at: Place):
+        spectrum = spectra(table, spectrum_at)
+        roots = line(table, roots_at)
+        field_out = fields(table, field_out_at)
         block, thread = wp.tid()
         member = block // bands
         row = (block - member * bands) * rows

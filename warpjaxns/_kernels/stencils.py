@@ -135,9 +135,9 @@ def stencils(real) -> types.SimpleNamespace:
 
     @wp.func
     def force(forcing: wp.array4d(dtype=real), step: int, member: int, i: int, j: int):
-        """The forcing at a point: per step or steady, per member or shared; a single number means none."""
+        """The forcing at a point: per step or steady, per member or shared; length 0 means none."""
         value = real(0.0)
-        if forcing.shape[3] > 1:
+        if forcing.shape[0] > 0:
             value = forcing[wp.where(forcing.shape[0] == 1, 0, step), wp.where(forcing.shape[1] == 1, 0, member), i, j]
         return value
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import warp as wp
 
+from . import memory
 from .advance import RK3, tendency
 from .fft import barrier, complex_type
+from .memory import Place, Table, launch
 from .plan import Plan
 from .poisson import launch_columns
 from .stencils import stencils
@@ -66,67 +68,85 @@ def tangent_rows(plan: Plan, scheme: str, first: bool) -> wp.Kernel:
     )
     rate, dot_rate = tendency(real, scheme), tangent_rate(real, scheme)
     Complex = complex_type(real)
+    fields, spectra, series = (
+        memory.stack(real, (ny, nx)),
+        memory.stack(Complex, (ny, nx)),
+        memory.series(real, (ny, nx)),
+    )
+    line, complex_line = memory.line(real), memory.line(Complex)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
     def tangent_rows(
+        table: Table,
         a: real,
         b: real,
         c: real,
         metric: Metric,
-        viscosity: wp.array(dtype=real),
-        drag: wp.array(dtype=real),
-        dt: wp.array(dtype=real),
-        forcing: wp.array4d(dtype=real),
-        dviscosity: wp.array(dtype=real),
-        ddrag: wp.array(dtype=real),
-        ddt: wp.array(dtype=real),
-        dforcing: wp.array4d(dtype=real),
+        viscosity_at: Place,
+        drag_at: Place,
+        dt_at: Place,
+        forcing_at: Place,
+        dviscosity_at: Place,
+        ddrag_at: Place,
+        ddt_at: Place,
+        dforcing_at: Place,
         step: int,
-        start: wp.array3d(dtype=real),
-        dstart: wp.array3d(dtype=real),
-        state: wp.array3d(dtype=real),
-        dstate: wp.array3d(dtype=real),
-        spectrum: wp.array3d(dtype=Complex),
-        roots: wp.array(dtype=Complex),
-        state_out: wp.array3d(dtype=real),
-        dstate_out: wp.array3d(dtype=real),
-        spectrum_out: wp.array3d(dtype=Complex),
+        start_at: Place,
+        dstart_at: Place,
+        state_at: Place,
+        dstate_at: Place,
+        spectrum_at: Place,
+        roots_at: Place,
+        state_out_at: Place,
+        dstate_out_at: Place,
+        spectrum_out_at: Place,
     ):
+        forcing = series(table, forcing_at)
+        dforcing = series(table, dforcing_at)
+        start = fields(table, start_at)
+        dstart = fields(table, dstart_at)
+        state = fields(table, state_at)
+        dstate = fields(table, dstate_at)
+        spectrum = spectra(table, spectrum_at)
+        roots = complex_line(table, roots_at)
+        state_out = fields(table, state_out_at)
+        dstate_out = fields(table, dstate_out_at)
+        spectrum_out = spectra(table, spectrum_out_at)
         block, thread = wp.tid()
         member = block // bands
         row = (block - member * bands) * rows
-        nu = shared(viscosity, member)
-        mu = shared(drag, member)
-        dnu = shared(dviscosity, member)
-        dmu = shared(ddrag, member)
-        h = c * shared(dt, member)
-        dh = c * shared(ddt, member)
+        nu = shared(line(table, viscosity_at), member)
+        mu = shared(line(table, drag_at), member)
+        h = c * shared(line(table, dt_at), member)
+        dnu = shared(line(table, dviscosity_at), member)
+        dmu = shared(line(table, ddrag_at), member)
+        dh = c * shared(line(table, ddt_at), member)
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         if wp.static(not first):
             for item in range(thread, (rows + 2) * nx, wp.block_dim()):
-                line = item // nx
-                k = item - line * nx
-                put(buffer, line, k, spectrum[member, (row + line - 1 + ny) % ny, k])
+                row_line = item // nx
+                k = item - row_line * nx
+                put(buffer, row_line, k, spectrum[member, (row + row_line - 1 + ny) % ny, k])
             barrier()
             inverse(buffer, roots, thread, 0, rows + 2)
         for item in range(thread, rows * nx, wp.block_dim()):
-            line = item // nx
-            j = item - line * nx
-            i = (row + line) % ny
+            row_line = item // nx
+            j = item - row_line * nx
+            i = (row + row_line) % ny
             value = state[member, i, j]
             dvalue = dstate[member, i, j]
             if wp.static(not first):
                 east = wp.where(j == nx - 1, 0, j + 1)
                 west = wp.where(j == 0, nx - 1, j - 1)
-                sw = get(buffer, line, west)
-                s = get(buffer, line, j)
-                se = get(buffer, line, east)
-                cw = get(buffer, line + 1, west)
-                cc = get(buffer, line + 1, j)
-                ce = get(buffer, line + 1, east)
-                nw = get(buffer, line + 2, west)
-                n = get(buffer, line + 2, j)
-                ne = get(buffer, line + 2, east)
+                sw = get(buffer, row_line, west)
+                s = get(buffer, row_line, j)
+                se = get(buffer, row_line, east)
+                cw = get(buffer, row_line + 1, west)
+                cc = get(buffer, row_line + 1, j)
+                ce = get(buffer, row_line + 1, east)
+                nw = get(buffer, row_line + 2, west)
+                n = get(buffer, row_line + 2, j)
+                ne = get(buffer, row_line + 2, east)
                 psi = Patch(nw[0], n[0], ne[0], cw[0], cc[0], ce[0], sw[0], s[0], se[0])
                 dpsi = Patch(nw[1], n[1], ne[1], cw[1], cc[1], ce[1], sw[1], s[1], se[1])
                 w = neighbourhood(state, member, i, j)
@@ -138,17 +158,17 @@ def tangent_rows(plan: Plan, scheme: str, first: bool) -> wp.Kernel:
                 if a != real(0.0):
                     value += a * start[member, i, j]
                     dvalue += a * dstart[member, i, j]
-                if row + line < ny:
+                if row + row_line < ny:
                     state_out[member, i, j] = value
                     dstate_out[member, i, j] = dvalue
-            put(buffer, fresh + line, j, Complex(value, dvalue))
+            put(buffer, fresh + row_line, j, Complex(value, dvalue))
         barrier()
         forward(buffer, roots, thread, fresh, rows)
         for item in range(thread, rows * nx, wp.block_dim()):
-            line = item // nx
-            k = item - line * nx
-            if row + line < ny:
-                spectrum_out[member, row + line, k] = get(buffer, fresh + line, k)
+            row_line = item // nx
+            k = item - row_line * nx
+            if row + row_line < ny:
+                spectrum_out[member, row + row_line, k] = get(buffer, fresh + row_line, k)
 
     return tangent_rows
 
@@ -181,16 +201,11 @@ def tangent(
     blocks = batch * -(-ny // (plan.rows // 2))
 
     def rows(first, a, b, c, step, start, dstart, targets, spectrum, spectrum_out):
-        wp.launch_tiled(
-            tangent_rows(plan, scheme, first),
-            dim=[blocks],
-            inputs=[
-                *(a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step),
-                *(start, dstart, state, dstate, spectrum, tables[3]),
-            ],
-            outputs=[*targets, spectrum_out],
-            block_dim=plan.tangent_lines.block_dim,
-        )
+        arguments = [
+            *(a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step),
+            *(start, dstart, state, dstate, spectrum, tables[3], *targets, spectrum_out),
+        ]
+        launch(tangent_rows(plan, scheme, first), blocks, arguments, plan.tangent_lines.block_dim)
 
     rows(True, 0.0, 1.0, 0.0, 0, state, dstate, (states[0], dstates[0]), other, spectrum)
     for step in range(steps):

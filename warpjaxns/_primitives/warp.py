@@ -8,7 +8,6 @@ import functools
 
 import jax.numpy as jnp
 import numpy as np
-import warp as wp
 
 from .. import _ffi
 from .._grid import Grid
@@ -18,6 +17,7 @@ from .._kernels import operators
 from .._kernels import poisson as poisson_kernels
 from .._kernels import tangent as tangent_kernels
 from .._kernels.fft import complex_type, roots_of_unity
+from .._kernels.memory import Place
 from .._kernels.plan import Plan, make_plan
 from .._kernels.stencils import metric
 from .._runtime import shared_memory
@@ -44,6 +44,7 @@ def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs):
         key=(*key, grid),
         inputs=[real, real, number, number] + [real] * len(operands),
         outputs=outputs,
+        graph=True,
     )
 
 
@@ -69,7 +70,7 @@ def laplacian(a, *, grid, backend):
     def launch(a, out):
         operators.laplacian(plan, metric(grid.spacing), a, out)
 
-    return _ffi.call(launch, a, key=("laplacian", grid), outputs=[field])
+    return _ffi.call(launch, a, key=("laplacian", grid), outputs=[field], graph=True)
 
 
 def jacobian(a, b, *, grid, scheme, backend):
@@ -78,37 +79,39 @@ def jacobian(a, b, *, grid, scheme, backend):
     def launch(a, b, out):
         operators.jacobian(plan, scheme, metric(grid.spacing), a, b, out)
 
-    return _ffi.call(launch, a, b, key=("jacobian", grid, scheme), outputs=[field])
+    return _ffi.call(launch, a, b, key=("jacobian", grid, scheme), outputs=[field], graph=True)
 
 
-def _advance_with_copies(plan, grid, scheme, steps, tables, operands, out, states, psis, spectra):
+def _keep_stages(setting, tables, operands, out, states, psis, spectra):
     """Launch an advance that keeps the input of every stage, and its streamfunction."""
+    plan, *_ = setting
     omega, nu, mu, dt, forcing = operands
-    wp.copy(states[0], omega)
-    targets = [*(states[s] for s in range(1, 3 * steps)), out]
-    advance_kernels.advance(
-        plan, scheme, metric(grid.spacing), steps, tables, (nu, mu, dt), forcing, omega, targets, psis, spectra
-    )
+    operators.copy(plan, omega, states[0])
+    targets = [*(states[s] for s in range(1, states.shape[0])), out]
+    parameters = nu, mu, dt
+    advance_kernels.advance(*setting, tables, parameters, _whole(forcing), omega, targets, psis, spectra)
+
+
+def _whole(forcing):
+    """The place of all forcing; a single number stands for none."""
+    return forcing.whole if forcing.shape[-1] > 1 else Place(0, 0, 0)
 
 
 def advance(*operands, grid, scheme, steps, keep, direct, backend):
     plan, field, spectrum = _layout(grid, operands[0])
     real, shape = field
-    kept = [(real, (3 * steps, *shape))] * 2 if keep else [(real, (2, *shape)), (real, (1, 1, 1, 1))]
+    setting = plan, scheme, metric(grid.spacing), steps
 
-    def launch(tables, omega, nu, mu, dt, forcing, out, states, psis, *spectra):
-        if keep:
-            operands = omega, nu, mu, dt, forcing
-            _advance_with_copies(plan, grid, scheme, steps, tables, operands, out, states, psis, spectra)
-        else:
-            targets, psis = [states[0], states[1], out] * steps, [psis[0]] * (3 * steps)
-            advance_kernels.advance(
-                plan, scheme, metric(grid.spacing), steps, tables, (nu, mu, dt), forcing, omega, targets, psis,
-                spectra,
-            )  # fmt: skip
+    def launch(tables, omega, nu, mu, dt, forcing, out, scratch, *spectra):
+        parameters, targets = (nu, mu, dt), [scratch[0], scratch[1], out] * steps
+        advance_kernels.advance(*setting, tables, parameters, _whole(forcing), omega, targets, None, spectra)
 
-    key = ["advance", scheme, steps, keep]
-    results = _call_with_tables(launch, plan, grid, operands, key, [field, *kept, spectrum, spectrum])
+    def launch_and_keep(tables, omega, nu, mu, dt, forcing, out, states, psis, *spectra):
+        _keep_stages(setting, tables, (omega, nu, mu, dt, forcing), out, states, psis, spectra)
+
+    kept = [(real, (3 * steps, *shape))] * 2 if keep else [(real, (2, *shape))]
+    outputs, key = [field, *kept, spectrum, spectrum], ["advance", scheme, steps, keep]
+    results = _call_with_tables(launch_and_keep if keep else launch, plan, grid, operands, key, outputs)
     return results[:3] if keep else results[:1]
 
 
@@ -122,47 +125,49 @@ def tangent(*operands, grid, scheme, steps, keep, backend):
     plan, field, _ = _layout(grid, operands[0])
     real, shape = field
     spectrum = complex_type(real), shape
+    setting = plan, scheme, metric(grid.spacing), steps
 
     def launch(tables, omega, nu, mu, dt, forcing, domega, dnu, dmu, ddt, dforcing, out, scratch, *spectra):
         states, dstates = [scratch[0], scratch[1], scratch[2]], [scratch[3], scratch[4], out]
-        tangent_kernels.tangent(
-            plan, scheme, metric(grid.spacing), steps, tables, (nu, mu, dt), forcing, (dnu, dmu, ddt), dforcing,
-            omega, domega, states, dstates, spectra,
-        )  # fmt: skip
+        primal, along = ((nu, mu, dt), _whole(forcing)), ((dnu, dmu, ddt), _whole(dforcing))
+        tangent_kernels.tangent(*setting, tables, *primal, *along, omega, domega, states, dstates, spectra)
 
-    outputs = [field, (real, (5, *shape)), spectrum, spectrum]
-    key = ["tangent", scheme, steps]
+    outputs, key = [field, (real, (5, *shape)), spectrum, spectrum], ["tangent", scheme, steps]
     return _call_with_tables(launch, plan, grid, operands[:10], key, outputs)[:1]
 
 
 def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
     plan, field, spectrum = _layout(grid, operands[0])
     real, shape = field
-    kept = (real, (3 * steps, *shape))
+    members, ny, _ = shape
     by_parameter, by_forcing = any(wrt[:3]), wrt[3]
-    members = shape[0]
-    nothing = real, (1, 1, 1, 1)
-    sums = (real, (3, members, shape[1])) if by_parameter else (real, (1, 1, 1))
-    forcing_sums = (real, (operands[4].shape[0], *shape)) if by_forcing else nothing
+    setting = plan, scheme, metric(grid.spacing), steps
 
-    def launch(tables, omega, nu, mu, dt, forcing, cotangent, *arrays):
-        states, psis, result, sums, forcing_sums, scratch, spectrum, *rest = (
-            arrays if keep else (arrays[-3], arrays[-2], *arrays[:5], *arrays[5:])
-        )
-        if not keep:
-            operands = omega, nu, mu, dt, forcing
-            spectra = spectrum, rest[-1]
-            _advance_with_copies(plan, grid, scheme, steps, tables, operands, result, states, psis, spectra)
+    def sweep(tables, parameters, forcing, cotangent, states, psis, result, sums, forcing_sums, scratch, spectrum):
         adjoint_kernels.adjoint(
-            plan, scheme, metric(grid.spacing), steps, tables, (nu, mu, dt), forcing, states, psis, cotangent,
-            result, (scratch[0], scratch[1], scratch[2]), spectrum, sums if by_parameter else None,
-            forcing_sums if by_forcing else None,
-        )  # fmt: skip
+            *setting,
+            *(tables, parameters, _whole(forcing), states, psis, cotangent, result),
+            *((scratch[0], scratch[1], scratch[2]), spectrum),
+            *(sums if by_parameter else None, forcing_sums if by_forcing else None),
+        )
 
+    def launch(tables, omega, nu, mu, dt, forcing, cotangent, *results):
+        *_, spectrum, states, psis, other = results
+        _keep_stages(setting, tables, (omega, nu, mu, dt, forcing), results[0], states, psis, (spectrum, other))
+        sweep(tables, (nu, mu, dt), forcing, cotangent, states, psis, *results[:5])
+
+    def launch_from_kept(tables, omega, nu, mu, dt, forcing, cotangent, states, psis, *results):
+        sweep(tables, (nu, mu, dt), forcing, cotangent, states, psis, *results)
+
+    sums = real, (members * ny * 3 if by_parameter else 1,)
+    forcing_sums = real, (operands[4].shape[0], *shape) if by_forcing else (1,)
     outputs = [field, sums, forcing_sums, (real, (3, *shape)), spectrum]
     if not keep:
-        outputs += [kept, kept, spectrum]
+        outputs += [(real, (3 * steps, *shape))] * 2 + [spectrum]
     key = ["adjoint", scheme, steps, keep, wrt]
-    result, sums, forcing_sums, *_ = _call_with_tables(launch, plan, grid, operands, key, outputs)
-    totals = [*(jnp.sum(sums, axis=-1) if by_parameter else (None,) * 3), forcing_sums]
-    return [result, *(total for total, wanted in zip(totals, wrt, strict=True) if wanted)]
+    results = _call_with_tables(launch_from_kept if keep else launch, plan, grid, operands, key, outputs)
+    totals = [None] * 3
+    if by_parameter:
+        totals = list(jnp.sum(results[1].reshape(members, ny, 3), axis=1).T)
+    totals.append(results[2])
+    return [results[0], *(total for total, wanted in zip(totals, wrt, strict=True) if wanted)]

@@ -1,0 +1,109 @@
+"""Arrays whose addresses are looked up when a kernel runs.
+
+A captured CUDA graph fixes its kernels' arguments, while XLA hands every call other buffers. So kernels here take
+no arrays: they take one table of addresses, which lies in device memory, and for each array its place in the table.
+A graph then serves any buffers; a replay only has to write the table first. Shapes are known when a kernel is compiled,
+but for leading lengths, which makes indexing cheaper too.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import warp as wp
+
+Table = wp.array(dtype=wp.uint64)
+Place = wp.vec3i  # (slot in the table, index of the slice taken along the first axis, its leading length)
+
+
+@functools.cache
+def stack(dtype, shape: tuple[int, int]) -> Callable:
+    """``stack(table, place)`` is the array ``(length, *shape)`` at a place."""
+    rows, columns = shape
+    item = item_bytes(shape, dtype)
+
+    @wp.func
+    def stack(table: Table, place: Place):
+        start = table[place[0]] + wp.uint64(place[1]) * wp.uint64(place[2]) * wp.uint64(item)
+        return wp.array(ptr=start, shape=(place[2], rows, columns), dtype=dtype)
+
+    return stack
+
+
+@functools.cache
+def line(dtype) -> Callable:
+    """``line(table, place)`` is the array ``(length,)`` at a place."""
+
+    @wp.func
+    def line(table: Table, place: Place):
+        return wp.array(ptr=table[place[0]], shape=(place[2],), dtype=dtype)
+
+    return line
+
+
+@functools.cache
+def series(dtype, shape: tuple[int, int]) -> Callable:
+    """``series(table, place)`` is the whole array ``(place[1], place[2], *shape)`` in a slot: see `Buffer.whole`."""
+    rows, columns = shape
+
+    @wp.func
+    def series(table: Table, place: Place):
+        return wp.array(ptr=table[place[0]], shape=(place[1], place[2], rows, columns), dtype=dtype)
+
+    return series
+
+
+@dataclasses.dataclass(frozen=True)
+class Buffer:
+    """An array that is known by its place in a table of addresses. `buffer[i]` is a slice along the first axis."""
+
+    table: Any
+    slot: int
+    shape: tuple[int, ...]
+    index: int = 0
+
+    def __getitem__(self, index: int) -> "Buffer":
+        if not 0 <= index < self.shape[0]:
+            raise IndexError(f"slice {index} of a buffer of shape {self.shape}")
+        return Buffer(self.table, self.slot, self.shape[1:], index)
+
+    @property
+    def place(self) -> wp.vec3i:
+        return Place(self.slot, self.index, self.shape[0])
+
+    @property
+    def whole(self) -> wp.vec3i:
+        """The place of all slices, for `series`."""
+        return Place(self.slot, *self.shape[:2])
+
+
+def buffers(table, arrays) -> list[Buffer]:
+    """The arrays, by their places in the table that holds their addresses in this order."""
+    return [Buffer(table, slot, tuple(array.shape)) for slot, array in enumerate(arrays)]
+
+
+def launch(kernel: wp.Kernel, blocks: int, arguments: list, block_dim: int) -> None:
+    """Launch blocks of threads; the kernel's first parameter is the table, and buffers become places."""
+    table = next(argument.table for argument in arguments if isinstance(argument, Buffer))
+    places = [argument.place if isinstance(argument, Buffer) else argument for argument in arguments]
+    wp.launch_tiled(kernel, dim=[blocks], inputs=[table, *places], block_dim=block_dim)
+
+
+@functools.cache
+def fill_table(count: int) -> wp.Kernel:
+    """A kernel that writes `count` addresses, given by value, into a table."""
+    Addresses = wp.types.vector(length=count, dtype=wp.uint64)
+
+    @wp.kernel(module="unique", enable_backward=False)
+    def fill_table(addresses: Addresses, table: Table):
+        i = wp.tid()
+        table[i] = addresses[i]
+
+    return fill_table
+
+
+def item_bytes(shape: tuple[int, ...], dtype) -> int:
+    """Bytes of an array of Warp's `dtype`."""
+    return math.prod(shape) * wp.types.type_size_in_bytes(dtype)
