@@ -12,7 +12,7 @@ from tolerances import DOT, GPU, GPU_GRADIENT, relative_error
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, _ffi, jacobian, laplacian, streamfunction
 
 pytestmark = pytest.mark.gpu
-# powers of two, threes and fives, odd sizes, and one beyond the reach of a block of the usual size
+# powers of two, threes and fives, odd sizes, the smallest, and large ones
 SHAPES = [(64, 96), (96, 64), (256, 128), (512, 512), (1000, 500), (45, 75), (4, 6), (2048, 1024)]
 DTYPES = ["float32", "float64"]
 SMALL = Grid((64, 96), (2.0, 3.5))
@@ -62,6 +62,7 @@ def test_rollouts_and_gradients_agree(shape, dtype):
     for scheme in ("arakawa", "central") if shape == SHAPES[0] else ("arakawa",):
         solvers = [make(grid, name, advection=scheme) for name in ("warp", "xla")]
         close(*(jax.jit(lambda w, s=s: s.rollout(w, steps=6))(omega) for s in solvers), GPU)
+        solvers = [jax.tree.map(lambda leaf: leaf.astype(dtype), solver) for solver in solvers]
         close(*(jax.jit(gradients)(s, omega) for s in solvers), GPU_GRADIENT)
         close(*(jax.jit(lambda w, s=s: jax.jvp(s.step, (w,), (w,)))(omega) for s in solvers), GPU)
 
@@ -161,7 +162,7 @@ def test_peak_memory():
         return compiled.memory_analysis().temp_size_in_bytes / size
 
     direct, checkpointed = fields(Direct(), 400), fields(Checkpointed(), 400)
-    assert 6 * 400 < direct < 7 * 400
+    assert 6 * 400 < direct < 6 * 400 + 10 * 64  # what is kept, and one call's share of it once more
     assert checkpointed < direct / 10
     assert checkpointed > 400 / 20
 
