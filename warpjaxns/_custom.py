@@ -27,7 +27,7 @@ def primitive(
     """Make a JAX function of a Warp kernel. Its reverse-mode derivative launches the adjoint Warp generates.
 
     It works under `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shard_map`. Under `vmap` the kernel is
-    launched once for each member, on that member alone, in one call (and one CUDA graph). Nothing is compiled
+    launched once for each member, on that member alone, in one call. Nothing is compiled
     or registered again for a kernel, static values and shapes seen before.
 
     ```python

@@ -85,10 +85,11 @@ def growth(size, backend):
 def summary(row):
     """A row in one line."""
     forward, direct, checkpointed = row["forward direct"], row["gradient direct"], row["gradient checkpointed"]
+    memory = [f"{row[name] / 2**20:.0f}" for name in ("bytes direct", "bytes checkpointed")]
     return (
-        f"{row['members']:3d} x {row['size']:4d} {row['dtype']} {row['backend']:5s} forward {forward:8.1f} "
-        f"gradient {direct:8.1f} / {checkpointed:8.1f} = {direct / forward:.2f} / {checkpointed / forward:.2f} forwards, "
-        f"jvp {row['jvp'] / forward:.2f}, MiB {row['bytes direct'] / 2**20:.0f} / {row['bytes checkpointed'] / 2**20:.0f}"
+        f"{row['members']:3d} x {row['size']:4d} {row['dtype']} {row['backend']:5s} forward {forward:8.1f} gradient "
+        f"{direct:8.1f} / {checkpointed:8.1f} = {direct / forward:.2f} / {checkpointed / forward:.2f} forwards, "
+        f"jvp {row['jvp'] / forward:.2f}, MiB {' / '.join(memory)}"
     )
 
 
