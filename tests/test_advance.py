@@ -17,8 +17,6 @@ from warpjaxns._primitives import advance as primitives
 SMALL, WIDE = Grid((6, 10), (2.0, 3.5)), Grid((9, 12), (0.7, 1.9))  # of WIDE, one band overhangs
 BACKENDS = ["warp", "xla"]
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
-SHARED = pytest.mark.xfail(strict=True, reason="algebra.tangent: the tangent of a shared parameter differs by member")
-but_shared_tangents = pytest.mark.parametrize("backend", ["warp", pytest.param("xla", marks=SHARED)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +166,7 @@ def test_hessian_vector_products(case, backend):
         assert abs(vdot(hv, w) - vdot(v, along_w)) < DOT * norms[0] * norms[1]
 
 
-@but_shared_tangents
+@every_backend
 @pytest.mark.parametrize("case", SECOND, ids=str)
 def test_hessian(case, backend):
     omega, *parameters, forcing = case.operands()
@@ -183,10 +181,7 @@ def test_hessian(case, backend):
     assert_close(of_scales(case.fused(backend)), of_scales(case.oracle), ROLLOUT)
 
 
-LEAK = "w + i dw in one transform: rounding of w reaches dw, however small dw is"
-
-
-@pytest.mark.parametrize("backend", [pytest.param("warp", marks=pytest.mark.xfail(strict=True, reason=LEAK)), "xla"])
+@every_backend
 def test_the_tangent_is_linear_in_small_directions(backend):
     case = Case()
     x = case.operands()
@@ -213,7 +208,7 @@ def test_against_differences(case, backend):
     )
 
 
-@but_shared_tangents
+@every_backend
 @pytest.mark.parametrize("direct", [False, True])
 def test_linearize_and_transpose(direct, backend):
     case = Case(direct=direct, per_member=("viscosity",), forcing="per step")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from oracle import normal
-from test_advance import SHARED, SMALL, Case, but_shared_tangents, every_backend, loss
+from test_advance import SMALL, Case, every_backend, loss
 from tolerances import ROLLOUT, assert_close, assert_trees_close
 
 IN_AXES = {
@@ -82,7 +82,7 @@ def test_nested_vmap(backend):
     assert_trees_close(actual, nested(case.oracle)(nu), ROLLOUT)
 
 
-@but_shared_tangents
+@every_backend
 @pytest.mark.parametrize("scheme", ["arakawa", "central"])
 def test_vmap_of_second_derivatives(scheme, backend):
     case = Case(grid=SMALL, scheme=scheme, steps=1, batch=1)
@@ -100,7 +100,6 @@ def test_vmap_of_second_derivatives(scheme, backend):
     assert_trees_close(products(case.fused(backend)), products(case.oracle), ROLLOUT)
 
 
-@SHARED
 @every_backend
 def test_derivative_of_mapped_tangents(backend):
     case = Case(grid=SMALL, steps=1, batch=1)

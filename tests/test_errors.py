@@ -10,7 +10,6 @@ from warpjaxns import Checkpointed, Grid, NavierStokes2D, jacobian, laplacian, s
 GRID = Grid((6, 10), (2.0, 3.5))
 GOOD = {"viscosity": 0.01, "dt": 0.05}
 OMEGA = np.zeros(GRID.shape)
-UNCHECKED = pytest.mark.xfail(strict=True, reason="values in an array of parameters are not checked")
 nan, inf = float("nan"), float("inf")
 
 
@@ -51,13 +50,13 @@ def test_grid(arguments, kind, parts):
         ({"dt": nan}, ValueError, ("dt=nan", "finite")),
         ({"dt": jnp.asarray(0.0)}, ValueError, ("dt=0.0", "positive")),
         ({"dt": "fast"}, TypeError, ("dt", "fast", "real number")),
-        pytest.param({"dt": np.array([0.1, 0.0])}, ValueError, ("dt", "positive"), marks=UNCHECKED),
-        pytest.param({"viscosity": np.array([-0.1, 0.1])}, ValueError, ("viscosity", "zero or"), marks=UNCHECKED),
+        ({"dt": np.array([0.1, 0.0])}, ValueError, ("dt", "positive")),
+        ({"viscosity": np.array([-0.1, 0.1])}, ValueError, ("viscosity", "zero or")),
         ({"dt": 1j}, TypeError, ("dt", "1j", "real")),
         ({"viscosity": -1.0}, ValueError, ("viscosity=-1.0", "zero or a positive")),
         ({"viscosity": inf}, ValueError, ("viscosity=inf", "finite")),
-        ({"viscosity": np.array([1, 2])}, TypeError, ("viscosity", "int64", "float32 or float64")),
-        ({"viscosity": np.array([1j])}, TypeError, ("viscosity", "complex128", "float32 or float64")),
+        ({"viscosity": np.array([1, -2])}, ValueError, ("viscosity", "-2", "zero or a positive")),
+        ({"viscosity": np.array([1j])}, TypeError, ("viscosity", "1.j", "real numbers")),
         ({"drag": -0.1}, ValueError, ("drag=-0.1", "zero or a positive")),
         ({"drag": None}, TypeError, ("drag", "None", "real number")),
         ({"forcing": np.zeros((10, 6))}, ValueError, ("forcing", "(10, 6)", "(..., 6, 10)")),

@@ -71,7 +71,6 @@ def test_leading_axes(backend):
     assert_close(rate[0, 1], solo.tendency(omega[0, 1]))
 
 
-@pytest.mark.xfail(strict=True, reason="axes of a control are aligned from the end, its first one included")
 def test_a_control_for_the_last_of_two_leading_axes():
     # with as many members as steps, the steps pass for members without an error
     control, omega = normal(3, (4, 3, *GRID.shape)), normal(0, (4, 3, *GRID.shape))
@@ -80,7 +79,6 @@ def test_a_control_for_the_last_of_two_leading_axes():
     assert_close(actual, expected, ROLLOUT)
 
 
-@pytest.mark.xfail(strict=True, reason="integers of NumPy and JAX keep their type")
 def test_a_number_of_any_type_becomes_a_differentiable_leaf():
     for one in (1, 1.0, np.float32(1), np.int64(1), jnp.asarray(1.0)):
         assert jnp.issubdtype(make(drag=one).drag.dtype, jnp.floating)
@@ -220,7 +218,6 @@ def test_parameters_are_cast_to_the_type_of_the_state(backend):
     assert_close(last, solver.rollout(omega.astype("float64"), steps=4), ROLLOUT)
 
 
-@pytest.mark.xfail(strict=True, reason="a concrete array under a trace: comparing it with 0 gives a tracer")
 def test_array_parameters_under_jit():
     dt = jnp.asarray(0.05)
     assert jnp.all(jnp.isfinite(jax.jit(lambda w: make(dt=dt).step(w))(normal(0, GRID.shape))))

@@ -55,8 +55,8 @@ def check_dtype(name: str, value: Any) -> np.dtype:
     return dtype
 
 
-def check_real(name: str, value: Any, *, static: bool = False) -> None:
-    """`value` is one real number: a Python, NumPy or JAX scalar, traced unless `static`.
+def check_real(name: str, value: Any, *, static: bool = False, scalar: bool = True) -> None:
+    """`value` is one real number: a Python, NumPy or JAX scalar, traced unless `static`; an array unless `scalar`.
 
     Raises:
         TypeError: it is not.
@@ -65,35 +65,39 @@ def check_real(name: str, value: Any, *, static: bool = False) -> None:
         raise TypeError(f"{name} is traced: expected a number known when tracing; mark it static in jax.jit")
     if hasattr(value, "dtype"):
         kinds = np.floating, np.integer
-        real = value.shape == () and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+        real = (value.shape == () or not scalar) and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
     else:
         real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not real:
-        raise TypeError(f"{name}={value!r}: expected one real number")
+        raise TypeError(f"{name}={value!r}: expected {'one real number' if scalar else 'real numbers'}")
 
 
-def check_positive(name: str, value: Any, *, static: bool = False) -> None:
-    """`value` is one real number, positive and finite. A traced value is trusted.
+def check_positive(name: str, value: Any, *, static: bool = False, scalar: bool = True) -> None:
+    """`value` is one real number (or an array, unless `scalar`), positive and finite. A traced value is trusted.
 
     Raises:
-        TypeError: not a real scalar, or traced where `static`.
+        TypeError: not real, or traced where `static`.
         ValueError: zero, negative, infinite or NaN.
     """
-    check_real(name, value, static=static)
-    if not isinstance(value, jax.core.Tracer) and not 0 < value < math.inf:
-        raise ValueError(f"{name}={value}: expected a positive, finite number")
+    check_real(name, value, static=static, scalar=scalar)
+    if not isinstance(value, jax.core.Tracer):
+        values = np.asarray(value)
+        if not np.all((values > 0) & (values < math.inf)):
+            raise ValueError(f"{name}={value}: expected a positive, finite number")
 
 
-def check_non_negative(name: str, value: Any, *, static: bool = False) -> None:
-    """`value` is one real number, zero or positive, and finite. A traced value is trusted.
+def check_non_negative(name: str, value: Any, *, static: bool = False, scalar: bool = True) -> None:
+    """`value` is one real number (or an array, unless `scalar`), zero or positive, and finite. Tracers are trusted.
 
     Raises:
-        TypeError: not a real scalar, or traced where `static`.
+        TypeError: not real, or traced where `static`.
         ValueError: negative, infinite or NaN.
     """
-    check_real(name, value, static=static)
-    if not isinstance(value, jax.core.Tracer) and not 0 <= value < math.inf:
-        raise ValueError(f"{name}={value}: expected zero or a positive, finite number")
+    check_real(name, value, static=static, scalar=scalar)
+    if not isinstance(value, jax.core.Tracer):
+        values = np.asarray(value)
+        if not np.all((values >= 0) & (values < math.inf)):
+            raise ValueError(f"{name}={value}: expected zero or a positive, finite number")
 
 
 def check_key(name: str, value: Any) -> None:

@@ -17,6 +17,7 @@ from ._kernels.plan import make_plan, unsupported
 
 def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
     """Why Warp cannot run this grid in this type on this platform ("cpu" or "cuda"), or None."""
+    _initialise()
     for n in grid.shape:
         if not factorise(n):
             return f"size {n} has a prime factor above 5; use sizes of the form 2^a 3^b 5^c"

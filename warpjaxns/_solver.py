@@ -1,7 +1,6 @@
 """The solver: an Equinox module whose physical parameters are differentiable leaves."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -213,6 +212,8 @@ class NavierStokes2D(eqx.Module):
                     f"(steps, ..., ny, nx) = ({steps}, ..., {grid[0]}, {grid[1]})"
                 )
             if control.ndim > 3:
+                missing = max(len(lead) - (control.ndim - 3), 0)
+                control = control.reshape(steps, *(1,) * missing, *control.shape[1:])
                 control = _broadcast("forcing", control, (steps, *lead, *grid), lead, omega)
             control = control.reshape(steps, -1, *grid)
             total = control if self.forcing is None else total + control
@@ -231,12 +232,9 @@ class NavierStokes2D(eqx.Module):
 
 
 def _parameter(name, value, check):
-    if isinstance(value, jax.core.Tracer) or (hasattr(value, "ndim") and value.ndim):
-        if not jnp.issubdtype(value.dtype, np.floating):
-            raise TypeError(f"{name} has dtype {value.dtype}: expected float32 or float64")
-        return jnp.asarray(value)
-    check(name, value)
-    return jnp.asarray(value, getattr(value, "dtype", None) or float)
+    check(name, value, scalar=False)
+    value = jnp.asarray(value, getattr(value, "dtype", None) or float)
+    return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(float)
 
 
 def _broadcast(name, value, shape, lead, omega):

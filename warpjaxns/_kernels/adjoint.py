@@ -15,7 +15,7 @@ import warp as wp
 
 from . import memory
 from .advance import RK3, tendency
-from .fft import complex_type
+from .fft import barrier, complex_type
 from .memory import Place, Table, launch
 from .operators import ROW_BLOCK
 from .plan import Plan
@@ -98,7 +98,8 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         mu = shared(line(table, drag_at), member)
         h = c * shared(line(table, dt_at), member)
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        load(buffer, spectrum, member, row, pairs, thread)
+        load(buffer, 0, spectrum, member, row, pairs, thread)
+        barrier()
         inverse(buffer, roots, thread, 0, pairs)
         for item in range(thread, pairs * nx, wp.block_dim()):
             pair = item // nx

@@ -38,13 +38,13 @@ def tendency(real, scheme: str) -> Callable:
 @functools.cache
 def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
     lines, (ny, nx), real, bands, rows = plan.stage_lines, plan.shape, plan.real, plan.bands, plan.rows
-    forward, inverse, get, put, size = lines.forward, lines.inverse, lines.get, lines.put, lines.size
+    forward, inverse, put, size = lines.forward, lines.inverse, lines.put, lines.size
     pairs = rows // 2
     fresh = pairs + 1  # the first line of new vorticity, behind those of psi
     pair = pair_functions(lines, ny)
-    load, store = pair.load, pair.store
+    load, store, psi_strip = pair.load, pair.store, pair.strip
     kit = stencils(real)
-    Strip, Metric, strip, south, north = kit.Strip, kit.Metric, kit.strip, kit.south, kit.north
+    Metric, strip, south, north = kit.Metric, kit.strip, kit.south, kit.north
     shared, force, rate = kit.shared, kit.force, tendency(real, scheme)
     Complex = complex_type(real)
     fields, spectra, series = (
@@ -90,21 +90,13 @@ def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
         mu = shared(line(table, drag_at), member)
         h = c * shared(line(table, dt_at), member)
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        load(buffer, spectrum, member, row - 1, pairs + 1, thread)
+        load(buffer, 0, spectrum, member, row - 1, pairs + 1, thread)
+        barrier()
         inverse(buffer, roots, thread, 0, pairs + 1)
         for item in range(thread, pairs * nx, wp.block_dim()):
             pair = item // nx
             j = item - pair * nx
-            east = wp.where(j == nx - 1, 0, j + 1)
-            west = wp.where(j == 0, nx - 1, j - 1)
-            # line `pair` holds psi in rows i-1 and i, the next line in rows i+1 and i+2
-            sw = get(buffer, pair, west)
-            s = get(buffer, pair, j)
-            se = get(buffer, pair, east)
-            nw = get(buffer, pair + 1, west)
-            n = get(buffer, pair + 1, j)
-            ne = get(buffer, pair + 1, east)
-            psi = Strip(nw[1], n[1], ne[1], nw[0], n[0], ne[0], sw[1], s[1], se[1], sw[0], s[0], se[0])
+            psi = psi_strip(buffer, pair, j)  # line `pair` holds rows i-1 and i, the next one i+1 and i+2
             i = (row + 2 * pair) % ny
             k = wp.where(i == ny - 1, 0, i + 1)
             w = strip(state, member, i, k, j)
@@ -120,11 +112,11 @@ def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
             if row + 2 * pair < ny:
                 state_out[member, i, j] = new_i
                 if keep_psi == 1:
-                    psi_out[member, i, j] = s[1]
+                    psi_out[member, i, j] = psi[7]
             if row + 2 * pair + 1 < ny:
                 state_out[member, k, j] = new_k
                 if keep_psi == 1:
-                    psi_out[member, k, j] = n[0]
+                    psi_out[member, k, j] = psi[4]
         barrier()
         forward(buffer, roots, thread, fresh, pairs)
         store(buffer, fresh, spectrum_out, member, row, pairs, thread)

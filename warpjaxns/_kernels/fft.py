@@ -112,7 +112,7 @@ _PASS = r"""
         const int j = t + turn * THREADS;
         if (active && (BUTTERFLIES % THREADS == 0 || j < BUTTERFLIES))
           for (int r = 0; r < RADIX; ++r)
-            v[turn][r] = line[F::pad(j) + F::padded(j, r * BUTTERFLIES, BUTTERFLIES % PADDING)];
+            v[turn][r] = line[F::pad(j) + F::padded(j, r * BUTTERFLIES, BUTTERFLIES % PADDING != 0)];
       }
       BARRIER
 #if defined(__CUDA_ARCH__)
@@ -128,7 +128,7 @@ _PASS = r"""
           }
           F::dft(v[turn], RADIX, SIGN);
           const int to = (int)((unsigned)j / SPAN) * (SPAN * RADIX) + (int)((unsigned)j % SPAN);
-          constexpr bool CARRIES = SPAN % PADDING && ((SPAN & (SPAN - 1)) || (RADIX & (RADIX - 1)));
+          constexpr bool CARRIES = SPAN % PADDING != 0 && ((SPAN & (SPAN - 1)) != 0 || (RADIX & (RADIX - 1)) != 0);
           for (int r = 0; r < RADIX; ++r) line[F::pad(to) + F::padded(to, r * SPAN, CARRIES)] = v[turn][r];
         }
       }
@@ -191,7 +191,8 @@ def threads_per_line(n: int) -> int:
 
 def roots_of_unity(n: int, dtype) -> np.ndarray:
     """``exp(-2 pi i m / n)``, m = 0..n-1, as real and imaginary parts: shape (n, 2), rounded once."""
-    angle = -2 * np.pi * np.arange(n) / n
+    pi = np.arctan2(np.longdouble(0), np.longdouble(-1))
+    angle = -2 * pi * np.arange(n) / n
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(dtype)
 
 

@@ -5,7 +5,7 @@ import functools
 
 import warp as wp
 
-from .fft import Lines
+from .fft import Lines, threads_per_line
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
 
@@ -14,6 +14,7 @@ REALS = {"float32": wp.float32, "float64": wp.float64}
 FEW_POINTS = 2**19
 MANY_POINTS = 2**21
 SHORT_LINE = 128
+TANGENT_THREADS = 512  # more would leave a thread too few registers
 SHARED_MEMORY = 176 * 1024  # a block's target; the limit of the device is checked in `unsupported`
 
 
@@ -56,11 +57,17 @@ class Plan:
         pairs = self.rows // 2
         return Lines(self.shape[1], pairs, pairs, self.real, self.threads[0])
 
+    @property
+    def tangent_rows(self) -> int:
+        """Rows of a block that carries a tangent along; fewer, because it keeps two streamfunctions."""
+        return 4 if self.rows >= 8 else 2
+
     @functools.cached_property
     def tangent_lines(self) -> Lines:
-        """(psi, its tangent) of the rows of a narrower band and its two neighbours; behind them the new states."""
-        rows = self.rows // 2
-        return Lines(self.shape[1], 2 * rows + 2, rows + 2, self.real, self.threads[0])
+        """psi and its tangent as in `stage_lines`, and behind both the new rows of both."""
+        pairs = self.tangent_rows // 2
+        groups = max(1, min(2 * (pairs + 1), TANGENT_THREADS // threads_per_line(self.shape[1])))
+        return Lines(self.shape[1], 4 * pairs + 2, groups, self.real, self.threads[0])
 
     @functools.cached_property
     def column_lines(self) -> Lines:

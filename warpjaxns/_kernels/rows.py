@@ -21,14 +21,23 @@ from .stencils import stencils
 
 @functools.cache
 def pair_functions(lines: Lines, ny: int) -> types.SimpleNamespace:
-    """``load`` and ``store``: spectra of row pairs into lines, and back."""
+    """``load`` and ``store``: spectra of row pairs into lines, and back. ``strip``: a neighbourhood out of lines."""
     get, put, nx, half, real = lines.get, lines.put, lines.n, lines.n // 2 + 1, lines.real
     Complex = complex_type(real)
     Values = wp.types.vector(length=4 * IN_FLIGHT, dtype=real)
     Tile = wp.tile(dtype=real, shape=(lines.size,))
+    Strip = stencils(real).Strip
 
     @wp.func
-    def load(buffer: Tile, spectrum: wp.array3d(dtype=Complex), member: int, row: int, pairs: int, thread: int):
+    def load(
+        buffer: Tile,
+        first: int,
+        spectrum: wp.array3d(dtype=Complex),
+        member: int,
+        row: int,
+        pairs: int,
+        thread: int,
+    ):
         # clamped indices and loads in flight as in `solve_columns`
         last = pairs * half - 1
         for base in range(thread, pairs * half, IN_FLIGHT * wp.block_dim()):
@@ -51,11 +60,10 @@ def pair_functions(lines: Lines, ny: int) -> types.SimpleNamespace:
                 a = Complex(values[4 * u], values[4 * u + 1])
                 b = Complex(values[4 * u + 2], values[4 * u + 3])
                 if k == 0 or 2 * k == nx:  # spectra of real rows are real here; drop what rounding left
-                    put(buffer, pair, k, Complex(a[0], b[0]))
+                    put(buffer, first + pair, k, Complex(a[0], b[0]))
                 else:
-                    put(buffer, pair, k, Complex(a[0] - b[1], a[1] + b[0]))
-                    put(buffer, pair, nx - k, Complex(a[0] + b[1], b[0] - a[1]))
-        barrier()
+                    put(buffer, first + pair, k, Complex(a[0] - b[1], a[1] + b[0]))
+                    put(buffer, first + pair, nx - k, Complex(a[0] + b[1], b[0] - a[1]))
 
     @wp.func
     def store(
@@ -79,7 +87,20 @@ def pair_functions(lines: Lines, ny: int) -> types.SimpleNamespace:
             if i + 1 < ny:
                 spectrum[member, i + 1, k] = Complex(h * (p[1] + q[1]), h * (q[0] - p[0]))
 
-    return types.SimpleNamespace(load=load, store=store)
+    @wp.func
+    def strip(buffer: Tile, line: int, j: int):
+        """Four rows around two points, as `stencils` has them, from a line and the next one."""
+        east = wp.where(j == nx - 1, 0, j + 1)
+        west = wp.where(j == 0, nx - 1, j - 1)
+        sw = get(buffer, line, west)
+        s = get(buffer, line, j)
+        se = get(buffer, line, east)
+        nw = get(buffer, line + 1, west)
+        n = get(buffer, line + 1, j)
+        ne = get(buffer, line + 1, east)
+        return Strip(nw[1], n[1], ne[1], nw[0], n[0], ne[0], sw[1], s[1], se[1], sw[0], s[0], se[0])
+
+    return types.SimpleNamespace(load=load, store=store, strip=strip)
 
 
 @functools.cache
@@ -169,7 +190,8 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         member = block // bands
         row = (block - member * bands) * rows
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        load(buffer, spectrum, member, row, pairs, thread)
+        load(buffer, 0, spectrum, member, row, pairs, thread)
+        barrier()
         inverse(buffer, roots, thread, 0, pairs)
         for item in range(thread, pairs * nx, wp.block_dim()):
             pair = item // nx

@@ -1,7 +1,7 @@
 """The linearised time steps, together with the steps they linearise.
 
-A state w and its tangent dw travel as one complex field w + i dw: the Poisson solver is linear and its Green function
-real, so one complex solve gives psi + i dpsi. Spectra here are full, ``(batch, ny, nx)``.
+State w and tangent dw go through the same kernels side by side. Their transforms stay apart: packed into one complex
+line, the rounding of w would drown a small dw.
 """
 
 import functools
@@ -14,7 +14,8 @@ from .advance import RK3, tendency
 from .fft import barrier, complex_type
 from .memory import Place, Table, launch
 from .plan import Plan
-from .poisson import launch_columns
+from .poisson import launch_columns, launch_rows
+from .rows import forward_rows, identity_pair, pair_functions
 from .stencils import stencils
 
 
@@ -51,29 +52,20 @@ def tangent_rate(real, scheme: str) -> Callable:
 
 
 @functools.cache
-def tangent_rows(plan: Plan, scheme: str, first: bool) -> wp.Kernel:
-    """One stage of state and tangent; with `first`, only the transform that precedes the first stage."""
-    lines, (ny, nx), real = plan.tangent_lines, plan.shape, plan.real
-    forward, inverse, get, put, size = lines.forward, lines.inverse, lines.get, lines.put, lines.size
-    rows = plan.rows // 2
-    bands = -(-ny // rows)
-    fresh = rows + 2
+def tangent_rows(plan: Plan, scheme: str) -> wp.Kernel:
+    """One stage of state and tangent: `stage_rows` twice, with one pass over the points."""
+    lines, (ny, nx), real, rows = plan.tangent_lines, plan.shape, plan.real, plan.tangent_rows
+    forward, inverse, put, size = lines.forward, lines.inverse, lines.put, lines.size
+    pairs, bands = rows // 2, -(-ny // rows)
+    dpsi_lines, new, dnew = pairs + 1, 2 * pairs + 2, 3 * pairs + 2  # first lines of dpsi, w and dw
+    pair_kit = pair_functions(lines, ny)
+    load, store, line_strip = pair_kit.load, pair_kit.store, pair_kit.strip
     kit = stencils(real)
-    Patch, Metric, neighbourhood, shared, force = (
-        kit.Patch,
-        kit.Metric,
-        kit.neighbourhood,
-        kit.shared,
-        kit.force,
-    )
-    rate, dot_rate = tendency(real, scheme), tangent_rate(real, scheme)
+    Metric, strip, south, north = kit.Metric, kit.strip, kit.south, kit.north
+    shared, force, rate, dot_rate = kit.shared, kit.force, tendency(real, scheme), tangent_rate(real, scheme)
     Complex = complex_type(real)
-    fields, spectra, series = (
-        memory.stack(real, (ny, nx)),
-        memory.stack(Complex, (ny, nx)),
-        memory.series(real, (ny, nx)),
-    )
-    line, complex_line = memory.line(real), memory.line(Complex)
+    fields, spectra = memory.stack(real, (ny, nx)), memory.stack(Complex, (ny, plan.half))
+    series, line, complex_line = memory.series(real, (ny, nx)), memory.line(real), memory.line(Complex)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
     def tangent_rows(
@@ -96,10 +88,12 @@ def tangent_rows(plan: Plan, scheme: str, first: bool) -> wp.Kernel:
         state_at: Place,
         dstate_at: Place,
         spectrum_at: Place,
+        dspectrum_at: Place,
         roots_at: Place,
         state_out_at: Place,
         dstate_out_at: Place,
         spectrum_out_at: Place,
+        dspectrum_out_at: Place,
     ):
         forcing = series(table, forcing_at)
         dforcing = series(table, dforcing_at)
@@ -107,11 +101,9 @@ def tangent_rows(plan: Plan, scheme: str, first: bool) -> wp.Kernel:
         dstart = fields(table, dstart_at)
         state = fields(table, state_at)
         dstate = fields(table, dstate_at)
-        spectrum = spectra(table, spectrum_at)
         roots = complex_line(table, roots_at)
         state_out = fields(table, state_out_at)
         dstate_out = fields(table, dstate_out_at)
-        spectrum_out = spectra(table, spectrum_out_at)
         block, thread = wp.tid()
         member = block // bands
         row = (block - member * bands) * rows
@@ -122,53 +114,46 @@ def tangent_rows(plan: Plan, scheme: str, first: bool) -> wp.Kernel:
         dmu = shared(line(table, ddrag_at), member)
         dh = c * shared(line(table, ddt_at), member)
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        if wp.static(not first):
-            for item in range(thread, (rows + 2) * nx, wp.block_dim()):
-                row_line = item // nx
-                k = item - row_line * nx
-                put(buffer, row_line, k, spectrum[member, (row + row_line - 1 + ny) % ny, k])
-            barrier()
-            inverse(buffer, roots, thread, 0, rows + 2)
-        for item in range(thread, rows * nx, wp.block_dim()):
-            row_line = item // nx
-            j = item - row_line * nx
-            i = (row + row_line) % ny
-            value = state[member, i, j]
-            dvalue = dstate[member, i, j]
-            if wp.static(not first):
-                east = wp.where(j == nx - 1, 0, j + 1)
-                west = wp.where(j == 0, nx - 1, j - 1)
-                sw = get(buffer, row_line, west)
-                s = get(buffer, row_line, j)
-                se = get(buffer, row_line, east)
-                cw = get(buffer, row_line + 1, west)
-                cc = get(buffer, row_line + 1, j)
-                ce = get(buffer, row_line + 1, east)
-                nw = get(buffer, row_line + 2, west)
-                n = get(buffer, row_line + 2, j)
-                ne = get(buffer, row_line + 2, east)
-                psi = Patch(nw[0], n[0], ne[0], cw[0], cc[0], ce[0], sw[0], s[0], se[0])
-                dpsi = Patch(nw[1], n[1], ne[1], cw[1], cc[1], ce[1], sw[1], s[1], se[1])
-                w = neighbourhood(state, member, i, j)
-                dw = neighbourhood(dstate, member, i, j)
-                r = rate(psi, w, metric, nu, mu, force(forcing, step, member, i, j))
-                dr = dot_rate(psi, w, dpsi, dw, metric, nu, mu, dnu, dmu, force(dforcing, step, member, i, j))
-                value = b * value + h * r
-                dvalue = b * dvalue + h * dr + dh * r
-                if a != real(0.0):
-                    value += a * start[member, i, j]
-                    dvalue += a * dstart[member, i, j]
-                if row + row_line < ny:
-                    state_out[member, i, j] = value
-                    dstate_out[member, i, j] = dvalue
-            put(buffer, fresh + row_line, j, Complex(value, dvalue))
+        load(buffer, 0, spectra(table, spectrum_at), member, row - 1, pairs + 1, thread)
+        load(buffer, dpsi_lines, spectra(table, dspectrum_at), member, row - 1, pairs + 1, thread)
         barrier()
-        forward(buffer, roots, thread, fresh, rows)
-        for item in range(thread, rows * nx, wp.block_dim()):
-            row_line = item // nx
-            k = item - row_line * nx
-            if row + row_line < ny:
-                spectrum_out[member, row + row_line, k] = get(buffer, fresh + row_line, k)
+        inverse(buffer, roots, thread, 0, 2 * pairs + 2)
+        for item in range(thread, pairs * nx, wp.block_dim()):
+            pair = item // nx
+            j = item - pair * nx
+            i = (row + 2 * pair) % ny
+            k = wp.where(i == ny - 1, 0, i + 1)
+            psi = line_strip(buffer, pair, j)
+            dpsi = line_strip(buffer, dpsi_lines + pair, j)
+            w = strip(state, member, i, k, j)
+            dw = strip(dstate, member, i, k, j)
+            r_i = rate(south(psi), south(w), metric, nu, mu, force(forcing, step, member, i, j))
+            r_k = rate(north(psi), north(w), metric, nu, mu, force(forcing, step, member, k, j))
+            df_i = force(dforcing, step, member, i, j)
+            df_k = force(dforcing, step, member, k, j)
+            dr_i = dot_rate(south(psi), south(w), south(dpsi), south(dw), metric, nu, mu, dnu, dmu, df_i)
+            dr_k = dot_rate(north(psi), north(w), north(dpsi), north(dw), metric, nu, mu, dnu, dmu, df_k)
+            new_i = b * w[7] + h * r_i
+            new_k = b * w[4] + h * r_k
+            dnew_i = b * dw[7] + h * dr_i + dh * r_i
+            dnew_k = b * dw[4] + h * dr_k + dh * r_k
+            if a != real(0.0):
+                new_i += a * start[member, i, j]
+                new_k += a * start[member, k, j]
+                dnew_i += a * dstart[member, i, j]
+                dnew_k += a * dstart[member, k, j]
+            put(buffer, new + pair, j, Complex(new_i, new_k))
+            put(buffer, dnew + pair, j, Complex(dnew_i, dnew_k))
+            if row + 2 * pair < ny:
+                state_out[member, i, j] = new_i
+                dstate_out[member, i, j] = dnew_i
+            if row + 2 * pair + 1 < ny:
+                state_out[member, k, j] = new_k
+                dstate_out[member, k, j] = dnew_k
+        barrier()
+        forward(buffer, roots, thread, new, 2 * pairs)
+        store(buffer, new, spectra(table, spectrum_out_at), member, row, pairs, thread)
+        store(buffer, dnew, spectra(table, dspectrum_out_at), member, row, pairs, thread)
 
     return tangent_rows
 
@@ -192,27 +177,24 @@ def tangent(
     """Launch `steps` steps of state and tangent.
 
     `states` and `dstates`: three arrays each, for the results of the three stages; the last ones hold the answer.
-    `spectra`: two scratch arrays ``(batch, ny, nx)``.
+    `spectra`: two scratch arrays ``(2 batch, ny, nx//2 + 1)``, first the states', then the tangents'.
     """
     batch, ny, _ = omega.shape
-    metric = stencils(plan.real).Metric(*metric)
+    metric, roots = stencils(plan.real).Metric(*metric), tables[3]
     spectrum, other = spectra
-    state, dstate = omega, domega
-    blocks = batch * -(-ny // (plan.rows // 2))
-
-    def rows(first, a, b, c, step, start, dstart, targets, spectrum, spectrum_out):
-        arguments = [
-            *(a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step),
-            *(start, dstart, state, dstate, spectrum, tables[3], *targets, spectrum_out),
-        ]
-        launch(tangent_rows(plan, scheme, first), blocks, arguments, plan.tangent_lines.block_dim)
-
-    rows(True, 0.0, 1.0, 0.0, 0, state, dstate, (states[0], dstates[0]), other, spectrum)
+    to_spectrum, stage = forward_rows(plan, identity_pair(plan.real)), tangent_rows(plan, scheme)
+    for field, half in zip((omega, domega), spectrum.halves(), strict=True):
+        launch_rows(plan, to_spectrum, batch, [field, field, metric, roots, half])
+    blocks = batch * -(-ny // plan.tangent_rows)
+    state = omega, domega
     for step in range(steps):
-        start, dstart = state, dstate
-        for s, (a, b, c) in enumerate(RK3):
+        start = state
+        for (a, b, c), *target in zip(RK3, states, dstates, strict=True):
             launch_columns(plan, tables, spectrum)
-            targets = states[s], dstates[s]
-            rows(False, a, b, c, step, start, dstart, targets, spectrum, other)
-            state, dstate = targets
+            arguments = [
+                *(a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step),
+                *(*start, *state, *spectrum.halves(), roots, *target, *other.halves()),
+            ]
+            launch(stage, blocks, arguments, plan.tangent_lines.block_dim)
+            state = target
             spectrum, other = other, spectrum

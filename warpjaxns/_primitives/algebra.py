@@ -65,9 +65,10 @@ def tangent(omega, viscosity, drag, dt, forcing, *tangents, grid, scheme, steps,
     def final(*operands):
         return advance(*operands, grid=grid, scheme=scheme, steps=steps, backend=backend)[0]
 
-    primals = omega, viscosity, drag, dt, forcing
-    along = [jnp.broadcast_to(dx, x.shape) for dx, x in zip(tangents[:5], primals, strict=True)]
-    return [jax.jvp(final, primals, tuple(along))[1]]
+    # a shared parameter may have a tangent of its own for each member, and the other way round
+    pairs = zip((omega, viscosity, drag, dt, forcing), tangents[:5], strict=True)
+    primals, along = zip(*(jnp.broadcast_arrays(x, dx) for x, dx in pairs), strict=True)
+    return [jax.jvp(final, primals, along)[1]]
 
 
 def adjoint(omega, viscosity, drag, dt, forcing, cotangent, *kept, grid, scheme, steps, keep, wrt, backend):

@@ -122,9 +122,9 @@ def tangent_fits(grid: Grid, omega) -> bool:
 
 
 def tangent(*operands, grid, scheme, steps, keep, backend):
-    plan, field, _ = _layout(grid, operands[0])
+    plan, field, (number, spectral_shape) = _layout(grid, operands[0])
     real, shape = field
-    spectrum = complex_type(real), shape
+    spectra = number, (2 * spectral_shape[0], *spectral_shape[1:])
     setting = plan, scheme, metric(grid.spacing), steps
 
     def launch(tables, omega, nu, mu, dt, forcing, domega, dnu, dmu, ddt, dforcing, out, scratch, *spectra):
@@ -132,7 +132,7 @@ def tangent(*operands, grid, scheme, steps, keep, backend):
         primal, along = ((nu, mu, dt), _whole(forcing)), ((dnu, dmu, ddt), _whole(dforcing))
         tangent_kernels.tangent(*setting, tables, *primal, *along, omega, domega, states, dstates, spectra)
 
-    outputs, key = [field, (real, (5, *shape)), spectrum, spectrum], ["tangent", scheme, steps]
+    outputs, key = [field, (real, (5, *shape)), spectra, spectra], ["tangent", scheme, steps]
     return _call_with_tables(launch, plan, grid, operands[:10], key, outputs)[:1]
 
 
