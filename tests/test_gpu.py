@@ -112,6 +112,15 @@ def test_transforms(dtype):
         close(actual[name], expected[name], GPU_GRADIENT)
 
 
+@pytest.mark.parametrize(("size", "dtype"), [(8192, "float32"), (4096, "float64")])
+def test_the_longest_lines(size, dtype):
+    grid = Grid((size, size), (2.0, 3.5))
+    omega = field(grid, dtype)
+    # their tangent is not fused: its lines would not fit
+    steps = [jax.jit(lambda w, s=make(grid, name): jax.jvp(s.step, (w,), (w,))) for name in ("warp", "xla")]
+    close(*(step(omega) for step in steps), GPU)
+
+
 def test_dot_product():
     solver, omega = make(SMALL, "warp"), field(SMALL, "float64")
     v, w = normal(3, SMALL.shape), normal(4, SMALL.shape)
@@ -148,7 +157,7 @@ def test_training_replays_captured_graphs(adjoint):
         values.append(value)
         launches.append(_ffi.statistics()["launches"])
     assert np.isfinite(values).all()
-    assert launches[-1] == launches[20]
+    assert launches[-1] == launches[0]
     assert values[-1] < values[0]
 
 
