@@ -1,0 +1,77 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import warp as wp
+
+import warpjaxns as wns
+from warpjaxns import _ffi, _runtime
+
+GRID = wns.Grid((6, 10), (2.0, 3.5))
+
+
+def test_info_names_versions_devices_and_the_choice():
+    info = wns.info()
+    assert info.versions["jax"] == jax.__version__
+    assert info.versions["warp-lang"] == wp.__version__
+    assert info.versions["warpjaxns"] == wns.__version__
+    assert len(info.devices) == len(jax.devices())
+    text = str(info)
+    for part in (jax.__version__, f"auto = {info.auto}", info.auto_reason):
+        assert part in text
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="what auto means on the CPU")
+def test_auto_is_xla_on_the_cpu():
+    info = wns.info(GRID, np.float32)
+    assert info.auto == "xla"
+    assert "cpu" in info.auto_reason
+    lowered = jax.jit(wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01).step.__func__).lower(
+        wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01), jnp.zeros(GRID.shape)
+    )
+    assert "fft" in lowered.as_text()
+
+
+def test_auto_falls_back_on_sizes_that_warp_lacks(monkeypatch):
+    monkeypatch.setattr(_runtime.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(_runtime, "cuda_obstacle", lambda: None)
+    monkeypatch.setattr(_runtime, "shared_memory", lambda: 227 * 1024)
+    assert wns.info(GRID).auto == "warp"
+    odd = wns.info(wns.Grid((14, 10)))
+    assert odd.auto == "xla"
+    assert "14" in odd.auto_reason
+    long = wns.info(wns.Grid((16384, 16384)))
+    assert long.auto == "xla"
+    assert "shared memory" in long.auto_reason or "threads" in long.auto_reason
+
+
+def test_an_old_driver_is_named(monkeypatch):
+    class Gpu:
+        platform = "gpu"
+
+    monkeypatch.setattr(_runtime.wp, "get_cuda_device_count", lambda: 0)
+    monkeypatch.setattr(_runtime.wp, "get_cuda_driver_version", lambda: (12, 4))
+    monkeypatch.setattr(_runtime.jax, "devices", lambda: [Gpu()])
+    obstacle = _runtime.cuda_obstacle.__wrapped__()
+    assert "12.4" in obstacle
+    assert "update the NVIDIA driver" in obstacle
+
+
+def test_warmup_compiles_what_a_gradient_needs():
+    solver = wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend="warp")
+    omega = wns.initial.random_vorticity(GRID, key=jax.random.key(0), max_wavenumber=1)
+    wns.warmup(solver)
+    known = _ffi.statistics()["callables"]
+    jax.grad(lambda w: jnp.sum(solver.rollout(w, steps=1) ** 2))(omega)
+    assert _ffi.statistics()["callables"] == known
+
+
+def test_results_survive_clearing_the_caches():
+    solver = wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend="warp")
+    omega = wns.initial.random_vorticity(GRID, key=jax.random.key(0), max_wavenumber=1)
+    compiled = jax.jit(lambda w: solver.rollout(w, steps=2))
+    before = compiled(omega), solver.streamfunction(omega)
+    wns.clear_caches()
+    assert _ffi.statistics()["captures"] == 0
+    for a, b in zip(before, (compiled(omega), solver.streamfunction(omega)), strict=True):
+        np.testing.assert_array_equal(a, b)
