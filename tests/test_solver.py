@@ -243,10 +243,11 @@ def test_a_rollout_that_blows_up_says_so(backend):
 @pytest.mark.parametrize("every", [None, 7])
 def test_call_length(every):
     for steps in (1, 5, 80, 97, 100, 1000, 10000):
-        length = Checkpointed(every).call_length(steps)
+        length = Checkpointed(every).call_length(steps, steps)
         assert 1 <= length <= steps
         assert every is None or length == min(every, steps)
         if every is None:  # within a factor of two of the square root, or a short call
             assert length <= max(8, 2 * steps**0.5)
             assert length >= min(steps, steps**0.5 / 2)
-    assert 10000 % Checkpointed().call_length(10000) == 0
+    assert 10000 % Checkpointed().call_length(10000, 10000) == 0
+    assert 100 % Checkpointed().call_length(1000, 100) == 0

@@ -15,9 +15,9 @@ class Direct:
     would, so prefer `Checkpointed` there.
     """
 
-    def call_length(self, steps: int) -> int:
-        """Steps taken in one call."""
-        return _divisor_near(steps, min(steps, LONGEST_CALL))
+    def call_length(self, steps: int, between_saves: int) -> int:
+        """Steps taken in one call, of a rollout of `steps` steps that stops every `between_saves` steps."""
+        return _divisor_near(between_saves, min(between_saves, LONGEST_CALL))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Checkpointed:
         if self.every < 1:
             raise ValueError(f"every={self.every}: expected a positive integer or None")
 
-    def call_length(self, steps: int) -> int:
-        """Steps taken in one call."""
+    def call_length(self, steps: int, between_saves: int) -> int:
+        """Steps taken in one call, of a rollout of `steps` steps that stops every `between_saves` steps."""
         if self.every is not None:
-            return min(self.every, steps)
-        return _divisor_near(steps, min(steps, max(SHORTEST_CALL, math.isqrt(steps))))
+            return min(self.every, between_saves)
+        return _divisor_near(between_saves, min(between_saves, max(SHORTEST_CALL, math.isqrt(steps))))
 
 
 def _divisor_near(n: int, target: int) -> int:

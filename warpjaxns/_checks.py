@@ -5,6 +5,7 @@ import numbers
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -107,7 +108,7 @@ def check_key(name: str, value: Any) -> None:
         TypeError: not a key, or a raw ``uint32`` one.
         ValueError: an array of keys.
     """
-    if not jnp.issubdtype(getattr(value, "dtype", None), jax.dtypes.prng_key):
+    if not (hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)):
         raise TypeError(
             f"{name}={value!r}: expected a key from jax.random.key(seed); "
             "a raw uint32 key becomes one by jax.random.wrap_key_data"
@@ -117,7 +118,7 @@ def check_key(name: str, value: Any) -> None:
 
 
 def _check_float64_enabled(name, dtype):
-    if dtype == np.float64 and not jax.config.jax_enable_x64:
+    if dtype == np.float64 and jnp.result_type(float) != np.float64:
         raise TypeError(
             f"{name} is float64 while JAX is limited to float32: "
             "call jax.config.update('jax_enable_x64', True), or cast to float32"

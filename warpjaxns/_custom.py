@@ -83,7 +83,7 @@ def primitive(
         shapes = [x.shape[: p.type.ndim] for p, x in zip(inputs, arrays, strict=True)]
         outputs = _output_shapes(kernel, output_shapes, outcomes, shapes)
         dim = _launch_dims(kernel, launch_dims, outputs, shapes)
-        results = apply(Job(kernel, statics, outputs, dim, block_dim), *_ffi.align(*arrays))
+        results: Any = apply(Job(kernel, statics, outputs, dim, block_dim), *_ffi.align(*arrays))
         return results[0] if num_outputs == 1 else results
 
     function.__name__ = function.__qualname__ = kernel.func.__name__

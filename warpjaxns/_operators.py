@@ -1,5 +1,7 @@
 """The closed algebra as functions of fields: streamfunction, Jacobian, Laplacian."""
 
+from typing import TypeAlias
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -11,7 +13,7 @@ from ._primitives.poisson import poisson as poisson_primitive
 
 SCHEMES = ("arakawa", "central")
 
-Field = Float[Array, "... ny nx"]
+Field: TypeAlias = Float[Array, "... ny nx"]
 
 
 def streamfunction(grid: Grid, omega: Field, *, backend: str = "auto") -> Field:

@@ -34,7 +34,7 @@ def saved_states(advance: Advance, omega, forcing, steps: int, length: int, save
 
     def body(state, window):
         window = forcing if window is None else window
-        state = final_state(advance, state, window, save_every, min(length, save_every))
+        state = final_state(advance, state, window, save_every, length)
         return state, state
 
     windows = _windows(forcing, steps // save_every, save_every)

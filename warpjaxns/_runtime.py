@@ -37,7 +37,7 @@ def cuda_obstacle() -> str | None:
         return None
     if not any(device.platform == "gpu" for device in jax.devices()):
         return "there is no CUDA device"
-    toolkit = ".".join(map(str, wp.get_cuda_toolkit_version()))
+    toolkit = ".".join(map(str, wp.get_cuda_toolkit_version() or ()))
     return (
         f"Warp {wp.__version__} is built for CUDA {toolkit} and {_driver()}; update the NVIDIA driver (the wheels on "
         "PyPI need R580 or later)"

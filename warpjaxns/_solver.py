@@ -1,5 +1,7 @@
 """The solver: an Equinox module whose physical parameters are differentiable leaves."""
 
+from typing import TypeAlias
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ from ._primitives.poisson import poisson
 from ._primitives.reference import shift
 from ._rollout import final_state, saved_states
 
-Field = Float[Array, "... ny nx"]
+Field: TypeAlias = Float[Array, "... ny nx"]
 
 
 class NavierStokes2D(eqx.Module):
@@ -125,13 +127,13 @@ class NavierStokes2D(eqx.Module):
             if steps % save_every:
                 raise ValueError(f"steps={steps} is not a multiple of save_every={save_every}")
         lead = omega0.shape[:-2]
-        parameters = self._parameters(omega0)
+        viscosity, drag, dt = self._parameters(omega0)
         control = self._forcing(omega0, forcing, steps)
         direct = isinstance(self.adjoint, Direct)
-        length = self.adjoint.call_length(max(steps, 1))
+        length = self.adjoint.call_length(steps, save_every or max(steps, 1))
 
         def advance_by(omega, forcing, steps):
-            return advance(omega, *parameters, forcing, steps=steps, direct=direct, **self._static)
+            return advance(omega, viscosity, drag, dt, forcing, steps=steps, direct=direct, **self._static)
 
         flat = omega0.reshape(-1, *self.grid.shape)
         if save_every is None:

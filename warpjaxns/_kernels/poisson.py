@@ -13,8 +13,8 @@ from .stencils import stencils
 
 
 @functools.cache
-def solve_columns(plan: Plan, wavenumbers: int) -> wp.Kernel:
-    """Divide spectra ``(batch, ny, wavenumbers)`` by the eigenvalues of -Lap, in place: FFT down the columns, Green
+def solve_columns(plan: Plan) -> wp.Kernel:
+    """Divide spectra ``(batch, ny, nx//2 + 1)`` by the eigenvalues of -Lap, in place: FFT down the columns, Green
     function, inverse FFT."""
     lines, (ny, nx), real, columns = plan.column_lines, plan.shape, plan.real, plan.columns
     forward, inverse, get, put, size = lines.forward, lines.inverse, lines.get, lines.put, lines.size
@@ -22,7 +22,8 @@ def solve_columns(plan: Plan, wavenumbers: int) -> wp.Kernel:
     Values = wp.types.vector(length=2 * IN_FLIGHT, dtype=real)
     normalisation = 1.0 / (nx * ny)
     line, complex_line = memory.line(real), memory.line(Complex)
-    spectra = memory.stack(Complex, (ny, wavenumbers))
+    spectra = memory.stack(Complex, (ny, plan.half))
+    wavenumbers = plan.half
     blocks = -(-wavenumbers // columns)
 
     @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
@@ -72,10 +73,8 @@ def solve_columns(plan: Plan, wavenumbers: int) -> wp.Kernel:
 def launch_columns(plan: Plan, tables, spectrum):
     """Solve the spectra in place. `tables`: eigenvalues along y and x, roots of unity along y and x."""
     along_y, along_x, roots_y, _ = tables
-    batch, _, wavenumbers = spectrum.shape
-    blocks = batch * -(-wavenumbers // plan.columns)
-    kernel = solve_columns(plan, wavenumbers)
-    launch(kernel, blocks, [along_y, along_x, roots_y, spectrum], plan.column_lines.block_dim)
+    blocks = spectrum.shape[0] * -(-plan.half // plan.columns)
+    launch(solve_columns(plan), blocks, [along_y, along_x, roots_y, spectrum], plan.column_lines.block_dim)
 
 
 def launch_rows(plan: Plan, kernel, batch: int, arguments, lines=None):

@@ -4,13 +4,15 @@ All functions take fields ``(..., ny, nx)``, with y on axis -2 and x on axis -1.
 float64 and rounded once to the field's type.
 """
 
+from typing import TypeAlias
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .._grid import Grid
 
-Field = Float[Array, "... ny nx"]
+Field: TypeAlias = Float[Array, "... ny nx"]
 
 
 def eigenvalues(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
