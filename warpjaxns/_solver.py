@@ -3,6 +3,7 @@
 from typing import TypeAlias
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -235,8 +236,8 @@ class NavierStokes2D(eqx.Module):
 
 def _parameter(name, value, check):
     check(name, value, scalar=False)
-    value = jnp.asarray(value, getattr(value, "dtype", None) or float)
-    return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(float)
+    dtype = jax.dtypes.canonicalize_dtype(getattr(value, "dtype", float))  # NumPy's float64 also where x64 is off
+    return jnp.asarray(value, dtype if jnp.issubdtype(dtype, jnp.floating) else float)
 
 
 def _broadcast(name, value, shape, lead, omega):

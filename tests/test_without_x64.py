@@ -1,0 +1,35 @@
+"""JAX's default: 32 bits. A process of its own, since the other tests turn 64 bits on."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import jax, jax.numpy as jnp, numpy as np
+import warpjaxns as wns
+
+grid = wns.Grid((32, 48))
+omega = wns.initial.decaying_turbulence(grid, key=jax.random.key(0), peak_wavenumber=4)
+assert omega.dtype == jnp.float32
+for number in (1e-3, np.float64(1e-3), np.float32(1e-3), jnp.float32(1e-3), 1, np.int64(1)):
+    solver = wns.NavierStokes2D(grid, viscosity=number, dt=np.float64(1e-3), forcing=np.ones(grid.shape, np.float32))
+    assert solver.viscosity.dtype == solver.dt.dtype == jnp.float32
+for backend in ("warp", "xla"):
+    solver = wns.NavierStokes2D(grid, viscosity=1e-3, dt=1e-3, backend=backend)
+    loss, grad = jax.value_and_grad(lambda w: jnp.mean(solver.rollout(w, steps=10) ** 2))(omega)
+    assert loss.dtype == grad.dtype == jnp.float32 and jnp.all(jnp.isfinite(grad))
+for call in (solver.step, solver.velocity, lambda w: wns.diagnostics.energy(grid, w)):
+    try:
+        call(np.zeros(grid.shape))
+    except TypeError as error:
+        assert "float64" in str(error) and "jax_enable_x64" in str(error)
+    else:
+        raise AssertionError("float64 was rounded silently")
+print("done")
+"""
+
+
+def test_everything_is_float32_and_nothing_is_rounded_silently():
+    # all warnings are errors, among them JAX's when it truncates a type
+    result = subprocess.run([sys.executable, "-W", "error", "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("done\n")
