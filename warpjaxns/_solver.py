@@ -45,7 +45,7 @@ class NavierStokes2D(eqx.Module):
         backend: ``"warp"``, ``"xla"``, or ``"auto"`` (Warp on CUDA where it runs the grid, else XLA); see
             `warpjaxns.info`.
         check_finite: whether `step` and `rollout` raise when their result is not finite (a Runge-Kutta step that was
-            too long). Costs one reduction a call.
+            too long). Costs a reduction a call, and on a GPU the host waits for its result.
 
     Raises:
         TypeError: an argument is not of the kind said here.

@@ -1,0 +1,78 @@
+"""On CUDA: users' own kernels, and several devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import warp as wp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from tolerances import GPU, GPU_GRADIENT, relative_error
+
+import warpjaxns as wns
+
+pytestmark = pytest.mark.gpu
+ROW = wp.array(dtype=wp.float64)
+FIELD = wp.array2d(dtype=wp.float64)
+
+
+@wp.kernel(module="unique")
+def diffuse(x: FIELD, rate: ROW, y: FIELD):
+    i, j = wp.tid()
+    n = x.shape[1]
+    y[i, j] = x[i, j] + rate[0] * (x[i, (j + 1) % n] - wp.float64(2.0) * x[i, j] + x[i, (j + n - 1) % n])
+
+
+def diffused(x, rate):
+    return x + rate[0] * (jnp.roll(x, -1, -1) - 2 * x + jnp.roll(x, 1, -1))
+
+
+def close(actual, expected, table):
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert relative_error(jax.device_get(a), jax.device_get(e)) < table[a.dtype.name]
+
+
+def test_a_users_kernel():
+    step = wns.primitive(diffuse)
+    x, rate = jax.random.normal(jax.random.key(0), (3, 5, 8)), jnp.asarray([0.1])
+
+    def results(step):
+        def loss(x, rate):
+            return jnp.sum(jnp.sin(step(step(x, rate), rate)))
+
+        gradient = jax.grad(loss, (0, 1))
+        return jax.jit(
+            lambda x: (
+                step(x[0], rate),
+                gradient(x[0], rate),
+                jax.vmap(step, (0, None))(x, rate),
+                jax.vmap(gradient, (0, None))(x, rate),
+                jax.grad(lambda r: jnp.sum(jax.vmap(loss, (0, None))(x, r)))(rate),
+            )
+        )(x)
+
+    for _ in range(3):  # with other buffers each time
+        close(results(step), results(diffused), GPU)
+
+
+def test_members_over_several_devices():
+    count = min(jax.device_count(), 4)
+    if count == 1:
+        pytest.skip("one device")
+    grid = wns.Grid((64, 96), (2.0, 3.5))
+    keys = jax.random.split(jax.random.key(0), 2 * count)
+    omega = jnp.stack([wns.initial.random_vorticity(grid, key=key) for key in keys])
+    mesh = Mesh(np.array(jax.devices()[:count]), ("devices",))
+
+    def gradients(backend, shard):
+        def rollout(viscosity, omega):
+            solver = wns.NavierStokes2D(grid, viscosity=viscosity, dt=1e-3, backend=backend, check_finite=False)
+            return solver.rollout(omega, steps=12)
+
+        if shard:
+            rollout = jax.shard_map(rollout, mesh=mesh, in_specs=(P(), P("devices")), out_specs=P("devices"))
+        loss = jax.value_and_grad(lambda nu, w: jnp.sum(jnp.sin(rollout(nu, w))), (0, 1))
+        return jax.jit(loss)(jnp.asarray(1e-3), omega)
+
+    for _ in range(3):
+        close(gradients("warp", True), gradients("xla", False), GPU_GRADIENT)
