@@ -1,3 +1,5 @@
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -251,3 +253,30 @@ def test_call_length(every):
             assert length >= min(steps, steps**0.5 / 2)
     assert 10000 % Checkpointed().call_length(10000, 10000) == 0
     assert 100 % Checkpointed().call_length(1000, 100) == 0
+
+
+def test_bound_methods_go_through_jit():
+    solver, omega = make(), normal(0, GRID.shape)
+    assert_close(jax.jit(solver.step)(omega), solver.step(omega))
+    rollout = jax.jit(solver.rollout, static_argnames=("steps", "save_every"))
+    assert_close(rollout(omega, steps=4, save_every=2), solver.rollout(omega, steps=4, save_every=2))
+    assert_close(jax.jit(solver.velocity)(omega)[0], solver.velocity(omega)[0])
+
+
+def test_bound_methods_are_pytrees():
+    solver, omega = make(), normal(0, GRID.shape)
+    traces = []
+
+    @eqx.filter_jit
+    def call(method, omega):
+        traces.append(method)
+        return method(omega)
+
+    thicker = eqx.tree_at(lambda s: s.viscosity, solver, 2 * solver.viscosity)
+    results = [call(s.step, omega) for s in (solver, thicker)]
+    assert len(traces) == 1  # the viscosity is an argument, not a constant
+    assert_close(results[1], thicker.step(omega))
+    assert not jnp.allclose(results[0], results[1])
+    assert solver.step.__name__ == "step"
+    assert solver.step.__doc__ == NavierStokes2D.step.__doc__
+    assert list(inspect.signature(solver.rollout).parameters) == ["omega0", "steps", "save_every", "forcing"]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from ._adjoint import Checkpointed, Direct
 from ._checks import check_backend, check_count, check_field, check_non_negative, check_option, check_positive
 from ._grid import Grid
+from ._methods import method
 from ._operators import SCHEMES, streamfunction
 from ._primitives import algebra
 from ._primitives.advance import advance
@@ -95,10 +96,12 @@ class NavierStokes2D(eqx.Module):
         self.backend = backend
         self.check_finite = check_finite
 
+    @method
     def step(self, omega: Field) -> Field:
         """The vorticity one time step `dt` later, of the same shape ``(..., ny, nx)``."""
         return self.rollout(omega, steps=1)
 
+    @method
     def rollout(
         self, omega0: Field, *, steps: int, save_every: int | None = None, forcing: Array | None = None
     ) -> Array:
@@ -144,6 +147,7 @@ class NavierStokes2D(eqx.Module):
             out = out.reshape(steps // save_every, *lead, *self.grid.shape)
         return self._checked(out)
 
+    @method
     def tendency(self, omega: Field) -> Field:
         """The right-hand side ``J(psi, omega) + nu Lap(omega) - mu omega + f`` [1/time^2], of omega's shape."""
         omega = self._state("omega", omega)
@@ -154,10 +158,12 @@ class NavierStokes2D(eqx.Module):
         rate = algebra.tendency(flat, psi, viscosity, drag, force, **self._static)
         return rate.reshape(omega.shape)
 
+    @method
     def streamfunction(self, omega: Field) -> Field:
         """The streamfunction psi of a vorticity, ``Lap(psi) = -omega`` with zero mean [length^2/time]."""
         return streamfunction(self.grid, omega, backend=self.backend)
 
+    @method
     def velocity(self, omega: Field) -> tuple[Field, Field]:
         """The velocity ``(u, v) = (d psi/dy, -d psi/dx)`` by centred differences [length/time]."""
         psi = self.streamfunction(omega)
@@ -166,6 +172,7 @@ class NavierStokes2D(eqx.Module):
         v = (shift(psi, 0, -1) - shift(psi, 0, 1)) / (2 * dx)
         return u, v
 
+    @method
     def cfl(self, omega: Field) -> Float[Array, "..."]:
         """The Courant number ``max(|u| / dx + |v| / dy) dt``, shape ``(...)``.
 
