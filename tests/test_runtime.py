@@ -6,6 +6,8 @@ import warp as wp
 
 import warpjaxns as wns
 from warpjaxns import _ffi, _runtime
+from warpjaxns._kernels.fft import Lines
+from warpjaxns._kernels.plan import make_plan, unsupported
 
 GRID = wns.Grid((6, 10), (2.0, 3.5))
 
@@ -26,9 +28,7 @@ def test_auto_is_xla_on_the_cpu():
     info = wns.info(GRID, np.float32)
     assert info.auto == "xla"
     assert "cpu" in info.auto_reason
-    lowered = jax.jit(wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01).step.__func__).lower(
-        wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01), jnp.zeros(GRID.shape)
-    )
+    lowered = jax.jit(wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01).step).lower(jnp.zeros(GRID.shape))
     assert "fft" in lowered.as_text()
 
 
@@ -75,3 +75,14 @@ def test_results_survive_clearing_the_caches():
     assert _ffi.statistics()["captures"] == 0
     for a, b in zip(before, (compiled(omega), solver.streamfunction(omega)), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("limit", [99, 163, 227])
+def test_plans_fit_the_device(limit):
+    limit *= 1024
+    for n in (8, 64, 100, 512, 1024, 2048, 2560, 4096, 8192):
+        for dtype in ("float32", "float64"):
+            for batch in (1, 64):
+                plan = make_plan((n, n), dtype, batch, limit)
+                two_rows = Lines(n, 3, 2, plan.real).nbytes  # the least a block can do: nothing else refuses a grid
+                assert (unsupported(plan, limit) is None) == (two_rows <= limit)

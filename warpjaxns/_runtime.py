@@ -21,11 +21,11 @@ def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
     for n in grid.shape:
         if not factorise(n):
             return f"size {n} has a prime factor above 5; use sizes of the form 2^a 3^b 5^c"
-    plan = make_plan(grid.shape, np.dtype(dtype).name)
     if platform == "cpu":
-        return unsupported(plan, None)
+        return unsupported(make_plan(grid.shape, np.dtype(dtype).name), None)
     if platform == "cuda":
-        return cuda_obstacle() or unsupported(plan, shared_memory())
+        limit = shared_memory()
+        return cuda_obstacle() or unsupported(make_plan(grid.shape, np.dtype(dtype).name, 1, limit), limit)
     return f"Warp knows no platform {platform!r}"
 
 

@@ -15,7 +15,7 @@ FEW_POINTS = 2**19
 MANY_POINTS = 2**21
 SHORT_LINE = 128
 TANGENT_THREADS = 512  # more would leave a thread too few registers
-SHARED_MEMORY = 176 * 1024  # a block's target; the limit of the device is checked in `unsupported`
+SHARED_MEMORY = 176 * 1024  # bytes a block may use, where the device has more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +74,10 @@ class Plan:
         return Lines(self.shape[0], self.columns, self.columns, self.real, self.threads[1])
 
 
-def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1) -> Plan:
-    """The plan for a grid shape, float type and number of members."""
+def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory: int | None = None) -> Plan:
+    """The plan for a grid shape, float type and number of members, on a device with so many bytes of shared memory a
+    block (None: no limit)."""
+    allowed = min(SHARED_MEMORY, shared_memory or SHARED_MEMORY)
     ny, nx = shape
     points = batch * ny * nx
     few, many = points <= FEW_POINTS, points > MANY_POINTS
@@ -86,9 +88,9 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1) -> Plan:
         columns=8 if ny <= SHORT_LINE else 2 if few else 4,
         threads=(1 if many or nx <= SHORT_LINE else 256, 1 if many else 256 if few else 512),
     )
-    while plan.rows > 2 and (plan.stage_lines.nbytes > SHARED_MEMORY or plan.stage_lines.block_dim > 1024):
+    while plan.rows > 2 and (plan.stage_lines.nbytes > allowed or plan.stage_lines.block_dim > 1024):
         plan = dataclasses.replace(plan, rows=plan.rows - 2)
-    while plan.columns > 1 and (plan.column_lines.nbytes > SHARED_MEMORY or plan.column_lines.block_dim > 1024):
+    while plan.columns > 1 and (plan.column_lines.nbytes > allowed or plan.column_lines.block_dim > 1024):
         plan = dataclasses.replace(plan, columns=plan.columns // 2)
     return plan
 

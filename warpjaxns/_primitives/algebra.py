@@ -52,7 +52,6 @@ def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, backend
         states, psis = (jnp.stack(fields) for fields in zip(*kept, strict=True))
         return state, (states, psis) if keep else None
 
-    # an unforced run whose parameters vary over a mesh still needs a carry of one type throughout
     out, kept = jax.lax.scan(step, omega, every, length=steps)
     if not keep:
         return [out]

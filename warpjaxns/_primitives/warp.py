@@ -51,7 +51,7 @@ def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs):
 def _layout(grid: Grid, omega):
     """The plan of a call and the Warp type and shape of a field and of a half spectrum."""
     batch, ny, _ = omega.shape
-    plan = make_plan(grid.shape, np.dtype(omega.dtype).name, batch)
+    plan = make_plan(grid.shape, np.dtype(omega.dtype).name, batch, shared_memory())
     return plan, (plan.real, omega.shape), (complex_type(plan.real), (batch, ny, plan.half))
 
 
