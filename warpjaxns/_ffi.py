@@ -5,7 +5,7 @@ A launch function takes its inputs and then its outputs, and launches kernels on
     def double(x, y):
         memory.launch(kernel, blocks, [x, y], block_dim)
 
-    (y,) = _ffi.call(double, x, key=("double",), outputs=[(wp.float32, x.shape)])
+    (y,) = _ffi.call(double, x, key=("double",), outputs=[(wp.float32, x.shape)], graph=True)
 
 It may be called inside `jit` or eagerly, from a lowering through `mlir.lower_fun`, on the CPU and on any
 number of CUDA devices. It has no rules for differentiation or batching: those belong to the primitives above.

@@ -34,9 +34,7 @@ def streamfunction(grid: Grid, omega: Field, *, backend: str = "auto") -> Field:
         TypeError: `omega` is not a float32 or float64 array.
         ValueError: `omega` does not live on `grid`, or `backend` is unknown or cannot run it.
     """
-    omega = check_field("omega", omega, grid)
-    check_backend(backend, grid, omega.dtype)
-    return poisson_primitive(_flat(omega), grid=grid, backend=backend).reshape(omega.shape)
+    return _apply(poisson_primitive, "omega", omega, grid, backend)
 
 
 def laplacian(grid: Grid, a: Field, *, backend: str = "auto") -> Field:
@@ -54,9 +52,7 @@ def laplacian(grid: Grid, a: Field, *, backend: str = "auto") -> Field:
         TypeError: `a` is not a float32 or float64 array.
         ValueError: `a` does not live on `grid`, or `backend` is unknown or cannot run it.
     """
-    a = check_field("a", a, grid)
-    check_backend(backend, grid, a.dtype)
-    return laplacian_primitive(_flat(a), grid=grid, backend=backend).reshape(a.shape)
+    return _apply(laplacian_primitive, "a", a, grid, backend)
 
 
 def jacobian(grid: Grid, a: Field, b: Field, scheme: str = "arakawa", *, backend: str = "auto") -> Field:
@@ -95,6 +91,12 @@ def jacobian(grid: Grid, a: Field, b: Field, scheme: str = "arakawa", *, backend
         operands.append(_flat(field if shared else jnp.broadcast_to(field, (*lead, *grid.shape))))
     out = jacobian_primitive(*operands, grid=grid, scheme=scheme, backend=backend)
     return out.reshape(*lead, *grid.shape)
+
+
+def _apply(primitive, name, field, grid, backend):
+    field = check_field(name, field, grid)
+    check_backend(backend, grid, field.dtype)
+    return primitive(_flat(field), grid=grid, backend=backend).reshape(field.shape)
 
 
 def _flat(field):

@@ -16,7 +16,6 @@ from collections.abc import Callable
 import numpy as np
 import warp as wp
 
-RADICES = (16, 8, 4, 2, 3, 5)
 PADDING = 16
 IN_FLIGHT = 4  # loads from global memory that a thread starts before it waits for the first
 

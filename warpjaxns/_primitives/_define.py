@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import ad, batching, mlir
 
 from .. import _ffi
 from .._runtime import register_cache, warp_obstacle
@@ -82,6 +82,14 @@ def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Cal
         return unfolded, axes_out
 
     batching.primitive_batchers[p] = rule
+
+
+def define_self_adjoint(name: str, xla: Callable, warp: Callable) -> Primitive:
+    """A primitive that takes one field ``(batch, ny, nx)`` to another, linear and its own transpose."""
+    p = define(name, lambda field, **_: [(field.shape, field.dtype)], xla, warp)
+    batch_by_folding(p, axes=lambda **_: [0], out_axes=lambda **_: [0], full=lambda **_: [True])
+    ad.deflinear2(p, lambda cotangents, _, **params: bind(p, *cotangents, **params))
+    return p
 
 
 def _without(shape: Sequence[int], dim: int | None) -> tuple[int, ...]:
