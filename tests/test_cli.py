@@ -6,6 +6,7 @@ import pytest
 
 import warpjaxns
 from warpjaxns import cli
+from warpjaxns._commands import options as command_options
 
 pytest.importorskip("optax")
 pytest.importorskip("tqdm")
@@ -137,8 +138,10 @@ def test_a_backend_that_cannot_run(monkeypatch, capsys, tmp_path):
 
 def test_a_missing_extra(monkeypatch, capsys):
     missing = {"matplotlib"}
-    real = cli.importlib.util.find_spec
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None if name in missing else real(name))
+    real = command_options.importlib.util.find_spec
+    monkeypatch.setattr(
+        command_options.importlib.util, "find_spec", lambda name: None if name in missing else real(name)
+    )
     assert 'needs matplotlib: pip install "warpjaxns[all]"' in rejected(capsys, *TINY)
 
 

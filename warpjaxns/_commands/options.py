@@ -1,0 +1,56 @@
+"""What the subcommands share: options, refusals, versions."""
+
+import argparse
+import importlib.util
+import math
+import platform
+
+INSTALL = 'pip install "warpjaxns[all]"'
+
+
+class UsageError(Exception):
+    """A request that cannot be met. Its message goes to the user, without a traceback, with exit code 2."""
+
+
+def require(*modules: str) -> None:
+    """Refuse to start without optional packages, before any time is spent.
+
+    Raises:
+        UsageError: one is missing; the message says what to install.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"this command needs {' and '.join(missing)}: {INSTALL}")
+
+
+def number(kind: type, *, least: float = -math.inf, above: float = -math.inf):
+    """An argparse type: a finite number of `kind`, at least `least` and greater than `above`."""
+
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value >= least and value > above):
+            noun = "an integer" if kind is int else "a number"
+            bound = f"greater than {above}" if math.isfinite(above) else f"at least {least}"
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {noun} {bound}")
+        return value
+
+    return parse
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a result depends on."""
+    from importlib.metadata import version
+
+    from .. import __version__
+
+    others = {name: version(name) for name in ("jax", "warp-lang", "equinox", "optax", "numpy")}
+    return {"python": platform.python_version(), "warpjaxns": __version__, **others}
+
+
+def say(options, *lines) -> None:
+    """Print lines, unless the user asked for quiet."""
+    if not options.quiet:
+        print(*lines, sep="\n", flush=True)
