@@ -84,5 +84,5 @@ def test_plans_fit_the_device(limit):
         for dtype in ("float32", "float64"):
             for batch in (1, 64):
                 plan = make_plan((n, n), dtype, batch, limit)
-                two_rows = Lines(n, 3, 2, plan.real).nbytes  # the least a block can do: nothing else refuses a grid
+                two_rows = Lines(n, 2, 2, plan.real).nbytes  # the least a block can do: nothing else refuses a grid
                 assert (unsupported(plan, limit) is None) == (two_rows <= limit)

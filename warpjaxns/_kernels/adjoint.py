@@ -15,33 +15,25 @@ import warp as wp
 
 from . import memory
 from .advance import RK3, tendency
-from .fft import barrier, complex_type
+from .fft import complex_type
 from .memory import Place, Table, launch
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
-from .rows import forward_rows, pair_functions
+from .rows import forward_rows, row_functions
 from .stencils import FIRST, SECOND, stencils
 
 
 @functools.cache
 def jacobian_pair(real, scheme: str) -> Callable:
     kit = stencils(real)
-    Metric, Pair, jacobian = kit.Metric, complex_type(real), kit.jacobian[scheme]
+    Metric, Rows, Pair, jacobian = kit.Metric, kit.Rows, complex_type(real), kit.jacobian[scheme]
     strip, south, north = kit.strip, kit.south, kit.north
 
     @wp.func
-    def jacobian_pair(
-        first: wp.array3d(dtype=real),
-        second: wp.array3d(dtype=real),
-        metric: Metric,
-        member: int,
-        i: int,
-        k: int,
-        j: int,
-    ):
-        a = strip(first, member, i, k, j)
-        b = strip(second, member, i, k, j)
+    def jacobian_pair(first: Rows, second: Rows, metric: Metric, west: int, j: int, east: int):
+        a = strip(first, west, j, east)
+        b = strip(second, west, j, east)
         return Pair(jacobian(south(a), south(b), metric), jacobian(north(a), north(b), metric))
 
     return jacobian_pair
@@ -50,26 +42,26 @@ def jacobian_pair(real, scheme: str) -> Callable:
 @functools.cache
 def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     """``l_out = a l_1 + e l_2 + b l + c dt R'(w)^T l`` from the spectra of S F(w, l)."""
-    lines, (ny, nx), real, rows, bands = plan.band_lines, plan.shape, plan.real, plan.rows, plan.bands
-    inverse, get, size, pairs = lines.inverse, lines.get, lines.size, rows // 2
-    load = pair_functions(lines, ny).load
-    kit = stencils(real)
+    lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
+    inverse, size, held, threads = lines.inverse, lines.size, lines.values, lines.threads
+    pairs, groups = rows // 2, lines.groups
+    by_row, kit = row_functions(plan, lines), stencils(real)
+    load, around, present = by_row.load, by_row.around, by_row.present
+    west, here, east = by_row.west, by_row.here, by_row.east
     Patch, Metric, strip, south, north = kit.Patch, kit.Metric, kit.strip, kit.south, kit.north
-    laplacian, shared = kit.laplacian, kit.shared
-    jacobian = kit.jacobian[SECOND[scheme]]
-    Complex = complex_type(real)
-    fields, spectra = memory.stack(real, (ny, nx)), memory.stack(Complex, (ny, plan.half))
-    line, complex_line = memory.line(real), memory.line(Complex)
+    laplacian, shared, jacobian = kit.laplacian, kit.shared, kit.jacobian[SECOND[scheme]]
+    Values, field = lines.Values, memory.lane(real, plan.shape)
+    line, complex_line = memory.line(real), memory.line(complex_type(real))
 
     @wp.func
     def local(l: Patch, psi: Patch, metric: Metric, b: real, h: real, nu: real, mu: real, solved: real):
         return b * l[4] + h * (solved + jacobian(l, psi, metric) + nu * laplacian(l, metric) - mu * l[4])
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
+    @memory.kernel(launch_bounds=plan.row_bounds(lines))
     def adjoint_rows(
         table: Table,
         a: real,
-        e: real,
+        e_2: real,
         b: real,
         c: real,
         metric: Metric,
@@ -84,40 +76,40 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         roots_at: Place,
         cotangent_out_at: Place,
     ):
-        first = fields(table, first_at)
-        second = fields(table, second_at)
-        cotangent = fields(table, cotangent_at)
-        psi = fields(table, psi_at)
-        spectrum = spectra(table, spectrum_at)
         roots = complex_line(table, roots_at)
-        cotangent_out = fields(table, cotangent_out_at)
         block, thread = wp.tid()
         member = block // bands
         row = (block - member * bands) * rows
+        t = thread % threads
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         h = c * shared(line(table, dt_at), member)
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        load(buffer, 0, spectrum, member, row, pairs, thread)
-        barrier()
-        inverse(buffer, roots, thread, 0, pairs)
-        for item in range(thread, pairs * nx, wp.block_dim()):
-            pair = item // nx
-            j = item - pair * nx
+        for pair in range(thread // threads, pairs, groups):
             i = (row + 2 * pair) % ny
-            k = wp.where(i == ny - 1, 0, i + 1)
-            solved = get(buffer, pair, j)
-            l = strip(cotangent, member, i, k, j)
-            p = strip(psi, member, i, k, j)
-            l_i = local(south(l), south(p), metric, b, h, nu, mu, solved[0])
-            l_k = local(north(l), north(p), metric, b, h, nu, mu, solved[1])
-            if a != real(0.0):
-                l_i += a * first[member, i, j] + e * second[member, i, j]
-                l_k += a * first[member, k, j] + e * second[member, k, j]
-            if row + 2 * pair < ny:
-                cotangent_out[member, i, j] = l_i
-            if row + 2 * pair + 1 < ny:
-                cotangent_out[member, k, j] = l_k
+            k = (i + 1) % ny
+            solved = inverse(load(table, spectrum_at, member, row + 2 * pair, t), buffer, roots, pair, t)
+            cotangent = around(table, cotangent_at, member, i, t)
+            psi = around(table, psi_at, member, i, t)
+            first_i = field(table, first_at, member, i, t)
+            first_k = field(table, first_at, member, k, t)
+            second_i = field(table, second_at, member, i, t)
+            second_k = field(table, second_at, member, k, t)
+            new = Values()
+            for e in range(held):
+                l = strip(cotangent, west(e, t), here(e), east(e, t))
+                p = strip(psi, west(e, t), here(e), east(e, t))
+                l_i = local(south(l), south(p), metric, b, h, nu, mu, solved[2 * e])
+                l_k = local(north(l), north(p), metric, b, h, nu, mu, solved[2 * e + 1])
+                new[2 * e] = l_i + a * first_i[here(e)] + e_2 * second_i[here(e)]
+                new[2 * e + 1] = l_k + a * first_k[here(e)] + e_2 * second_k[here(e)]
+            out_i = field(table, cotangent_out_at, member, i, t)
+            out_k = field(table, cotangent_out_at, member, k, t)
+            for e in range(held):
+                if present(row + 2 * pair):
+                    out_i[here(e)] = new[2 * e]
+                if present(row + 2 * pair + 1):
+                    out_k[here(e)] = new[2 * e + 1]
 
     return adjoint_rows
 
@@ -141,7 +133,7 @@ def parameter_sums(plan: Plan, scheme: str) -> wp.Kernel:
     rate = tendency(real, scheme)
     fields, series, line = memory.stack(real, (ny, nx)), memory.series(real, (ny, nx)), memory.line(real)
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=ROW_BLOCK)
+    @memory.kernel(launch_bounds=ROW_BLOCK)
     def parameter_sums(
         table: Table,
         fresh: int,
@@ -202,7 +194,7 @@ def forcing_sum(plan: Plan) -> wp.Kernel:
     (ny, nx), real = plan.shape, plan.real
     shared, fields, line = stencils(real).shared, memory.stack(real, (ny, nx)), memory.line(real)
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=ROW_BLOCK)
+    @memory.kernel(launch_bounds=ROW_BLOCK)
     def forcing_sum(table: Table, fresh: int, c: real, dt_at: Place, cotangent_at: Place, sums_at: Place):
         cotangent = fields(table, cotangent_at)
         sums = fields(table, sums_at)
@@ -242,6 +234,7 @@ def adjoint(
     receives that of the first. `scratch`: three fields. `parameter_totals` ``(batch ny 3,)`` and `forcing_totals`
     ``(steps or 1, batch, ny, nx)`` receive sums; None: not wanted.
     """
+    plan = plan.on(cotangent.on_cpu)
     batch, ny, _ = cotangent.shape
     real, roots = plan.real, tables[3]
     metric = stencils(real).Metric(*metric)

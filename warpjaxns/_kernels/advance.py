@@ -12,10 +12,10 @@ import warp as wp
 
 from . import memory
 from .fft import barrier, complex_type
-from .memory import Place, Table
+from .memory import NONE, Place, Table
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
-from .rows import forward_rows, identity_pair, pair_functions
+from .rows import forward_rows, identity_pair, row_functions
 from .stencils import stencils
 
 # SSP-RK3 (Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5) in low-storage form: (a, b, c) of each stage.
@@ -36,25 +36,20 @@ def tendency(real, scheme: str) -> Callable:
 
 
 @functools.cache
-def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
-    lines, (ny, nx), real, bands, rows = plan.stage_lines, plan.shape, plan.real, plan.bands, plan.rows
-    forward, inverse, put, size = lines.forward, lines.inverse, lines.put, lines.size
-    pairs = rows // 2
-    fresh = pairs + 1  # the first line of new vorticity, behind those of psi
-    pair = pair_functions(lines, ny)
-    load, store, psi_strip = pair.load, pair.store, pair.strip
-    kit = stencils(real)
+def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kernel:
+    """``w_s = a w_0 + b w + c dt R(w)`` and its spectra, from w and the spectra of its psi."""
+    lines, ny, real, bands, rows = plan.stage_lines, plan.shape[0], plan.real, plan.bands, plan.rows
+    forward, inverse, publish, get, size = lines.forward, lines.inverse, lines.publish, lines.get, lines.size
+    held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
+    by_row, kit = row_functions(plan, lines), stencils(real)
+    load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
+    west, here, east, present = by_row.west, by_row.here, by_row.east, by_row.present
     Metric, strip, south, north = kit.Metric, kit.strip, kit.south, kit.north
-    shared, force, rate = kit.shared, kit.force, tendency(real, scheme)
-    Complex = complex_type(real)
-    fields, spectra, series = (
-        memory.stack(real, (ny, nx)),
-        memory.stack(Complex, (ny, plan.half)),
-        memory.series(real, (ny, nx)),
-    )
-    line, complex_line = memory.line(real), memory.line(Complex)
+    shared, force, rate = kit.shared, memory.force(real, plan.shape), tendency(real, scheme)
+    Values, field = lines.Values, memory.lane(real, plan.shape)
+    line, complex_line = memory.line(real), memory.line(complex_type(real))
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
+    @memory.kernel(launch_bounds=plan.row_bounds(lines))
     def stage_rows(
         table: Table,
         a: real,
@@ -73,53 +68,61 @@ def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
         state_out_at: Place,
         spectrum_out_at: Place,
         psi_out_at: Place,
-        keep_psi: int,
     ):
-        forcing = series(table, forcing_at)
-        start = fields(table, start_at)
-        state = fields(table, state_at)
-        spectrum = spectra(table, spectrum_at)
         roots = complex_line(table, roots_at)
-        state_out = fields(table, state_out_at)
-        spectrum_out = spectra(table, spectrum_out_at)
-        psi_out = fields(table, psi_out_at)
         block, thread = wp.tid()
         member = block // bands
         row = (block - member * bands) * rows
+        group = thread // threads
+        t = thread % threads
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         h = c * shared(line(table, dt_at), member)
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        load(buffer, 0, spectrum, member, row - 1, pairs + 1, thread)
+        for pair in range(group, pairs + 1, groups):  # psi from the row south of the band to the row north of it
+            psi = inverse(load(table, spectrum_at, member, row - 1 + 2 * pair, t), buffer, roots, pair, t)
+            publish(psi, buffer, pair, t)
         barrier()
-        inverse(buffer, roots, thread, 0, pairs + 1)
-        for item in range(thread, pairs * nx, wp.block_dim()):
-            pair = item // nx
-            j = item - pair * nx
-            psi = psi_strip(buffer, pair, j)  # line `pair` holds rows i-1 and i, the next one i+1 and i+2
-            i = (row + 2 * pair) % ny
-            k = wp.where(i == ny - 1, 0, i + 1)
-            w = strip(state, member, i, k, j)
-            force_i = force(forcing, step, member, i, j)
-            force_k = force(forcing, step, member, k, j)
-            new_i = b * w[7] + h * rate(south(psi), south(w), metric, nu, mu, force_i)
-            new_k = b * w[4] + h * rate(north(psi), north(w), metric, nu, mu, force_k)
-            if a != real(0.0):
-                new_i += a * start[member, i, j]
-                new_k += a * start[member, k, j]
-            put(buffer, fresh + pair, j, Complex(new_i, new_k))
-            # stores follow all loads: the compiler must assume that the arrays may overlap
-            if row + 2 * pair < ny:
-                state_out[member, i, j] = new_i
-                if keep_psi == 1:
-                    psi_out[member, i, j] = psi[7]
-            if row + 2 * pair + 1 < ny:
-                state_out[member, k, j] = new_k
-                if keep_psi == 1:
-                    psi_out[member, k, j] = psi[4]
-        barrier()
-        forward(buffer, roots, thread, fresh, pairs)
-        store(buffer, fresh, spectrum_out, member, row, pairs, thread)
+        for pair in range(group, pairs + 1, groups):
+            new = Values()
+            if pair < pairs:  # line `pair` holds psi of rows i-1 and i, the next one of i+1 and i+2
+                i = (row + 2 * pair) % ny
+                k = (i + 1) % ny
+                state = around(table, state_at, member, i, t)
+                start_i = field(table, start_at, member, i, t)
+                start_k = field(table, start_at, member, k, t)
+                force_i = force(table, forcing_at, step, member, i, t)
+                force_k = force(table, forcing_at, step, member, k, t)
+                for e in range(held):
+                    p = psi_strip(buffer, pair, t + west(e, t), t + here(e), t + east(e, t))
+                    w = strip(state, west(e, t), here(e), east(e, t))
+                    f_i = real(0.0)
+                    f_k = real(0.0)
+                    if forced:
+                        f_i = force_i[here(e)]
+                        f_k = force_k[here(e)]
+                    r_i = rate(south(p), south(w), metric, nu, mu, f_i)
+                    r_k = rate(north(p), north(w), metric, nu, mu, f_k)
+                    new[2 * e] = a * start_i[here(e)] + b * w[7] + h * r_i
+                    new[2 * e + 1] = a * start_k[here(e)] + b * w[4] + h * r_k
+                # stores follow all loads: the compiler must assume that the arrays may overlap
+                out_i = field(table, state_out_at, member, i, t)
+                out_k = field(table, state_out_at, member, k, t)
+                psi_i = field(table, psi_out_at, member, i, t)
+                psi_k = field(table, psi_out_at, member, k, t)
+                for e in range(held):
+                    if present(row + 2 * pair):
+                        out_i[here(e)] = new[2 * e]
+                        if keep_psi:
+                            psi_i[here(e)] = get(buffer, pair, t + here(e))[1]
+                    if present(row + 2 * pair + 1):
+                        out_k[here(e)] = new[2 * e + 1]
+                        if keep_psi:
+                            psi_k[here(e)] = get(buffer, pair + 1, t + here(e))[0]
+            barrier()
+            new = forward(new, buffer, roots, pair, t)
+            if pair < pairs:
+                store(new, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair)
 
     return stage_rows
 
@@ -127,24 +130,25 @@ def stage_rows(plan: Plan, scheme: str) -> wp.Kernel:
 def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omega, targets, psis, spectra):
     """Launch `steps` steps from `omega`.
 
-    `parameters`: viscosity, drag, dt. `forcing`: a place for `memory.series`. `targets[s]` receives the state after
-    stage s, and `psis[s]`, unless `psis` is None, the streamfunction of the state before it, s = 0 ... 3 steps - 1.
-    Where a stage's target is its step's start, the kernel reads each point before writing it. `spectra`: two scratch
+    `parameters`: viscosity, drag, dt. `forcing`: a place for `memory.series`, or NONE. `targets[s]` receives the state
+    after stage s, and `psis[s]`, unless `psis` is None, the streamfunction of the state before it, s = 0 ... 3 steps
+    - 1. Where a stage's target is its step's start, the kernel reads each point before writing it. `spectra`: two scratch
     arrays.
     """
+    plan = plan.on(omega.on_cpu)
     batch, roots, metric = omega.shape[0], tables[3], stencils(plan.real).Metric(*metric)
     spectrum, other = spectra
     to_spectrum = forward_rows(plan, identity_pair(plan.real))
     launch_rows(plan, to_spectrum, batch, [omega, omega, metric, roots, spectrum])
-    stage = stage_rows(plan, scheme)
+    stage = stage_rows(plan, scheme, forced=forcing != NONE, keep_psi=psis is not None)
     state = omega
     for step in range(steps):
         start = state
         for s, (a, b, c) in enumerate(RK3):
             launch_columns(plan, tables, spectrum)
             target = targets[3 * step + s]
-            psi, keep = (target, 0) if psis is None else (psis[3 * step + s], 1)
+            psi = target if psis is None else psis[3 * step + s]
             arguments = [a, b, c, metric, *parameters, forcing, step, start, state, spectrum, roots]
-            launch_rows(plan, stage, batch, [*arguments, target, other, psi, keep], plan.stage_lines)
+            launch_rows(plan, stage, batch, [*arguments, target, other, psi], plan.stage_lines)
             state = target
             spectrum, other = other, spectrum

@@ -15,7 +15,12 @@ from typing import Any
 import warp as wp
 
 Table = wp.array(dtype=wp.uint64)
+# Loops over what a thread holds are unrolled, so that it is held in registers.
+kernel = functools.partial(
+    wp.kernel, module="unique", enable_backward=False, grid_stride=False, module_options={"max_unroll": 32}
+)
 Place = wp.vec3i  # (slot in the table, index of the slice taken along the first axis, its leading length)
+NONE = Place(0, 0, 0)  # of an array that is not there
 
 
 @wp.func_native("""
@@ -43,6 +48,39 @@ def stack(dtype, shape: tuple[int, int]) -> Callable:
         return wp.array(ptr=in_global_memory(start), shape=(place[2], rows, columns), dtype=dtype)
 
     return stack
+
+
+@functools.cache
+def lane(dtype, shape: tuple[int, int]) -> Callable:
+    """``lane(table, place, member, i, j)`` is row i of a member as seen from its point j: an array whose index 0 is
+    that point. Loops over indices known at compile time then need no arithmetic for addresses; negative ones are meant.
+    """
+    rows, columns = shape
+    item = wp.types.type_size_in_bytes(dtype)
+
+    @wp.func
+    def lane(table: Table, place: Place, member: int, i: int, j: int):
+        row = (wp.int64(place[1]) * wp.int64(place[2]) + wp.int64(member)) * wp.int64(rows) + wp.int64(i)
+        offset = (row * wp.int64(columns) + wp.int64(j)) * wp.int64(item)
+        start = table[place[0]] + wp.uint64(offset)
+        length = wp.int32(columns)
+        return wp.array(ptr=in_global_memory(start), shape=(length,), dtype=dtype)
+
+    return lane
+
+
+@functools.cache
+def force(dtype, shape: tuple[int, int]) -> Callable:
+    """``force(table, place, step, member, i, j)``: as `lane`, of a forcing, whose place is that of a `series`; it may
+    be per step or steady, per member or shared."""
+    row = lane(dtype, shape)
+
+    @wp.func
+    def force(table: Table, place: Place, step: int, member: int, i: int, j: int):
+        when = Place(place[0], wp.where(place[1] == 1, 0, step), place[2])
+        return row(table, when, wp.where(place[2] == 1, 0, member), i, j)
+
+    return force
 
 
 @functools.cache
@@ -86,6 +124,10 @@ class Buffer:
         """The two halves along the first axis."""
         shape = (self.shape[0] // 2, *self.shape[1:])
         return Buffer(self.table, self.slot, shape, 0), Buffer(self.table, self.slot, shape, 1)
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.table.device.is_cpu
 
     @property
     def place(self) -> wp.vec3i:

@@ -17,7 +17,7 @@ def laplacian_kernel(plan: Plan) -> wp.Kernel:
     (ny, nx), fields, kit = plan.shape, memory.stack(plan.real, plan.shape), stencils(plan.real)
     Metric, neighbourhood, stencil = kit.Metric, kit.neighbourhood, kit.laplacian
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=ROW_BLOCK)
+    @memory.kernel(launch_bounds=ROW_BLOCK)
     def laplacian(table: Table, metric: Metric, a_at: Place, out_at: Place):
         a = fields(table, a_at)
         out = fields(table, out_at)
@@ -35,7 +35,7 @@ def jacobian_kernel(plan: Plan, scheme: str) -> wp.Kernel:
     (ny, nx), fields, kit = plan.shape, memory.stack(plan.real, plan.shape), stencils(plan.real)
     Metric, neighbourhood, stencil = kit.Metric, kit.neighbourhood, kit.jacobian[scheme]
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=ROW_BLOCK)
+    @memory.kernel(launch_bounds=ROW_BLOCK)
     def jacobian(table: Table, metric: Metric, a_at: Place, b_at: Place, out_at: Place):
         a = fields(table, a_at)
         b = fields(table, b_at)
@@ -55,7 +55,7 @@ def jacobian_kernel(plan: Plan, scheme: str) -> wp.Kernel:
 def copy_kernel(plan: Plan) -> wp.Kernel:
     (ny, nx), fields = plan.shape, memory.stack(plan.real, plan.shape)
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=ROW_BLOCK)
+    @memory.kernel(launch_bounds=ROW_BLOCK)
     def copy(table: Table, a_at: Place, out_at: Place):
         a = fields(table, a_at)
         out = fields(table, out_at)

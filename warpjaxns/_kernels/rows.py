@@ -1,9 +1,12 @@
 """Rows of real fields to and from their spectra.
 
 Two real rows a and b make one complex line a + ib, so one transform serves both:
-``A[k] = (Z[k] + conj Z[n-k]) / 2`` and ``B[k] = (Z[k] - conj Z[n-k]) / 2i``. Spectra are ``(batch, ny, nx//2 + 1)``
-complex numbers. Rows are taken modulo ny, so that a band may reach over the edge; what lies past the last row is
-computed and dropped.
+``A[k] = (Z[k] + conj Z[n-k]) / 2`` and ``B[k] = (Z[k] - conj Z[n-k]) / 2i``. Spectra are ``(batch, ny, pitch)``
+complex numbers, of which the first ``nx//2 + 1`` are used. Rows are taken modulo ny, so that a band may reach over the
+edge; what lies past the last row is computed and dropped.
+
+A thread of a line holds the points ``j = t + threads * e``. It sees its rows from its first point (`memory.lane`), and
+loops over e are unrolled, so that every address is a constant away from the first.
 """
 
 import functools
@@ -13,85 +16,108 @@ from collections.abc import Callable
 import warp as wp
 
 from . import memory
-from .fft import IN_FLIGHT, Lines, barrier, complex_type
+from .fft import Lines, complex_type
 from .memory import Place, Table
 from .plan import Plan
 from .stencils import stencils
 
 
 @functools.cache
-def pair_functions(lines: Lines, ny: int) -> types.SimpleNamespace:
-    """``load`` and ``store``: spectra of row pairs into lines, and back. ``strip``: a neighbourhood out of lines."""
-    get, put, nx, half, real = lines.get, lines.put, lines.n, lines.n // 2 + 1, lines.real
-    Complex = complex_type(real)
-    Values = wp.types.vector(length=4 * IN_FLIGHT, dtype=real)
-    Tile = wp.tile(dtype=real, shape=(lines.size,))
-    Strip = stencils(real).Strip
+def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
+    """What kernels that work on row pairs are made of.
+
+    - ``load`` and ``store``: spectra of a row pair into what a thread holds, and back.
+    - ``around``: the rows that the stencils of a row pair need; ``psi_strip`` has the same out of published lines.
+    - ``west``, ``here``, ``east``: the e-th point and its neighbours, counted from the thread's first point.
+    - ``present``: whether a row of a band is one of the grid.
+    """
+    (ny, nx), half, real = plan.shape, plan.half, plan.real
+    get, publish, held, threads = lines.get, lines.publish, lines.values, lines.threads
+    Complex, Tile, Values, kit = complex_type(real), lines.Tile, lines.Values, stencils(real)
+    Strip, Rows = kit.Strip, kit.Rows
+    field, spectrum = memory.lane(real, (ny, nx)), memory.lane(Complex, (ny, plan.pitch))
+    whole, kept = ny % plan.rows == 0, (half - 1) // threads + 1
 
     @wp.func
-    def load(
-        buffer: Tile,
-        first: int,
-        spectrum: wp.array3d(dtype=Complex),
-        member: int,
-        row: int,
-        pairs: int,
-        thread: int,
-    ):
-        # clamped indices and loads in flight as in `solve_columns`
-        last = pairs * half - 1
-        for base in range(thread, pairs * half, IN_FLIGHT * wp.block_dim()):
-            values = Values()
-            for u in range(IN_FLIGHT):
-                item = wp.min(base + u * wp.block_dim(), last)
-                pair = item // half
-                k = item - pair * half
-                i = (row + 2 * pair + ny) % ny
-                a = spectrum[member, i, k]
-                b = spectrum[member, (i + 1) % ny, k]
-                values[4 * u] = a[0]
-                values[4 * u + 1] = a[1]
-                values[4 * u + 2] = b[0]
-                values[4 * u + 3] = b[1]
-            for u in range(IN_FLIGHT):
-                item = wp.min(base + u * wp.block_dim(), last)
-                pair = item // half
-                k = item - pair * half
-                a = Complex(values[4 * u], values[4 * u + 1])
-                b = Complex(values[4 * u + 2], values[4 * u + 3])
-                if k == 0 or 2 * k == nx:  # spectra of real rows are real here; drop what rounding left
-                    put(buffer, first + pair, k, Complex(a[0], b[0]))
-                else:
-                    put(buffer, first + pair, k, Complex(a[0] - b[1], a[1] + b[0]))
-                    put(buffer, first + pair, nx - k, Complex(a[0] + b[1], b[0] - a[1]))
+    def west(e: int, t: int):
+        j = threads * e - 1
+        if e == 0 and t == 0:
+            j = nx - 1
+        return j
 
     @wp.func
-    def store(
-        buffer: Tile,
-        first: int,
-        spectrum: wp.array3d(dtype=Complex),
-        member: int,
-        row: int,
-        pairs: int,
-        thread: int,
-    ):
+    def here(e: int):
+        return threads * e
+
+    @wp.func
+    def east(e: int, t: int):
+        j = threads * e + 1
+        if e == held - 1 and t == threads - 1:
+            j = -t
+        return j
+
+    @wp.func
+    def around(table: Table, place: Place, member: int, i: int, t: int):
+        rows = Rows()
+        rows.below = field(table, place, member, wp.where(i == 0, ny - 1, i - 1), t)
+        rows.here = field(table, place, member, i, t)
+        rows.above = field(table, place, member, (i + 1) % ny, t)
+        rows.beyond = field(table, place, member, (i + 2) % ny, t)
+        return rows
+
+    @wp.func
+    def present(row: int):
+        return whole or row < ny
+
+    @wp.func
+    def mirrored(e: int, t: int):
+        """Whether a thread's e-th wavenumber is beyond the half that is kept."""
+        beyond = 2 * e >= held
+        if 2 * e + 1 == held:
+            beyond = 2 * (t + threads * e) > nx
+        return beyond
+
+    @wp.func
+    def load(table: Table, place: Place, member: int, row: int, t: int):
+        i = (row + ny) % ny
+        k = wp.where(i == ny - 1, 0, i + 1)
+        a = spectrum(table, place, member, i, t)
+        b = spectrum(table, place, member, k, t)
+        values = Values()
+        for e in range(held):
+            n = threads * e
+            sign = real(1.0)
+            if mirrored(e, t):
+                n = nx - n - 2 * t
+                sign = real(-1.0)
+            # spectra of real rows are real at wavenumber 0 and at the last one: drop what rounding left there
+            if (e == 0 or 2 * e == held) and t == 0:
+                sign = real(0.0)
+            values[2 * e] = a[n][0] - sign * b[n][1]
+            values[2 * e + 1] = sign * a[n][1] + b[n][0]
+        return values
+
+    @wp.func
+    def store(values: Values, buffer: Tile, line: int, t: int, table: Table, place: Place, member: int, row: int):
         h = real(0.5)
-        for item in range(thread, pairs * half, wp.block_dim()):
-            pair = item // half
-            k = item - pair * half
-            i = row + 2 * pair
-            p = get(buffer, first + pair, k)
-            q = get(buffer, first + pair, wp.where(k == 0, 0, nx - k))
-            if i < ny:
-                spectrum[member, i, k] = Complex(h * (p[0] + q[0]), h * (p[1] - q[1]))
-            if i + 1 < ny:
-                spectrum[member, i + 1, k] = Complex(h * (p[1] + q[1]), h * (q[0] - p[0]))
+        publish(values, buffer, line, t)
+        a = spectrum(table, place, member, row, t)
+        b = spectrum(table, place, member, row + 1, t)
+        for e in range(kept):
+            k = t + threads * e
+            if k < half:
+                mirror = nx - k
+                if e == 0 and t == 0:
+                    mirror = 0
+                q = get(buffer, line, mirror)
+                if present(row):
+                    a[here(e)] = Complex(h * (values[2 * e] + q[0]), h * (values[2 * e + 1] - q[1]))
+                if present(row + 1):
+                    b[here(e)] = Complex(h * (values[2 * e + 1] + q[1]), h * (q[0] - values[2 * e]))
 
     @wp.func
-    def strip(buffer: Tile, line: int, j: int):
+    def psi_strip(buffer: Tile, line: int, west: int, j: int, east: int):
         """Four rows around two points, as `stencils` has them, from a line and the next one."""
-        east = wp.where(j == nx - 1, 0, j + 1)
-        west = wp.where(j == 0, nx - 1, j - 1)
         sw = get(buffer, line, west)
         s = get(buffer, line, j)
         se = get(buffer, line, east)
@@ -100,67 +126,60 @@ def pair_functions(lines: Lines, ny: int) -> types.SimpleNamespace:
         ne = get(buffer, line + 1, east)
         return Strip(nw[1], n[1], ne[1], nw[0], n[0], ne[0], sw[1], s[1], se[1], sw[0], s[0], se[0])
 
-    return types.SimpleNamespace(load=load, store=store, strip=strip)
+    return types.SimpleNamespace(
+        west=west,
+        here=here,
+        east=east,
+        around=around,
+        present=present,
+        load=load,
+        store=store,
+        psi_strip=psi_strip,
+    )
 
 
 @functools.cache
-def forward_rows(plan: Plan, values: Callable) -> wp.Kernel:
-    """Spectra of the rows of a field. ``values(first, second, metric, member, i, k, j)`` gives its values at the points
-    (i, j) and (k, j), k being the row north of i."""
-    lines, (ny, nx), real = plan.band_lines, plan.shape, plan.real
-    forward, put, size, pairs, rows, bands = (
-        lines.forward,
-        lines.put,
-        lines.size,
-        plan.rows // 2,
-        plan.rows,
-        plan.bands,
-    )
-    store = pair_functions(lines, ny).store
-    Metric = stencils(real).Metric
-    Complex = complex_type(real)
-    fields, spectra, line = memory.stack(real, (ny, nx)), memory.stack(Complex, (ny, plan.half)), memory.line(Complex)
+def forward_rows(plan: Plan, values_at: Callable) -> wp.Kernel:
+    """Spectra of the rows of a field. ``values_at(first, second, metric, west, j, east)`` gives its values at a point
+    and the one north of it, from four rows of two fields."""
+    lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
+    forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
+    pairs, kit = rows // 2, row_functions(plan, lines)
+    store, around, west, here, east = kit.store, kit.around, kit.west, kit.here, kit.east
+    Metric, Values, line = stencils(real).Metric, lines.Values, memory.line(complex_type(real))
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
+    @memory.kernel(launch_bounds=plan.row_bounds(lines))
     def forward_rows(
         table: Table, first_at: Place, second_at: Place, metric: Metric, roots_at: Place, spectrum_out_at: Place
     ):
-        first = fields(table, first_at)
-        second = fields(table, second_at)
         roots = line(table, roots_at)
-        spectrum_out = spectra(table, spectrum_out_at)
         block, thread = wp.tid()
         member = block // bands
         row = (block - member * bands) * rows
+        t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        for item in range(thread, pairs * nx, wp.block_dim()):
-            pair = item // nx
-            j = item - pair * nx
-            i = (row + 2 * pair) % ny
-            k = wp.where(i == ny - 1, 0, i + 1)
-            put(buffer, pair, j, values(first, second, metric, member, i, k, j))
-        barrier()
-        forward(buffer, roots, thread, 0, pairs)
-        store(buffer, 0, spectrum_out, member, row, pairs, thread)
+        for pair in range(thread // threads, pairs, groups):
+            first = around(table, first_at, member, (row + 2 * pair) % ny, t)
+            second = around(table, second_at, member, (row + 2 * pair) % ny, t)
+            values = Values()
+            for e in range(held):
+                value = values_at(first, second, metric, west(e, t), here(e), east(e, t))
+                values[2 * e] = value[0]
+                values[2 * e + 1] = value[1]
+            values = forward(values, buffer, roots, pair, t)
+            store(values, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair)
 
     return forward_rows
 
 
 @functools.cache
 def identity_pair(real) -> Callable:
-    Metric, Pair = stencils(real).Metric, complex_type(real)
+    kit = stencils(real)
+    Metric, Pair, Rows = kit.Metric, complex_type(real), kit.Rows
 
     @wp.func
-    def identity_pair(
-        first: wp.array3d(dtype=real),
-        second: wp.array3d(dtype=real),
-        metric: Metric,
-        member: int,
-        i: int,
-        k: int,
-        j: int,
-    ):
-        return Pair(first[member, i, j], first[member, k, j])
+    def identity_pair(first: Rows, second: Rows, metric: Metric, west: int, j: int, east: int):
+        return Pair(first.here[j], first.above[j])
 
     return identity_pair
 
@@ -168,39 +187,29 @@ def identity_pair(real) -> Callable:
 @functools.cache
 def inverse_rows(plan: Plan) -> wp.Kernel:
     """Rows of the field that has the given spectra."""
-    lines, (ny, nx), real = plan.band_lines, plan.shape, plan.real
-    inverse, get, size, pairs, rows, bands = (
-        lines.inverse,
-        lines.get,
-        lines.size,
-        plan.rows // 2,
-        plan.rows,
-        plan.bands,
-    )
-    load = pair_functions(lines, ny).load
-    Complex = complex_type(real)
-    fields, spectra, line = memory.stack(real, (ny, nx)), memory.stack(Complex, (ny, plan.half)), memory.line(Complex)
+    lines, real, rows, bands = plan.band_lines, plan.real, plan.rows, plan.bands
+    inverse, size, held, threads, groups = lines.inverse, lines.size, lines.values, lines.threads, lines.groups
+    pairs, kit = rows // 2, row_functions(plan, lines)
+    load, present, here = kit.load, kit.present, kit.here
+    field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
+    @memory.kernel(launch_bounds=plan.row_bounds(lines))
     def inverse_rows(table: Table, spectrum_at: Place, roots_at: Place, field_out_at: Place):
-        spectrum = spectra(table, spectrum_at)
         roots = line(table, roots_at)
-        field_out = fields(table, field_out_at)
         block, thread = wp.tid()
         member = block // bands
         row = (block - member * bands) * rows
+        t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        load(buffer, 0, spectrum, member, row, pairs, thread)
-        barrier()
-        inverse(buffer, roots, thread, 0, pairs)
-        for item in range(thread, pairs * nx, wp.block_dim()):
-            pair = item // nx
-            j = item - pair * nx
+        for pair in range(thread // threads, pairs, groups):
             i = row + 2 * pair
-            value = get(buffer, pair, j)
-            if i < ny:
-                field_out[member, i, j] = value[0]
-            if i + 1 < ny:
-                field_out[member, i + 1, j] = value[1]
+            values = inverse(load(table, spectrum_at, member, i, t), buffer, roots, pair, t)
+            out_i = field(table, field_out_at, member, i, t)
+            out_k = field(table, field_out_at, member, i + 1, t)
+            for e in range(held):
+                if present(i):
+                    out_i[here(e)] = values[2 * e]
+                if present(i + 1):
+                    out_k[here(e)] = values[2 * e + 1]
 
     return inverse_rows

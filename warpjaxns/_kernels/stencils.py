@@ -42,6 +42,15 @@ def stencils(real) -> types.SimpleNamespace:
     Strip = wp.types.vector(length=12, dtype=real)
     Metric = wp.types.vector(length=3, dtype=real)
 
+    @wp.struct
+    class Rows:
+        """Four rows, from the south; points of the middle two are worked on."""
+
+        below: wp.array(dtype=real)
+        here: wp.array(dtype=real)
+        above: wp.array(dtype=real)
+        beyond: wp.array(dtype=real)
+
     @wp.func
     def neighbourhood(field: wp.array3d(dtype=real), member: int, i: int, j: int):
         ny, nx = field.shape[1], field.shape[2]
@@ -62,26 +71,21 @@ def stencils(real) -> types.SimpleNamespace:
         )
 
     @wp.func
-    def strip(field: wp.array3d(dtype=real), member: int, i: int, k: int, j: int):
-        """The neighbourhoods of (i, j) and of the point (k, j) north of it: four rows, from the north."""
-        ny, nx = field.shape[1], field.shape[2]
-        n = wp.where(k == ny - 1, 0, k + 1)
-        s = wp.where(i == 0, ny - 1, i - 1)
-        e = wp.where(j == nx - 1, 0, j + 1)
-        w = wp.where(j == 0, nx - 1, j - 1)
+    def strip(rows: Rows, west: int, j: int, east: int):
+        """The neighbourhoods of a point and of the one north of it, out of four rows, from the north."""
         return Strip(
-            field[member, n, w],
-            field[member, n, j],
-            field[member, n, e],
-            field[member, k, w],
-            field[member, k, j],
-            field[member, k, e],
-            field[member, i, w],
-            field[member, i, j],
-            field[member, i, e],
-            field[member, s, w],
-            field[member, s, j],
-            field[member, s, e],
+            rows.beyond[west],
+            rows.beyond[j],
+            rows.beyond[east],
+            rows.above[west],
+            rows.above[j],
+            rows.above[east],
+            rows.here[west],
+            rows.here[j],
+            rows.here[east],
+            rows.below[west],
+            rows.below[j],
+            rows.below[east],
         )
 
     @wp.func
@@ -144,6 +148,7 @@ def stencils(real) -> types.SimpleNamespace:
     return types.SimpleNamespace(
         Patch=Patch,
         Strip=Strip,
+        Rows=Rows,
         Metric=Metric,
         neighbourhood=neighbourhood,
         strip=strip,

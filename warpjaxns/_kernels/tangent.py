@@ -12,10 +12,10 @@ import warp as wp
 from . import memory
 from .advance import RK3, tendency
 from .fft import barrier, complex_type
-from .memory import Place, Table, launch
+from .memory import NONE, Place, Table
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
-from .rows import forward_rows, identity_pair, pair_functions
+from .rows import forward_rows, identity_pair, row_functions
 from .stencils import stencils
 
 
@@ -52,22 +52,22 @@ def tangent_rate(real, scheme: str) -> Callable:
 
 
 @functools.cache
-def tangent_rows(plan: Plan, scheme: str) -> wp.Kernel:
+def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     """One stage of state and tangent: `stage_rows` twice, with one pass over the points."""
-    lines, (ny, nx), real, rows = plan.tangent_lines, plan.shape, plan.real, plan.tangent_rows
-    forward, inverse, put, size = lines.forward, lines.inverse, lines.put, lines.size
-    pairs, bands = rows // 2, -(-ny // rows)
-    dpsi_lines, new, dnew = pairs + 1, 2 * pairs + 2, 3 * pairs + 2  # first lines of dpsi, w and dw
-    pair_kit = pair_functions(lines, ny)
-    load, store, line_strip = pair_kit.load, pair_kit.store, pair_kit.strip
-    kit = stencils(real)
+    lines, ny, real, rows, bands = plan.tangent_lines, plan.shape[0], plan.real, plan.rows, plan.bands
+    forward, inverse, publish, size = lines.forward, lines.inverse, lines.publish, lines.size
+    held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
+    dpsi_lines = pairs + 1  # the first line of dpsi
+    by_row, kit = row_functions(plan, lines), stencils(real)
+    load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
+    west, here, east, present = by_row.west, by_row.here, by_row.east, by_row.present
     Metric, strip, south, north = kit.Metric, kit.strip, kit.south, kit.north
-    shared, force, rate, dot_rate = kit.shared, kit.force, tendency(real, scheme), tangent_rate(real, scheme)
-    Complex = complex_type(real)
-    fields, spectra = memory.stack(real, (ny, nx)), memory.stack(Complex, (ny, plan.half))
-    series, line, complex_line = memory.series(real, (ny, nx)), memory.line(real), memory.line(Complex)
+    shared, force = kit.shared, memory.force(real, plan.shape)
+    rate, dot_rate = tendency(real, scheme), tangent_rate(real, scheme)
+    Values, field = lines.Values, memory.lane(real, plan.shape)
+    line, complex_line = memory.line(real), memory.line(complex_type(real))
 
-    @wp.kernel(module="unique", enable_backward=False, grid_stride=False, launch_bounds=lines.block_dim)
+    @memory.kernel(launch_bounds=plan.row_bounds(lines))
     def tangent_rows(
         table: Table,
         a: real,
@@ -95,18 +95,12 @@ def tangent_rows(plan: Plan, scheme: str) -> wp.Kernel:
         spectrum_out_at: Place,
         dspectrum_out_at: Place,
     ):
-        forcing = series(table, forcing_at)
-        dforcing = series(table, dforcing_at)
-        start = fields(table, start_at)
-        dstart = fields(table, dstart_at)
-        state = fields(table, state_at)
-        dstate = fields(table, dstate_at)
         roots = complex_line(table, roots_at)
-        state_out = fields(table, state_out_at)
-        dstate_out = fields(table, dstate_out_at)
         block, thread = wp.tid()
         member = block // bands
         row = (block - member * bands) * rows
+        group = thread // threads
+        t = thread % threads
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         h = c * shared(line(table, dt_at), member)
@@ -114,46 +108,69 @@ def tangent_rows(plan: Plan, scheme: str) -> wp.Kernel:
         dmu = shared(line(table, ddrag_at), member)
         dh = c * shared(line(table, ddt_at), member)
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        load(buffer, 0, spectra(table, spectrum_at), member, row - 1, pairs + 1, thread)
-        load(buffer, dpsi_lines, spectra(table, dspectrum_at), member, row - 1, pairs + 1, thread)
+        for pair in range(group, pairs + 1, groups):
+            south_row = row - 1 + 2 * pair
+            psi = inverse(load(table, spectrum_at, member, south_row, t), buffer, roots, pair, t)
+            publish(psi, buffer, pair, t)
+            dpsi_line = dpsi_lines + pair
+            dpsi = inverse(load(table, dspectrum_at, member, south_row, t), buffer, roots, dpsi_line, t)
+            publish(dpsi, buffer, dpsi_line, t)
         barrier()
-        inverse(buffer, roots, thread, 0, 2 * pairs + 2)
-        for item in range(thread, pairs * nx, wp.block_dim()):
-            pair = item // nx
-            j = item - pair * nx
-            i = (row + 2 * pair) % ny
-            k = wp.where(i == ny - 1, 0, i + 1)
-            psi = line_strip(buffer, pair, j)
-            dpsi = line_strip(buffer, dpsi_lines + pair, j)
-            w = strip(state, member, i, k, j)
-            dw = strip(dstate, member, i, k, j)
-            r_i = rate(south(psi), south(w), metric, nu, mu, force(forcing, step, member, i, j))
-            r_k = rate(north(psi), north(w), metric, nu, mu, force(forcing, step, member, k, j))
-            df_i = force(dforcing, step, member, i, j)
-            df_k = force(dforcing, step, member, k, j)
-            dr_i = dot_rate(south(psi), south(w), south(dpsi), south(dw), metric, nu, mu, dnu, dmu, df_i)
-            dr_k = dot_rate(north(psi), north(w), north(dpsi), north(dw), metric, nu, mu, dnu, dmu, df_k)
-            new_i = b * w[7] + h * r_i
-            new_k = b * w[4] + h * r_k
-            dnew_i = b * dw[7] + h * dr_i + dh * r_i
-            dnew_k = b * dw[4] + h * dr_k + dh * r_k
-            if a != real(0.0):
-                new_i += a * start[member, i, j]
-                new_k += a * start[member, k, j]
-                dnew_i += a * dstart[member, i, j]
-                dnew_k += a * dstart[member, k, j]
-            put(buffer, new + pair, j, Complex(new_i, new_k))
-            put(buffer, dnew + pair, j, Complex(dnew_i, dnew_k))
-            if row + 2 * pair < ny:
-                state_out[member, i, j] = new_i
-                dstate_out[member, i, j] = dnew_i
-            if row + 2 * pair + 1 < ny:
-                state_out[member, k, j] = new_k
-                dstate_out[member, k, j] = dnew_k
-        barrier()
-        forward(buffer, roots, thread, new, 2 * pairs)
-        store(buffer, new, spectra(table, spectrum_out_at), member, row, pairs, thread)
-        store(buffer, dnew, spectra(table, dspectrum_out_at), member, row, pairs, thread)
+        for pair in range(group, pairs + 1, groups):
+            new = Values()
+            dnew = Values()
+            if pair < pairs:
+                i = (row + 2 * pair) % ny
+                k = (i + 1) % ny
+                state = around(table, state_at, member, i, t)
+                dstate = around(table, dstate_at, member, i, t)
+                start_i = field(table, start_at, member, i, t)
+                start_k = field(table, start_at, member, k, t)
+                dstart_i = field(table, dstart_at, member, i, t)
+                dstart_k = field(table, dstart_at, member, k, t)
+                force_i = force(table, forcing_at, step, member, i, t)
+                force_k = force(table, forcing_at, step, member, k, t)
+                dforce_i = force(table, dforcing_at, step, member, i, t)
+                dforce_k = force(table, dforcing_at, step, member, k, t)
+                for e in range(held):
+                    p = psi_strip(buffer, pair, t + west(e, t), t + here(e), t + east(e, t))
+                    dp = psi_strip(buffer, dpsi_lines + pair, t + west(e, t), t + here(e), t + east(e, t))
+                    w = strip(state, west(e, t), here(e), east(e, t))
+                    dw = strip(dstate, west(e, t), here(e), east(e, t))
+                    f_i = real(0.0)
+                    f_k = real(0.0)
+                    df_i = real(0.0)
+                    df_k = real(0.0)
+                    if forced:
+                        f_i = force_i[here(e)]
+                        f_k = force_k[here(e)]
+                        df_i = dforce_i[here(e)]
+                        df_k = dforce_k[here(e)]
+                    r_i = rate(south(p), south(w), metric, nu, mu, f_i)
+                    r_k = rate(north(p), north(w), metric, nu, mu, f_k)
+                    dr_i = dot_rate(south(p), south(w), south(dp), south(dw), metric, nu, mu, dnu, dmu, df_i)
+                    dr_k = dot_rate(north(p), north(w), north(dp), north(dw), metric, nu, mu, dnu, dmu, df_k)
+                    new[2 * e] = a * start_i[here(e)] + b * w[7] + h * r_i
+                    new[2 * e + 1] = a * start_k[here(e)] + b * w[4] + h * r_k
+                    dnew[2 * e] = a * dstart_i[here(e)] + b * dw[7] + h * dr_i + dh * r_i
+                    dnew[2 * e + 1] = a * dstart_k[here(e)] + b * dw[4] + h * dr_k + dh * r_k
+                out_i = field(table, state_out_at, member, i, t)
+                out_k = field(table, state_out_at, member, k, t)
+                dout_i = field(table, dstate_out_at, member, i, t)
+                dout_k = field(table, dstate_out_at, member, k, t)
+                for e in range(held):
+                    if present(row + 2 * pair):
+                        out_i[here(e)] = new[2 * e]
+                        dout_i[here(e)] = dnew[2 * e]
+                    if present(row + 2 * pair + 1):
+                        out_k[here(e)] = new[2 * e + 1]
+                        dout_k[here(e)] = dnew[2 * e + 1]
+            barrier()
+            new = forward(new, buffer, roots, pair, t)
+            dnew = forward(dnew, buffer, roots, dpsi_lines + pair, t)
+            if pair < pairs:
+                store(new, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair)
+                store(dnew, buffer, dpsi_lines + pair, t, table, dspectrum_out_at, member, row + 2 * pair)
 
     return tangent_rows
 
@@ -176,16 +193,18 @@ def tangent(
 ):
     """Launch `steps` steps of state and tangent.
 
-    `states` and `dstates`: three arrays each, for the results of the three stages; the last ones hold the answer.
-    `spectra`: two scratch arrays ``(2 batch, ny, nx//2 + 1)``, first the states', then the tangents'.
+    `forcing` and `dforcing`: places, or NONE both. `states` and `dstates`: three arrays each, for the results of the
+    three stages; the last ones hold the answer. `spectra`: two scratch arrays ``(2 batch, ny, pitch)``, first the
+    states', then the tangents'.
     """
-    batch, ny, _ = omega.shape
+    plan = plan.on(omega.on_cpu)
+    batch = omega.shape[0]
     metric, roots = stencils(plan.real).Metric(*metric), tables[3]
     spectrum, other = spectra
-    to_spectrum, stage = forward_rows(plan, identity_pair(plan.real)), tangent_rows(plan, scheme)
+    to_spectrum = forward_rows(plan, identity_pair(plan.real))
+    stage = tangent_rows(plan, scheme, forced=forcing != NONE)
     for field, half in zip((omega, domega), spectrum.halves(), strict=True):
         launch_rows(plan, to_spectrum, batch, [field, field, metric, roots, half])
-    blocks = batch * -(-ny // plan.tangent_rows)
     state = omega, domega
     for step in range(steps):
         start = state
@@ -195,6 +214,6 @@ def tangent(
                 *(a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step),
                 *(*start, *state, *spectrum.halves(), roots, *target, *other.halves()),
             ]
-            launch(stage, blocks, arguments, plan.tangent_lines.block_dim)
+            launch_rows(plan, stage, batch, arguments, plan.tangent_lines)
             state = target
             spectrum, other = other, spectrum

@@ -17,7 +17,7 @@ from .._kernels import operators
 from .._kernels import poisson as poisson_kernels
 from .._kernels import tangent as tangent_kernels
 from .._kernels.fft import complex_type, roots_of_unity
-from .._kernels.memory import Place
+from .._kernels.memory import NONE
 from .._kernels.plan import Plan, make_plan
 from .._kernels.stencils import metric
 from .._runtime import shared_memory
@@ -52,7 +52,7 @@ def _layout(grid: Grid, omega):
     """The plan of a call and the Warp type and shape of a field and of a half spectrum."""
     batch, ny, _ = omega.shape
     plan = make_plan(grid.shape, np.dtype(omega.dtype).name, batch, shared_memory())
-    return plan, (plan.real, omega.shape), (complex_type(plan.real), (batch, ny, plan.half))
+    return plan, (plan.real, omega.shape), (complex_type(plan.real), (batch, ny, plan.pitch))
 
 
 def poisson(omega, *, grid, backend):
@@ -94,7 +94,7 @@ def _keep_stages(setting, tables, operands, out, states, psis, spectra):
 
 def _whole(forcing):
     """The place of all forcing; a single number stands for none."""
-    return forcing.whole if forcing.shape[-1] > 1 else Place(0, 0, 0)
+    return forcing.whole if forcing.shape[-1] > 1 else NONE
 
 
 def advance(*operands, grid, scheme, steps, keep, direct, backend):
@@ -126,6 +126,10 @@ def tangent(*operands, grid, scheme, steps, keep, backend):
     real, shape = field
     spectra = number, (2 * spectral_shape[0], *spectral_shape[1:])
     setting = plan, scheme, metric(grid.spacing), steps
+    operands = list(operands[:10])
+    if (operands[4].shape[-1] > 1) != (operands[9].shape[-1] > 1):  # of forcing and its tangent, one is missing
+        missing = 4 if operands[4].shape[-1] == 1 else 9
+        operands[missing] = jnp.zeros((1, 1, *grid.shape), operands[0].dtype)
 
     def launch(tables, omega, nu, mu, dt, forcing, domega, dnu, dmu, ddt, dforcing, out, scratch, *spectra):
         states, dstates = [scratch[0], scratch[1], scratch[2]], [scratch[3], scratch[4], out]
@@ -133,7 +137,7 @@ def tangent(*operands, grid, scheme, steps, keep, backend):
         tangent_kernels.tangent(*setting, tables, *primal, *along, omega, domega, states, dstates, spectra)
 
     outputs, key = [field, (real, (5, *shape)), spectra, spectra], ["tangent", scheme, steps]
-    return _call_with_tables(launch, plan, grid, operands[:10], key, outputs)[:1]
+    return _call_with_tables(launch, plan, grid, operands, key, outputs)[:1]
 
 
 def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
