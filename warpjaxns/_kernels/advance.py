@@ -131,8 +131,8 @@ def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omeg
     """Launch `steps` steps from `omega`.
 
     `parameters`: viscosity, drag, dt. `forcing`: a place for `memory.series`, or NONE. `targets[s]` receives the state
-    after stage s, and `psis[s]`, unless `psis` is None, the streamfunction of the state before it, s = 0 ... 3 steps
-    - 1. Where a stage's target is its step's start, the kernel reads each point before writing it. `spectra`: two scratch
+    after stage s = 0 ... 3 steps - 1, and `psis[s]`, unless `psis` is None, the streamfunction of the state before it.
+    Where a stage's target is its step's start, the kernel reads each point before writing it. `spectra`: two scratch
     arrays.
     """
     plan = plan.on(omega.on_cpu)

@@ -170,3 +170,29 @@ typedef {real}2 real2;
 #endif
 """
 END = "\n" + "".join(f"#undef {name}\n" for name in ("PADDING", "BARRIER", "ALIGNED", "UNROLL", "LOAD"))
+
+# The hardware's reciprocal and one Newton iteration.
+QUOTIENT = """
+#if defined(__CUDA_ARCH__)
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(b));
+  return a * fmaf(r, fmaf(-b, r, 1.0f), r);
+#else
+  return a / b;
+#endif
+"""
+
+# A complex number that is read and written in one access. (Tiles on the CPU are not aligned for that.)
+NUMBER = """
+#if defined(__CUDA_ARCH__)
+  struct alignas(2 * sizeof({real})) Number {{ {real} x, y; }};
+#else
+  struct Number {{ {real} x, y; }};
+#endif
+"""
+GLOBAL_NUMBER = """
+  auto* at = (Number*)lane.data + i;
+#if defined(__CUDA_ARCH__)
+  __builtin_assume(__isGlobal(at));
+#endif
+"""

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import warp as wp
 
-from .codelets import COMPLEX, END, MACROS, PASS, PUBLISH, TRANSFORM, TWIDDLES
+from .codelets import COMPLEX, END, MACROS, NUMBER, PASS, PUBLISH, QUOTIENT, TRANSFORM, TWIDDLES
 
 PADDING = 16
 
@@ -171,6 +171,18 @@ class Lines:
 def barrier(): ...
 
 
+@functools.cache
+def fast_quotient(real) -> Callable:
+    """``a / b`` for finite b, to 1 or 2 units in the last place in float32, at a third of the cost on CUDA."""
+    if real is wp.float64:
+        return wp.div
+
+    @wp.func_native(QUOTIENT)
+    def quotient(a: wp.float32, b: wp.float32) -> wp.float32: ...
+
+    return quotient
+
+
 def complex_type(real):
     """The 2-vector that stands for a complex number."""
     return wp.vec2d if real is wp.float64 else wp.vec2f
@@ -217,9 +229,12 @@ def _publish(lines: Lines) -> Callable:
 @functools.cache
 def _get(lines: Lines) -> Callable:
     Complex, Tile = complex_type(lines.real), lines.Tile
-    at = f"2 * (line * {lines.stride} + {lines.step} * i)"
+    name = _c_name(lines.real)
+    at = f"line * {lines.stride} + {lines.step} * i"
 
-    @wp.func_native(f"const auto* p = lines.data.ptr + {at}; return wp::vec_t<2, {_c_name(lines.real)}>(p[0], p[1]);")
+    @wp.func_native(
+        f"{NUMBER.format(real=name)} const Number a = ((const Number*)lines.data.ptr)[{at}]; return {{a.x, a.y}};"
+    )
     def get(lines: Tile, line: int, i: int) -> Complex: ...
 
     return get

@@ -14,6 +14,8 @@ from typing import Any
 
 import warp as wp
 
+from .codelets import GLOBAL_NUMBER, NUMBER
+
 Table = wp.array(dtype=wp.uint64)
 # Loops over what a thread holds are unrolled, so that it is held in registers.
 kernel = functools.partial(
@@ -81,6 +83,26 @@ def force(dtype, shape: tuple[int, int]) -> Callable:
         return row(table, when, wp.where(place[2] == 1, 0, member), i, j)
 
     return force
+
+
+@functools.cache
+def numbers(real) -> tuple[Callable, Callable]:
+    """``get(lane, i)`` and ``put(lane, i, value)`` for lanes of complex numbers, one access each.
+
+    Warp's 2-vectors are only known to be aligned as their components are, and take two.
+    """
+    name = "double" if real is wp.float64 else "float"
+    Complex = wp.types.vector(length=2, dtype=real)
+    array = wp.array(dtype=Complex)
+    at = NUMBER.format(real=name) + GLOBAL_NUMBER
+
+    @wp.func_native(f"{at} const Number p = *at; return wp::vec_t<2, {name}>(p.x, p.y);")
+    def get(lane: array, i: int) -> Complex: ...
+
+    @wp.func_native(f"{at} Number p; p.x = value[0]; p.y = value[1]; *at = p;")
+    def put(lane: array, i: int, value: Complex): ...
+
+    return get, put
 
 
 @functools.cache

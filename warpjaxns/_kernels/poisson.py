@@ -5,7 +5,7 @@ import functools
 import warp as wp
 
 from . import memory
-from .fft import complex_type
+from .fft import complex_type, fast_quotient
 from .memory import Place, Table, launch
 from .plan import Plan
 from .rows import forward_rows, identity_pair, inverse_rows
@@ -22,6 +22,7 @@ def solve_columns(plan: Plan) -> wp.Kernel:
     normalisation = 1.0 / (nx * ny)
     line, complex_line = memory.line(real), memory.line(Complex)
     spectrum = memory.lane(Complex, (ny, plan.pitch))
+    (number, set_number), quotient = memory.numbers(real), fast_quotient(real)
     wavenumbers, pitch = plan.half, plan.pitch
     blocks = column_blocks(plan)
 
@@ -38,20 +39,20 @@ def solve_columns(plan: Plan) -> wp.Kernel:
         column = spectrum(table, spectrum_at, member, t, k)
         values = Values()
         for e in range(held):
-            value = column[threads * pitch * e]
+            value = number(column, threads * pitch * e)
             values[2 * e] = value[0]
             values[2 * e + 1] = value[1]
         eigenvalue = line(table, along_x_at)[wp.min(k, wavenumbers - 1)]
         values = forward(values, buffer, roots, c, t)
         for e in range(held):
-            green = real(normalisation) / (along_y[t + threads * e] + eigenvalue)
+            green = quotient(real(normalisation), along_y[t + threads * e] + eigenvalue)
             if e == 0 and t == 0 and k == 0:
                 green = real(0.0)  # the mean of psi is zero
             values[2 * e] *= green
             values[2 * e + 1] *= green
         values = inverse(values, buffer, roots, c, t)
         for e in range(held):
-            column[threads * pitch * e] = Complex(values[2 * e], values[2 * e + 1])
+            set_number(column, threads * pitch * e, Complex(values[2 * e], values[2 * e + 1]))
 
     return solve_columns
 

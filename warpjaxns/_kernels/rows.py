@@ -36,6 +36,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     Complex, Tile, Values, kit = complex_type(real), lines.Tile, lines.Values, stencils(real)
     Strip, Rows = kit.Strip, kit.Rows
     field, spectrum = memory.lane(real, (ny, nx)), memory.lane(Complex, (ny, plan.pitch))
+    number, set_number = memory.numbers(real)
     whole, kept = ny % plan.rows == 0, (half - 1) // threads + 1
 
     @wp.func
@@ -93,8 +94,10 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
             # spectra of real rows are real at wavenumber 0 and at the last one: drop what rounding left there
             if (e == 0 or 2 * e == held) and t == 0:
                 sign = real(0.0)
-            values[2 * e] = a[n][0] - sign * b[n][1]
-            values[2 * e + 1] = sign * a[n][1] + b[n][0]
+            p = number(a, n)
+            q = number(b, n)
+            values[2 * e] = p[0] - sign * q[1]
+            values[2 * e + 1] = sign * p[1] + q[0]
         return values
 
     @wp.func
@@ -111,9 +114,9 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
                     mirror = 0
                 q = get(buffer, line, mirror)
                 if present(row):
-                    a[here(e)] = Complex(h * (values[2 * e] + q[0]), h * (values[2 * e + 1] - q[1]))
+                    set_number(a, here(e), Complex(h * (values[2 * e] + q[0]), h * (values[2 * e + 1] - q[1])))
                 if present(row + 1):
-                    b[here(e)] = Complex(h * (values[2 * e + 1] + q[1]), h * (q[0] - values[2 * e]))
+                    set_number(b, here(e), Complex(h * (values[2 * e + 1] + q[1]), h * (q[0] - values[2 * e])))
 
     @wp.func
     def psi_strip(buffer: Tile, line: int, west: int, j: int, east: int):
