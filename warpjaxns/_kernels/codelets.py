@@ -196,3 +196,10 @@ GLOBAL_NUMBER = """
   __builtin_assume(__isGlobal(at));
 #endif
 """
+GLOBAL_VALUE = """
+  const auto* at = lane.data + i;
+#if defined(__CUDA_ARCH__)
+  __builtin_assume(__isGlobal(at));
+#endif
+  return *at;
+"""

@@ -14,7 +14,7 @@ from typing import Any
 
 import warp as wp
 
-from .codelets import GLOBAL_NUMBER, NUMBER
+from .codelets import GLOBAL_NUMBER, GLOBAL_VALUE, NUMBER
 
 Table = wp.array(dtype=wp.uint64)
 # Loops over what a thread holds are unrolled, so that it is held in registers.
@@ -55,7 +55,7 @@ def stack(dtype, shape: tuple[int, int]) -> Callable:
 @functools.cache
 def lane(dtype, shape: tuple[int, int]) -> Callable:
     """``lane(table, place, member, i, j)`` is row i of a member as seen from its point j: an array whose index 0 is
-    that point. Loops over indices known at compile time then need no arithmetic for addresses; negative ones are meant.
+    that point. Loops over indices known at compile time then need no arithmetic for addresses.
     """
     rows, columns = shape
     item = wp.types.type_size_in_bytes(dtype)
@@ -83,6 +83,16 @@ def force(dtype, shape: tuple[int, int]) -> Callable:
         return row(table, when, wp.where(place[2] == 1, 0, member), i, j)
 
     return force
+
+
+@functools.cache
+def at(real) -> Callable:
+    """``at(lane, i)`` is ``lane[i]`` where i may be negative, which for Warp's own indexing is undefined."""
+
+    @wp.func_native(GLOBAL_VALUE)
+    def at(lane: wp.array(dtype=real), i: int) -> real: ...
+
+    return at
 
 
 @functools.cache

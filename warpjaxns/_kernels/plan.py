@@ -10,6 +10,7 @@ from .fft import Lines
 REALS = {"float32": wp.float32, "float64": wp.float64}
 SHARED_MEMORY = 200 * 1024  # bytes a block may use, where the device has more
 LARGEST_BLOCK = 1024  # threads
+MOST_COLUMNS = 8  # of a block
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Plan:
 
     @property
     def pitch(self) -> int:
-        """Numbers from one row of a spectrum to the next: as many as keep rows aligned to 32 bytes."""
-        return -(-self.half // 4) * 4
+        """Numbers from one row of a spectrum to the next: whole sectors of memory, and whole blocks of columns."""
+        return -(-self.half // MOST_COLUMNS) * MOST_COLUMNS
 
     @property
     def bands(self) -> int:

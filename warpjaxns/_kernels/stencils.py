@@ -14,6 +14,8 @@ import types
 
 import warp as wp
 
+from . import memory
+
 # The operator that carries a cotangent back to the first and to the second argument of J(a, b):
 # <c, J(a, b)> = <a, FIRST(b, c)> = <b, SECOND(c, a)>.
 FIRST = {
@@ -41,6 +43,7 @@ def stencils(real) -> types.SimpleNamespace:
     Patch = wp.types.vector(length=9, dtype=real)
     Strip = wp.types.vector(length=12, dtype=real)
     Metric = wp.types.vector(length=3, dtype=real)
+    at = memory.at(real)
 
     @wp.struct
     class Rows:
@@ -74,18 +77,18 @@ def stencils(real) -> types.SimpleNamespace:
     def strip(rows: Rows, west: int, j: int, east: int):
         """The neighbourhoods of a point and of the one north of it, out of four rows, from the north."""
         return Strip(
-            rows.beyond[west],
-            rows.beyond[j],
-            rows.beyond[east],
-            rows.above[west],
-            rows.above[j],
-            rows.above[east],
-            rows.here[west],
-            rows.here[j],
-            rows.here[east],
-            rows.below[west],
-            rows.below[j],
-            rows.below[east],
+            at(rows.beyond, west),
+            at(rows.beyond, j),
+            at(rows.beyond, east),
+            at(rows.above, west),
+            at(rows.above, j),
+            at(rows.above, east),
+            at(rows.here, west),
+            at(rows.here, j),
+            at(rows.here, east),
+            at(rows.below, west),
+            at(rows.below, j),
+            at(rows.below, east),
         )
 
     @wp.func
