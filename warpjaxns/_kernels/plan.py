@@ -30,6 +30,7 @@ class Plan:
         radices: the largest radix of the transforms of rows and of columns, which is also about how many numbers a
             thread holds.
         resident: threads that are to share a multiprocessor in the kernels of a stage; more have fewer registers each.
+        banded: whether a stage copies the rows it works on to shared memory before it needs them.
         serial: for the CPU, where a block has one thread.
     """
 
@@ -39,6 +40,7 @@ class Plan:
     columns: int
     radices: tuple[int, int] = (16, 16)
     resident: int = 512
+    banded: bool = True
     serial: bool = False
 
     def on(self, cpu: bool) -> "Plan":
@@ -101,10 +103,20 @@ class Plan:
         """Threads of a block, and the fewest blocks that are to share a multiprocessor."""
         return lines.block_dim, max(1, resident // lines.block_dim)
 
+    @property
+    def band_size(self) -> int:
+        """Numbers in a band of rows with one more on either side."""
+        return (self.rows + 2) * self.shape[1] if self.banded else 1
+
+    @property
+    def stage_bytes(self) -> int:
+        """Shared memory of a block of a stage."""
+        return self.stage_lines.nbytes + self.band_size * self.stage_lines.nbytes // self.stage_lines.size
+
     def need(self) -> tuple[int, int]:
         """The most threads and bytes of shared memory that a block of any kernel but the tangent's has."""
-        buffers = self.stage_lines, self.column_lines
-        return max(lines.block_dim for lines in buffers), max(lines.nbytes for lines in buffers)
+        threads = max(self.stage_lines.block_dim, self.column_lines.block_dim)
+        return threads, max(self.stage_bytes, self.column_lines.nbytes)
 
 
 def largest_radix(n: int, wanted: int) -> int:
@@ -136,12 +148,11 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
         resident=768 if many and nx > 64 else 512,
     )
 
-    def fits(lines):
-        return lines.nbytes <= allowed and lines.block_dim <= LARGEST_BLOCK
-
-    while plan.rows > 2 and not fits(plan.stage_lines):
+    while plan.rows > 2 and (plan.stage_bytes > allowed or plan.stage_lines.block_dim > LARGEST_BLOCK):
         plan = dataclasses.replace(plan, rows=plan.rows - 2)
-    while plan.columns > 1 and not fits(plan.column_lines):
+    if plan.stage_bytes > allowed:
+        plan = dataclasses.replace(plan, banded=False)
+    while plan.columns > 1 and (plan.column_lines.nbytes > allowed or plan.column_lines.block_dim > LARGEST_BLOCK):
         plan = dataclasses.replace(plan, columns=plan.columns // 2)
     return plan
 
