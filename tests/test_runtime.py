@@ -86,3 +86,6 @@ def test_plans_fit_the_device(limit):
                 plan = make_plan((n, n), dtype, batch, limit)
                 two_rows = Lines(n, 2, 2, plan.real).nbytes  # the least a block can do: nothing else refuses a grid
                 assert (unsupported(plan, limit) is None) == (two_rows <= limit)
+                for sweep in (plan.for_adjoint, plan.for_source):
+                    bands = 2 * sweep.band_bytes if sweep.banded else 0
+                    assert sweep.band_lines.nbytes + bands <= max(limit, two_rows)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from ._adjoint import Checkpointed, Direct
 from ._checks import check_backend, check_count, check_field, check_non_negative, check_option, check_positive
+from ._ffi import align
 from ._grid import Grid
 from ._methods import method
 from ._operators import SCHEMES, streamfunction
@@ -140,7 +141,8 @@ class NavierStokes2D(eqx.Module):
             how = {"steps": steps, "repeats": repeats, "direct": direct, **self._static}
             return advance(omega, viscosity, drag, dt, forcing, **how)
 
-        flat = omega0.reshape(-1, *self.grid.shape)
+        # a scan's state varies over all mesh axes that anything varies over, from the start
+        flat, viscosity, drag, dt, control = align(omega0.reshape(-1, *self.grid.shape), viscosity, drag, dt, control)
         if save_every is None:
             out = final_state(advance_by, flat, control, steps, length).reshape(omega0.shape)
         else:

@@ -13,7 +13,7 @@ import functools
 import warp as wp
 
 from . import memory
-from .advance import RK3, tendency
+from .advance import RK3
 from .fft import barrier, complex_type
 from .memory import Place, Table, launch
 from .operators import ROW_BLOCK
@@ -21,6 +21,7 @@ from .plan import Plan
 from .poisson import launch_columns, launch_rows
 from .rows import band_functions, row_functions, wait
 from .stencils import FIRST, SECOND, stencils
+from .sums import forcing_sum, parameter_sums
 
 
 @functools.cache
@@ -167,103 +168,6 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     return adjoint_rows
 
 
-@functools.cache
-def parameter_sums(plan: Plan, scheme: str) -> wp.Kernel:
-    """A stage's share of the cotangents of viscosity, drag and dt, one partial sum a row, added to what is there
-    unless `fresh`.
-
-    From ``w_s = ... + c dt R(w)``: ``c dt <l, Lap w>``, ``-c dt <l, w>`` and ``c <l, R(w)>``.
-    """
-    (ny, nx), real = plan.shape, plan.real
-    kit = stencils(real)
-    Metric, neighbourhood, laplacian, shared, force = (
-        kit.Metric,
-        kit.neighbourhood,
-        kit.laplacian,
-        kit.shared,
-        kit.force,
-    )
-    rate = tendency(real, scheme)
-    fields, series, line = memory.stack(real, (ny, nx)), memory.series(real, (ny, nx)), memory.line(real)
-
-    @memory.kernel(launch_bounds=ROW_BLOCK)
-    def parameter_sums(
-        table: Table,
-        fresh: int,
-        c: real,
-        metric: Metric,
-        viscosity_at: Place,
-        drag_at: Place,
-        dt_at: Place,
-        forcing_at: Place,
-        step: int,
-        state_at: Place,
-        psi_at: Place,
-        cotangent_at: Place,
-        sums_at: Place,
-    ):
-        forcing = series(table, forcing_at)
-        state = fields(table, state_at)
-        psi = fields(table, psi_at)
-        cotangent = fields(table, cotangent_at)
-        sums = line(table, sums_at)
-        block, thread = wp.tid()
-        member = block // ny
-        i = block - member * ny
-        nu = shared(line(table, viscosity_at), member)
-        mu = shared(line(table, drag_at), member)
-        dt = shared(line(table, dt_at), member)
-        by_viscosity = real(0.0)
-        by_drag = real(0.0)
-        by_dt = real(0.0)
-        for j in range(thread, nx, wp.block_dim()):
-            w = neighbourhood(state, member, i, j)
-            p = neighbourhood(psi, member, i, j)
-            l = cotangent[member, i, j]
-            by_viscosity += l * laplacian(w, metric)
-            by_drag -= l * w[4]
-            by_dt += l * rate(p, w, metric, nu, mu, force(forcing, step, member, i, j))
-        total_viscosity = wp.tile_sum(wp.tile(by_viscosity))
-        total_drag = wp.tile_sum(wp.tile(by_drag))
-        total_dt = wp.tile_sum(wp.tile(by_dt))
-        if thread == 0:
-            share_viscosity = c * dt * total_viscosity[0]
-            share_drag = c * dt * total_drag[0]
-            share_dt = c * total_dt[0]
-            if fresh == 0:
-                share_viscosity += sums[3 * block]
-                share_drag += sums[3 * block + 1]
-                share_dt += sums[3 * block + 2]
-            sums[3 * block] = share_viscosity
-            sums[3 * block + 1] = share_drag
-            sums[3 * block + 2] = share_dt
-
-    return parameter_sums
-
-
-@functools.cache
-def forcing_sum(plan: Plan) -> wp.Kernel:
-    """A stage's share ``c dt l`` of the forcing's cotangent, added to what is there unless `fresh`."""
-    (ny, nx), real = plan.shape, plan.real
-    shared, fields, line = stencils(real).shared, memory.stack(real, (ny, nx)), memory.line(real)
-
-    @memory.kernel(launch_bounds=ROW_BLOCK)
-    def forcing_sum(table: Table, fresh: int, c: real, dt_at: Place, cotangent_at: Place, sums_at: Place):
-        cotangent = fields(table, cotangent_at)
-        sums = fields(table, sums_at)
-        block, thread = wp.tid()
-        member = block // ny
-        i = block - member * ny
-        h = c * shared(line(table, dt_at), member)
-        for j in range(thread, nx, wp.block_dim()):
-            share = h * cotangent[member, i, j]
-            if fresh == 0:
-                share += sums[member, i, j]
-            sums[member, i, j] = share
-
-    return forcing_sum
-
-
 def adjoint(
     plan: Plan,
     scheme,
@@ -287,11 +191,11 @@ def adjoint(
     receives that of the first. `scratch`: three fields. `parameter_totals` ``(batch ny 3,)`` and `forcing_totals`
     ``(steps or 1, batch, ny, nx)`` receive sums; None: not wanted.
     """
-    plan = plan.for_adjoint.on(cotangent.on_cpu)
+    source_plan, plan = (p.on(cotangent.on_cpu) for p in (plan.for_source, plan.for_adjoint))
     batch, ny, _ = cotangent.shape
     real, roots = plan.real, tables[3]
     metric = stencils(real).Metric(*metric)
-    to_spectrum = source_rows(plan, scheme)
+    to_spectrum = source_rows(source_plan, scheme)
     combine = adjoint_rows(plan, scheme)
     dt = parameters[2]
     late, early, flip = scratch
@@ -310,7 +214,7 @@ def adjoint(
             fresh = int(stage == 2 and (step == last or not steady))
             total = forcing_totals[0 if steady else step]
             launch(forcing_sum(plan), batch * ny, [fresh, c, dt, l, total], ROW_BLOCK)
-        launch_rows(plan, to_spectrum, batch, [w, l, metric, roots, spectrum])
+        launch_rows(source_plan, to_spectrum, batch, [w, l, metric, roots, spectrum])
         launch_columns(plan, tables, spectrum)
         first, second = (l, l) if first is None else (first, second)
         launch_rows(

@@ -11,7 +11,6 @@ from .fft import Lines, factorise
 REALS = {"float32": wp.float32, "float64": wp.float64}
 SHARED_MEMORY = 200 * 1024  # bytes a block may use, where the device has more
 TANGENT_MEMORY = 110 * 1024  # likewise, of a kernel that carries a tangent along, for two blocks a multiprocessor
-ADJOINT_MEMORY = 72 * 1024  # likewise, of the backward sweep's kernels, for three
 LARGEST_BLOCK = 1024  # threads
 MOST_COLUMNS = 8  # of a block
 MOST_VALUES = 24  # complex numbers that a thread holds
@@ -34,6 +33,8 @@ class Plan:
             thread holds.
         resident: threads that are to share a multiprocessor in the kernels of a stage; more have fewer registers each.
         banded: whether a stage copies the rows it works on to shared memory before it needs them.
+        many: whether there are many points.
+        shared_memory: bytes that a block may use.
         serial: for the CPU, where a block has one thread.
     """
 
@@ -44,6 +45,8 @@ class Plan:
     radices: tuple[int, int] = (16, 16)
     resident: int = 512
     banded: bool = True
+    many: bool = False
+    shared_memory: int = SHARED_MEMORY
     serial: bool = False
 
     def on(self, cpu: bool) -> "Plan":
@@ -101,9 +104,19 @@ class Plan:
     @property
     def for_adjoint(self) -> "Plan":
         """The plan of the backward sweep's kernels, which work on the rows of two fields."""
-        plan = dataclasses.replace(self, rows=min(self.rows, 8), resident=512, banded=True)
-        need = plan.band_lines.nbytes + 2 * plan.band_bytes
-        return plan if need <= ADJOINT_MEMORY else dataclasses.replace(plan, banded=False)
+        nx, many = self.shape[1], self.many
+        rows = min(self.rows, 8 if nx <= 512 else 4 if nx <= 2048 else 2)
+        plan = dataclasses.replace(self, rows=rows, resident=768 if many and nx <= 512 else 512, banded=True)
+        fits = plan.band_lines.nbytes + 2 * plan.band_bytes <= self.shared_memory
+        return plan if fits else dataclasses.replace(plan, banded=False)
+
+    @property
+    def for_source(self) -> "Plan":
+        """The plan of that kernel of the backward sweep which has nothing to do until its rows are there."""
+        plan = self.for_adjoint
+        if self.many and self.shape[1] <= 1024:
+            return dataclasses.replace(plan, resident=768)
+        return dataclasses.replace(plan, resident=512, banded=False)
 
     @functools.cached_property
     def column_lines(self) -> Lines:
@@ -163,6 +176,8 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
         columns=MOST_COLUMNS if (ny <= 256 and not few) or 1024 < ny <= 2048 else 4,
         radices=(largest_radix(nx, row_radix), largest_radix(ny, 8 if ny <= 64 else 16)),
         resident=resident,
+        many=many,
+        shared_memory=allowed,
     )
     while plan.rows > 2 and (plan.stage_bytes > allowed or plan.stage_lines.block_dim > LARGEST_BLOCK):
         plan = dataclasses.replace(plan, rows=plan.rows - 2)

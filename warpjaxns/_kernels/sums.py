@@ -1,0 +1,109 @@
+"""What a stage of the backward sweep adds to the cotangents of the parameters and of the forcing."""
+
+import functools
+
+import warp as wp
+
+from . import memory
+from .advance import tendency
+from .memory import Place, Table
+from .operators import ROW_BLOCK
+from .plan import Plan
+from .stencils import stencils
+
+
+@functools.cache
+def parameter_sums(plan: Plan, scheme: str) -> wp.Kernel:
+    """A stage's share of the cotangents of viscosity, drag and dt, one partial sum a row, added to what is there
+    unless `fresh`.
+
+    From ``w_s = ... + c dt R(w)``: ``c dt <l, Lap w>``, ``-c dt <l, w>`` and ``c <l, R(w)>``.
+    """
+    (ny, nx), real = plan.shape, plan.real
+    kit = stencils(real)
+    Metric, neighbourhood, laplacian, shared, force = (
+        kit.Metric,
+        kit.neighbourhood,
+        kit.laplacian,
+        kit.shared,
+        kit.force,
+    )
+    rate = tendency(real, scheme)
+    fields, series, line = memory.stack(real, (ny, nx)), memory.series(real, (ny, nx)), memory.line(real)
+
+    @memory.kernel(launch_bounds=ROW_BLOCK)
+    def parameter_sums(
+        table: Table,
+        fresh: int,
+        c: real,
+        metric: Metric,
+        viscosity_at: Place,
+        drag_at: Place,
+        dt_at: Place,
+        forcing_at: Place,
+        step: int,
+        state_at: Place,
+        psi_at: Place,
+        cotangent_at: Place,
+        sums_at: Place,
+    ):
+        forcing = series(table, forcing_at)
+        state = fields(table, state_at)
+        psi = fields(table, psi_at)
+        cotangent = fields(table, cotangent_at)
+        sums = line(table, sums_at)
+        block, thread = wp.tid()
+        member = block // ny
+        i = block - member * ny
+        nu = shared(line(table, viscosity_at), member)
+        mu = shared(line(table, drag_at), member)
+        dt = shared(line(table, dt_at), member)
+        by_viscosity = real(0.0)
+        by_drag = real(0.0)
+        by_dt = real(0.0)
+        for j in range(thread, nx, wp.block_dim()):
+            w = neighbourhood(state, member, i, j)
+            p = neighbourhood(psi, member, i, j)
+            l = cotangent[member, i, j]
+            by_viscosity += l * laplacian(w, metric)
+            by_drag -= l * w[4]
+            by_dt += l * rate(p, w, metric, nu, mu, force(forcing, step, member, i, j))
+        total_viscosity = wp.tile_sum(wp.tile(by_viscosity))
+        total_drag = wp.tile_sum(wp.tile(by_drag))
+        total_dt = wp.tile_sum(wp.tile(by_dt))
+        if thread == 0:
+            share_viscosity = c * dt * total_viscosity[0]
+            share_drag = c * dt * total_drag[0]
+            share_dt = c * total_dt[0]
+            if fresh == 0:
+                share_viscosity += sums[3 * block]
+                share_drag += sums[3 * block + 1]
+                share_dt += sums[3 * block + 2]
+            sums[3 * block] = share_viscosity
+            sums[3 * block + 1] = share_drag
+            sums[3 * block + 2] = share_dt
+
+    return parameter_sums
+
+
+@functools.cache
+def forcing_sum(plan: Plan) -> wp.Kernel:
+    """A stage's share ``c dt l`` of the forcing's cotangent, added to what is there unless `fresh`."""
+    (ny, nx), real = plan.shape, plan.real
+    shared, fields, line = stencils(real).shared, memory.stack(real, (ny, nx)), memory.line(real)
+
+    @memory.kernel(launch_bounds=ROW_BLOCK)
+    def forcing_sum(table: Table, fresh: int, c: real, dt_at: Place, cotangent_at: Place, sums_at: Place):
+        cotangent = fields(table, cotangent_at)
+        sums = fields(table, sums_at)
+        block, thread = wp.tid()
+        member = block // ny
+        i = block - member * ny
+        h = c * shared(line(table, dt_at), member)
+        for j in range(thread, nx, wp.block_dim()):
+            share = h * cotangent[member, i, j]
+            if fresh == 0:
+                share += sums[member, i, j]
+            sums[member, i, j] = share
+
+    return forcing_sum
