@@ -168,7 +168,7 @@ def lamb_dipole(
 
     with ``k radius = 3.8317...``, the first zero of the Bessel function J1 (Meleshko and van Heijst 1994,
     doi:10.1017/S0022112094004428). In an unbounded inviscid fluid it moves at `speed` and keeps its shape; the
-    periodic images slow it down, by about ``radius^2 / (Lx Ly)`` times a number of order one.
+    periodic images slow it down, in a square box by about the fraction ``pi radius^2 / (Lx Ly)``.
 
     Args:
         grid: the box.
