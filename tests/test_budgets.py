@@ -1,0 +1,262 @@
+"""Budgets, fluxes, scales and Lyapunov exponents of `warpjaxns.diagnostics`."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle import normal
+from tolerances import ORDER, RELATIVE, ROLLOUT, SUMS, assert_close, assert_trees_close
+
+from warpjaxns import Grid, NavierStokes2D, diagnostics, forcing, initial
+from warpjaxns._operators import jacobian, streamfunction
+
+GRID = Grid((18, 14), (3.0, 2.0))
+OTHER = Grid((15, 21), (0.7, 1.9))
+two_grids = pytest.mark.parametrize("grid", [GRID, OTHER], ids=str)
+
+
+def make_solver(grid=GRID, **options):
+    steady = forcing.kolmogorov(grid, 2, 0.3)
+    return NavierStokes2D(grid, **{"viscosity": 0.01, "drag": 0.1, "dt": 0.02, "forcing": steady, **options})
+
+
+@two_grids
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_budgets_close_for_the_semi_discrete_equations(grid, dtype):
+    solver, omega = make_solver(grid), normal(0, (2, *grid.shape), dtype)
+    control = normal(1, grid.shape, dtype)
+    parts = jax.jit(lambda w: diagnostics.budgets(solver, w, forcing=control))(omega)
+    for budget, quantity in zip(parts, (diagnostics.energy, diagnostics.enstrophy), strict=True):
+        # the rate is the derivative of the quantity along the tendency
+        value, rate = jax.jvp(lambda w, q=quantity: q(grid, w), (omega,), (solver.tendency(omega) + control,))
+        assert_close(budget.value, value)
+        scale = np.abs(np.asarray(budget.injection)) + np.asarray(budget.dissipation + budget.drag)
+        assert np.all(np.abs(budget.rate - rate) < 10 * RELATIVE[dtype] * scale)
+        assert np.all(np.abs(budget.residual) < 10 * RELATIVE[dtype] * scale)
+        assert_close(budget.injection - budget.dissipation - budget.drag + budget.residual, budget.rate)
+        assert all(part.shape == (2,) and part.dtype == dtype for part in budget)
+    # the parts are what they are called
+    lone = omega - jnp.mean(omega, (-2, -1), keepdims=True)
+    assert_close(parts.energy.dissipation, 2 * 0.01 * diagnostics.enstrophy(grid, lone))
+    assert_close(parts.enstrophy.dissipation, 2 * 0.01 * diagnostics.palinstrophy(grid, omega))
+    assert_close(parts.energy.drag, 0.2 * parts.energy.value)
+    assert_close(parts.enstrophy.drag, 0.2 * parts.enstrophy.value)
+    force = solver.forcing.astype(dtype) + control
+    assert_close(parts.enstrophy.injection, jnp.mean(omega * force, (-2, -1)))
+
+
+def test_the_residual_shows_a_scheme_that_does_not_conserve():
+    omega = normal(0, GRID.shape)
+    central = diagnostics.budgets(make_solver(advection="central"), omega)
+    for budget in central:
+        assert abs(budget.residual) > 1e-3 * budget.dissipation
+    psi = streamfunction(GRID, omega)
+    advection = jacobian(GRID, psi, omega, "central")
+    assert_close(central.energy.residual, jnp.mean(psi * advection), {"float64": 1e-10})
+    assert_close(central.enstrophy.residual, jnp.mean(omega * advection), {"float64": 1e-10})
+
+
+def test_budgets_without_forcing_and_with_parameters_for_each_member():
+    viscosity = jnp.asarray([0.01, 0.03])
+    solver = NavierStokes2D(GRID, viscosity=viscosity, drag=0.0, dt=0.01)
+    omega = normal(0, (4, 2, *GRID.shape))
+    together = diagnostics.budgets(solver, omega)
+    assert np.all(np.asarray(together.energy.injection) == 0)
+    for member in range(2):
+        alone = NavierStokes2D(GRID, viscosity=viscosity[member], dt=0.01)
+        expected = diagnostics.budgets(alone, omega[2, member])
+        assert_close(together.energy.dissipation[2, member], expected.energy.dissipation)
+        assert_close(together.enstrophy.rate[2, member], expected.enstrophy.rate)
+
+
+def test_budgets_close_over_a_trajectory_to_third_order():
+    start, total = 0.5 * initial.random_vorticity(GRID, key=jax.random.key(1), max_wavenumber=3), 1.6
+
+    def error(steps):
+        solver = make_solver(dt=total / steps)
+
+        @jax.jit
+        def run(omega):
+            states = solver.rollout(omega, steps=steps, save_every=1)
+            return diagnostics.budgets(solver, jnp.concatenate([omega[None], states]))
+
+        out = []
+        for budget in run(start):
+            rate = np.asarray(budget.injection - budget.dissipation - budget.drag)
+            simpson = total / steps / 3 * (rate[0] + 4 * rate[1::2].sum() + 2 * rate[2:-1:2].sum() + rate[-1])
+            change = float(budget.value[-1] - budget.value[0])
+            assert abs(change) > 0.05 * budget.value[0]
+            out.append(abs(change - simpson) / abs(change))
+        return out
+
+    for coarse, fine in zip(error(32), error(64), strict=True):
+        assert 1e-9 < fine < 1e-4
+        assert abs(math.log2(coarse / fine) - 3) < ORDER
+
+
+def test_budgets_of_a_rollout_with_a_field_a_step():
+    # Over one step from rest, with no advection, the work of the noise is what the energy gains.
+    grid, dt = Grid((16, 16)), 0.05
+    solver = NavierStokes2D(grid, viscosity=0.0, dt=dt)
+    f = forcing.ring_noise(grid, key=jax.random.key(0), steps=1, dt=dt, energy_rate=0.4, wavenumber=1, width=0.5)
+    states = jnp.stack([jnp.zeros(grid.shape), solver.rollout(jnp.zeros(grid.shape), steps=1, forcing=f)])
+    energy = diagnostics.budgets(solver, states, forcing=f).energy
+    assert_close(jnp.mean(energy.injection), 0.4)  # which grows linearly within the step
+    assert_close((energy.value[1] - energy.value[0]) / dt, 0.4)
+
+
+@two_grids
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fluxes_are_what_the_large_scales_lose(grid, dtype):
+    omega = normal(3, (2, *grid.shape), dtype)
+    psi = streamfunction(grid, omega)
+    advection = np.asarray(jacobian(grid, psi, omega), float)
+    ky, kx = (2 * np.pi * np.fft.fftfreq(n, side / n) for n, side in zip(grid.shape, grid.extent, strict=True))
+    magnitude = np.hypot(ky[:, None], kx[None, :])
+    for flux, weight in ((diagnostics.energy_flux, psi), (diagnostics.enstrophy_flux, omega)):
+        wavenumbers, through = jax.jit(flux, static_argnums=0)(grid, omega)
+        assert through.dtype == wavenumbers.dtype == dtype
+        assert through.shape == (2, wavenumbers.size)
+        scale = np.abs(through).max()
+        for place in (0, 2, 5):
+            kept = np.fft.ifft2(np.fft.fft2(np.asarray(weight, float)) * (magnitude < wavenumbers[place])).real
+            lost = -np.mean(kept * advection, axis=(-2, -1))
+            np.testing.assert_allclose(through[:, place], lost, atol=10 * RELATIVE[dtype] * scale)
+        assert np.abs(through[:, -1]).max() < 100 * SUMS[dtype] * scale  # nothing leaves the grid
+        assert np.abs(flux(grid, omega, advection="central")[1][:, -1]).max() > 1e-3 * scale
+
+
+def test_a_shear_instability_sends_energy_up_and_enstrophy_down_the_scales():
+    grid = Grid((32, 32))
+    omega = initial.random_vorticity(grid, key=jax.random.key(4), max_wavenumber=6, smoothness=-1)
+    solver = NavierStokes2D(grid, viscosity=5e-3, dt=0.02)
+    omega = jax.jit(lambda w: solver.rollout(w, steps=60))(omega)
+    energy, enstrophy = (flux(grid, omega)[1] for flux in (diagnostics.energy_flux, diagnostics.enstrophy_flux))
+    assert energy[2] < 0 < enstrophy[7]
+
+
+@two_grids
+def test_scales_of_one_wave(grid):
+    # One wave along the longest side: its wavelength is the integral scale.
+    side, axis = max(grid.extent), int(np.argmax(grid.extent))
+    along = grid.mesh()[1 - axis]
+    omega = 3 * jnp.cos(2 * math.pi * 2 * along / side)
+    solver = NavierStokes2D(grid, viscosity=0.02, dt=0.1)
+    assert_close(diagnostics.integral_scale(grid, omega), side / 2)
+    speed = math.sqrt(2 * float(diagnostics.energy(grid, omega)))
+    assert_close(diagnostics.reynolds_number(solver, omega), speed * side / 2 / 0.02)
+    lengths = diagnostics.reynolds_number(solver, jnp.stack([omega, omega]), length=jnp.asarray([0.1, 0.2]))
+    assert_close(lengths, speed * np.array([0.1, 0.2]) / 0.02)
+    assert_close(diagnostics.cfl(solver, omega), solver.cfl(omega))
+    for wrong in (0.0, -1):
+        with pytest.raises(ValueError, match=f"length={wrong}"):
+            diagnostics.reynolds_number(solver, omega, length=wrong)
+
+
+def test_lyapunov_exponent_of_a_fluid_at_rest():
+    # Its slowest wave decays by the factor of SSP-RK3 a step.
+    viscosity, drag, dt = 0.3, 0.05, 0.02
+    solver = NavierStokes2D(GRID, viscosity=viscosity, drag=drag, dt=dt)
+    height, n = GRID.extent[0], GRID.shape[0]
+    slowest = (2 * math.sin(math.pi / n) / (height / n)) ** 2  # along the longer side
+    z = -(viscosity * slowest + drag) * dt
+    expected = math.log(1 + z + z**2 / 2 + z**3 / 6) / dt
+
+    @jax.jit
+    def run(key):
+        omega = jnp.zeros(GRID.shape)
+        return diagnostics.lyapunov_exponent(solver, omega, key=key, steps=1200, renormalise_every=20, transient=1000)
+
+    # White noise holds a mean too, which decays with the drag alone: slower still.
+    slow = math.log(1 - drag * dt + (drag * dt) ** 2 / 2 - (drag * dt) ** 3 / 6) / dt
+    found = run(jax.random.key(0))
+    assert_close(found.exponent, slow, ROLLOUT)
+    assert expected < slow
+    assert found.rates.shape == (60,)
+    assert_close(found.rates[50:].mean(), found.exponent)
+
+
+@pytest.fixture(scope="module")
+def chaotic():
+    """A Kolmogorov flow on its attractor."""
+    grid = Grid((16, 16))
+    solver = NavierStokes2D(grid, viscosity=0.01, drag=0.02, dt=0.05, forcing=forcing.kolmogorov(grid, 2, 0.5))
+    start = initial.random_vorticity(grid, key=jax.random.key(0))
+    return solver, jax.jit(lambda w: solver.rollout(w, steps=1000))(start)
+
+
+def test_lyapunov_exponent_is_the_rate_at_which_flows_part(chaotic):
+    solver, omega = chaotic
+    steps, every = 400, 10
+    found = jax.jit(
+        lambda w, key: diagnostics.lyapunov_exponent(solver, w, key=key, steps=steps, renormalise_every=every)
+    )(omega, jax.random.key(1))
+    # Benettin's way, with two rollouts and a small distance instead of a tangent.
+    size = 1e-6
+    noise = jax.random.normal(jax.random.key(1), omega.shape)
+    advance = jax.jit(lambda w: solver.rollout(w, steps=every))
+    one, other, rates = omega, omega + size * noise / jnp.sqrt(jnp.mean(noise**2)), []
+    for _ in range(steps // every):
+        one, other = advance(one), advance(other)
+        apart = jnp.sqrt(jnp.mean((other - one) ** 2))
+        rates.append(float(jnp.log(apart / size)) / (every * 0.05))
+        other = one + (other - one) * (size / apart)
+    np.testing.assert_allclose(found.rates, rates, atol=1e-4)
+    assert_close(found.omega, one, ROLLOUT)
+    assert_close(jnp.sqrt(jnp.mean(found.tangent**2)), 1.0)
+    assert found.exponent > 0.02
+
+
+def test_lyapunov_exponent_does_not_depend_on_how_it_is_renormalised(chaotic):
+    solver, omega = chaotic
+
+    def run(every, steps=80, control=None):
+        key = jax.random.key(1)
+        options = {"steps": steps, "renormalise_every": every, "forcing": control}
+        return jax.jit(lambda w: diagnostics.lyapunov_exponent(solver, w, key=key, **options))(omega)
+
+    assert_close(run(4).exponent, run(20).exponent, ROLLOUT)
+    control = jnp.broadcast_to(0.3 * solver.forcing, (80, *omega.shape))
+    stronger = NavierStokes2D(solver.grid, viscosity=0.01, drag=0.02, dt=0.05, forcing=1.3 * solver.forcing)
+    expected = jax.jit(lambda w: stronger.rollout(w, steps=80))(omega)
+    assert_close(run(20, control=control).omega, expected, ROLLOUT)
+
+
+def test_wrong_arguments_are_named(key):
+    solver, omega = make_solver(), normal(0, GRID.shape)
+    for function in (diagnostics.budgets, diagnostics.reynolds_number, diagnostics.cfl):
+        with pytest.raises(ValueError, match="omega has shape"):
+            function(solver, omega.T)
+    for function in (diagnostics.energy_flux, diagnostics.enstrophy_flux):
+        with pytest.raises(TypeError, match="omega has dtype"):
+            function(GRID, omega.astype(int))
+        with pytest.raises(ValueError, match="scheme='upwind'"):
+            function(GRID, omega, advection="upwind")
+    with pytest.raises(ValueError, match="forcing has shape"):
+        diagnostics.budgets(solver, omega, forcing=omega.T)
+    for wrong, error, name in (
+        ({"steps": 15}, ValueError, "renormalise_every=10"),
+        ({"transient": 5}, ValueError, "transient=5"),
+        ({"transient": 20}, ValueError, "transient=20"),
+        ({"steps": 0}, ValueError, "steps=0"),
+        ({"key": 0}, TypeError, "key"),
+        ({"forcing": jnp.zeros((3, *GRID.shape))}, ValueError, "forcing has shape"),
+    ):
+        with pytest.raises(error, match=name):
+            diagnostics.lyapunov_exponent(solver, omega, **({"key": key, "steps": 20} | wrong))
+    with pytest.raises(ValueError, match="omega has shape"):
+        diagnostics.lyapunov_exponent(solver, omega[None], key=key, steps=20)
+    with pytest.raises(ValueError, match=r"solver.dt has shape \(2,\)"):
+        diagnostics.lyapunov_exponent(make_solver(dt=jnp.ones(2)), omega, key=key, steps=20)
+
+
+def test_budgets_under_vmap_and_grad():
+    solver, omega = make_solver(), normal(0, (3, *GRID.shape))
+    each = [diagnostics.budgets(solver, w) for w in omega]
+    mapped = jax.vmap(lambda w: diagnostics.budgets(solver, w))(omega)
+    for m in range(3):
+        assert_trees_close(jax.tree.map(lambda a, m=m: a[m], mapped)._replace(), each[m]._replace(), {"float64": 1e-9})
+    gradient = jax.grad(lambda w: diagnostics.budgets(solver, w).enstrophy.injection)(omega[0])
+    assert_close(gradient, solver.forcing / math.prod(GRID.shape))
