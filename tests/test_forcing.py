@@ -173,7 +173,7 @@ def test_wrong_arguments_are_named():
         ({"steps": 1.5}, TypeError),
         ({"dt": 0.0}, ValueError),
         ({"energy_rate": -1.0}, ValueError),
-        ({"wavenumber": 7.1}, ValueError),
+        ({"wavenumber": 9.1}, ValueError),
         ({"width": 0.0}, ValueError),
         ({"width": 0.01, "wavenumber": 2.2}, ValueError),
         ({"dtype": "int32"}, TypeError),
