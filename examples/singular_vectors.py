@@ -71,15 +71,21 @@ def ascend(solver, base, perturbation, *, steps: int, iterations: int):
     def ascended(perturbation):
         final = solver.rollout(base, steps=steps)
 
+        @jax.value_and_grad
         def distance(delta):
             return jnp.sum((solver.rollout(base + delta, steps=steps) - final) ** 2)
 
-        def body(_, delta):
-            gradient = jax.grad(distance)(delta)
-            delta = delta / radius + gradient / jnp.linalg.norm(gradient)
-            return delta * (radius / jnp.linalg.norm(delta))
+        def body(_, carry):
+            delta, (value, gradient), step = carry
+            moved = delta / radius + step * gradient / jnp.linalg.norm(gradient)
+            moved = moved * (radius / jnp.linalg.norm(moved))
+            found = distance(moved)
+            better = found[0] > value  # else stay, and try half as far
+            kept = jax.tree.map(lambda a, b: jnp.where(better, a, b), (moved, found), (delta, (value, gradient)))
+            return *kept, step * jnp.where(better, 1.5, 0.5)
 
-        return jax.lax.fori_loop(0, iterations, body, perturbation)
+        start = (perturbation, distance(perturbation), jnp.ones((), perturbation.dtype))
+        return jax.lax.fori_loop(0, iterations, body, start)[0]
 
     return ascended(perturbation)
 
