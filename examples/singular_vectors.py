@@ -10,6 +10,7 @@ them by Adam, and gradient ascent on the sphere of a given size goes on from the
 """
 
 import argparse
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -59,35 +60,30 @@ def singular_vectors(solver, base, *, steps: int, count: int, iterations: int, k
     return values[:count], initial[:count], evolved[:count], np.stack(history)
 
 
+@functools.partial(jax.jit, static_argnames=("steps", "iterations"))
 def ascend(solver, base, perturbation, *, steps: int, iterations: int):
     """Gradient ascent of the distance between two rollouts, on the sphere of the perturbation's own size.
 
     Adam scales every point's gradient by its own history, which turns a steady gradient into its sign: it stops at a
     perturbation like ``sign(gradient)``. The largest growth has a perturbation along the gradient itself.
     """
-    radius = jnp.linalg.norm(perturbation)
+    radius, final = jnp.linalg.norm(perturbation), solver.rollout(base, steps=steps)
 
-    @jax.jit
-    def ascended(perturbation):
-        final = solver.rollout(base, steps=steps)
+    @jax.value_and_grad
+    def distance(delta):
+        return jnp.sum((solver.rollout(base + delta, steps=steps) - final) ** 2)
 
-        @jax.value_and_grad
-        def distance(delta):
-            return jnp.sum((solver.rollout(base + delta, steps=steps) - final) ** 2)
+    def body(_, carry):
+        delta, (value, gradient), step = carry
+        moved = delta / radius + step * gradient / jnp.linalg.norm(gradient)
+        moved = moved * (radius / jnp.linalg.norm(moved))
+        found = distance(moved)
+        better = found[0] > value  # else stay, and try half as far
+        kept = jax.tree.map(lambda a, b: jnp.where(better, a, b), (moved, found), (delta, (value, gradient)))
+        return *kept, step * jnp.where(better, 1.5, 0.5)
 
-        def body(_, carry):
-            delta, (value, gradient), step = carry
-            moved = delta / radius + step * gradient / jnp.linalg.norm(gradient)
-            moved = moved * (radius / jnp.linalg.norm(moved))
-            found = distance(moved)
-            better = found[0] > value  # else stay, and try half as far
-            kept = jax.tree.map(lambda a, b: jnp.where(better, a, b), (moved, found), (delta, (value, gradient)))
-            return *kept, step * jnp.where(better, 1.5, 0.5)
-
-        start = (perturbation, distance(perturbation), jnp.ones((), perturbation.dtype))
-        return jax.lax.fori_loop(0, iterations, body, start)[0]
-
-    return ascended(perturbation)
+    start = (perturbation, distance(perturbation), jnp.ones((), perturbation.dtype))
+    return jax.lax.fori_loop(0, iterations, body, start)[0]
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -99,6 +95,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--count", type=int, default=8, help="singular vectors (default: %(default)s)")
     parser.add_argument("--power-iterations", type=int, default=8, help="(default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=80, help="of each ascent (default: %(default)s)")
+    parser.add_argument("--radii", type=float, nargs="+", default=[0.001, 0.1, 0.3, 1.0], help="sizes of perturbations")
     parser.add_argument("--output", type=Path, default=Path("results/singular_vectors/example.png"))
     options = parser.parse_args(argv)
     steps, iterations = options.steps, options.iterations
@@ -118,7 +115,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     print("singular values", np.array2string(np.asarray(values), precision=4))
 
     # 3. The nonlinear optima: the smallest from noise, each other one from the one before.
-    size, radii = float(jnp.linalg.norm(base)), (0.001, 0.1, 0.3, 1.0)
+    size, radii = float(jnp.linalg.norm(base)), sorted(options.radii)
     gain = jax.jit(lambda delta: experiments.gain(solver, base, delta, steps=steps))
     growth = {"singular vector": [], "Adam": [], "ascent": []}
     optima, delta = [], experiments.random_perturbation(base, norm=1.0, key=noise_key)
@@ -140,12 +137,13 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         print(f"size {radius:5.3f}: growth of " + ", ".join(f"{n} {g:.4f}" for n, g in zip(growth, row, strict=True)))
 
     # 4. The picture.
-    last = [jax.jit(lambda w: solver.rollout(w, steps=steps))(w) for w in (base, base + optima[-2])]
+    shown = max(len(radii) - 2, 0)
+    last = [jax.jit(lambda w: solver.rollout(w, steps=steps))(w) for w in (base, base + optima[shown])]
     columns = [
         ("Flow", base, last[0]),
         ("Singular vector 1", initial[0], evolved[0]),
         ("Singular vector 2", initial[1], evolved[1]),
-        (f"Optimum of size {radii[-2]:g}", optima[-2], last[1] - last[0]),
+        (f"Optimum of size {radii[shown]:g}", optima[shown], last[1] - last[0]),
     ]
     options.output.parent.mkdir(parents=True, exist_ok=True)
     draw(grid, columns, f"t = {steps * float(solver.dt):.3g}", measured).savefig(options.output, dpi=100)

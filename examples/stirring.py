@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import warp as wp
 
 import warpjaxns as wns
@@ -75,10 +76,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots()
     plotting.vorticity(axes, grid, omega, title="A fluid at rest, stirred once round the dashed circle")
-    turn = jnp.linspace(0, 2 * math.pi, 100)
-    axes.plot(
-        math.pi + radius * jnp.cos(turn), math.pi + radius * jnp.sin(turn), "--", color=plotting.GREY, linewidth=1
-    )
+    turn = float(radius) * np.exp(1j * np.linspace(0, 2 * math.pi, 100))
+    axes.plot(math.pi + turn.real, math.pi + turn.imag, "--", color=plotting.GREY, linewidth=1)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.output, dpi=110)
     print(f"picture: {options.output}")
