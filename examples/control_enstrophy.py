@@ -125,7 +125,7 @@ def draw(solver, fields, control, line, losses):
     steps = control.shape[0]
     time = steps * float(solver.dt)
     limit = float(np.abs(fields["Start"]).max())
-    figure = Figure(figsize=(16, 7.6), layout="compressed")
+    figure = Figure(figsize=(16, 7), layout="compressed")
     axes = figure.subplots(2, 4)
     for panel, (name, field) in zip(axes[0], fields.items(), strict=True):
         when = "t = 0" if name == "Start" else f"t = {time:.3g}"

@@ -24,11 +24,11 @@ vector = wp.array(dtype=wp.float32)
 
 @wp.kernel(module="unique")
 def paddle(x: vector, y: vector, centre: vector, force: wp.array2d(dtype=wp.float32)):
-    """A bump of height 4 and width 0.3 around `centre`."""
+    """A bump of height 2 and width 0.3 around `centre`."""
     i, j = wp.tid()
     dx = x[j] - centre[0]
     dy = y[i] - centre[1]
-    force[i, j] = 4.0 * wp.exp(-(dx * dx + dy * dy) / 0.09)
+    force[i, j] = 2.0 * wp.exp(-(dx * dx + dy * dy) / 0.09)
 
 
 bump = wns.primitive(paddle, output_shapes=lambda x, y, centre: (y[0], x[0]))
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     """Stir, differentiate, save the picture, and return what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=96, help="points along each side (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=200, help="time steps of one turn (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=320, help="time steps of one turn (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/stirring/example.png"))
     options = parser.parse_args(argv)
 

@@ -165,14 +165,16 @@ def test_lyapunov_exponent_of_a_fluid_at_rest():
     z = -drag * dt
 
     @jax.jit
+    @jax.vmap
     def run(key):
         omega = jnp.zeros(GRID.shape)
         return diagnostics.lyapunov_exponent(solver, omega, key=key, steps=1200, renormalise_every=20, transient=1000)
 
-    found = run(jax.random.key(0))
-    assert_close(found.exponent, math.log(1 + z + z**2 / 2 + z**3 / 6) / dt, ROLLOUT)
-    assert found.rates.shape == (60,)
-    assert found.rates[0] < 2 * found.exponent  # the transient, in which faster ones decay
+    found = run(jax.random.split(jax.random.key(0)))
+    assert_close(found.exponent, np.full(2, math.log(1 + z + z**2 / 2 + z**3 / 6) / dt), ROLLOUT)
+    assert found.rates.shape == (2, 60)
+    assert np.all(found.rates[:, 0] < 2 * found.exponent)  # the transient, in which faster ones decay
+    assert found.rates[0, 0] != found.rates[1, 0]
 
 
 def test_lyapunov_exponent_is_the_rate_at_which_flows_part():
