@@ -244,3 +244,17 @@ def test_budgets_under_vmap_and_grad():
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)  # residuals are nothing but rounding
     gradient = jax.jit(jax.grad(lambda w: diagnostics.budgets(solver, w).enstrophy.injection))(omega[0])
     assert_close(gradient, solver.forcing / math.prod(GRID.shape))
+
+
+def test_backends_agree(key):
+    grid = Grid((16, 12), (2.0, 3.5))
+    omega = normal(0, grid.shape)
+
+    def measure(backend):
+        solver = make_solver(grid, backend=backend)
+        exponent = diagnostics.lyapunov_exponent(solver, omega, key=key, steps=4, renormalise_every=2)
+        return diagnostics.budgets(solver, omega).enstrophy[:-1], exponent
+
+    one, other = (jax.jit(measure, static_argnums=0)(backend) for backend in ("xla", "warp"))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert_close(a, b, ROLLOUT)
