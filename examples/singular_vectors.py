@@ -4,9 +4,9 @@
 
 runs in about a minute on two CPU cores. For a small perturbation the rollout is its linearisation M, which `jax.jvp`
 applies, and `jax.vjp` its transpose. Block power iteration on M^T M (Halko, Martinsson and Tropp 2011,
-doi:10.1137/090771806) finds the directions of largest growth |M v| / |v|, the singular vectors (Farrell 1988,
-doi:10.1063/1.866609). Perturbations of finite size saturate, and other ones grow most: `optimal_perturbation` looks for
-them by Adam, and gradient ascent on the sphere of a given size goes on from there.
+doi:10.1137/090771806) finds the directions of largest growth |M v| / |v|, the singular vectors (Trefethen et al. 1993,
+doi:10.1126/science.261.5121.578). Perturbations of finite size saturate, and other ones grow most:
+`optimal_perturbation` looks for them by Adam, and gradient ascent on the sphere of a given size goes on from there.
 """
 
 import argparse
