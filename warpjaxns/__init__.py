@@ -1,6 +1,7 @@
 """Differentiable two-dimensional Navier-Stokes for JAX, on NVIDIA Warp kernels."""
 
 from . import diagnostics as diagnostics
+from . import forcing as forcing
 from . import initial as initial
 from ._adjoint import Checkpointed as Checkpointed
 from ._adjoint import Direct as Direct
