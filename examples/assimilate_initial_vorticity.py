@@ -264,16 +264,16 @@ def picture(result: Assimilation, grid: wns.Grid, sensors: Sensors):
     tracks = jax.vmap(sensors.positions)(jnp.linspace(0, result.window, 200))
     left.plot(*_broken_at_edges(tracks % jnp.asarray(grid.extent), grid), color="black", linewidth=1)
 
-    colours = {"background": "#444444", "L-BFGS": "#d55e00", "Gauss-Newton": "#0072b2"}
+    colours = {"background": plotting.GREY, "L-BFGS": plotting.CURVES[1], "Gauss-Newton": plotting.CURVES[0]}
     for name, found in result.minima.items():
         label = f"{name}, {len(found.costs) - 1} iterations"
         descent.loglog(found.evaluations, found.costs, "o-", markersize=4, color=colours[name], label=label)
-    descent.axhline(result.readings / 2, color="#444444", linewidth=1, linestyle="--", label="expected of the minimum")
+    descent.axhline(result.readings / 2, color=plotting.GREY, linewidth=1, linestyle="--", label="expected")
     descent.set(title="Cost", xlabel="rollouts: forward, tangent and adjoint")
 
     for name, style in zip(names, ("-", "-", "--"), strict=True):
         skill.plot(result.times, 100 * result.errors[name], style, color=colours[name], linewidth=2, label=name)
-    skill.axvspan(0, result.window, color="#444444", alpha=0.12, linewidth=0, label="window of the readings")
+    skill.axvspan(0, result.window, color=plotting.GREY, alpha=0.12, linewidth=0, label="window of the readings")
     skill.set(title="Error of the forecast", xlabel="time [time]", ylabel="of the vorticity's rms [%]")
     skill.set(xlim=(0, result.times[-1]), ylim=(0, None))
     for axes in (descent, skill):

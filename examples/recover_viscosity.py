@@ -198,17 +198,18 @@ def picture(result: Recovery, grid: wns.Grid, omega, sensors, observed):
         grid.x[columns], grid.y[rows], c=observed, s=55, cmap=image.cmap, norm=image.norm, edgecolors="black", zorder=3
     )
 
-    for place, (name, colour) in enumerate((("viscosity", "#0072b2"), ("forcing amplitude", "#d55e00"))):
+    for place, name in enumerate(("viscosity", "forcing amplitude")):
         error, deviation = 100 * result.error[place], 100 * result.deviation[place]
         label = f"{name}: {error:+.1f} % ± {deviation:.1f} %".replace("-", "\N{MINUS SIGN}")
-        parameters.semilogy(result.path[:, place] / result.truth[place], color=colour, linewidth=2, label=label)
-    parameters.axhline(1, color="#444444", linewidth=1, linestyle="--")
+        ratio = result.path[:, place] / result.truth[place]
+        parameters.semilogy(ratio, color=plotting.CURVES[place], linewidth=2, label=label)
+    parameters.axhline(1, color=plotting.GREY, linewidth=1, linestyle="--")
     parameters.set_yticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"], minor=False)
     parameters.set_yticks([], minor=True)
     parameters.set(title="Parameters, relative to the truth", xlabel="iteration")
 
-    misfit.semilogy(result.misfits, color="#009e73", linewidth=2, label="misfit")
-    misfit.axhline(1, color="#444444", linewidth=1, linestyle="--", label="noise alone")
+    misfit.semilogy(result.misfits, color=plotting.CURVES[2], linewidth=2, label="misfit")
+    misfit.axhline(1, color=plotting.GREY, linewidth=1, linestyle="--", label="noise alone")
     misfit.set(title=r"Misfit $\chi^2 / N$", xlabel="iteration")
     for axes in (parameters, misfit):
         axes.grid(alpha=0.25)

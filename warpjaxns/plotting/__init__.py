@@ -9,3 +9,6 @@ from ._curves import budgets as budgets
 from ._curves import spectra as spectra
 from ._experiments import optimal_perturbation as optimal_perturbation
 from ._maps import vorticity as vorticity
+from ._style import CURVES as CURVES
+from ._style import GREY as GREY
+from ._style import RED as RED
