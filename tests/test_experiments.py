@@ -167,24 +167,6 @@ def test_a_result_that_is_not_finite_raises(fields):
         )  # fmt: skip
 
 
-def test_vorticity_is_drawn_on_its_grid(fields):
-    figure_module = pytest.importorskip("matplotlib.figure")
-    grid, omega = Grid((24, 20), (2 * np.pi, 1.5)), fields[0]
-    figure = figure_module.Figure()
-    axes = figure.subplots()
-    image = plotting.vorticity(axes, grid, omega, title="A flow")
-    assert image.get_clim() == (-np.abs(omega).max(), np.abs(omega).max())
-    dy, dx = grid.spacing
-    np.testing.assert_allclose(image.get_extent(), (-dx / 2, 1.5 - dx / 2, -dy / 2, 2 * np.pi - dy / 2), rtol=1e-12)
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "π", "2π"]
-    assert (axes.get_title(), axes.get_xlabel()) == ("A flow", "x [length]")
-    assert len(figure.axes) == 2
-    plotting.vorticity(figure.subplots(), grid, omega * 0, units=None)
-    assert len(figure.axes) == 3
-    with pytest.raises(ValueError, match="omega has shape"):
-        plotting.vorticity(axes, grid, omega.T)
-
-
 def test_the_picture_shows_every_field(result):
     pytest.importorskip("matplotlib")
     figure = plotting.optimal_perturbation(result)

@@ -3,6 +3,7 @@
 from . import diagnostics as diagnostics
 from . import forcing as forcing
 from . import initial as initial
+from . import plotting as plotting
 from ._adjoint import Checkpointed as Checkpointed
 from ._adjoint import Direct as Direct
 from ._custom import primitive as primitive
