@@ -4,6 +4,7 @@ from . import diagnostics as diagnostics
 from . import initial as initial
 from ._adjoint import Checkpointed as Checkpointed
 from ._adjoint import Direct as Direct
+from ._coarsen import coarsen as coarsen
 from ._custom import primitive as primitive
 from ._grid import Grid as Grid
 from ._operators import jacobian as jacobian
