@@ -57,7 +57,7 @@ class Settings:
 
 DEFAULT = Settings()
 QUICK = dataclasses.replace(DEFAULT, fine=64, coarse=16, waves=2, viscosity=2e-3, training=4, held_out=2, blocks=12)
-QUICK = dataclasses.replace(QUICK, every=4, spin_up=2.0, channels=8, layers=3, unroll=3, batch=4, iterations=80)
+QUICK = dataclasses.replace(QUICK, every=4, spin_up=2.0, channels=8, layers=3, unroll=3, batch=4, iterations=300)
 FULL = dataclasses.replace(DEFAULT, fine=512, coarse=64, viscosity=1e-4, every=16, spin_up=20.0, training=64)
 FULL = dataclasses.replace(FULL, held_out=16, channels=64, layers=6, batch=32, iterations=5000, learning_rate=1e-3)
 
@@ -303,21 +303,25 @@ def print_table(table: dict[str, dict[str, float]], settings: Settings) -> None:
 # ---- The picture
 
 COLOURS = {"truth": "black", "coarse": "#d55e00", "Smagorinsky": "#0072b2", "learned": "#009e73"}
-TITLES = {"truth": "Filtered truth", "coarse": "Coarse solver", "Smagorinsky": "+ Smagorinsky", "learned": "+ network"}
+LABELS = {
+    "truth": "filtered truth",
+    "coarse": "coarse solver",
+    "Smagorinsky": "with Smagorinsky",
+    "learned": "with the network",
+}
 
 
-def picture(result: dict, losses: np.ndarray, solver: wns.NavierStokes2D, settings: Settings):
+def picture(result: dict, losses: np.ndarray, grid: wns.Grid):
     """Fields at one time; correlations, spectra and losses."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 8.2), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.05])
-    _fields(top, result, solver.grid)
+    _fields(top, result, grid)
     of_correlation, of_spectrum, of_loss = bottom.subplots(1, 3)
     _correlations(of_correlation, result)
-    _spectra(of_spectrum, result, settings)
-    of_loss.plot(losses, color=COLOURS["learned"], linewidth=1.2)
-    of_loss.set(title="Training loss", xlabel="iteration", yscale="log")
+    _spectra(of_spectrum, result)
+    _losses(of_loss, losses)
     for axes in (of_correlation, of_spectrum, of_loss):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -331,7 +335,7 @@ def _fields(figure, result, grid):
     limit = float(np.quantile(np.abs(result["states"]["truth"]), 0.995))
     panels = figure.subplots(1, 4, sharey=True)
     for axes, (name, states) in zip(panels, result["states"].items(), strict=True):
-        title = TITLES[name]
+        title = LABELS[name][0].upper() + LABELS[name][1:]
         if name != "truth":
             title += f", correlation {result['correlations'][name][when, 0]:.2f}"
         image = plotting.vorticity(axes, grid, states[when, 0], title=title, limit=limit, units=None)
@@ -345,7 +349,7 @@ def _fields(figure, result, grid):
 def _correlations(axes, result):
     for name, values in result["correlations"].items():
         low, high = np.quantile(values, [0.1, 0.9], axis=1)
-        label = f"{TITLES[name].lower()}: above 0.8 to t = {result['table'][name]['time_0.8']:.2f}"
+        label = f"{LABELS[name]}: above 0.8 to t = {result['table'][name]['time_0.8']:.2f}"
         axes.fill_between(result["times"], low, high, color=COLOURS[name], alpha=0.15, linewidth=0)
         axes.plot(result["times"], values.mean(axis=1), color=COLOURS[name], label=label)
     axes.axhline(0.8, color="0.5", linewidth=1, linestyle=":")
@@ -354,11 +358,21 @@ def _correlations(axes, result):
     axes.legend(frameon=False, fontsize=9)
 
 
-def _spectra(axes, result, settings):
+def _spectra(axes, result):
     for name, values in result["spectra"].items():
         style = {"linewidth": 3, "alpha": 0.4} if name == "truth" else {}
-        axes.loglog(np.arange(1, values.size + 1), values, color=COLOURS[name], label=TITLES[name].lower(), **style)
+        axes.loglog(np.arange(1, values.size + 1), values, color=COLOURS[name], label=LABELS[name], **style)
     axes.set(title="Energy spectrum, mean over the forecasts", xlabel="k [1/length]", ylabel="E(k) [length³/time²]")
+    axes.legend(frameon=False, fontsize=9)
+
+
+def _losses(axes, losses):
+    axes.plot(losses, color=COLOURS["learned"], linewidth=0.8, alpha=0.4, label="an iteration")
+    width = max(len(losses) // 15, 1)
+    middle = np.arange(len(losses) - width + 1) + (width - 1) / 2
+    mean = np.convolve(losses, np.ones(width) / width, "valid")
+    axes.plot(middle, mean, color=COLOURS["learned"], label=f"mean of {width}")
+    axes.set(title="Training loss", xlabel="iteration", ylim=(0, None))
     axes.legend(frameon=False, fontsize=9)
 
 
@@ -405,9 +419,9 @@ def main(argv: list[str] | None = None) -> dict:
 
     options.output.mkdir(parents=True, exist_ok=True)
     eqx.tree_serialise_leaves(options.output / "closure.eqx", learned)
-    picture(result, losses, solver, settings).savefig(options.output / "train_closure.png", dpi=110)
+    picture(result, losses, solver.grid).savefig(options.output / "train_closure.png", dpi=110)
     print(f"\nModel and picture: {options.output}")
-    return {**result["table"], "constant": float(smagorinsky.constant), "losses": losses}
+    return {"model": learned, "constant": float(smagorinsky.constant), "losses": losses, **result["table"]}
 
 
 if __name__ == "__main__":
