@@ -33,7 +33,7 @@ Model = Callable[[Float[Array, "ny nx"]], Float[Array, "ny nx"]]  # the state on
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The flow, the data, the network and its training. Lengths in units of the box's side / 2 pi."""
+    """The flow in a box of side 2 pi, the data, the network and its training."""
 
     fine: int = 128
     coarse: int = 32
@@ -59,7 +59,7 @@ DEFAULT = Settings()
 QUICK = dataclasses.replace(DEFAULT, fine=64, coarse=16, waves=2, viscosity=2e-3, training=4, held_out=2, blocks=12)
 QUICK = dataclasses.replace(QUICK, every=4, spin_up=2.0, channels=8, layers=3, unroll=3, batch=4, iterations=300)
 FULL = dataclasses.replace(DEFAULT, fine=512, coarse=64, viscosity=1e-4, every=16, spin_up=20.0, training=64)
-FULL = dataclasses.replace(FULL, held_out=16, channels=64, layers=6, batch=32, iterations=5000, learning_rate=1e-3)
+FULL = dataclasses.replace(FULL, held_out=16, channels=32, layers=6, batch=32, iterations=5000, learning_rate=1e-3)
 
 
 # ---- Three models of the flow on the coarse grid, each a function from a state to the state a block later
@@ -142,28 +142,29 @@ def forecast(model: Model, omega: Float[Array, "members ny nx"], blocks: int, un
 
 def simulate(settings: Settings) -> tuple[wns.NavierStokes2D, Array]:
     """The coarse solver, and filtered trajectories of the fine one, ``(blocks + 1, members, ny, nx)``."""
-    ratio, dt = settings.fine // settings.coarse, settings.block / settings.every
     fine, coarse = (wns.Grid((n, n)) for n in (settings.fine, settings.coarse))
-    _, y = fine.mesh()
-    force = (-settings.waves * jnp.cos(settings.waves * y)).astype(jnp.float32)  # of the force sin(waves y) along x
+    ratio = settings.fine // settings.coarse
+    dt, every = settings.block / settings.every, settings.every * ratio
     parameters = {"viscosity": settings.viscosity, "drag": settings.drag}
+    force = (
+        -settings.waves * np.cos(settings.waves * fine.y)[:, None] * np.ones(settings.fine)
+    )  # curl of (sin(waves y), 0)
+    force = jnp.asarray(force, jnp.float32)
     truth = wns.NavierStokes2D(fine, dt=dt / ratio, forcing=force, **parameters)
-    coarse_force = wns.coarsen(fine, force, coarse.shape)
-    # Short rollouts on a small grid: keeping their stages costs little memory and saves time.
-    solver = wns.NavierStokes2D(
-        coarse, dt=dt, forcing=coarse_force, adjoint=wns.Direct(), check_finite=False, **parameters
-    )
+    # Arakawa's scheme again: the network is to beat the best that the coarse grid has. Its training rollouts are short
+    # and small, so that storing their stages is cheap and saves time; non-finite ones are seen by their loss.
+    force = wns.coarsen(fine, force, coarse.shape)
+    solver = wns.NavierStokes2D(coarse, dt=dt, forcing=force, adjoint=wns.Direct(), check_finite=False, **parameters)
 
     @jax.jit
     def run(key):
         omega = wns.initial.decaying_turbulence(fine, key=key, peak_wavenumber=settings.waves, dtype="float32")
-        omega = truth.rollout(omega, steps=round(settings.spin_up / truth_dt))
+        omega = truth.rollout(omega, steps=round(settings.spin_up * ratio / dt))
         movie = truth.rollout(omega, steps=every * settings.blocks, save_every=every)
         return wns.coarsen(fine, jnp.concatenate([omega[None], movie]), coarse.shape)
 
-    truth_dt, every = dt / ratio, settings.every * ratio
     keys = jax.random.split(jax.random.key(settings.seed), settings.training + settings.held_out)
-    return solver, jnp.stack([run(key) for key in keys], axis=1)  # one at a time: they need not fit together
+    return solver, jnp.stack([run(key) for key in keys], axis=1)  # one at a time: all need not fit into memory
 
 
 # ---- Training

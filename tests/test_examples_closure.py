@@ -70,6 +70,13 @@ def test_the_model_is_a_function_that_jax_transforms(example, key):
     assert_close(jax.grad(loss)(0.0), (loss(h) - loss(-h)) / (2 * h), {"float64": 1e-5})
 
 
+def test_every_setting_is_consistent(example):
+    for settings in (example.QUICK, example.DEFAULT, example.FULL):
+        assert settings.fine % settings.coarse == 0
+        assert settings.waves < settings.coarse / 2
+        assert settings.unroll <= settings.blocks // 2  # held-out forecasts are at least as long as training's
+
+
 def test_windows_are_successive_states(example, key):
     times, members = 9, 3
     counted = jnp.arange(times)[:, None] + 100 * jnp.arange(members)
