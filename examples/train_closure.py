@@ -43,14 +43,14 @@ class Settings:
     block: float = 0.32  # time between corrections ...
     every: int = 8  # ... in steps of the coarse solver; a step of the fine one is shorter as its spacing is
     spin_up: float = 4.0
-    training: int = 10  # trajectories ...
-    held_out: int = 6
+    training: int = 8  # trajectories ...
+    held_out: int = 4
     blocks: int = 24  # ... and their length
     channels: int = 16
     layers: int = 4
-    unroll: int = 6  # blocks of a training rollout
+    unroll: int = 5  # blocks of a training rollout
     batch: int = 5
-    iterations: int = 300
+    iterations: int = 250
     learning_rate: float = 6e-3
     seed: int = 0
 
@@ -58,8 +58,10 @@ class Settings:
 DEFAULT = Settings()
 QUICK = dataclasses.replace(DEFAULT, fine=64, coarse=16, waves=2, viscosity=2e-3, training=4, held_out=2, blocks=12)
 QUICK = dataclasses.replace(QUICK, every=4, spin_up=2.0, channels=8, layers=3, unroll=3, batch=4, iterations=300)
-FULL = dataclasses.replace(DEFAULT, fine=512, coarse=64, viscosity=1e-4, every=16, spin_up=20.0, training=64)
-FULL = dataclasses.replace(FULL, held_out=16, channels=32, layers=6, batch=32, iterations=5000, learning_rate=1e-3)
+FULL = dataclasses.replace(DEFAULT, fine=512, coarse=64, viscosity=1e-4, every=16, spin_up=20.0, unroll=6)
+FULL = dataclasses.replace(
+    FULL, training=64, held_out=16, channels=32, layers=6, batch=32, iterations=5000, learning_rate=1e-3
+)
 
 
 # ---- Three models of the flow on the coarse grid, each a function from a state to the state a block later
@@ -355,7 +357,8 @@ def _correlations(axes, result):
         axes.plot(result["times"], values.mean(axis=1), color=COLOURS[name], label=label)
     axes.axhline(0.8, color="0.5", linewidth=1, linestyle=":")
     members = values.shape[1]
-    axes.set(title=f"Correlation with the truth, {members} forecasts", xlabel="t [time]", ylim=(-0.05, 1.03))
+    title = f"Correlation with the truth: mean and 10-90 % of {members}"
+    axes.set(title=title, xlabel="t [time]", ylim=(-0.05, 1.03))
     axes.legend(frameon=False, fontsize=9)
 
 
@@ -363,7 +366,7 @@ def _spectra(axes, result):
     for name, values in result["spectra"].items():
         style = {"linewidth": 3, "alpha": 0.4} if name == "truth" else {}
         axes.loglog(np.arange(1, values.size + 1), values, color=COLOURS[name], label=LABELS[name], **style)
-    axes.set(title="Energy spectrum, mean over the forecasts", xlabel="k [1/length]", ylabel="E(k) [length³/time²]")
+    axes.set(title="Energy spectrum, mean over times and members", xlabel="k [1/length]", ylabel="E(k) [length³/time²]")
     axes.legend(frameon=False, fontsize=9)
 
 
