@@ -1,5 +1,6 @@
 """Differentiable two-dimensional Navier-Stokes for JAX, on NVIDIA Warp kernels."""
 
+from . import data as data
 from . import diagnostics as diagnostics
 from . import initial as initial
 from ._adjoint import Checkpointed as Checkpointed
