@@ -205,6 +205,12 @@ class Ensemble:
         """Whether members differ in a parameter."""
         return isinstance(getattr(self, name), Range)
 
+    @property
+    def largest_viscosity(self) -> float:
+        """Up to where viscosity is stable with these steps, ``4 nu dt (1/dx^2 + 1/dy^2) < 2.51`` [length^2/time]."""
+        dy, dx = self.grid.spacing
+        return 2.51 / (4 * self.dt * (dx**-2 + dy**-2))
+
     def as_dict(self) -> dict[str, Any]:
         """All arguments as numbers, strings, lists and dicts, for JSON."""
         values = dataclasses.asdict(self)

@@ -1,22 +1,25 @@
 """Computes an ensemble and writes it to a file, surviving whatever stops it."""
 
 import dataclasses
-import errno
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from . import layout
+from .assemble import assemble
 from .background import Background
 from .ensemble import Ensemble
-from .simulate import Frame, simulate
-from .work import OptionsError, WorkFolder, differences, folder_of, manifest, sync_folder
+from .record import Recorder
+from .simulate import simulate
+from .work import OptionsError, WorkFolder, differences, folder_of, manifest
 
 Report = Callable[[int, int], None]
 WAITING_BLOCKS = 3  # blocks of frames that may wait for the disk
@@ -53,8 +56,8 @@ def generate(
     (this takes room for a second copy), and the file appears under its name in one go. Its bytes follow from the
     ensemble, the versions of the software and the kind of device alone: interruptions do not change them.
 
-    A member that becomes non-finite is left out, and recorded in ``provenance/failed`` with its parameters. The others
-    are not affected.
+    A member whose energy or enstrophy becomes non-finite is left out, and recorded in ``provenance/failed`` with its
+    parameters. The others are not affected.
 
     Args:
         path: the file, ending in ``.hdf5`` or ``.h5``. Its folder is made.
@@ -73,6 +76,9 @@ def generate(
             made with other arguments or by other software; another process is writing the same file.
         ValueError: `path` has another ending.
         OSError: the disk is full, or does not work. Finished batches are kept.
+
+    Warns:
+        RuntimeWarning: some members have too large a viscosity for `dt`, and will fail or be noise.
     """
     path = Path(path)
     if path.suffix not in (".hdf5", ".h5"):
@@ -85,13 +91,14 @@ def generate(
         shutil.rmtree(folder_of(path), ignore_errors=True)  # left by a crash after the file was complete
         return finished
     _refuse_to_lose(path, resume, overwrite)
+    _warn_of_viscosity(ensemble)
     path.parent.mkdir(parents=True, exist_ok=True)
     with WorkFolder(path) as work:
         _begin(work, wanted, resume)
         _compute(work, ensemble, report)
-        summary = _assemble(work, ensemble, wanted, path)
+        members, failed = assemble(work, ensemble, wanted, path)
         work.remove()
-    return summary
+    return Summary(path, len(members), tuple(failed))
 
 
 def _refuse_to_lose(path, resume, overwrite):
@@ -102,6 +109,18 @@ def _refuse_to_lose(path, resume, overwrite):
         raise OptionsError(
             f"{folder_of(path)} holds the batches of an interrupted run; continue it (--resume), or start over "
             "(--overwrite)"
+        )
+
+
+def _warn_of_viscosity(ensemble):
+    viscosity = ensemble.parameters(list(range(ensemble.count)))["viscosity"]
+    unstable = int(np.sum(viscosity > ensemble.largest_viscosity))
+    if unstable:
+        warnings.warn(
+            f"{unstable} of {ensemble.count} members are unstable: dt={ensemble.dt:.3g} allows viscosities up to "
+            f"{ensemble.largest_viscosity:.3g}",
+            RuntimeWarning,
+            stacklevel=3,
         )
 
 
@@ -131,7 +150,7 @@ def _compute(work, ensemble, report):
         Background(WAITING_BLOCKS) as background,
     ):
         for batch in missing:
-            writer = _BatchWriter(work, ensemble, batch, pool)
+            recorder = Recorder(work, ensemble, batch, pool)
             for first in range(0, ensemble.frames, length):
                 block = []
                 for _ in range(first, min(first + length, ensemble.frames)):
@@ -139,101 +158,8 @@ def _compute(work, ensemble, report):
                     background.check()
                     done += len(ensemble.members(batch))
                     report(done, total)
-                background.submit(writer.write, block)
-            background.submit(writer.seal)
-
-
-class _BatchWriter:
-    """Compresses the frames of a batch and writes them; runs in the background thread."""
-
-    def __init__(self, work, ensemble, batch, pool):
-        self._ensemble, self._pool = ensemble, pool
-        self._members = ensemble.members(batch)
-        self._part = work.writer(batch)
-        self._failed = {}
-        self._blocks = 0
-
-    def write(self, frames: list[Frame]) -> None:
-        """Append a block of frames of the members that are finite so far."""
-        length = layout.frames_per_chunk(self._ensemble)
-        for number, frame in enumerate(frames, self._blocks * length):
-            for member, finite in zip(self._members, frame.finite, strict=False):  # without what fills the last batch
-                if not finite:
-                    self._failed.setdefault(member, number)
-        chunks = [
-            (position, member, field)
-            for position, member in enumerate(self._members)
-            if member not in self._failed
-            for field in layout.GROUPS
-        ]
-
-        def compressed(chunk):
-            position, _, field = chunk
-            values = np.stack([getattr(frame, field)[position] for frame in frames])
-            filled = np.zeros((length, *values.shape[1:]), np.float32)  # HDF5's chunks are all of one size
-            filled[: len(values)] = values
-            return layout.compress(filled, self._ensemble.compression)
-
-        for (_, member, field), payload in zip(chunks, self._pool.map(compressed, chunks), strict=True):
-            self._part.append(member, field, self._blocks, payload)
-        self._blocks += 1
-
-    def seal(self) -> None:
-        """Make the batch count as done."""
-        self._part.seal(self._members, self._failed)
-
-
-def _assemble(work, ensemble, wanted, path):
-    """The file from its parts, in one order and without a trace of the time."""
-    parts = [work.part(batch) for batch in range(ensemble.batches)]
-    failed = {member: frame for part in parts for member, frame in part.failed.items()}
-    members = [member for part in parts for member in part.members if member not in failed]
-    temporary = work.path / "assembled.tmp"
-    _check_room(temporary, parts)
-    with _new_file(temporary) as file:
-        datasets = layout.create(file, ensemble, members)
-        layout.write_provenance(file, wanted, ensemble, members, failed)
-        rows = {member: row for row, member in enumerate(members)}
-        for batch, part in enumerate(parts):
-            for (member, field, block), payload in work.payloads(batch, part):
-                if member in rows:
-                    layout.write_chunk(datasets[field], rows[member], block, payload)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-    return Summary(path, len(members), tuple(sorted(failed)))
-
-
-class _new_file:
-    """A new HDF5 file. Where the disk is full, closing it fails as well: what comes out is the reason."""
-
-    def __init__(self, path):
-        import h5py
-
-        self._file = h5py.File(path, "w", libver="earliest")
-
-    def __enter__(self):
-        return self._file
-
-    def __exit__(self, kind, error, traceback):
-        try:
-            self._file.close()
-        except (OSError, RuntimeError) as closing:
-            if error is None:
-                raise OSError(f"could not be written: {closing}") from closing
-
-
-def _check_room(path, parts):
-    path.unlink(missing_ok=True)  # left by an interrupted call
-    needed = sum(chunk[3] for part in parts for chunk in part.chunks)
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise OSError(
-            errno.ENOSPC,
-            f"all batches are done; putting them together takes {needed:,} bytes and {free:,} are free",
-            str(path.parent),
-        )
+                background.submit(recorder.write, block)
+            background.submit(recorder.seal)
 
 
 def _finished(path, wanted):
@@ -244,11 +170,11 @@ def _finished(path, wanted):
 
     try:
         with h5py.File(path, "r") as file:
-            provenance = file["provenance"]
+            provenance: Any = file["provenance"]
             found = {name: json.loads(provenance.attrs[name]) for name in wanted}
             if differences(found, wanted):
                 return None
             failed = tuple(int(member) for member in provenance["failed/member"][:])
-            return Summary(path, int(file.attrs["n_trajectories"]), failed)
+            return Summary(path, len(provenance["member"]), failed)
     except (OSError, KeyError):
         return None

@@ -1,8 +1,10 @@
 """Reads what `generate` writes, and two-dimensional files of The Well."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +39,9 @@ class Flows:
         parameters: those of the trajectories, each float32 ``(trajectories,)``: `viscosity` and so on.
         fields: names of the fields, ``vorticity`` and ``velocity``.
         members: the numbers of the trajectories within their ensemble, ``(trajectories,)``.
+        failed: `member`, `time` and the parameters of the members that became non-finite and are not in the file, each
+            ``(failed,)``. Empty for files that `generate` did not write.
+        provenance: the ``ensemble`` and the ``software`` that `generate` made the file from, as dicts. Likewise.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -46,7 +51,7 @@ class Flows:
         if not self.path.exists():
             raise FileNotFoundError(f"{path}: no such file")
         try:
-            self._file = h5py.File(self.path, "r")
+            self._file: Any = h5py.File(self.path, "r")
         except OSError as error:
             raise ValueError(f"{path} is not an HDF5 file: {error}") from error
         try:
@@ -64,10 +69,9 @@ class Flows:
         if sorted(self._axes) != ["x", "y"] or _text(file.attrs["grid_type"]) != "cartesian":
             raise ValueError(f"{self.path} has the dimensions {self._axes}: expected x and y, Cartesian")
         x, y = dimensions["x"][:].astype(float), dimensions["y"][:].astype(float)
-        self.grid = Grid((len(y), len(x)), (_side(y), _side(x)))
-        self.time = dimensions["time"][:]
+        self.time: np.ndarray = dimensions["time"][:]
         self._count = int(file.attrs["n_trajectories"])
-        self.parameters = {}
+        self.parameters: dict[str, np.ndarray] = {}
         for name in file["scalars"].attrs["field_names"]:
             scalar = file["scalars"][name]
             if not scalar.attrs["time_varying"]:
@@ -77,10 +81,19 @@ class Flows:
         for order in range(2):
             group = file[f"t{order}_fields"]
             fields |= {_text(name): group[name] for name in group.attrs["field_names"]}
-        self._fields = {name: field for name, field in fields.items() if _varies(field)}
+        self._fields: dict[str, Any] = {name: field for name, field in fields.items() if _varies(field)}
         self.fields = tuple(self._fields)
-        member = file.get("provenance/member")
-        self.members = np.arange(self._count) if member is None else member[:]
+        self.members: np.ndarray = np.arange(self._count)
+        self.failed: dict[str, np.ndarray] = {}
+        self.provenance: dict[str, dict[str, Any]] = {}
+        sides = _side(y), _side(x)
+        if "provenance" in file:
+            provenance = file["provenance"]
+            self.members = provenance["member"][:]
+            self.failed = {name: values[:] for name, values in provenance["failed"].items()}
+            self.provenance = {name: json.loads(text) for name, text in provenance.attrs.items()}
+            sides = tuple(self.provenance["ensemble"]["extent"])  # coordinates are float32
+        self.grid = Grid((len(y), len(x)), sides)
 
     def __enter__(self):
         return self

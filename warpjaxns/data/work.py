@@ -16,6 +16,7 @@ import os
 import platform
 import shutil
 import zlib
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ class WorkFolder:
         return self
 
     def __exit__(self, *_):
+        for path in self.path.glob("*.tmp"):  # makes room, where the disk is full
+            path.unlink()
         os.close(self._lock)
 
     def read_manifest(self) -> dict[str, Any] | None:
@@ -125,6 +128,17 @@ class WorkFolder:
             chunks=[tuple(chunk) for chunk in values["chunks"]],
         )
         return part if size == sum(chunk[3] for chunk in part.chunks) else None
+
+    def parts(self, batches: int) -> list[Part]:
+        """All batches, which are done.
+
+        Raises:
+            OSError: one is not.
+        """
+        parts = [part for part in map(self.part, range(batches)) if part is not None]
+        if len(parts) < batches:
+            raise OSError(f"{self.path} has only {len(parts)} of {batches} parts; resume to compute the others")
+        return parts
 
     def payloads(self, batch: int, part: Part):
         """The chunks of a batch, ``((member, field, block), bytes)`` one after another.
@@ -158,19 +172,19 @@ class PartWriter:
     def __init__(self, chunks_path: Path, index_path: Path):
         self._chunks_path, self._index_path = chunks_path, index_path
         self._temporary = chunks_path.with_suffix(".tmp")
-        self._file = None
+        self._temporary.unlink(missing_ok=True)
         self._chunks = []
 
-    def append(self, member: int, field: str, block: int, payload: bytes) -> None:
-        """Write one chunk."""
-        if self._file is None:
-            self._file = self._temporary.open("wb")
-        self._file.write(payload)
-        self._chunks.append((member, field, block, len(payload), zlib.crc32(payload)))
+    def append(self, chunks: Iterable[tuple[int, str, int, bytes]]) -> None:
+        """Write chunks ``(member, field, block, bytes)``."""
+        with self._temporary.open("ab") as file:
+            for member, field, block, payload in chunks:
+                file.write(payload)
+                self._chunks.append((member, field, block, len(payload), zlib.crc32(payload)))
 
     def seal(self, members: list[int], failed: dict[int, int]) -> None:
         """Bring the chunks to the disk, then the index that says so."""
-        with self._file or self._temporary.open("wb") as file:
+        with self._temporary.open("ab") as file:
             _sync(file)
         self._temporary.replace(self._chunks_path)
         part = Part(members, failed, self._chunks)
