@@ -79,6 +79,10 @@ def _run(options):
 
     ensemble = _ensemble(options)
     again = {"resume": options.resume, "overwrite": options.overwrite}
+    try:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"argument --output: {error}") from error
     with _Progress(options.quiet) as progress, warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"warpjaxns: {message}", file=sys.stderr)
         try:

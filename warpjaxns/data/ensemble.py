@@ -136,6 +136,12 @@ class Ensemble:
         if self.initial_wavenumber is not None:
             check_positive("initial_wavenumber", self.initial_wavenumber, static=True)
             self._set(initial_wavenumber=float(self.initial_wavenumber))
+            resolved = max(grid.extent) / max(grid.spacing) / 2
+            if not 1 <= self.initial_wavenumber <= resolved:
+                raise ValueError(
+                    f"initial_wavenumber={self.initial_wavenumber}: this grid resolves 1 to {resolved:.4g}, in "
+                    "multiples of 2 pi / max(extent)"
+                )
         if not isinstance(self.shared_initial, bool):
             raise TypeError(f"shared_initial={self.shared_initial!r}: expected True or False")
         check_option("initial", self.initial, INITIAL)

@@ -74,21 +74,23 @@ def _solver(ensemble, members):
 _rollout = jax.jit(NavierStokes2D.rollout, static_argnames="steps")
 
 
-@functools.partial(jax.jit, static_argnames="ensemble")
 def _start(ensemble, members):
     """The initial fields of members, ``(batch, ny, nx)``."""
-    grid, wavenumber = ensemble.grid, ensemble.initial_wavenumber
-
-    def field(member):
-        key = jax.random.fold_in(member_key(ensemble.seed, member), 0)
-        if ensemble.initial == "random_vorticity":
-            return initial.random_vorticity(grid, key=key, max_wavenumber=wavenumber or 4.0, dtype=ensemble.precision)
-        peak = wavenumber or peak_wavenumber(grid)
-        return initial.decaying_turbulence(grid, key=key, peak_wavenumber=peak, dtype=ensemble.precision)
-
     if ensemble.shared_initial:
-        one = field(jnp.uint32(0))
-        return jnp.broadcast_to(one, (len(members), *grid.shape))
+        members = np.zeros_like(members)
+    static = ensemble.grid, ensemble.initial, ensemble.initial_wavenumber, ensemble.precision, ensemble.seed
+    return _initial_fields(members, *static)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
+def _initial_fields(members, grid, kind, wavenumber, dtype, seed):
+    def field(member):
+        key = jax.random.fold_in(member_key(seed, member), 0)
+        if kind == "random_vorticity":
+            return initial.random_vorticity(grid, key=key, max_wavenumber=wavenumber or 4.0, dtype=dtype)
+        peak = wavenumber or peak_wavenumber(grid)
+        return initial.decaying_turbulence(grid, key=key, peak_wavenumber=peak, dtype=dtype)
+
     return jax.vmap(field)(members)
 
 
