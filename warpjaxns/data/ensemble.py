@@ -153,10 +153,10 @@ class Ensemble:
                 f"coarsen={self.coarsen}: expected a divisor of both sizes of shape={self.shape} that leaves at least "
                 f"4 points"
             )
-        if self.forcing_wavenumber > self.shape[0] // 2:
+        resolved = (self.shape[0] - 1) // 2
+        if self.forced and self.forcing_wavenumber > resolved:
             raise ValueError(
-                f"forcing_wavenumber={self.forcing_wavenumber}: {self.shape[0]} points along y resolve up to "
-                f"{self.shape[0] // 2}"
+                f"forcing_wavenumber={self.forcing_wavenumber}: {self.shape[0]} points along y resolve up to {resolved}"
             )
 
     def _set(self, **values):
@@ -206,6 +206,11 @@ class Ensemble:
             value = value.at(fractions) if isinstance(value, Range) else np.full(len(members), value)
             values[name] = value.astype(np.float32)
         return values
+
+    @property
+    def forced(self) -> bool:
+        """Whether there is any forcing."""
+        return self.forcing_amplitude != 0
 
     def varying(self, name: str) -> bool:
         """Whether members differ in a parameter."""

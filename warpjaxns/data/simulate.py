@@ -56,7 +56,7 @@ def _solver(ensemble, members):
     parameters = {name: value.astype(ensemble.precision) for name, value in ensemble.parameters(members).items()}
     amplitude = parameters.pop("forcing_amplitude")
     forcing = None
-    if amplitude.any():
+    if ensemble.forced:
         unit = _kolmogorov(ensemble.grid, ensemble.forcing_wavenumber).astype(ensemble.precision)
         forcing = amplitude[:, None, None] * unit
     return NavierStokes2D(
@@ -106,6 +106,6 @@ def _observe(solver, omega, factor):
 
 
 def _kolmogorov(grid, wavenumber):
-    """The vorticity forcing ``-k cos(k y)`` of the momentum forcing ``fx = sin(k y)``, ``k = 2 pi wavenumber / Ly``."""
-    k = 2 * np.pi * wavenumber / grid.extent[0]
-    return np.broadcast_to(-k * np.cos(k * grid.y)[:, None], grid.shape)
+    """The vorticity forcing of the force ``fx = sin(k y)``, ``k = 2 pi wavenumber / Ly``, by centred differences."""
+    k, dy = 2 * np.pi * wavenumber / grid.extent[0], grid.spacing[0]
+    return np.broadcast_to(-np.sin(k * dy) / dy * np.cos(k * grid.y)[:, None], grid.shape)
