@@ -1,7 +1,7 @@
 """The file: what is in it, in which layout, and what fails."""
 
 import dataclasses
-import importlib
+import importlib.util
 import json
 
 import numpy as np
@@ -155,7 +155,8 @@ def test_when_all_members_blow_up(tmp_path, capsys):
     with data.open(output) as flows:
         assert len(flows) == 0
         assert list(flows.failed["member"]) == [0, 1, 2, 3, 4]
-        assert flows.dataset.sizes["member"] == 0
+        if importlib.util.find_spec("xarray"):
+            assert flows.dataset.sizes["member"] == 0
 
 
 class TestRefusals:

@@ -1,6 +1,9 @@
 """Training sets, read back."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +45,15 @@ def stored(path):
     with h5py.File(path) as file:
         vorticity, velocity = file["t0_fields/vorticity"][:], file["t1_fields/velocity"][:]
     return vorticity.swapaxes(2, 3), velocity.transpose(0, 1, 4, 3, 2)
+
+
+def test_importing_the_package_imports_no_extra():
+    program = "import sys, warpjaxns; print(sorted({'h5py', 'xarray', 'tqdm', 'optax', 'matplotlib'} & {*sys.modules}))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
 
 
 def test_what_a_file_says(flows):
