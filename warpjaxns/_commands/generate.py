@@ -47,7 +47,8 @@ def add(commands):
     option("--viscosity", "kinematic viscosity [length^2/time], or the range that each member draws it from",
         1e-3, type=parameter, metavar="NU|LOW:HIGH[:log]")
     option("--drag", "linear drag [1/time], or its range", 0.0, type=parameter, metavar="MU|LOW:HIGH[:log]")
-    option("--forcing-amplitude", "amplitude of Kolmogorov's forcing [length/time^2], or its range", 0.0,
+    option("--forcing-amplitude", "amplitude of Kolmogorov's forcing [length/time^2], or its range; "
+        "a negative one as --forcing-amplitude=-1:1", 0.0,
         type=_range(number(float)), metavar="A|LOW:HIGH[:log]")
     option("--forcing-wavenumber", "its wavenumber, in multiples of 2 pi / Ly", 4, type=count, metavar="N")
     option("--initial", "initial fields", "decaying_turbulence",

@@ -1,5 +1,6 @@
 """One HDF5 file out of all parts. Compressed chunks are copied as they are."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -46,23 +47,22 @@ def assemble(work: WorkFolder, ensemble: Ensemble, manifest: dict[str, Any], pat
     return members, sorted(failed)
 
 
-class _new_file:
+@contextlib.contextmanager
+def _new_file(path):
     """A new HDF5 file. Where the disk is full, closing it fails as well: what comes out is the reason."""
+    import h5py
 
-    def __init__(self, path):
-        import h5py
-
-        self._file: Any = h5py.File(path, "w", libver="earliest")
-
-    def __enter__(self):
-        return self._file
-
-    def __exit__(self, kind, error, traceback):
-        try:
-            self._file.close()
-        except (OSError, RuntimeError) as closing:
-            if error is None:
-                raise OSError(f"could not be written: {closing}") from closing
+    file: Any = h5py.File(path, "w", libver="earliest")
+    try:
+        yield file
+    except BaseException:
+        with contextlib.suppress(OSError, RuntimeError):
+            file.close()
+        raise
+    try:
+        file.close()
+    except (OSError, RuntimeError) as error:
+        raise OSError(f"{path} could not be written: {error}") from error
 
 
 def _check_room(path, parts):
