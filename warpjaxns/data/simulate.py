@@ -55,14 +55,14 @@ def _frames(ensemble, batch):
 def _solver(ensemble, members):
     parameters = {name: value.astype(ensemble.precision) for name, value in ensemble.parameters(members).items()}
     amplitude = parameters.pop("forcing_amplitude")
-    forcing = None
+    steady = None
     if ensemble.forced:
         unit = _kolmogorov(ensemble.grid, ensemble.forcing_wavenumber).astype(ensemble.precision)
-        forcing = amplitude[:, None, None] * unit
+        steady = amplitude[:, None, None] * unit
     return NavierStokes2D(
         ensemble.grid,
         dt=ensemble.dt,
-        forcing=forcing,
+        forcing=steady,
         advection=ensemble.advection,
         backend=ensemble.backend,
         adjoint=Direct(),  # no derivative is taken, and its calls are the longest
