@@ -1,6 +1,7 @@
 """Differentiable two-dimensional Navier-Stokes for JAX, on NVIDIA Warp kernels."""
 
 from . import closures as closures
+from . import data as data
 from . import diagnostics as diagnostics
 from . import forcing as forcing
 from . import initial as initial
