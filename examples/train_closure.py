@@ -148,10 +148,7 @@ def simulate(settings: Settings) -> tuple[wns.NavierStokes2D, Array]:
     ratio = settings.fine // settings.coarse
     dt, every = settings.block / settings.every, settings.every * ratio
     parameters = {"viscosity": settings.viscosity, "drag": settings.drag}
-    force = (
-        -settings.waves * np.cos(settings.waves * fine.y)[:, None] * np.ones(settings.fine)
-    )  # curl of (sin(waves y), 0)
-    force = jnp.asarray(force, jnp.float32)
+    force = wns.forcing.kolmogorov(fine, settings.waves, 1.0, dtype="float32")
     truth = wns.NavierStokes2D(fine, dt=dt / ratio, forcing=force, **parameters)
     # Arakawa's scheme again: the network is to beat the best that the coarse grid has. Its training rollouts are short
     # and small, so that storing their stages is cheap and saves time; non-finite ones are seen by their loss.

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tolerances import RELATIVE, ROLLOUT, assert_close, relative_error
+from tolerances import ROLLOUT, assert_close, relative_error
 
 import warpjaxns as wns
-from warpjaxns.data import Ensemble, Range, coarsen
+from warpjaxns.data import Ensemble, Range
 from warpjaxns.data.simulate import simulate
 
 SMALL = {"count": 5, "steps": 6, "save_every": 3, "dt": 0.02, "viscosity": 1e-2, "batch_size": 2}
@@ -100,43 +100,12 @@ def test_ranges_are_uniform():
     np.testing.assert_array_equal(drawn["forcing_amplitude"], 0)
 
 
-@pytest.mark.parametrize(  # coarse sizes even and odd
-    ("shape", "factor", "dtype"), [((16, 24), 2, "float32"), ((12, 30), 3, "float64"), ((20, 10), 2, "float64")]
-)
-def test_coarsening_keeps_low_wavenumbers_and_nothing_else(shape, factor, dtype):
-    grid = wns.Grid(shape, (2.0, 3.5))
-    coarse = wns.Grid((shape[0] // factor, shape[1] // factor), grid.extent)
-
-    def wave(grid, m, n):
-        y, x = grid.y[:, None], grid.x[None, :]
-        return np.cos(2 * np.pi * (m * y / 2.0 + n * x / 3.5) + 0.7).astype(dtype)
-
-    low = [(0, 0), (1, 2), (-1, 1), ((coarse.shape[0] - 1) // 2, -((coarse.shape[1] - 1) // 2))]
-    high = [(coarse.shape[0] // 2 + 1, 0), (1, coarse.shape[1] // 2 + 1), (shape[0] // 2, 0)]
-    fine = np.stack([sum(wave(grid, *mode) for mode in [*low, *high]), wave(grid, *high[0])])
-    expected = sum(wave(coarse, *mode) for mode in low)
-    actual = coarsen(jnp.asarray(fine), factor)
-    assert actual.shape == (2, *coarse.shape)
-    assert_close(actual[0], expected, RELATIVE)
-    assert np.abs(actual[1]).max() < RELATIVE[dtype]
-
-
-def test_coarsening_composes_and_differentiates():
-    field, cotangent = (np.random.default_rng(0).standard_normal(shape) for shape in ((3, 24, 48), (3, 12, 24)))
-    half = jax.jit(lambda f: coarsen(f, 2))
-    coarse, pull = jax.vjp(half, field)
-    assert_close(half(coarse), jax.jit(lambda f: coarsen(f, 4))(field))
-    assert_close(np.mean(coarse, (1, 2)), np.mean(field, (1, 2)))
-    np.testing.assert_array_equal(coarsen(jnp.asarray(field), 1), field)
-    assert_close(np.vdot(pull(jnp.asarray(cotangent))[0], field), np.vdot(cotangent, coarse), ROLLOUT)
-
-
 def test_frames_are_coarse_versions_of_the_flow():
     fine, velocity, _ = trajectories(ensemble())
     coarse, coarse_velocity, _ = trajectories(ensemble(coarsen=2))
     assert coarse.shape == (5, 3, 8, 12)
     assert ensemble(coarsen=2).saved_grid == wns.Grid((8, 12), (2.0, 3.5))
-    half = jax.jit(lambda f: coarsen(f, 2))
+    half = jax.jit(lambda f: wns.coarsen(ensemble().grid, f, (8, 12)))
     assert_close(coarse, half(fine), ROLLOUT)
     assert_close(coarse_velocity, np.stack([half(velocity[..., i]) for i in (0, 1)], -1), ROLLOUT)
 
@@ -191,5 +160,3 @@ def test_wrong_ranges(arguments, kind, message):
     with pytest.raises(kind) as error:
         Range(*arguments)
     assert message in str(error.value)
-    with pytest.raises(ValueError, match="factor=5 does not divide"):
-        coarsen(jnp.zeros((10, 12)), 5)

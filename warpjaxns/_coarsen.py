@@ -20,7 +20,8 @@ def coarsen(grid: Grid, omega: Field, shape: tuple[int, int]) -> CoarseField:
     resolves, ``|my| < shape[0] / 2`` and ``|mx| < shape[1] / 2``, unchanged, and drops the others, as is usual for the
     filtered reference of a large-eddy simulation (Pope 2000, Turbulent Flows, section 13.2,
     doi:10.1017/CBO9780511840531). So the field is not aliased, as every second point of it would be; its mean stays;
-    and going by way of a grid between gives the same. An axis whose size does not change is not filtered.
+    and going by way of a grid between gives the same. An axis whose size does not change is not filtered,
+    and a field that stays on its grid is left as it is.
 
     Args:
         grid: where `omega` lives.
@@ -39,6 +40,8 @@ def coarsen(grid: Grid, omega: Field, shape: tuple[int, int]) -> CoarseField:
     coarse = Grid(shape, grid.extent)
     if any(few > many for few, many in zip(coarse.shape, grid.shape, strict=True)):
         raise ValueError(f"shape={coarse.shape}: expected at most the points of the grid, {grid.shape}")
+    if coarse.shape == grid.shape:
+        return omega
     (ny, nx), (coarse_ny, coarse_nx) = grid.shape, coarse.shape
     along_y, kept_y = _waves(np.fft.fftfreq(coarse_ny, 1 / coarse_ny), coarse_ny, ny)
     along_x, kept_x = _waves(np.fft.rfftfreq(coarse_nx, 1 / coarse_nx), coarse_nx, nx)

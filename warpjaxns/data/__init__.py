@@ -18,5 +18,4 @@ from .generate import Summary as Summary
 from .generate import generate as generate
 from .reading import Flows as Flows
 from .reading import open as open
-from .spectral import coarsen as coarsen
 from .work import OptionsError as OptionsError

@@ -83,7 +83,7 @@ class Ensemble:
         seed: of all random numbers, 0 to 2^32 - 1. Another seed makes another ensemble: a validation set.
         batch_size: members that are advanced together. They do not influence each other, but the last bits of a
             result may depend on the shapes that it was computed with.
-        coarsen: factor by which frames are coarser than the flow; see `warpjaxns.data.coarsen`.
+        coarsen: factor by which frames are coarser than the flow; see `warpjaxns.coarsen`.
         compression: level of gzip, 0 to 9. Turbulence hardly compresses better above 1.
         advection: scheme of the advection term.
         precision: ``"float32"`` or ``"float64"``, of the computation. Frames are float32, as The Well asks.

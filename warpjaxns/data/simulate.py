@@ -10,10 +10,11 @@ import numpy as np
 
 from .. import initial
 from .._adjoint import Direct
+from .._coarsen import coarsen
 from .._solver import NavierStokes2D
 from ..experiments import peak_wavenumber
+from ..forcing import kolmogorov
 from .ensemble import Ensemble, member_key
-from .spectral import coarsen
 
 
 class Frame(NamedTuple):
@@ -46,10 +47,10 @@ def _frames(ensemble, batch):
     omega = _start(ensemble, np.asarray(members, np.uint32))
     if ensemble.spin_up:
         omega = _rollout(solver, omega, steps=ensemble.spin_up)
-    yield _observe(solver, omega, factor=ensemble.coarsen)
+    yield _observe(solver, omega, ensemble.saved_grid.shape)
     for _ in range(ensemble.frames - 1):
         omega = _rollout(solver, omega, steps=ensemble.save_every)
-        yield _observe(solver, omega, factor=ensemble.coarsen)
+        yield _observe(solver, omega, ensemble.saved_grid.shape)
 
 
 def _solver(ensemble, members):
@@ -57,7 +58,7 @@ def _solver(ensemble, members):
     amplitude = parameters.pop("forcing_amplitude")
     steady = None
     if ensemble.forced:
-        unit = _kolmogorov(ensemble.grid, ensemble.forcing_wavenumber).astype(ensemble.precision)
+        unit = kolmogorov(ensemble.grid, ensemble.forcing_wavenumber, 1.0, dtype=ensemble.precision)
         steady = amplitude[:, None, None] * unit
     return NavierStokes2D(
         ensemble.grid,
@@ -94,18 +95,13 @@ def _initial_fields(members, grid, kind, wavenumber, dtype, seed):
     return jax.vmap(field)(members)
 
 
-@functools.partial(jax.jit, static_argnames="factor")
-def _observe(solver, omega, factor):
-    """What is saved of a state ``(batch, ny, nx)``."""
+@functools.partial(jax.jit, static_argnames="shape")
+def _observe(solver, omega, shape):
+    """What is saved of a state ``(batch, ny, nx)``, at `shape` points."""
     u, v = solver.velocity(omega)
-    vorticity, u, v = (jnp.swapaxes(coarsen(field, factor), -2, -1).astype(jnp.float32) for field in (omega, u, v))
+    saved = (coarsen(solver.grid, field, shape) for field in (omega, u, v))
+    vorticity, u, v = (jnp.swapaxes(field, -2, -1).astype(jnp.float32) for field in saved)
     velocity = jnp.stack((u, v), axis=-1)
     # Looked at as they will be written, in float32. Their squares overflow some steps before they do.
     finite = jnp.isfinite(jnp.sum(vorticity**2, axis=(1, 2)) + jnp.sum(velocity**2, axis=(1, 2, 3)))
     return Frame(vorticity, velocity, finite)
-
-
-def _kolmogorov(grid, wavenumber):
-    """The vorticity forcing of the force ``fx = sin(k y)``, ``k = 2 pi wavenumber / Ly``, by centred differences."""
-    k, dy = 2 * np.pi * wavenumber / grid.extent[0], grid.spacing[0]
-    return np.broadcast_to(-np.sin(k * dy) / dy * np.cos(k * grid.y)[:, None], grid.shape)
