@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--steps", type=int, default=80, help="time steps (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=60, help="of L-BFGS (default: %(default)s)")
     parser.add_argument("--weight", type=float, default=0.02, help="of the cost (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("results/control_enstrophy/example.png"))
+    parser.add_argument("--output", type=Path, default=Path("results/control_enstrophy"), metavar="FOLDER")
     options = parser.parse_args(argv)
     steps = options.steps
 
@@ -111,10 +111,11 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             print(f"{name}: {value:.6g}")
 
     # 4. The picture.
-    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.mkdir(parents=True, exist_ok=True)
+    path = options.output / "control_enstrophy.png"
     fields = {"Start": start, "Left alone": free, "Controlled": rollout(control), "Target": target}
-    draw(solver, fields, control, line, losses).savefig(options.output, dpi=100)
-    print(f"picture: {options.output}")
+    draw(solver, fields, control, line, losses).savefig(path, dpi=100)
+    print(f"picture: {path}")
     return measured
 
 

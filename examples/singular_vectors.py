@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--power-iterations", type=int, default=8, help="(default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=80, help="of each ascent (default: %(default)s)")
     parser.add_argument("--radii", type=float, nargs="+", default=[0.001, 0.1, 0.3, 1.0], help="sizes of perturbations")
-    parser.add_argument("--output", type=Path, default=Path("results/singular_vectors/example.png"))
+    parser.add_argument("--output", type=Path, default=Path("results/singular_vectors"), metavar="FOLDER")
     options = parser.parse_args(argv)
     steps, iterations = options.steps, options.iterations
 
@@ -145,9 +145,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         ("Singular vector 2", initial[1], evolved[1]),
         (f"Optimum of size {radii[shown]:g}", optima[shown], last[1] - last[0]),
     ]
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    draw(grid, columns, f"t = {steps * float(solver.dt):.3g}", measured).savefig(options.output, dpi=100)
-    print(f"picture: {options.output}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    path = options.output / "singular_vectors.png"
+    draw(grid, columns, f"t = {steps * float(solver.dt):.3g}", measured).savefig(path, dpi=100)
+    print(f"picture: {path}")
     return measured
 
 

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=96, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=320, help="time steps of one turn (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("results/stirring/example.png"))
+    parser.add_argument("--output", type=Path, default=Path("results/stirring"), metavar="FOLDER")
     options = parser.parse_args(argv)
 
     grid = wns.Grid((options.size, options.size))
@@ -78,9 +78,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     plotting.vorticity(axes, grid, omega, title="A fluid at rest, stirred once round the dashed circle")
     turn = float(radius) * np.exp(1j * np.linspace(0, 2 * math.pi, 100))
     axes.plot(math.pi + turn.real, math.pi + turn.imag, "--", color=plotting.GREY, linewidth=1)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.output, dpi=110)
-    print(f"picture: {options.output}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    path = options.output / "stirring.png"
+    figure.savefig(path, dpi=110)
+    print(f"picture: {path}")
     return measured
 
 

@@ -1,7 +1,3 @@
-import importlib.util
-import sys
-from pathlib import Path
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,17 +10,10 @@ import warpjaxns as wns
 pytest.importorskip("optax")
 pytest.importorskip("matplotlib")
 
-
-@pytest.fixture(scope="module")
-def example():
-    path = Path(__file__).parent.parent / "examples" / "train_closure.py"
-    spec = importlib.util.spec_from_file_location("train_closure", path)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+import train_closure as example
 
 
-def small(example, key):
+def small(key):
     """A solver, a model with random weights, and states on another box than the example's."""
     grid = wns.Grid((12, 16), (3.0, 4.0))
     solver = wns.NavierStokes2D(grid, viscosity=1e-3, dt=0.01)
@@ -33,7 +22,7 @@ def small(example, key):
     return solver, model, jax.random.normal(key, (2, *grid.shape))
 
 
-def test_training_beats_the_uncorrected_run_on_held_out_flows(example, tmp_path, capsys):
+def test_training_beats_the_uncorrected_run_on_held_out_flows(tmp_path, capsys):
     with jax.numpy_dtype_promotion("standard"):  # Optax mixes types
         result = example.main(["--quick", "--output", str(tmp_path)])
     assert result["losses"][-30:].mean() < 0.8 * result["losses"][:30].mean()
@@ -48,8 +37,8 @@ def test_training_beats_the_uncorrected_run_on_held_out_flows(example, tmp_path,
     assert model.solver.viscosity == example.QUICK.viscosity
 
 
-def test_the_model_is_a_function_that_jax_transforms(example, key):
-    solver, model, omega = small(example, key)
+def test_the_model_is_a_function_that_jax_transforms(key):
+    solver, model, omega = small(key)
     expected = solver.rollout(omega[0], steps=2) + model.correction(solver.rollout(omega[0], steps=2))
     assert_close(eqx.filter_jit(model)(omega[0]), expected, ROLLOUT)
     assert_close(example.forecast(model, omega, 3)[0, 0], expected, ROLLOUT)
@@ -70,14 +59,14 @@ def test_the_model_is_a_function_that_jax_transforms(example, key):
     assert_close(jax.grad(loss)(0.0), (loss(h) - loss(-h)) / (2 * h), {"float64": 1e-5})
 
 
-def test_every_setting_is_consistent(example):
+def test_every_setting_is_consistent():
     for settings in (example.QUICK, example.DEFAULT, example.FULL):
         assert settings.fine % settings.coarse == 0
         assert settings.waves < settings.coarse / 2
         assert settings.unroll <= settings.blocks // 2  # held-out forecasts are at least as long as training's
 
 
-def test_windows_are_successive_states(example, key):
+def test_windows_are_successive_states(key):
     times, members = 9, 3
     counted = jnp.arange(times)[:, None] + 100 * jnp.arange(members)
     trajectories = jnp.broadcast_to(counted[..., None, None].astype(float), (times, members, 4, 4))
@@ -91,7 +80,7 @@ def test_windows_are_successive_states(example, key):
     assert cut.shape == (5, 6)
 
 
-def test_correlations_and_their_times(example, key):
+def test_correlations_and_their_times(key):
     a, b = jax.random.normal(key, (2, 8, 8))
     assert_close(example.correlation(a, a), 1.0)
     assert_close(example.correlation(a, -2 * a), -1.0)
