@@ -57,7 +57,7 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     def local(l: Patch, psi: Patch, metric: Metric, b: real, h: real, nu: real, mu: real, solved: real):
         return b * l[4] + h * (solved + jacobian(l, psi, metric) + nu * laplacian(l, metric) - mu * l[4])
 
-    @memory.kernel(launch_bounds=plan.row_bounds(lines))
+    @memory.kernel(launch_bounds=plan.bounds(lines))
     def adjoint_rows(
         table: Table,
         a: real,

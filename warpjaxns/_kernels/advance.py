@@ -49,7 +49,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     Values, field = lines.Values, memory.lane(real, plan.shape)
     line, complex_line = memory.line(real), memory.line(complex_type(real))
 
-    @memory.kernel(launch_bounds=plan.row_bounds(lines))
+    @memory.kernel(launch_bounds=plan.bounds(lines, plan.resident))
     def stage_rows(
         table: Table,
         a: real,

@@ -2,15 +2,22 @@
 
 import dataclasses
 import functools
+import math
 
 import warp as wp
 
-from .fft import Lines
+from .fft import Lines, factorise
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
 SHARED_MEMORY = 200 * 1024  # bytes a block may use, where the device has more
 LARGEST_BLOCK = 1024  # threads
 MOST_COLUMNS = 8  # of a block
+MOST_VALUES = 24  # complex numbers that a thread holds
+
+# Tuning, by timing every combination on an H200 (docs/performance.md). Few points leave multiprocessors idle and want
+# small blocks; many want few halo rows and many threads a multiprocessor.
+FEW_POINTS = 2**18
+MANY_POINTS = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +29,7 @@ class Plan:
         columns: spectrum columns of a block.
         radices: the largest radix of the transforms of rows and of columns, which is also about how many numbers a
             thread holds.
-        resident: threads that are to share a multiprocessor, in row and in column kernels; more of them have fewer
-            registers each.
+        resident: threads that are to share a multiprocessor in the kernels of a stage; more have fewer registers each.
         serial: for the CPU, where a block has one thread.
     """
 
@@ -32,7 +38,7 @@ class Plan:
     rows: int
     columns: int
     radices: tuple[int, int] = (16, 16)
-    resident: tuple[int, int] = (512, 512)
+    resident: int = 512
     serial: bool = False
 
     def on(self, cpu: bool) -> "Plan":
@@ -79,24 +85,33 @@ class Plan:
         pairs = self.rows // 2
         return self.row_lines(2 * pairs + 2, pairs + 1)
 
+    @property
+    def for_tangent(self) -> "Plan":
+        """The plan of kernels that carry a tangent along, and so need twice as much of everything."""
+        long = self.shape[1] >= 1024
+        rows = 2 if self.tangent_lines.nbytes > SHARED_MEMORY // 2 else self.rows
+        return dataclasses.replace(self, rows=rows, resident=512 if long else 256)
+
     @functools.cached_property
     def column_lines(self) -> Lines:
         columns = self.columns
         return Lines(self.shape[0], columns, columns, self.real, self.radices[1], self.serial, interleaved=True)
 
-    def row_bounds(self, lines: Lines) -> tuple[int, int]:
-        """Threads of a block of a row kernel, and the fewest blocks that are to share a multiprocessor."""
-        return lines.block_dim, max(1, self.resident[0] // lines.block_dim)
-
-    @property
-    def column_bounds(self) -> tuple[int, int]:
-        """As `row_bounds`, of the column kernel."""
-        return self.column_lines.block_dim, max(1, self.resident[1] // self.column_lines.block_dim)
+    def bounds(self, lines: Lines, resident: int = 512) -> tuple[int, int]:
+        """Threads of a block, and the fewest blocks that are to share a multiprocessor."""
+        return lines.block_dim, max(1, resident // lines.block_dim)
 
     def need(self) -> tuple[int, int]:
         """The most threads and bytes of shared memory that a block of any kernel but the tangent's has."""
         buffers = self.stage_lines, self.column_lines
         return max(lines.block_dim for lines in buffers), max(lines.nbytes for lines in buffers)
+
+
+def largest_radix(n: int, wanted: int) -> int:
+    """The largest radix up to the one wanted with which a thread does not hold too many numbers."""
+    while wanted > 2 and math.lcm(*factorise(n, wanted)) > MOST_VALUES:
+        wanted //= 2
+    return wanted
 
 
 def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory: int | None = None) -> Plan:
@@ -105,13 +120,20 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     allowed = min(SHARED_MEMORY, shared_memory or SHARED_MEMORY)
     ny, nx = shape
     points = batch * ny * nx
-    few = points <= 2**18
+    few, many = points <= FEW_POINTS, points > MANY_POINTS
+    if nx <= 128:
+        rows = 16
+    elif nx <= 1024:
+        rows = 8 if many else 2 if nx <= 256 else 4
+    else:
+        rows = 4
     plan = Plan(
         shape,
         dtype,
-        rows=min(2 if few or nx >= 2048 else 4 if points <= 2**21 else 8, ny // 2 * 2),
-        columns=2 if few else 4,
-        radices=(8 if nx <= 512 else 16, 8 if ny <= 512 else 16),
+        rows=min(rows, ny // 2 * 2),
+        columns=MOST_COLUMNS if (ny <= 256 and not few) or 1024 < ny <= 2048 else 4,
+        radices=(largest_radix(nx, 4 if few and nx <= 256 else 8 if nx <= 512 else 16), largest_radix(ny, 16)),
+        resident=768 if many and nx > 64 else 512,
     )
 
     def fits(lines):

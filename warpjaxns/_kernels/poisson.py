@@ -26,7 +26,7 @@ def solve_columns(plan: Plan) -> wp.Kernel:
     wavenumbers, pitch = plan.half, plan.pitch
     blocks = column_blocks(plan)
 
-    @memory.kernel(launch_bounds=plan.column_bounds)
+    @memory.kernel(launch_bounds=plan.bounds(lines))
     def solve_columns(table: Table, along_y_at: Place, along_x_at: Place, roots_at: Place, spectrum_at: Place):
         along_y = line(table, along_y_at)
         roots = complex_line(table, roots_at)

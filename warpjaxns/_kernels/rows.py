@@ -151,7 +151,7 @@ def forward_rows(plan: Plan, values_at: Callable) -> wp.Kernel:
     store, around, west, here, east = kit.store, kit.around, kit.west, kit.here, kit.east
     Metric, Values, line = stencils(real).Metric, lines.Values, memory.line(complex_type(real))
 
-    @memory.kernel(launch_bounds=plan.row_bounds(lines))
+    @memory.kernel(launch_bounds=plan.bounds(lines))
     def forward_rows(
         table: Table, first_at: Place, second_at: Place, metric: Metric, roots_at: Place, spectrum_out_at: Place
     ):
@@ -196,7 +196,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     load, present, here = kit.load, kit.present, kit.here
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
-    @memory.kernel(launch_bounds=plan.row_bounds(lines))
+    @memory.kernel(launch_bounds=plan.bounds(lines))
     def inverse_rows(table: Table, spectrum_at: Place, roots_at: Place, field_out_at: Place):
         roots = line(table, roots_at)
         block, thread = wp.tid()

@@ -67,7 +67,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     Values, field = lines.Values, memory.lane(real, plan.shape)
     line, complex_line = memory.line(real), memory.line(complex_type(real))
 
-    @memory.kernel(launch_bounds=plan.row_bounds(lines))
+    @memory.kernel(launch_bounds=plan.bounds(lines, plan.resident))
     def tangent_rows(
         table: Table,
         a: real,
@@ -197,7 +197,7 @@ def tangent(
     three stages; the last ones hold the answer. `spectra`: two scratch arrays ``(2 batch, ny, pitch)``, first the
     states', then the tangents'.
     """
-    plan = plan.on(omega.on_cpu)
+    plan = plan.for_tangent.on(omega.on_cpu)
     batch = omega.shape[0]
     metric, roots = stencils(plan.real).Metric(*metric), tables[3]
     spectrum, other = spectra

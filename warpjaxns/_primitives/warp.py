@@ -118,7 +118,7 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend):
 def tangent_fits(grid: Grid, omega) -> bool:
     """Whether the fused tangent's lines, longer than those of the other kernels, fit the devices here."""
     plan, limit = _layout(grid, omega)[0], shared_memory()
-    return limit is None or plan.tangent_lines.nbytes <= limit
+    return limit is None or plan.for_tangent.tangent_lines.nbytes <= limit
 
 
 def tangent(*operands, grid, scheme, steps, keep, backend):
