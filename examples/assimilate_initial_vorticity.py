@@ -277,8 +277,7 @@ def picture(result: Assimilation, grid: wns.Grid, sensors: Sensors):
     skill.set(title="Error of the forecast", xlabel="time [time]", ylabel="of the vorticity's rms [%]")
     skill.set(xlim=(0, result.times[-1]), ylim=(0, None))
     for axes in (descent, skill):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        plotting.clean_axes(axes)
         axes.legend(frameon=False)
         axes.set_box_aspect(height / width)
     return figure

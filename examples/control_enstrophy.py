@@ -156,8 +156,7 @@ def draw(solver, fields, control, line, losses):
     right.legend(frameon=False)
     for panel in (left, right):
         panel.set_box_aspect(1)
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
+        plotting.clean_axes(panel)
     return figure
 
 

@@ -105,8 +105,7 @@ def draw(flows, enstrophy, by_viscosity):
     axes.set(xlabel="t [time]", ylabel="enstrophy, relative to t = 0")
     axes.set_ylim(0, 1)
     axes.set_xlim(flows.time[0], flows.time[-1])
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    plotting.clean_axes(axes)
     figure.colorbar(colours, ax=axes, label="viscosity [length²/time]", pad=0.02)
     curve.suptitle(f"All {len(flows)} members")
     return figure

@@ -212,8 +212,7 @@ def picture(result: Recovery, grid: wns.Grid, omega, sensors, observed):
     misfit.axhline(1, color=plotting.GREY, linewidth=1, linestyle="--", label="noise alone")
     misfit.set(title=r"Misfit $\chi^2 / N$", xlabel="iteration")
     for axes in (parameters, misfit):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        plotting.clean_axes(axes)
         axes.legend(frameon=False)
     return figure
 

@@ -172,7 +172,11 @@ def draw(grid, columns, lead, measured):
     top.axhline(1, color=plotting.GREY, linewidth=1, linestyle=":")
     top.set(title="Singular values", xlabel="number", ylabel="growth |M v| / |v|", ylim=(0, None), xticks=numbers)
     bottom.axhline(measured["values"][0], color=plotting.GREY, linewidth=1, linestyle=":", label="singular value 1")
-    looks = {"singular vector": ("s--", "#2166ac"), "Adam": ("^:", "#b08000"), "ascent": ("o-", plotting.RED)}
+    looks = {
+        "singular vector": ("s--", plotting.CURVES[0]),
+        "Adam": ("^:", plotting.CURVES[4]),
+        "ascent": ("o-", plotting.RED),
+    }
     names = {"singular vector": "singular vector 1", "Adam": "optimum by Adam", "ascent": "optimum by ascent"}
     for name, (style, color) in looks.items():
         bottom.plot(measured["radii"], measured["growth"][name], style, color=color, label=names[name])
@@ -180,7 +184,7 @@ def draw(grid, columns, lead, measured):
     bottom.set_ylim(bottom=0)
     bottom.legend(frameon=False, loc="lower left")
     for panel in (top, bottom):
-        panel.spines[["top", "right"]].set_visible(False)
+        plotting.clean_axes(panel)
     return figure
 
 

@@ -302,7 +302,8 @@ def print_table(table: dict[str, dict[str, float]], settings: Settings) -> None:
 
 # ---- The picture
 
-COLOURS = {"truth": "black", "coarse": "#d55e00", "Smagorinsky": "#0072b2", "learned": "#009e73"}
+BLUE, ORANGE, GREEN = plotting.CURVES[:3]
+COLOURS = {"truth": "black", "coarse": ORANGE, "Smagorinsky": BLUE, "learned": GREEN}
 LABELS = {
     "truth": "filtered truth",
     "coarse": "coarse solver",
@@ -323,8 +324,7 @@ def picture(result: dict, losses: np.ndarray, grid: wns.Grid):
     _spectra(of_spectrum, result)
     _losses(of_loss, losses)
     for axes in (of_correlation, of_spectrum, of_loss):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        plotting.clean_axes(axes)
     return figure
 
 

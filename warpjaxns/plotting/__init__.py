@@ -12,3 +12,4 @@ from ._maps import vorticity as vorticity
 from ._style import CURVES as CURVES
 from ._style import GREY as GREY
 from ._style import RED as RED
+from ._style import clean_axes as clean_axes
