@@ -51,6 +51,8 @@ class Program:
     inputs: tuple[type, ...]
     outputs: tuple[tuple[type, tuple[int, ...]], ...]
     graph: bool
+    repeats: int
+    feed: tuple[int, int]
     launch: Callable[..., None] = dataclasses.field(compare=False, repr=False)
 
 
@@ -61,6 +63,8 @@ def call(
     outputs: Sequence[tuple[type, Sequence[int]]],
     inputs: Sequence[type] | None = None,
     graph: bool = False,
+    repeats: int = 1,
+    feed: tuple[int, int] = (0, 0),
 ) -> tuple[jax.Array, ...]:
     """Run `launch(*inputs, *outputs)` on the device where the operands are.
 
@@ -77,6 +81,8 @@ def call(
     - `inputs`: Warp's dtypes of the operands. Needed where one holds vectors or matrices.
     - `graph`: capture the launches into a CUDA graph that serves all later calls. The kernels must take places
         in a table of addresses then. Without it, `launch` gets arrays and runs at each call.
+    - `repeats`: how often to do it all, with `graph`. From the second time on, the launches find the output `feed[1]`
+        in the place of the input `feed[0]`, both counted among all arrays, and so work in place.
 
     **Returns:** the outputs, a tuple.
 
@@ -90,7 +96,7 @@ def call(
         if x.dtype != dtype_in_jax(dtype) or x.shape[x.ndim - len(components) :] != components:
             raise TypeError(f"operand {index} is {x.dtype}{list(x.shape)}, which cannot hold {dtype.__name__}")
     shapes = tuple((dtype, tuple(int(n) for n in shape)) for dtype, shape in outputs)
-    return tuple(call_p.bind(*operands, program=Program(key, tuple(inputs), shapes, graph, launch)))
+    return tuple(call_p.bind(*operands, program=Program(key, tuple(inputs), shapes, graph, repeats, feed, launch)))
 
 
 def clear() -> None:
@@ -197,7 +203,10 @@ def _register(signature):
             _run(program, arrays)
         elif device.is_cpu:
             addresses = np.array([array.ptr or 0 for array in arrays], np.uint64)
-            _run(program, memory.buffers(wp.array(addresses, dtype=wp.uint64, device=device, copy=False), arrays))
+            table = wp.array(addresses, dtype=wp.uint64, device=device, copy=False)
+            for _ in range(program.repeats):
+                _run(program, memory.buffers(table, arrays))
+                addresses[program.feed[0]] = addresses[program.feed[1]]
         else:
             place = signature, device.ordinal, device.stream.cuda_stream
             replay = _replays.get(place)
@@ -238,6 +247,7 @@ class _Replay:
     """The CUDA graph of a program on one device and stream, and the table of addresses its kernels read."""
 
     def __init__(self, program, arrays, device):
+        self.program = program
         self.table = wp.empty(len(arrays), dtype=wp.uint64, device=device)
         fill = memory.fill_table(len(arrays))
         self.addresses = wp.types.vector(length=len(arrays), dtype=wp.uint64)
@@ -249,6 +259,10 @@ class _Replay:
 
     def __call__(self, arrays):
         # The addresses travel as a kernel argument, by value: calls in flight do not disturb each other.
-        self.fill.set_param_at_index(0, self.addresses(*(array.ptr or 0 for array in arrays)))
-        self.fill.launch()
-        wp.capture_launch(self.graph)
+        addresses = self.addresses(*(array.ptr or 0 for array in arrays))
+        for repeat in range(self.program.repeats):
+            if repeat < 2:
+                self.fill.set_param_at_index(0, addresses)
+                self.fill.launch()
+                addresses[self.program.feed[0]] = addresses[self.program.feed[1]]
+            wp.capture_launch(self.graph)

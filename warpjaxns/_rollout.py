@@ -1,31 +1,30 @@
-"""Trajectories: how many steps go into one call of the fused primitive, and which states are kept."""
+"""Trajectories: how they are cut into stretches of the fused primitive, and which states are kept."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-# Advance a state (batch, ny, nx) by a number of steps under a forcing (steps or 1, batch or 1, ny, nx).
-Advance = Callable[[jax.Array, jax.Array, int], jax.Array]
+# Advance a state (batch, ny, nx) by a number of steps under a forcing (steps or 1, batch or 1, ny, nx), several times.
+Advance = Callable[[jax.Array, jax.Array, int, int], jax.Array]
 
 
 def final_state(advance: Advance, omega, forcing, steps: int, length: int):
     """The state after `steps` steps, taken `length` at a time.
 
-    Reverse mode keeps the state at the start of each call, as the residual of the scan.
+    Reverse mode keeps the state at the start of each stretch of that length.
     """
-    calls, rest = divmod(steps, length)
-    if calls == 1:
-        omega = advance(omega, _window(forcing, 0, length), length)
-    elif calls > 1:
-        per_call = _windows(forcing, calls, length)
+    stretches, rest = divmod(steps, length)
+    if stretches and forcing.shape[0] == 1:
+        omega = advance(omega, forcing, length, stretches)
+    elif stretches:
 
         def body(state, window):
-            return advance(state, forcing if window is None else window, length), None
+            return advance(state, window, length, 1), None
 
-        omega, _ = jax.lax.scan(body, omega, per_call, length=calls)
+        omega, _ = jax.lax.scan(body, omega, _windows(forcing, stretches, length))
     if rest:
-        omega = advance(omega, _window(forcing, calls * length, steps), rest)
+        omega = advance(omega, _window(forcing, stretches * length, steps), rest, 1)
     return omega
 
 

@@ -136,8 +136,9 @@ class NavierStokes2D(eqx.Module):
         direct = isinstance(self.adjoint, Direct)
         length = self.adjoint.call_length(steps, save_every or max(steps, 1))
 
-        def advance_by(omega, forcing, steps):
-            return advance(omega, viscosity, drag, dt, forcing, steps=steps, direct=direct, **self._static)
+        def advance_by(omega, forcing, steps, repeats):
+            how = {"steps": steps, "repeats": repeats, "direct": direct, **self._static}
+            return advance(omega, viscosity, drag, dt, forcing, **how)
 
         flat = omega0.reshape(-1, *self.grid.shape)
         if save_every is None:

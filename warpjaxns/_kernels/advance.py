@@ -15,7 +15,7 @@ from .fft import barrier, complex_type
 from .memory import NONE, Place, Table
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
-from .rows import forward_rows, identity_pair, row_functions
+from .rows import band_functions, forward_rows, identity_pair, row_functions, wait
 from .stencils import stencils
 
 # SSP-RK3 (Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5) in low-storage form: (a, b, c) of each stage.
@@ -44,7 +44,9 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
     west, here, east, present = by_row.west, by_row.here, by_row.east, by_row.present
-    Metric, strip, south, north = kit.Metric, kit.strip, kit.south, kit.north
+    Metric, Strip, strip, south, north = kit.Metric, kit.Strip, kit.strip, kit.south, kit.north
+    by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
+    fetch, band_strip = by_band.fetch, by_band.strip
     shared, force, rate = kit.shared, memory.force(real, plan.shape), tendency(real, scheme)
     Values, field = lines.Values, memory.lane(real, plan.shape)
     line, complex_line = memory.line(real), memory.line(complex_type(real))
@@ -78,10 +80,14 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         h = c * shared(line(table, dt_at), member)
+        band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        if banded:
+            fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
         for pair in range(group, pairs + 1, groups):  # psi from the row south of the band to the row north of it
             psi = inverse(load(table, spectrum_at, member, row - 1 + 2 * pair, t), buffer, roots, pair, t)
             publish(psi, buffer, pair, t)
+        wait()
         barrier()
         for pair in range(group, pairs + 1, groups):
             new = Values()
@@ -93,9 +99,13 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 start_k = field(table, start_at, member, k, t)
                 force_i = force(table, forcing_at, step, member, i, t)
                 force_k = force(table, forcing_at, step, member, k, t)
+                w = Strip()
                 for e in range(held):
                     p = psi_strip(buffer, pair, t + west(e, t), t + here(e), t + east(e, t))
-                    w = strip(state, west(e, t), here(e), east(e, t))
+                    if banded:
+                        w = band_strip(band, pair, t + west(e, t), t + here(e), t + east(e, t))
+                    else:
+                        w = strip(state, west(e, t), here(e), east(e, t))
                     f_i = real(0.0)
                     f_k = real(0.0)
                     if forced:

@@ -203,3 +203,29 @@ GLOBAL_VALUE = """
 #endif
   return *at;
 """
+
+# Rows of a field into shared memory, past the registers: nothing waits for them until WAIT.
+FETCH = """
+  constexpr int ROWS = {rows}, NY = {ny}, NX = {nx}, CHUNK = 16 / sizeof({real}), PER_ROW = NX / CHUNK;
+#if defined(__CUDA_ARCH__)
+  if (NX % CHUNK == 0) {{
+    const unsigned to = (unsigned)__cvta_generic_to_shared(band.data.ptr);
+    for (int i = thread; i < ROWS * PER_ROW; i += blockDim.x) {{
+      const int r = i / PER_ROW;
+      const auto* from = field.data + (size_t)((row + r + NY) % NY) * NX + (i - r * PER_ROW) * CHUNK;
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to + 16 * i), "l"(from) : "memory");
+    }}
+    return;
+  }}
+  const int THREADS = blockDim.x;
+#else
+  const int THREADS = 1;
+#endif
+  for (int i = thread; i < ROWS * NX; i += THREADS)
+    band.data.ptr[i] = field.data[(size_t)((row + i / NX + NY) % NY) * NX + i % NX];
+"""
+WAIT = """
+#if defined(__CUDA_ARCH__)
+  asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+"""

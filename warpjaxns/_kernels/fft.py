@@ -188,12 +188,12 @@ def complex_type(real):
     return wp.vec2d if real is wp.float64 else wp.vec2f
 
 
-def _c_name(real) -> str:
+def c_name(real) -> str:
     return "double" if real is wp.float64 else "float"
 
 
 def _native(lines: Lines, body: str) -> str:
-    macros = MACROS.format(real=_c_name(lines.real), padding=PADDING, barrier=lines._barrier)
+    macros = MACROS.format(real=c_name(lines.real), padding=PADDING, barrier=lines._barrier)
     return macros + COMPLEX + body + END
 
 
@@ -229,7 +229,7 @@ def _publish(lines: Lines) -> Callable:
 @functools.cache
 def _get(lines: Lines) -> Callable:
     Complex, Tile = complex_type(lines.real), lines.Tile
-    name = _c_name(lines.real)
+    name = c_name(lines.real)
     at = f"line * {lines.stride} + {lines.step} * i"
 
     @wp.func_native(

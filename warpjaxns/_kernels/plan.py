@@ -10,6 +10,7 @@ from .fft import Lines, factorise
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
 SHARED_MEMORY = 200 * 1024  # bytes a block may use, where the device has more
+TANGENT_MEMORY = 110 * 1024  # likewise, of a kernel that carries a tangent along, for two blocks a multiprocessor
 LARGEST_BLOCK = 1024  # threads
 MOST_COLUMNS = 8  # of a block
 MOST_VALUES = 24  # complex numbers that a thread holds
@@ -18,6 +19,7 @@ MOST_VALUES = 24  # complex numbers that a thread holds
 # small blocks; many want few halo rows and many threads a multiprocessor.
 FEW_POINTS = 2**18
 MANY_POINTS = 2**20
+SHORT_LINE = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Plan:
         radices: the largest radix of the transforms of rows and of columns, which is also about how many numbers a
             thread holds.
         resident: threads that are to share a multiprocessor in the kernels of a stage; more have fewer registers each.
+        banded: whether a stage copies the rows it works on to shared memory before it needs them.
         serial: for the CPU, where a block has one thread.
     """
 
@@ -39,6 +42,7 @@ class Plan:
     columns: int
     radices: tuple[int, int] = (16, 16)
     resident: int = 512
+    banded: bool = True
     serial: bool = False
 
     def on(self, cpu: bool) -> "Plan":
@@ -88,9 +92,10 @@ class Plan:
     @property
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent along, and so need twice as much of everything."""
-        long = self.shape[1] >= 1024
-        rows = 2 if self.tangent_lines.nbytes > SHARED_MEMORY // 2 else self.rows
-        return dataclasses.replace(self, rows=rows, resident=512 if long else 256)
+        plan = dataclasses.replace(self, rows=min(self.rows, 8), resident=512 if self.shape[1] >= 1024 else 256)
+        while plan.rows > 2 and plan.tangent_lines.nbytes > TANGENT_MEMORY:
+            plan = dataclasses.replace(plan, rows=plan.rows - 2)
+        return plan
 
     @functools.cached_property
     def column_lines(self) -> Lines:
@@ -101,10 +106,20 @@ class Plan:
         """Threads of a block, and the fewest blocks that are to share a multiprocessor."""
         return lines.block_dim, max(1, resident // lines.block_dim)
 
+    @property
+    def band_size(self) -> int:
+        """Numbers in a band of rows with one more on either side."""
+        return (self.rows + 2) * self.shape[1] if self.banded else 1
+
+    @property
+    def stage_bytes(self) -> int:
+        """Shared memory of a block of a stage."""
+        return self.stage_lines.nbytes + self.band_size * self.stage_lines.nbytes // self.stage_lines.size
+
     def need(self) -> tuple[int, int]:
         """The most threads and bytes of shared memory that a block of any kernel but the tangent's has."""
-        buffers = self.stage_lines, self.column_lines
-        return max(lines.block_dim for lines in buffers), max(lines.nbytes for lines in buffers)
+        threads = max(self.stage_lines.block_dim, self.column_lines.block_dim)
+        return threads, max(self.stage_bytes, self.column_lines.nbytes)
 
 
 def largest_radix(n: int, wanted: int) -> int:
@@ -121,27 +136,27 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     ny, nx = shape
     points = batch * ny * nx
     few, many = points <= FEW_POINTS, points > MANY_POINTS
-    if nx <= 128:
+    if nx <= SHORT_LINE:
         rows = 16
     elif nx <= 1024:
         rows = 8 if many else 2 if nx <= 256 else 4
     else:
-        rows = 4
+        rows = 8 if nx <= 2048 else 4
+    row_radix = 4 if nx <= 64 or (few and nx <= 256) else 8 if nx <= 512 else 16
+    resident = 512 if not many and nx > SHORT_LINE else 1024 if 256 < nx <= 512 else 768
     plan = Plan(
         shape,
         dtype,
         rows=min(rows, ny // 2 * 2),
         columns=MOST_COLUMNS if (ny <= 256 and not few) or 1024 < ny <= 2048 else 4,
-        radices=(largest_radix(nx, 4 if few and nx <= 256 else 8 if nx <= 512 else 16), largest_radix(ny, 16)),
-        resident=768 if many and nx > 64 else 512,
+        radices=(largest_radix(nx, row_radix), largest_radix(ny, 8 if ny <= 64 else 16)),
+        resident=resident,
     )
-
-    def fits(lines):
-        return lines.nbytes <= allowed and lines.block_dim <= LARGEST_BLOCK
-
-    while plan.rows > 2 and not fits(plan.stage_lines):
+    while plan.rows > 2 and (plan.stage_bytes > allowed or plan.stage_lines.block_dim > LARGEST_BLOCK):
         plan = dataclasses.replace(plan, rows=plan.rows - 2)
-    while plan.columns > 1 and not fits(plan.column_lines):
+    if plan.stage_bytes > allowed:
+        plan = dataclasses.replace(plan, banded=False)
+    while plan.columns > 1 and (plan.column_lines.nbytes > allowed or plan.column_lines.block_dim > LARGEST_BLOCK):
         plan = dataclasses.replace(plan, columns=plan.columns // 2)
     return plan
 

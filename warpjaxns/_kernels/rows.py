@@ -16,7 +16,8 @@ from collections.abc import Callable
 import warp as wp
 
 from . import memory
-from .fft import Lines, complex_type
+from .codelets import FETCH, WAIT
+from .fft import Lines, c_name, complex_type
 from .memory import Place, Table
 from .plan import Plan
 from .stencils import stencils
@@ -139,6 +140,49 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         store=store,
         psi_strip=psi_strip,
     )
+
+
+@wp.func_native(WAIT)
+def wait():
+    """Until what the thread has fetched is there; a barrier must follow before others read it."""
+    ...
+
+
+@functools.cache
+def band_functions(plan: Plan) -> types.SimpleNamespace:
+    """``fetch(band, field, row, thread)`` starts to copy rows of a member into the tile `Band`: those of a block and
+    one on either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it."""
+    (ny, nx), real = plan.shape, plan.real
+    Band, Strip = wp.tile(dtype=real, shape=(plan.band_size,)), stencils(real).Strip
+
+    @wp.func_native(FETCH.format(rows=plan.rows + 2, ny=ny, nx=nx, real=c_name(real)))
+    def fetch(band: Band, field: wp.array(dtype=real), row: int, thread: int): ...
+
+    @wp.func_native("return band.data.ptr[i];")
+    def value(band: Band, i: int) -> real: ...
+
+    @wp.func
+    def strip(band: Band, pair: int, west: int, j: int, east: int):
+        below = 2 * pair * nx
+        here = below + nx
+        above = here + nx
+        beyond = above + nx
+        return Strip(
+            value(band, beyond + west),
+            value(band, beyond + j),
+            value(band, beyond + east),
+            value(band, above + west),
+            value(band, above + j),
+            value(band, above + east),
+            value(band, here + west),
+            value(band, here + j),
+            value(band, here + east),
+            value(band, below + west),
+            value(band, below + j),
+            value(band, below + east),
+        )
+
+    return types.SimpleNamespace(Band=Band, fetch=fetch, strip=strip)
 
 
 @functools.cache

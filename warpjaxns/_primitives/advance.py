@@ -1,7 +1,8 @@
 """Time steps of the vorticity equation and their derivatives: three fused primitives, each the derivative or transpose
 of another.
 
-- `advance_p` carries the state over `steps` steps of SSP-RK3.
+- `advance_p` carries the state over `steps` steps of SSP-RK3, `repeats` times over: one foreign call, however long the
+  rollout, that launches one CUDA graph again and again. Its derivative is that of a scan of as many calls.
 - `tangent_p` is its derivative, linear in the tangents of state and parameters.
 - `adjoint_p` is the transpose of that, linear in the cotangent.
 
@@ -59,13 +60,33 @@ batch_by_folding(
 
 
 # d(advance)(omega, p) = tangent(omega, p; domega, dp)
-def _advance_jvp(primals, tangents, *, keep, direct, **params):
+def _advance_jvp(primals, tangents, *, keep, direct, repeats, **params):
+    if repeats > 1:
+        return _repeated_jvp(primals, tangents, keep=keep, direct=direct, repeats=repeats, **params)
     cached = keep or direct
-    out, *kept = bind(advance_p, *primals, keep=cached, direct=direct, **params)
+    out, *kept = bind(advance_p, *primals, keep=cached, direct=direct, repeats=1, **params)
     along = [_materialise(t, x) for t, x in zip(tangents, primals, strict=True)]
     (dout,) = bind(tangent_p, *primals, *along, *kept, keep=cached, **params)
     results = [out, *kept] if keep else [out]
     return results, [dout, *(ad.Zero(jax.typeof(field).to_tangent_aval()) for field in results[1:])]
+
+
+def _repeated_jvp(primals, tangents, *, repeats, **params):
+    """Through a scan, whose reverse mode keeps one state a repetition. Only what has a tangent goes in, so that nothing
+    is spent on the rest."""
+    moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
+
+    def scan(*moved):
+        operands = list(primals)
+        for i, x in zip(moving, moved, strict=True):
+            operands[i] = x
+
+        def body(omega, _):
+            return bind(advance_p, omega, *operands[1:], repeats=1, **params)[0], None
+
+        return [jax.lax.scan(body, operands[0], length=repeats)[0]]
+
+    return jax.jvp(scan, [primals[i] for i in moving], [tangents[i] for i in moving])
 
 
 ad.primitive_jvps[advance_p] = _advance_jvp
@@ -178,8 +199,10 @@ ad.primitive_jvps[adjoint_p] = _adjoint_jvp
 ad.primitive_transposes[adjoint_p] = _adjoint_transpose
 
 
-def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, direct, backend):
-    """The state after `steps` steps. `direct`: reverse mode stores every stage rather than run the steps again."""
-    params = {"grid": grid, "scheme": scheme, "steps": steps, "backend": backend}
+def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, direct, backend, repeats=1):
+    """The state after `repeats` times `steps` steps; more than once, forcing must be steady.
+
+    `direct`: reverse mode stores every stage rather than run the steps again."""
+    params = {"grid": grid, "scheme": scheme, "steps": steps, "backend": backend, "repeats": repeats}
     params |= {"keep": False, "direct": direct}
     return bind(advance_p, omega, viscosity, drag, dt, forcing, **params)[0]

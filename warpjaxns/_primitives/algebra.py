@@ -36,8 +36,9 @@ def _over_steps(forcing, steps):
     return forcing, lambda force: force
 
 
-def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, backend, keep=False, direct=False):
-    """``[omega after steps]``, with `keep` ``[omega, states, psis]``."""
+def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, backend, keep=False, direct=False, repeats=1):
+    """``[omega after steps]``, with `keep` ``[omega, states, psis]``. `repeats` is for steady forcing."""
+    steps *= repeats
     every, force_of = _over_steps(forcing, steps)
 
     def step(start, force):

@@ -33,8 +33,8 @@ def _tables(grid: Grid, dtype: str) -> tuple[np.ndarray, ...]:
     )
 
 
-def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs):
-    """Call `launch(tables, *operands, *outputs)`."""
+def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
+    """Call `launch(tables, *operands, *outputs)`; repeated, the first output takes the place of the first operand."""
     real, number = plan.real, complex_type(plan.real)
     tables = [jnp.asarray(table) for table in _tables(grid, plan.dtype)]
     return _ffi.call(
@@ -45,6 +45,8 @@ def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs):
         inputs=[real, real, number, number] + [real] * len(operands),
         outputs=outputs,
         graph=True,
+        repeats=repeats,
+        feed=(len(tables), len(tables) + len(operands)),
     )
 
 
@@ -97,7 +99,7 @@ def _whole(forcing):
     return forcing.whole if forcing.shape[-1] > 1 else NONE
 
 
-def advance(*operands, grid, scheme, steps, keep, direct, backend):
+def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats):
     plan, field, spectrum = _layout(grid, operands[0])
     real, shape = field
     setting = plan, scheme, metric(grid.spacing), steps
@@ -111,8 +113,9 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend):
 
     kept = [(real, (3 * steps, *shape))] * 2 if keep else [(real, (2, *shape))]
     outputs, key = [field, *kept, spectrum, spectrum], ["advance", scheme, steps, keep]
-    results = _call_with_tables(launch_and_keep if keep else launch, plan, grid, operands, key, outputs)
-    return results[:3] if keep else results[:1]
+    if keep:
+        return _call_with_tables(launch_and_keep, plan, grid, operands, key, outputs)[:3]
+    return _call_with_tables(launch, plan, grid, operands, key, outputs, repeats)[:1]
 
 
 def tangent_fits(grid: Grid, omega) -> bool:
