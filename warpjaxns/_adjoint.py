@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-LONGEST_CALL = 64  # steps a call of `Direct`: a CUDA graph of a few hundred kernels
+LONGEST_CALL = 128  # steps a call of `Direct`: a CUDA graph of several hundred kernels
 SHORTEST_CALL = 8  # fewer steps a call would cost more on the host than they save in memory
 
 

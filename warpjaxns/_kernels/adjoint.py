@@ -9,34 +9,71 @@ itself for Arakawa's scheme). Every kernel gathers: a thread writes only its own
 """
 
 import functools
-from collections.abc import Callable
 
 import warp as wp
 
 from . import memory
 from .advance import RK3, tendency
-from .fft import complex_type
+from .fft import barrier, complex_type
 from .memory import Place, Table, launch
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
-from .rows import forward_rows, row_functions
+from .rows import band_functions, row_functions, wait
 from .stencils import FIRST, SECOND, stencils
 
 
 @functools.cache
-def jacobian_pair(real, scheme: str) -> Callable:
-    kit = stencils(real)
-    Metric, Rows, Pair, jacobian = kit.Metric, kit.Rows, complex_type(real), kit.jacobian[scheme]
-    strip, south, north = kit.strip, kit.south, kit.north
+def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
+    """Spectra of F(w, l), of which S F(w, l) is to be made."""
+    lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
+    forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
+    pairs, by_row, kit = rows // 2, row_functions(plan, lines), stencils(real)
+    store, around = by_row.store, by_row.around
+    west, here, east = by_row.west, by_row.here, by_row.east
+    by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
+    fetch, band_strip = by_band.fetch, by_band.strip
+    Metric, Strip, strip, south, north = kit.Metric, kit.Strip, kit.strip, kit.south, kit.north
+    jacobian, Values = kit.jacobian[FIRST[scheme]], lines.Values
+    field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
-    @wp.func
-    def jacobian_pair(first: Rows, second: Rows, metric: Metric, west: int, j: int, east: int):
-        a = strip(first, west, j, east)
-        b = strip(second, west, j, east)
-        return Pair(jacobian(south(a), south(b), metric), jacobian(north(a), north(b), metric))
+    @memory.kernel(launch_bounds=plan.bounds(lines, plan.resident))
+    def source_rows(
+        table: Table, state_at: Place, cotangent_at: Place, metric: Metric, roots_at: Place, spectrum_out_at: Place
+    ):
+        roots = line(table, roots_at)
+        block, thread = wp.tid()
+        member = block // bands
+        row = (block - member * bands) * rows
+        t = thread % threads
+        band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
+        cotangent_band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        if banded:
+            fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
+            fetch(cotangent_band, field(table, cotangent_at, member, 0, 0), row - 1, thread)
+            wait()
+            barrier()
+        for pair in range(thread // threads, pairs, groups):
+            i = (row + 2 * pair) % ny
+            state = around(table, state_at, member, i, t)
+            cotangent = around(table, cotangent_at, member, i, t)
+            values = Values()
+            w = Strip()
+            l = Strip()
+            for e in range(held):
+                if banded:
+                    w = band_strip(band, pair, t + west(e, t), t + here(e), t + east(e, t))
+                    l = band_strip(cotangent_band, pair, t + west(e, t), t + here(e), t + east(e, t))
+                else:
+                    w = strip(state, west(e, t), here(e), east(e, t))
+                    l = strip(cotangent, west(e, t), here(e), east(e, t))
+                values[2 * e] = jacobian(south(w), south(l), metric)
+                values[2 * e + 1] = jacobian(north(w), north(l), metric)
+            values = forward(values, buffer, roots, pair, t)
+            store(values, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair)
 
-    return jacobian_pair
+    return source_rows
 
 
 @functools.cache
@@ -50,14 +87,16 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     west, here, east = by_row.west, by_row.here, by_row.east
     Patch, Metric, strip, south, north = kit.Patch, kit.Metric, kit.strip, kit.south, kit.north
     laplacian, shared, jacobian = kit.laplacian, kit.shared, kit.jacobian[SECOND[scheme]]
-    Values, field = lines.Values, memory.lane(real, plan.shape)
+    Values, Strip, field = lines.Values, kit.Strip, memory.lane(real, plan.shape)
+    by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
+    fetch, band_strip = by_band.fetch, by_band.strip
     line, complex_line = memory.line(real), memory.line(complex_type(real))
 
     @wp.func
     def local(l: Patch, psi: Patch, metric: Metric, b: real, h: real, nu: real, mu: real, solved: real):
         return b * l[4] + h * (solved + jacobian(l, psi, metric) + nu * laplacian(l, metric) - mu * l[4])
 
-    @memory.kernel(launch_bounds=plan.bounds(lines))
+    @memory.kernel(launch_bounds=plan.bounds(lines, plan.resident))
     def adjoint_rows(
         table: Table,
         a: real,
@@ -84,7 +123,12 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         h = c * shared(line(table, dt_at), member)
+        band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
+        psi_band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        if banded:
+            fetch(band, field(table, cotangent_at, member, 0, 0), row - 1, thread)
+            fetch(psi_band, field(table, psi_at, member, 0, 0), row - 1, thread)
         for pair in range(thread // threads, pairs, groups):
             i = (row + 2 * pair) % ny
             k = (i + 1) % ny
@@ -95,10 +139,19 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
             first_k = field(table, first_at, member, k, t)
             second_i = field(table, second_at, member, i, t)
             second_k = field(table, second_at, member, k, t)
+            if banded:
+                wait()
+                barrier()
             new = Values()
+            l = Strip()
+            p = Strip()
             for e in range(held):
-                l = strip(cotangent, west(e, t), here(e), east(e, t))
-                p = strip(psi, west(e, t), here(e), east(e, t))
+                if banded:
+                    l = band_strip(band, pair, t + west(e, t), t + here(e), t + east(e, t))
+                    p = band_strip(psi_band, pair, t + west(e, t), t + here(e), t + east(e, t))
+                else:
+                    l = strip(cotangent, west(e, t), here(e), east(e, t))
+                    p = strip(psi, west(e, t), here(e), east(e, t))
                 l_i = local(south(l), south(p), metric, b, h, nu, mu, solved[2 * e])
                 l_k = local(north(l), north(p), metric, b, h, nu, mu, solved[2 * e + 1])
                 new[2 * e] = l_i + a * first_i[here(e)] + e_2 * second_i[here(e)]
@@ -234,11 +287,11 @@ def adjoint(
     receives that of the first. `scratch`: three fields. `parameter_totals` ``(batch ny 3,)`` and `forcing_totals`
     ``(steps or 1, batch, ny, nx)`` receive sums; None: not wanted.
     """
-    plan = plan.on(cotangent.on_cpu)
+    plan = plan.for_adjoint.on(cotangent.on_cpu)
     batch, ny, _ = cotangent.shape
     real, roots = plan.real, tables[3]
     metric = stencils(real).Metric(*metric)
-    to_spectrum = forward_rows(plan, jacobian_pair(real, FIRST[scheme]))
+    to_spectrum = source_rows(plan, scheme)
     combine = adjoint_rows(plan, scheme)
     dt = parameters[2]
     late, early, flip = scratch

@@ -15,7 +15,7 @@ from .fft import barrier, complex_type
 from .memory import NONE, Place, Table
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
-from .rows import band_functions, forward_rows, identity_pair, row_functions, wait
+from .rows import band_functions, forward_rows, row_functions, wait
 from .stencils import stencils
 
 # SSP-RK3 (Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5) in low-storage form: (a, b, c) of each stage.
@@ -148,8 +148,7 @@ def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omeg
     plan = plan.on(omega.on_cpu)
     batch, roots, metric = omega.shape[0], tables[3], stencils(plan.real).Metric(*metric)
     spectrum, other = spectra
-    to_spectrum = forward_rows(plan, identity_pair(plan.real))
-    launch_rows(plan, to_spectrum, batch, [omega, omega, metric, roots, spectrum])
+    launch_rows(plan, forward_rows(plan), batch, [omega, roots, spectrum])
     stage = stage_rows(plan, scheme, forced=forcing != NONE, keep_psi=psis is not None)
     state = omega
     for step in range(steps):

@@ -11,6 +11,7 @@ from .fft import Lines, factorise
 REALS = {"float32": wp.float32, "float64": wp.float64}
 SHARED_MEMORY = 200 * 1024  # bytes a block may use, where the device has more
 TANGENT_MEMORY = 110 * 1024  # likewise, of a kernel that carries a tangent along, for two blocks a multiprocessor
+ADJOINT_MEMORY = 72 * 1024  # likewise, of the backward sweep's kernels, for three
 LARGEST_BLOCK = 1024  # threads
 MOST_COLUMNS = 8  # of a block
 MOST_VALUES = 24  # complex numbers that a thread holds
@@ -97,6 +98,13 @@ class Plan:
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
         return plan
 
+    @property
+    def for_adjoint(self) -> "Plan":
+        """The plan of the backward sweep's kernels, which work on the rows of two fields."""
+        plan = dataclasses.replace(self, rows=min(self.rows, 8), resident=512, banded=True)
+        need = plan.band_lines.nbytes + 2 * plan.band_bytes
+        return plan if need <= ADJOINT_MEMORY else dataclasses.replace(plan, banded=False)
+
     @functools.cached_property
     def column_lines(self) -> Lines:
         columns = self.columns
@@ -112,9 +120,13 @@ class Plan:
         return (self.rows + 2) * self.shape[1] if self.banded else 1
 
     @property
+    def band_bytes(self) -> int:
+        return self.band_size * wp.types.type_size_in_bytes(self.real)
+
+    @property
     def stage_bytes(self) -> int:
         """Shared memory of a block of a stage."""
-        return self.stage_lines.nbytes + self.band_size * self.stage_lines.nbytes // self.stage_lines.size
+        return self.stage_lines.nbytes + self.band_bytes
 
     def need(self) -> tuple[int, int]:
         """The most threads and bytes of shared memory that a block of any kernel but the tangent's has."""

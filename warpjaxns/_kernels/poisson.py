@@ -8,8 +8,7 @@ from . import memory
 from .fft import complex_type, fast_quotient
 from .memory import Place, Table, launch
 from .plan import Plan
-from .rows import forward_rows, identity_pair, inverse_rows
-from .stencils import stencils
+from .rows import forward_rows, inverse_rows
 
 
 @functools.cache
@@ -77,8 +76,7 @@ def launch_rows(plan: Plan, kernel, batch: int, arguments, lines=None):
 def poisson(plan: Plan, tables, omega, psi, spectrum):
     """``psi = (-Lap)^-1 omega``. `spectrum` is scratch ``(batch, ny, pitch)``."""
     plan = plan.on(omega.on_cpu)
-    batch, roots, no_metric = omega.shape[0], tables[3], stencils(plan.real).Metric()
-    to_spectrum = forward_rows(plan, identity_pair(plan.real))
-    launch_rows(plan, to_spectrum, batch, [omega, omega, no_metric, roots, spectrum])
+    batch, roots = omega.shape[0], tables[3]
+    launch_rows(plan, forward_rows(plan), batch, [omega, roots, spectrum])
     launch_columns(plan, tables, spectrum)
     launch_rows(plan, inverse_rows(plan), batch, [spectrum, roots, psi])

@@ -11,7 +11,6 @@ loops over e are unrolled, so that every address is a constant away from the fir
 
 import functools
 import types
-from collections.abc import Callable
 
 import warp as wp
 
@@ -186,19 +185,16 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
 
 
 @functools.cache
-def forward_rows(plan: Plan, values_at: Callable) -> wp.Kernel:
-    """Spectra of the rows of a field. ``values_at(first, second, metric, west, j, east)`` gives its values at a point
-    and the one north of it, from four rows of two fields."""
+def forward_rows(plan: Plan) -> wp.Kernel:
+    """Spectra of the rows of a field."""
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
     forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
     pairs, kit = rows // 2, row_functions(plan, lines)
-    store, around, west, here, east = kit.store, kit.around, kit.west, kit.here, kit.east
-    Metric, Values, line = stencils(real).Metric, lines.Values, memory.line(complex_type(real))
+    store, here, Values = kit.store, kit.here, lines.Values
+    field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
     @memory.kernel(launch_bounds=plan.bounds(lines))
-    def forward_rows(
-        table: Table, first_at: Place, second_at: Place, metric: Metric, roots_at: Place, spectrum_out_at: Place
-    ):
+    def forward_rows(table: Table, field_at: Place, roots_at: Place, spectrum_out_at: Place):
         roots = line(table, roots_at)
         block, thread = wp.tid()
         member = block // bands
@@ -206,29 +202,16 @@ def forward_rows(plan: Plan, values_at: Callable) -> wp.Kernel:
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         for pair in range(thread // threads, pairs, groups):
-            first = around(table, first_at, member, (row + 2 * pair) % ny, t)
-            second = around(table, second_at, member, (row + 2 * pair) % ny, t)
+            field_i = field(table, field_at, member, (row + 2 * pair) % ny, t)
+            field_k = field(table, field_at, member, (row + 2 * pair + 1) % ny, t)
             values = Values()
             for e in range(held):
-                value = values_at(first, second, metric, west(e, t), here(e), east(e, t))
-                values[2 * e] = value[0]
-                values[2 * e + 1] = value[1]
+                values[2 * e] = field_i[here(e)]
+                values[2 * e + 1] = field_k[here(e)]
             values = forward(values, buffer, roots, pair, t)
             store(values, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair)
 
     return forward_rows
-
-
-@functools.cache
-def identity_pair(real) -> Callable:
-    kit = stencils(real)
-    Metric, Pair, Rows = kit.Metric, complex_type(real), kit.Rows
-
-    @wp.func
-    def identity_pair(first: Rows, second: Rows, metric: Metric, west: int, j: int, east: int):
-        return Pair(first.here[j], first.above[j])
-
-    return identity_pair
 
 
 @functools.cache

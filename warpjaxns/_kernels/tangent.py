@@ -15,7 +15,7 @@ from .fft import barrier, complex_type
 from .memory import NONE, Place, Table
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
-from .rows import forward_rows, identity_pair, row_functions
+from .rows import forward_rows, row_functions
 from .stencils import stencils
 
 
@@ -201,10 +201,9 @@ def tangent(
     batch = omega.shape[0]
     metric, roots = stencils(plan.real).Metric(*metric), tables[3]
     spectrum, other = spectra
-    to_spectrum = forward_rows(plan, identity_pair(plan.real))
     stage = tangent_rows(plan, scheme, forced=forcing != NONE)
     for field, half in zip((omega, domega), spectrum.halves(), strict=True):
-        launch_rows(plan, to_spectrum, batch, [field, field, metric, roots, half])
+        launch_rows(plan, forward_rows(plan), batch, [field, roots, half])
     state = omega, domega
     for step in range(steps):
         start = state
