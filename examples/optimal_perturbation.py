@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> experiments.OptimalPerturbation:
     parser.add_argument("--size", type=int, default=96, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=80, help="time steps of a rollout (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=100, help="of the optimiser (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("results/optimal_perturbation/example.png"))
+    parser.add_argument("--output", type=Path, default=Path("results/optimal_perturbation"), metavar="FOLDER")
     options = parser.parse_args(argv)
 
     # 1. A solver. Rolled out for `steps` steps, it is a function that JAX differentiates.
@@ -50,9 +50,10 @@ def main(argv: list[str] | None = None) -> experiments.OptimalPerturbation:
     print(f"gain {result.gain:.3g}, {1e3 * result.seconds_per_iteration:.3g} ms an iteration")
 
     # 4. The picture.
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    plotting.optimal_perturbation(result).savefig(options.output, dpi=110)
-    print(f"picture: {options.output}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    path = options.output / "optimal_perturbation.png"
+    plotting.optimal_perturbation(result).savefig(path, dpi=110)
+    print(f"picture: {path}")
     return result
 
 

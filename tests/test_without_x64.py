@@ -24,6 +24,18 @@ for call in (solver.step, solver.velocity, lambda w: wns.diagnostics.energy(grid
         assert "float64" in str(error) and "jax_enable_x64" in str(error)
     else:
         raise AssertionError("float64 was rounded silently")
+noise = wns.forcing.ring_noise(grid, key=jax.random.key(1), steps=4, dt=0.1, energy_rate=1, wavenumber=4)
+budgets = jax.jit(lambda flow: wns.diagnostics.budgets(solver, flow, forcing=noise))
+for flow in (
+    wns.initial.vortex_merger(grid, separation=np.float64(1)),
+    wns.initial.double_shear_layer(grid),
+    wns.initial.lamb_dipole(grid),
+    wns.initial.from_spectrum(grid, np.ones(4), key=jax.random.key(2)),
+    wns.forcing.kolmogorov(grid, 2, np.float64(1)),
+):
+    assert flow.dtype == noise.dtype == jnp.float32
+    for part in jax.tree.leaves(budgets(flow)):
+        assert part.dtype == jnp.float32
 print("done")
 """
 

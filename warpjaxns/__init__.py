@@ -1,9 +1,14 @@
 """Differentiable two-dimensional Navier-Stokes for JAX, on NVIDIA Warp kernels."""
 
+from . import closures as closures
+from . import data as data
 from . import diagnostics as diagnostics
+from . import forcing as forcing
 from . import initial as initial
+from . import plotting as plotting
 from ._adjoint import Checkpointed as Checkpointed
 from ._adjoint import Direct as Direct
+from ._coarsen import coarsen as coarsen
 from ._custom import primitive as primitive
 from ._grid import Grid as Grid
 from ._operators import jacobian as jacobian

@@ -10,6 +10,7 @@ from ._grid import Grid
 from ._primitives.jacobian import jacobian as jacobian_primitive
 from ._primitives.laplacian import laplacian as laplacian_primitive
 from ._primitives.poisson import poisson as poisson_primitive
+from ._primitives.reference import shift
 
 SCHEMES = ("arakawa", "central")
 
@@ -91,6 +92,28 @@ def jacobian(grid: Grid, a: Field, b: Field, scheme: str = "arakawa", *, backend
         operands.append(_flat(field if shared else jnp.broadcast_to(field, (*lead, *grid.shape))))
     out = jacobian_primitive(*operands, grid=grid, scheme=scheme, backend=backend)
     return out.reshape(*lead, *grid.shape)
+
+
+def curl(grid: Grid, x_part: Field, y_part: Field, *, names: tuple[str, str]) -> Field:
+    """The curl ``d(y_part)/dx - d(x_part)/dy`` of a vector field by centred differences; its mean is zero.
+
+    Minus the transpose of `NavierStokes2D.velocity`'s differences: ``<psi, curl(a, b)> = <u a + v b>`` on the grid.
+
+    Raises:
+        TypeError: a part is not a float32 or float64 array, or their dtypes differ.
+        ValueError: a part does not live on `grid`, or their leading axes do not broadcast.
+    """
+    a, b = check_field(names[0], x_part, grid), check_field(names[1], y_part, grid)
+    if a.dtype != b.dtype:
+        raise TypeError(f"{names[0]} has dtype {a.dtype} and {names[1]} {b.dtype}: cast one of them")
+    dy, dx = grid.spacing
+    along_x = (shift(b, 0, 1) - shift(b, 0, -1)) * jnp.asarray(0.5 / dx, a.dtype)
+    along_y = (shift(a, 1, 0) - shift(a, -1, 0)) * jnp.asarray(0.5 / dy, a.dtype)
+    try:
+        return along_x - along_y
+    except (TypeError, ValueError):
+        shapes = f"{names[0]} has shape {a.shape} and {names[1]} {b.shape}"
+        raise ValueError(f"{shapes}: leading axes must broadcast") from None
 
 
 def _apply(primitive, name, field, grid, backend):

@@ -1,9 +1,4 @@
-"""What a vorticity field holds: energy, enstrophy, palinstrophy and the energy spectrum.
-
-All are means over the box, keep leading axes, ``(..., ny, nx) -> (...)``, return the field's dtype, and can
-be differentiated, jitted and vmapped. Each raises TypeError where `omega` is not a float32 or float64 array,
-and ValueError where its last two axes are not ``grid.shape``.
-"""
+"""Energy, enstrophy, palinstrophy and the energy spectrum of a field."""
 
 import math
 
@@ -11,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._checks import check_field
-from ._grid import Grid
-from ._operators import laplacian, streamfunction
-from ._primitives.reference import eigenvalues
+from .._checks import check_field
+from .._grid import Grid
+from .._operators import laplacian, streamfunction
+from .._spectral import fourier_modes, fundamental_wavenumber, sum_over_shells
 
 
 def energy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
@@ -30,7 +25,7 @@ def energy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
         omega: vorticity ``(..., ny, nx)`` [1 / time].
     """
     omega = check_field("omega", omega, grid)
-    return _mean(streamfunction(grid, omega) * omega) / 2
+    return mean(streamfunction(grid, omega) * omega) / 2
 
 
 def enstrophy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
@@ -41,7 +36,7 @@ def enstrophy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "...
         omega: vorticity ``(..., ny, nx)`` [1 / time].
     """
     omega = check_field("omega", omega, grid)
-    return _mean(omega * omega) / 2
+    return mean(omega * omega) / 2
 
 
 def palinstrophy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
@@ -55,7 +50,7 @@ def palinstrophy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "
         omega: vorticity ``(..., ny, nx)`` [1 / time].
     """
     omega = check_field("omega", omega, grid)
-    return -_mean(omega * laplacian(grid, omega)) / 2
+    return -mean(omega * laplacian(grid, omega)) / 2
 
 
 def energy_spectrum(
@@ -77,44 +72,16 @@ def energy_spectrum(
         ``(wavenumbers, spectrum)``, of shapes ``(shells,)`` and ``(..., shells)``.
     """
     omega = check_field("omega", omega, grid)
-    wavenumber, eigenvalue, multiplicity = fourier_modes(grid)
-    shell = np.floor(wavenumber + 0.5).astype(int).ravel() - 1
+    _, eigenvalue, multiplicity = fourier_modes(grid)
     width = fundamental_wavenumber(grid)
     weight = multiplicity / (2 * eigenvalue * width * math.prod(grid.shape) ** 2)
-
     omega_hat = jnp.fft.rfft2(omega)
     density = (omega_hat.real**2 + omega_hat.imag**2) * jnp.asarray(weight, omega.dtype)
-    batch, shells = omega.shape[:-2], shell.max() + 1
-    spectrum = jnp.zeros((*batch, shells), omega.dtype).at[..., shell].add(density.reshape(*batch, -1))
-    return jnp.asarray(width * np.arange(1, shells + 1), omega.dtype), spectrum
+    spectrum = sum_over_shells(grid, density)
+    return jnp.asarray(width * np.arange(1, spectrum.shape[-1] + 1), omega.dtype), spectrum
 
 
-def fundamental_wavenumber(grid: Grid) -> float:
-    """The lowest wavenumber of the box, ``k1 = 2 pi / max(Ly, Lx)`` [1 / length]: 1 in the default box."""
-    return 2 * math.pi / max(grid.extent)
-
-
-def fourier_modes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Properties of the modes of ``rfft2``, each float64 of shape ``(ny, nx // 2 + 1)``.
-
-    Returns:
-        ``(wavenumber, eigenvalue, multiplicity)``: the magnitude of the wavenumber in multiples of
-        `fundamental_wavenumber`, the eigenvalue of the negative 5-point Laplacian [1 / length^2], and how
-        many modes of the full transform the entry stands for. The mean has multiplicity 0, as it carries
-        no energy, and wavenumber and eigenvalue 1, so that one may divide by them.
-    """
-    (ny, nx), longest = grid.shape, max(grid.extent)
-    along_y, along_x = np.fft.fftfreq(ny, 1 / ny), np.fft.rfftfreq(nx, 1 / nx)
-    wavenumber = np.hypot(along_y[:, None] * (longest / grid.extent[0]), along_x[None, :] * (longest / grid.extent[1]))
-    eigenvalue_y, eigenvalue_x = eigenvalues(grid)
-    eigenvalue = eigenvalue_y[:, None] + eigenvalue_x[None, : along_x.size]
-    # rfft2 omits the conjugate of every mode, except where kx is 0 or, for even nx, the Nyquist wavenumber.
-    self_conjugate = 2 * along_x % nx == 0
-    multiplicity = np.broadcast_to(np.where(self_conjugate, 1.0, 2.0), wavenumber.shape).copy()
-    wavenumber[0, 0], eigenvalue[0, 0], multiplicity[0, 0] = 1, 1, 0
-    return wavenumber, eigenvalue, multiplicity
-
-
-def _mean(field):
+def mean(field: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
+    """The mean over the box."""
     # Rows first: two short sums round less in float32 than one long sum.
     return jnp.mean(jnp.mean(field, axis=-1), axis=-1)

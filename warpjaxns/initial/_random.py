@@ -1,14 +1,7 @@
-"""Vorticity fields to start from. All have zero mean, up to rounding.
-
-Wavenumbers are in multiples of the lowest one of the box, ``k1 = 2 pi / max(Ly, Lx)``
-(`diagnostics.fundamental_wavenumber`): in the default box of side 2 pi they are the physical ones.
-
-The fields can be jitted with the grid and the numbers static, and vmapped over keys. A key gives the same
-field every time, though not the same one in float32 and float64.
-"""
+"""Random vorticity with a given spectrum."""
 
 import math
-import numbers
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +9,16 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Key, Real
 
-from ._checks import check_dtype, check_key, check_non_negative, check_positive, check_real
-from ._grid import Grid
-from .diagnostics import fourier_modes
+from .._checks import check_dtype, check_key, check_non_negative, check_positive
+from .._grid import Grid
+from .._spectral import (
+    check_resolved,
+    fourier_modes,
+    from_modes,
+    fundamental_wavenumber,
+    random_phases,
+    shell_of_modes,
+)
 
 
 def decaying_turbulence(
@@ -56,7 +56,7 @@ def decaying_turbulence(
     """
     check_key("key", key)
     check_positive("peak_wavenumber", peak_wavenumber, static=True)
-    _check_resolved("peak_wavenumber", peak_wavenumber, grid)
+    check_resolved("peak_wavenumber", peak_wavenumber, grid)
     check_positive("shape", shape, static=True)
     check_positive("energy", energy)
     dtype = check_dtype("dtype", dtype)
@@ -70,56 +70,7 @@ def decaying_turbulence(
     share /= np.sum(multiplicity * share)
     modulus = np.sqrt(2 * eigenvalue * share) * math.prod(grid.shape)
 
-    # The transform of real noise has Hermitian phases for any shape; `sign` of a complex number is its phase.
-    noise = jax.random.normal(key, grid.shape, dtype)
-    phase = jnp.sign(jnp.fft.rfft2(noise))
-    return _from_modes(grid, phase, modulus) * jnp.sqrt(jnp.asarray(energy, dtype))
-
-
-def taylor_green(
-    grid: Grid,
-    *,
-    wavenumber: int = 1,
-    amplitude: Real[ArrayLike, ""] = 1.0,
-    dtype: DTypeLike | None = None,
-) -> Float[Array, "ny nx"]:
-    """Vorticity [1 / time] of Taylor-Green vortices, whose exact decay on the grid is known.
-
-        omega = amplitude (kx^2 + ky^2) / max(kx, ky) cos(kx x) cos(ky y),
-        kx = 2 pi wavenumber / Lx,   ky = 2 pi wavenumber / Ly,
-
-    which is ``2 k amplitude cos(k x) cos(k y)`` in a square box. It is an eigenfunction of the negative
-    5-point Laplacian with the eigenvalue
-
-        lambda = (2 sin(kx dx / 2) / dx)^2 + (2 sin(ky dy / 2) / dy)^2,
-
-    so that ``psi = omega / lambda``, ``J(psi, omega)`` vanishes in both advection schemes, and without
-    forcing the state only decays: by ``exp(-(viscosity lambda + drag) t)`` in continuous time, by
-    ``1 + z + z^2 / 2 + z^3 / 6`` with ``z = -(viscosity lambda + drag) dt`` in one step of SSP-RK3. After
-    Taylor and Green (1937, doi:10.1098/rspa.1937.0036).
-
-    Args:
-        grid: the box.
-        wavenumber: waves along each side, from 1 to ``min(ny, nx) // 2``.
-        amplitude: highest speed [length / time]; may be traced.
-        dtype: float32 or float64; None for JAX's default float type.
-
-    Raises:
-        TypeError: `wavenumber` is not an integer, `amplitude` is not real, or `dtype` is not a float type in
-            use.
-        ValueError: `wavenumber` is not positive, or more than the grid resolves.
-    """
-    if not isinstance(wavenumber, numbers.Integral) or isinstance(wavenumber, bool):
-        raise TypeError(f"wavenumber={wavenumber!r}: expected an integer, the waves along each side")
-    highest = min(grid.shape) // 2
-    if not 1 <= wavenumber <= highest:
-        raise ValueError(f"wavenumber={wavenumber}: a grid of shape {grid.shape} allows 1 to {highest}")
-    check_real("amplitude", amplitude)
-    dtype = check_dtype("dtype", dtype)
-
-    ky, kx = (2 * math.pi * int(wavenumber) / side for side in grid.extent)
-    unit = (kx**2 + ky**2) / max(kx, ky) * np.cos(ky * grid.y)[:, None] * np.cos(kx * grid.x)[None, :]
-    return jnp.asarray(unit, dtype) * jnp.asarray(amplitude, dtype)
+    return from_modes(grid, random_phases(grid, key=key, dtype=dtype), modulus) * jnp.sqrt(jnp.asarray(energy, dtype))
 
 
 def random_vorticity(
@@ -152,28 +103,55 @@ def random_vorticity(
     check_positive("max_wavenumber", max_wavenumber, static=True)
     if max_wavenumber < 1:
         raise ValueError(f"max_wavenumber={max_wavenumber}: the band is empty, expected at least 1")
-    _check_resolved("max_wavenumber", max_wavenumber, grid)
+    check_resolved("max_wavenumber", max_wavenumber, grid)
     check_non_negative("smoothness", smoothness, static=True)
     dtype = check_dtype("dtype", dtype)
 
     wavenumber, _, _ = fourier_modes(grid)
     response = np.where(wavenumber <= float(max_wavenumber), wavenumber ** -float(smoothness), 0)
     noise = jax.random.normal(key, grid.shape, dtype)
-    omega = _from_modes(grid, jnp.fft.rfft2(noise), response)
+    omega = from_modes(grid, jnp.fft.rfft2(noise), response)
     return omega / jnp.sqrt(jnp.mean(omega * omega))
 
 
-def _from_modes(grid, phase, modulus):
-    """The real field of ``phase * modulus``, without its mean."""
-    modulus[0, 0] = 0
-    return jnp.fft.irfft2(phase * jnp.asarray(modulus, phase.dtype), s=grid.shape)
+def from_spectrum(
+    grid: Grid,
+    spectrum: Float[ArrayLike, " shells"] | Callable[[np.ndarray], Float[ArrayLike, " shells"]],
+    *,
+    key: Key[Array, ""],
+    dtype: DTypeLike | None = None,
+) -> Float[Array, "ny nx"]:
+    """Vorticity [1 / time] with a given energy spectrum ``E(k)`` and random phases.
 
+    The inverse of `diagnostics.energy_spectrum`, which gives back `spectrum` to rounding for every key: all modes of
+    a shell have the same share of its energy, and only their phases are random.
 
-def _check_resolved(name, value, grid):
-    # Half a wave a point along the coarser axis; the margin forgives the rounding of this quotient alone.
-    highest = max(grid.extent) / max(grid.spacing) / 2
-    if value > highest * (1 + 1e-9):
-        raise ValueError(
-            f"{name}={value}: a grid of shape {grid.shape} and extent {grid.extent} resolves up to "
-            f"{highest:.4g}, in multiples of 2 pi / max(extent); lower it or refine the grid"
-        )
+    Args:
+        grid: the box.
+        spectrum: E [length^3 / time^2] in the first shells, zero in the rest: an array ``(shells,)`` in the order of
+            `diagnostics.energy_spectrum`, may be traced; or a function of the wavenumbers of all shells
+            ``(shells,)`` [1 / length] that returns one.
+        key: one key of `jax.random.key`.
+        dtype: float32 or float64; None for JAX's default float type.
+
+    Raises:
+        TypeError: `key` is not a new-style key, `spectrum` is not real, or `dtype` is not a float type in use.
+        ValueError: `spectrum` is negative or not finite, is not one axis of at most as many shells as the grid has,
+            or `key` holds several keys.
+    """
+    check_key("key", key)
+    dtype = check_dtype("dtype", dtype)
+    _, eigenvalue, multiplicity = fourier_modes(grid)
+    shell, width = shell_of_modes(grid), fundamental_wavenumber(grid)
+    modes = np.bincount(shell.ravel(), multiplicity.ravel())
+    if callable(spectrum):
+        spectrum = spectrum(width * np.arange(1, modes.size + 1))
+    values = jnp.asarray(spectrum)
+    check_non_negative("spectrum", values, scalar=False)
+    if values.ndim != 1 or values.size > modes.size:
+        raise ValueError(f"spectrum has shape {values.shape}: expected one axis of at most {modes.size} shells")
+
+    density = jnp.zeros(modes.size, dtype).at[: values.size].set(values.astype(dtype))
+    unit = np.sqrt(2 * eigenvalue * (width / modes)[shell]) * math.prod(grid.shape)
+    modulus = jnp.asarray(unit, dtype) * jnp.sqrt(density)[shell]
+    return from_modes(grid, random_phases(grid, key=key, dtype=dtype), modulus)

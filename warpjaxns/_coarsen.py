@@ -1,0 +1,57 @@
+"""Fields on a coarser grid: what a simulation that resolves less could know of them."""
+
+from typing import TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._checks import check_field
+from ._grid import Grid
+
+Field: TypeAlias = Float[Array, "... ny nx"]
+CoarseField: TypeAlias = Float[Array, "... coarse_ny coarse_nx"]
+
+
+def coarsen(grid: Grid, omega: Field, shape: tuple[int, int]) -> CoarseField:
+    """`omega` on a coarser grid of the same box, ``Grid(shape, grid.extent)``, by a sharp spectral filter.
+
+    Of the waves ``exp(2 pi i (my y / Ly + mx x / Lx))`` that make up the field it keeps those that the coarse grid
+    resolves, ``|my| < shape[0] / 2`` and ``|mx| < shape[1] / 2``, unchanged, and drops the others, as is usual for the
+    filtered reference of a large-eddy simulation (Pope 2000, Turbulent Flows, section 13.2,
+    doi:10.1017/CBO9780511840531). So the field is not aliased, as every second point of it would be; its mean stays;
+    and going by way of a grid between gives the same. An axis whose size does not change is not filtered,
+    and a field that stays on its grid is left as it is.
+
+    Args:
+        grid: where `omega` lives.
+        omega: vorticity or any other field ``(..., ny, nx)``, float32 or float64.
+        shape: points of the coarser grid, each at least 4 and at most that of `grid`. They need not divide it.
+
+    Returns:
+        The field ``(..., *shape)``, of omega's dtype and unit. The map is linear: it can be differentiated, jitted
+        with `grid` and `shape` static, and vmapped.
+
+    Raises:
+        TypeError: `omega` is not a float32 or float64 array, or `shape` not two integers.
+        ValueError: `omega` does not live on `grid`, or `shape` is finer than it or has a size under 4.
+    """
+    omega = check_field("omega", omega, grid)
+    coarse = Grid(shape, grid.extent)
+    if any(few > many for few, many in zip(coarse.shape, grid.shape, strict=True)):
+        raise ValueError(f"shape={coarse.shape}: expected at most the points of the grid, {grid.shape}")
+    if coarse.shape == grid.shape:
+        return omega
+    (ny, nx), (coarse_ny, coarse_nx) = grid.shape, coarse.shape
+    along_y, kept_y = _waves(np.fft.fftfreq(coarse_ny, 1 / coarse_ny), coarse_ny, ny)
+    along_x, kept_x = _waves(np.fft.rfftfreq(coarse_nx, 1 / coarse_nx), coarse_nx, nx)
+    scale = kept_y[:, None] * kept_x * (coarse_ny * coarse_nx / (ny * nx))
+
+    spectrum = jnp.fft.rfft2(omega)[..., along_y, :][..., along_x]
+    return jnp.fft.irfft2(spectrum * jnp.asarray(scale, spectrum.dtype), s=coarse.shape)
+
+
+def _waves(number, few, many):
+    """Where the waves of the coarse axis stand in the spectrum of the fine one, and which of them to keep."""
+    # A wave of two points has no phase on the coarse grid: of sine and cosine it knows one.
+    return np.rint(number).astype(int) % many, (2 * np.abs(number) < few) | (few == many)

@@ -1,0 +1,81 @@
+"""Fourier modes of the grid: wavenumbers, eigenvalues, shells, and fields made of modes."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float, Int, Key
+
+from ._grid import Grid
+from ._primitives.reference import eigenvalues
+
+
+def fundamental_wavenumber(grid: Grid) -> float:
+    """The lowest wavenumber of the box, ``k1 = 2 pi / max(Ly, Lx)`` [1 / length]: 1 in the default box."""
+    return 2 * math.pi / max(grid.extent)
+
+
+def fourier_modes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Properties of the modes of ``rfft2``, each float64 of shape ``(ny, nx // 2 + 1)``.
+
+    Returns:
+        ``(wavenumber, eigenvalue, multiplicity)``: the magnitude of the wavenumber in multiples of
+        `fundamental_wavenumber`, the eigenvalue of the negative 5-point Laplacian [1 / length^2], and how
+        many modes of the full transform the entry stands for. The mean has multiplicity 0, as it carries
+        no energy, and wavenumber and eigenvalue 1, so that one may divide by them.
+    """
+    (ny, nx), longest = grid.shape, max(grid.extent)
+    along_y, along_x = np.fft.fftfreq(ny, 1 / ny), np.fft.rfftfreq(nx, 1 / nx)
+    wavenumber = np.hypot(along_y[:, None] * (longest / grid.extent[0]), along_x[None, :] * (longest / grid.extent[1]))
+    eigenvalue_y, eigenvalue_x = eigenvalues(grid)
+    eigenvalue = eigenvalue_y[:, None] + eigenvalue_x[None, : along_x.size]
+    # rfft2 omits the conjugate of every mode, except where kx is 0 or, for even nx, the Nyquist wavenumber.
+    self_conjugate = 2 * along_x % nx == 0
+    multiplicity = np.broadcast_to(np.where(self_conjugate, 1.0, 2.0), wavenumber.shape).copy()
+    wavenumber[0, 0], eigenvalue[0, 0], multiplicity[0, 0] = 1, 1, 0
+    return wavenumber, eigenvalue, multiplicity
+
+
+def shell_of_modes(grid: Grid) -> Int[np.ndarray, "ny modes"]:
+    """The shell of every mode of ``rfft2``: 0 for ``1/2 <= |k| / k1 < 3/2``, and so on.
+
+    The mean, which no shell holds, is counted to the first; its multiplicity is 0.
+    """
+    wavenumber, _, _ = fourier_modes(grid)
+    return np.floor(wavenumber + 0.5).astype(int) - 1
+
+
+def sum_over_shells(grid: Grid, density: Float[Array, "... ny modes"]) -> Float[Array, "... shells"]:
+    """The sum of `density`, one value for each mode of ``rfft2``, over every shell."""
+    shell, batch = shell_of_modes(grid).ravel(), density.shape[:-2]
+    sums = jnp.zeros((*batch, shell.max() + 1), density.dtype)
+    return sums.at[..., shell].add(density.reshape(*batch, -1))
+
+
+def random_phases(grid: Grid, *, key: Key[Array, ""], dtype: np.dtype) -> Complex[Array, "ny modes"]:
+    """Random phases of a real field: complex numbers of modulus 1 for every mode of ``rfft2``."""
+    # The transform of real noise has Hermitian phases for any shape; `sign` of a complex number is its phase.
+    return jnp.sign(jnp.fft.rfft2(jax.random.normal(key, grid.shape, dtype)))
+
+
+def from_modes(
+    grid: Grid, phase: Complex[Array, "ny modes"], modulus: Float[np.ndarray | Array, "ny modes"]
+) -> Float[Array, "ny nx"]:
+    """The real field of ``phase * modulus``, without its mean."""
+    spectrum = (phase * jnp.asarray(modulus, phase.dtype)).at[0, 0].set(0)
+    return jnp.fft.irfft2(spectrum, s=grid.shape)
+
+
+def check_resolved(name: str, value: float, grid: Grid) -> None:
+    """`value`, a wavenumber in multiples of `fundamental_wavenumber`, is at most what the coarser axis resolves.
+
+    Raises:
+        ValueError: it is not.
+    """
+    highest = max(grid.extent) / max(grid.spacing) / 2  # half a wave a point
+    if value > highest * (1 + 1e-9):  # the margin forgives the rounding of the quotient alone
+        raise ValueError(
+            f"{name}={value}: a grid of shape {grid.shape} and extent {grid.extent} resolves up to "
+            f"{highest:.4g}, in multiples of 2 pi / max(extent); lower it or refine the grid"
+        )

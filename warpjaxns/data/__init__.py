@@ -1,0 +1,21 @@
+"""Training sets: ensembles of flows written to HDF5 in the layout of The Well, and read back.
+
+    ensemble = wns.data.Ensemble((128, 128), count=64, steps=1000, save_every=50, dt=4e-3,
+                                 viscosity=wns.data.Range(1e-4, 1e-2, log=True))
+    wns.data.generate("train.hdf5", ensemble)
+
+    with wns.data.open("train.hdf5") as flows:
+        flows.dataset  # an xarray.Dataset, read from disk where it is looked at
+        for batch in flows.batches(16, key=jax.random.key(0), window=2):
+            ...  # a dict of JAX arrays
+
+Needs h5py, and xarray for `Flows.dataset` (``pip install "warpjaxns[data]"``), neither before it is used.
+"""
+
+from .ensemble import Ensemble as Ensemble
+from .ensemble import Range as Range
+from .generate import Summary as Summary
+from .generate import generate as generate
+from .reading import Flows as Flows
+from .reading import open as open
+from .work import OptionsError as OptionsError

@@ -1,0 +1,77 @@
+"""One HDF5 file out of all parts. Compressed chunks are copied as they are."""
+
+import contextlib
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from . import layout
+from .ensemble import Ensemble
+from .work import WorkFolder, sync_folder
+
+
+def assemble(work: WorkFolder, ensemble: Ensemble, manifest: dict[str, Any], path: Path) -> tuple[list[int], list[int]]:
+    """Put the parts together, in one order and without a trace of the time, and give the file its name.
+
+    Args:
+        work: the folder of parts, all of them done.
+        ensemble: what was computed.
+        manifest: what is recorded as its provenance.
+        path: the file.
+
+    Returns:
+        The numbers of the members that the file holds, and of those that failed.
+
+    Raises:
+        OSError: the disk is full, or a part is damaged.
+    """
+    parts = work.parts(ensemble.batches)
+    failed = {member: frame for part in parts for member, frame in part.failed.items()}
+    members = [member for part in parts for member in part.members if member not in failed]
+    temporary = work.path / "assembled.tmp"
+    _check_room(temporary, parts)
+    with _new_file(temporary) as file:
+        datasets = layout.create(file, ensemble, members)
+        layout.write_provenance(file, manifest, ensemble, members, failed)
+        rows = {member: row for row, member in enumerate(members)}
+        for batch, part in enumerate(parts):
+            for (member, field, block), payload in work.payloads(batch, part):
+                if member in rows:
+                    layout.write_chunk(datasets[field], rows[member], block, payload)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+    return members, sorted(failed)
+
+
+@contextlib.contextmanager
+def _new_file(path):
+    """A new HDF5 file. Where the disk is full, closing it fails as well: what comes out is the reason."""
+    import h5py
+
+    file: Any = h5py.File(path, "w", libver="earliest")
+    try:
+        yield file
+    except BaseException:
+        with contextlib.suppress(OSError, RuntimeError):
+            file.close()
+        raise
+    try:
+        file.close()
+    except (OSError, RuntimeError) as error:
+        raise OSError(f"{path} could not be written: {error}") from error
+
+
+def _check_room(path, parts):
+    path.unlink(missing_ok=True)  # left by an interrupted call
+    needed = sum(chunk[3] for part in parts for chunk in part.chunks)
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"all batches are done; putting them together takes {needed:,} bytes and {free:,} are free",
+            str(path.parent),
+        )

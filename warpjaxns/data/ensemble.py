@@ -1,0 +1,254 @@
+"""What a training set is made of, as a value: every number in its file follows from an `Ensemble`."""
+
+import dataclasses
+import functools
+import math
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._checks import check_backend, check_count, check_non_negative, check_option, check_positive, check_real
+from .._grid import Grid
+from .._operators import SCHEMES
+
+INITIAL = ("decaying_turbulence", "random_vorticity")
+DRAWN = ("viscosity", "drag", "forcing_amplitude")  # what may differ between members
+PRECISIONS = ("float32", "float64")
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """A parameter that each member draws for itself, between `low` and `high`.
+
+    Args:
+        low: the smallest value; positive where `log`.
+        high: the largest value, greater than `low`.
+        log: whether the logarithm is uniform, rather than the value.
+
+    Raises:
+        TypeError: `low` or `high` is not a real number, or `log` not a bool.
+        ValueError: the range is empty, not finite, or reaches zero where `log`.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self):
+        for name in ("low", "high"):
+            check_real(name, getattr(self, name), static=True)
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if not isinstance(self.log, bool):
+            raise TypeError(f"log={self.log!r}: expected True or False")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"low={self.low}, high={self.high}: expected two finite numbers, the lower one first")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low={self.low}: a logarithm is uniform between positive numbers only")
+
+    def at(self, fraction: np.ndarray) -> np.ndarray:
+        """The values at fractions 0 to 1 of the range, float64."""
+        fraction = np.asarray(fraction, np.float64)
+        if self.log:
+            return self.low * (self.high / self.low) ** fraction
+        return self.low + (self.high - self.low) * fraction
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """Flows that start from random fields, each with parameters of its own.
+
+    Member m draws its initial field and its parameters from ``fold_in(key(seed), m)``, so that neither depends on how
+    many members there are or how they are batched. Its frames are the states after ``spin_up`` steps, and every
+    `save_every` steps from there.
+
+    Args:
+        shape: points ``(ny, nx)`` that the flow is computed on.
+        count: members, at least 1.
+        steps: time steps from the first frame to the last, a multiple of `save_every`.
+        save_every: time steps from one frame to the next; a member has ``steps / save_every + 1`` frames.
+        dt: length of a step [time].
+        viscosity: nu >= 0 [length^2/time], a number or a `Range`.
+        drag: mu >= 0 [1/time], likewise.
+        forcing_amplitude: amplitude A of Kolmogorov's forcing, likewise: see `warpjaxns.forcing.kolmogorov`.
+        forcing_wavenumber: its wavenumber in multiples of ``2 pi / Ly``.
+        extent: sides ``(Ly, Lx)`` of the box [length].
+        initial: ``"decaying_turbulence"`` or ``"random_vorticity"``, of `warpjaxns.initial`.
+        initial_wavenumber: the peak of the spectrum of the one, or the end of the band of the other; None: 12 or what
+            16 points a wave allow, and 4.
+        shared_initial: whether all members start from the same field, that of member 0.
+        spin_up: time steps before the first frame.
+        seed: of all random numbers, 0 to 2^32 - 1. Another seed makes another ensemble: a validation set.
+        batch_size: members that are advanced together. They do not influence each other, but the last bits of a
+            result may depend on the shapes that it was computed with.
+        coarsen: factor by which frames are coarser than the flow; see `warpjaxns.coarsen`.
+        compression: level of gzip, 0 to 9. Turbulence hardly compresses better above 1.
+        advection: scheme of the advection term.
+        precision: ``"float32"`` or ``"float64"``, of the computation. Frames are float32, as The Well asks.
+        backend: as in `NavierStokes2D`.
+
+    Raises:
+        TypeError: an argument is not of the kind said here.
+        ValueError: an argument is out of its range.
+    """
+
+    shape: tuple[int, int]
+    _: dataclasses.KW_ONLY
+    count: int
+    steps: int
+    save_every: int
+    dt: float
+    viscosity: float | Range
+    drag: float | Range = 0.0
+    forcing_amplitude: float | Range = 0.0
+    forcing_wavenumber: int = 4
+    extent: tuple[float, float] = (2 * math.pi, 2 * math.pi)
+    initial: str = "decaying_turbulence"
+    initial_wavenumber: float | None = None
+    shared_initial: bool = False
+    spin_up: int = 0
+    seed: int = 0
+    batch_size: int = 16
+    coarsen: int = 1
+    compression: int = 1
+    advection: str = "arakawa"
+    precision: str = "float32"
+    backend: str = "auto"
+
+    def __post_init__(self):
+        grid = Grid(self.shape, self.extent)  # checks both
+        self._set(shape=grid.shape, extent=grid.extent)
+        least = {"count": 1, "steps": 1, "save_every": 1, "batch_size": 1, "coarsen": 1, "forcing_wavenumber": 1}
+        least |= {"spin_up": 0, "seed": 0, "compression": 0}
+        self._set(**{name: check_count(name, getattr(self, name), least=bound) for name, bound in least.items()})
+        for name, most in {"seed": 2**32 - 1, "compression": 9}.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"{name}={getattr(self, name)}: expected at most {most}")
+        if self.steps % self.save_every:
+            raise ValueError(f"steps={self.steps} is not a multiple of save_every={self.save_every}")
+        check_positive("dt", self.dt, static=True)
+        self._set(dt=float(self.dt))
+        for name in DRAWN:
+            check = check_real if name == "forcing_amplitude" else check_non_negative
+            self._set(**{name: _number_or_range(name, getattr(self, name), check)})
+        if self.initial_wavenumber is not None:
+            check_positive("initial_wavenumber", self.initial_wavenumber, static=True)
+            self._set(initial_wavenumber=float(self.initial_wavenumber))
+            resolved = max(grid.extent) / max(grid.spacing) / 2
+            if not 1 <= self.initial_wavenumber <= resolved:
+                raise ValueError(
+                    f"initial_wavenumber={self.initial_wavenumber}: this grid resolves 1 to {resolved:.4g}, in "
+                    "multiples of 2 pi / max(extent)"
+                )
+        if not isinstance(self.shared_initial, bool):
+            raise TypeError(f"shared_initial={self.shared_initial!r}: expected True or False")
+        check_option("initial", self.initial, INITIAL)
+        check_option("advection", self.advection, SCHEMES)
+        check_option("precision", self.precision, PRECISIONS)
+        check_backend(self.backend, grid, np.dtype(self.precision))
+        if any(n % self.coarsen or n // self.coarsen < 4 for n in self.shape):
+            raise ValueError(
+                f"coarsen={self.coarsen}: expected a divisor of both sizes of shape={self.shape} that leaves at least "
+                f"4 points"
+            )
+        resolved = (self.shape[0] - 1) // 2
+        if self.forced and self.forcing_wavenumber > resolved:
+            raise ValueError(
+                f"forcing_wavenumber={self.forcing_wavenumber}: {self.shape[0]} points along y resolve up to {resolved}"
+            )
+
+    def _set(self, **values):
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def grid(self) -> Grid:
+        """The grid that the flow is computed on."""
+        return Grid(self.shape, self.extent)
+
+    @property
+    def saved_grid(self) -> Grid:
+        """The grid of the frames, coarser by `coarsen`."""
+        ny, nx = self.shape
+        return Grid((ny // self.coarsen, nx // self.coarsen), self.extent)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a member."""
+        return self.steps // self.save_every + 1
+
+    @property
+    def batches(self) -> int:
+        """How many batches the members make; the last one may hold fewer."""
+        return -(-self.count // self.batch_size)
+
+    @property
+    def times(self) -> np.ndarray:
+        """Times of the frames from the first one, ``(frames,)`` float64 [time]."""
+        return np.arange(self.frames) * (self.save_every * self.dt)
+
+    def members(self, batch: int) -> list[int]:
+        """The numbers of the members of a batch."""
+        first = batch * self.batch_size
+        return list(range(first, min(first + self.batch_size, self.count)))
+
+    def parameters(self, members: list[int]) -> dict[str, np.ndarray]:
+        """`viscosity`, `drag` and `forcing_amplitude` of members, each float32 ``(len(members),)``.
+
+        They are float32 whatever the precision of the computation, so that the file holds just what was used.
+        """
+        drawn = np.asarray(_uniform(self.seed, np.asarray(members, np.uint32)))
+        values = {}
+        for name, fractions in zip(DRAWN, drawn, strict=True):
+            value = getattr(self, name)
+            value = value.at(fractions) if isinstance(value, Range) else np.full(len(members), value)
+            values[name] = value.astype(np.float32)
+        return values
+
+    @property
+    def forced(self) -> bool:
+        """Whether there is any forcing."""
+        return self.forcing_amplitude != 0
+
+    def varying(self, name: str) -> bool:
+        """Whether members differ in a parameter."""
+        return isinstance(getattr(self, name), Range)
+
+    @property
+    def largest_viscosity(self) -> float:
+        """Up to where viscosity is stable with these steps, ``4 nu dt (1/dx^2 + 1/dy^2) < 2.51`` [length^2/time]."""
+        dy, dx = self.grid.spacing
+        return 2.51 / (4 * self.dt * (dx**-2 + dy**-2))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All arguments as numbers, strings, lists and dicts, for JSON."""
+        values = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def member_key(seed: int, member: int | jax.Array) -> jax.Array:
+    """The key of a member: of Threefry whatever JAX's default is, whose numbers do not depend on batching."""
+    return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), member)
+
+
+@functools.partial(jax.jit, static_argnames="seed")
+def _uniform(seed, members):
+    """A number from 0 to 1 for each parameter and member, ``(parameters, members)``."""
+
+    def draw(member):
+        keys = jax.random.split(jax.random.fold_in(member_key(seed, member), 1), len(DRAWN))
+        return jax.vmap(lambda key: jax.random.uniform(key, dtype="float32"))(keys)
+
+    return jax.vmap(draw, out_axes=1)(members)
+
+
+def _number_or_range(name: str, value: Any, check: Callable):
+    for bound in (value.low, value.high) if isinstance(value, Range) else (value,):
+        check(name, bound, static=True)
+    if isinstance(value, Range):
+        return value
+    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise ValueError(f"{name}={value!r}: expected a finite number, or a Range")
+    return float(value)

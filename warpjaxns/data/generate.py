@@ -1,0 +1,180 @@
+"""Computes an ensemble and writes it to a file, surviving whatever stops it."""
+
+import dataclasses
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from . import layout
+from .assemble import assemble
+from .background import Background
+from .ensemble import Ensemble
+from .record import Recorder
+from .simulate import simulate
+from .work import OptionsError, WorkFolder, differences, folder_of, manifest
+
+Report = Callable[[int, int], None]
+WAITING_BLOCKS = 3  # blocks of frames that may wait for the disk
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What `generate` has done.
+
+    Attributes:
+        path: the file.
+        trajectories: how many it holds.
+        failed: the numbers of the members that became non-finite, which it names but does not hold.
+    """
+
+    path: Path
+    trajectories: int
+    failed: tuple[int, ...]
+
+
+def generate(
+    path: str | os.PathLike,
+    ensemble: Ensemble,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Report | None = None,
+) -> Summary:
+    """Compute an ensemble and write it to an HDF5 file in the layout of The Well.
+
+    Frames are compressed and written by other threads while the device computes, at most a few blocks of frames behind.
+    Every finished batch is safe on the disk, in a folder ``<path>.parts``, so that an interrupt, a kill or a full disk
+    costs the batch in flight only; with `resume` the rest is computed. Once all batches are done they are put together
+    (this takes room for a second copy), and the file appears under its name in one go. Its bytes follow from the
+    ensemble, the versions of the software and the kind of device alone: interruptions do not change them.
+
+    A member whose energy or enstrophy becomes non-finite is left out, and recorded in ``provenance/failed`` with its
+    parameters. The others are not affected.
+
+    Args:
+        path: the file, ending in ``.hdf5`` or ``.h5``. Its folder is made.
+        ensemble: what to compute.
+        resume: whether to continue an interrupted call with the same arguments; without one, begins.
+        overwrite: whether an existing file may be replaced, which happens at the very end, and the parts of an
+            interrupted call be forgotten, which happens at once unless `resume` is set as well.
+        report: called with the number of frames that are done and the number of all, both over all members; first with
+            those that were done before.
+
+    Returns:
+        How many trajectories were written, and which members failed.
+
+    Raises:
+        OptionsError: (a ValueError) the file or its parts exist and neither `resume` nor `overwrite` is set; parts were
+            made with other arguments or by other software; another process is writing the same file.
+        ValueError: `path` has another ending.
+        OSError: the disk is full, or does not work. Finished batches are kept.
+
+    Warns:
+        RuntimeWarning: some members have too large a viscosity for `dt`, and will fail or be noise.
+    """
+    path = Path(path)
+    if path.suffix not in (".hdf5", ".h5"):
+        raise ValueError(
+            f"path={str(path)!r}: expected a name that ends in .hdf5 or .h5, which The Well's reader looks for"
+        )
+    wanted = manifest(ensemble)
+    finished = _finished(path, wanted)
+    if finished and resume:
+        shutil.rmtree(folder_of(path), ignore_errors=True)  # left by a crash after the file was complete
+        return finished
+    _refuse_to_lose(path, resume, overwrite)
+    _warn_of_viscosity(ensemble)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with WorkFolder(path) as work:
+        _begin(work, wanted, resume)
+        _compute(work, ensemble, report)
+        members, failed = assemble(work, ensemble, wanted, path)
+        work.remove()
+    return Summary(path, len(members), tuple(failed))
+
+
+def _refuse_to_lose(path, resume, overwrite):
+    if path.exists() and not overwrite:
+        hint = "it was made from other options, so there is nothing to resume" if resume else "it exists"
+        raise OptionsError(f"{path}: {hint}; overwrite it (--overwrite), or write another file")
+    if (folder_of(path) / "manifest.json").exists() and not (resume or overwrite):
+        raise OptionsError(
+            f"{folder_of(path)} holds the batches of an interrupted run; continue it (--resume), or start over "
+            "(--overwrite)"
+        )
+
+
+def _warn_of_viscosity(ensemble):
+    viscosity = ensemble.parameters(list(range(ensemble.count)))["viscosity"]
+    unstable = int(np.sum(viscosity > ensemble.largest_viscosity))
+    if unstable:
+        warnings.warn(
+            f"{unstable} of {ensemble.count} members are unstable: dt={ensemble.dt:.3g} allows viscosities up to "
+            f"{ensemble.largest_viscosity:.3g}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _begin(work, wanted, resume):
+    found = work.read_manifest()
+    if found is None or not resume:
+        work.start(wanted)
+    elif changed := differences(found, wanted):
+        raise OptionsError(
+            f"the interrupted run cannot be resumed with other options or software ({'; '.join(changed)}); take its "
+            "own, or start over (--overwrite without --resume)"
+        )
+
+
+def _compute(work, ensemble, report):
+    """Every batch that is not done yet."""
+    report = report or (lambda done, total: None)
+    missing = [batch for batch in range(ensemble.batches) if work.part(batch) is None]
+    total = ensemble.count * ensemble.frames
+    done = total - sum(len(ensemble.members(batch)) for batch in missing) * ensemble.frames
+    report(done, total)
+    frames = simulate(ensemble, missing)
+    length = layout.frames_per_chunk(ensemble)
+    with (
+        jax.enable_x64(ensemble.precision == "float64"),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        Background(WAITING_BLOCKS) as background,
+    ):
+        for batch in missing:
+            recorder = Recorder(work, ensemble, batch, pool)
+            for first in range(0, ensemble.frames, length):
+                block = []
+                for _ in range(first, min(first + length, ensemble.frames)):
+                    block.append(next(frames))
+                    background.check()
+                    done += len(ensemble.members(batch))
+                    report(done, total)
+                background.submit(recorder.write, block)
+            background.submit(recorder.seal)
+
+
+def _finished(path, wanted):
+    """The summary of a complete file that was made from these options, or None."""
+    if not path.exists():
+        return None
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            provenance: Any = file["provenance"]
+            found = {name: json.loads(provenance.attrs[name]) for name in wanted}
+            if differences(found, wanted):
+                return None
+            failed = tuple(int(member) for member in provenance["failed/member"][:])
+            return Summary(path, len(provenance["member"]), failed)
+    except (OSError, KeyError):
+        return None

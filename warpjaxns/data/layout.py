@@ -1,0 +1,153 @@
+"""The HDF5 layout of The Well, for this package's flows.
+
+The layout is published at https://polymathic-ai.org/the_well/data_format (Ohana et al. 2024, arXiv 2412.00568):
+
+    /                   grid_type, n_spatial_dims, n_trajectories, dataset_name, simulation_parameters and one
+                        attribute for each of these
+    dimensions/         spatial_dims = x, y;  time, x, y
+    boundary_conditions/x_periodic, y_periodic
+    scalars/            viscosity, drag, forcing_amplitude: one number, or one a trajectory
+    t0_fields/          vorticity  (trajectories, frames, nx, ny)
+    t1_fields/          velocity   (trajectories, frames, nx, ny, 2)
+    t2_fields/          none
+    provenance/         of this package: see `write_provenance`
+
+Fields are float32, in chunks of one trajectory and a few frames, shuffled and gzipped. Nothing in a file depends on
+when or where it was written.
+"""
+
+import json
+import zlib
+from typing import Any
+
+import numpy as np
+
+from .ensemble import Ensemble
+
+CHUNK_BYTES = 2**18  # about the size of a chunk of vorticity: windows of a few frames read little more than they need
+GROUPS = {"vorticity": "t0_fields", "velocity": "t1_fields"}
+
+
+def frames_per_chunk(ensemble: Ensemble) -> int:
+    """How many frames of one member make a chunk."""
+    ny, nx = ensemble.saved_grid.shape
+    return min(max(CHUNK_BYTES // (4 * ny * nx), 1), ensemble.frames)
+
+
+def compress(block: np.ndarray, level: int) -> bytes:
+    """A chunk as HDF5's filters "shuffle" and "gzip" make it of a float32 array."""
+    planes = np.ascontiguousarray(block, "<f4").reshape(-1).view(np.uint8).reshape(-1, 4).T
+    return zlib.compress(planes.tobytes(), level)
+
+
+def create(file, ensemble: Ensemble, members: list[int]) -> dict[str, Any]:
+    """Everything in a file but its fields, which are left empty.
+
+    Args:
+        file: an h5py.File, new.
+        ensemble: what was computed.
+        members: the numbers of those that are written, in order.
+
+    Returns:
+        The datasets of the fields.
+    """
+    import h5py
+
+    strings = h5py.string_dtype()
+    fixed = {name: getattr(ensemble, name) for name in ("viscosity", "drag", "forcing_amplitude")}
+    fixed = {name: value for name, value in fixed.items() if not ensemble.varying(name)}
+    fixed |= {"forcing_wavenumber": ensemble.forcing_wavenumber, "dt": ensemble.dt, "save_every": ensemble.save_every}
+    file.attrs["dataset_name"] = "navier_stokes_2d"
+    file.attrs["grid_type"] = "cartesian"
+    file.attrs["n_spatial_dims"] = 2
+    file.attrs["n_trajectories"] = len(members)
+    file.attrs["simulation_parameters"] = np.array(list(fixed), strings)
+    for name, value in fixed.items():
+        file.attrs[name] = value
+
+    grid = ensemble.saved_grid
+    dimensions = file.create_group("dimensions")
+    dimensions.attrs["spatial_dims"] = np.array(["x", "y"], strings)
+    for name, values in {"time": ensemble.times, "x": grid.x, "y": grid.y}.items():
+        dataset = _dataset(dimensions, name, values.astype(np.float32))
+        _varying(dataset, sample=False, time=False if name != "time" else None)
+
+    boundaries = file.create_group("boundary_conditions")
+    for axis, size in {"x": grid.shape[1], "y": grid.shape[0]}.items():
+        boundary = boundaries.create_group(f"{axis}_periodic")
+        boundary.attrs["associated_dims"] = np.array([axis], strings)
+        boundary.attrs["associated_fields"] = np.array([], strings)
+        boundary.attrs["bc_type"] = "PERIODIC"
+        _varying(boundary, sample=False, time=False)
+        mask = np.zeros(size, bool)
+        mask[[0, -1]] = True
+        _dataset(boundary, "mask", mask)
+
+    scalars = file.create_group("scalars")
+    parameters = ensemble.parameters(members)
+    scalars.attrs["field_names"] = np.array(list(parameters), strings)
+    for name, values in parameters.items():
+        varying = ensemble.varying(name)
+        value = values if varying else np.float32(getattr(ensemble, name))
+        _varying(_dataset(scalars, name, value), sample=varying, time=False)
+
+    datasets = {}
+    for order in range(3):
+        names = [name for name, group in GROUPS.items() if group == f"t{order}_fields"]
+        group = file.create_group(f"t{order}_fields")
+        group.attrs["field_names"] = np.array(names, strings)
+        for name in names:
+            datasets[name] = _field(group, name, ensemble, len(members), components=(2,) * order)
+    return datasets
+
+
+def write_provenance(file, manifest: dict[str, Any], ensemble: Ensemble, members: list[int], failed: dict[int, int]):
+    """What The Well has no place for, in the group ``provenance``.
+
+    Attributes ``ensemble`` and ``software`` (JSON), dataset ``member`` (the number of each trajectory within its
+    ensemble), and group ``failed``: ``member``, its parameters, and ``time`` of its first frame that was not finite.
+    """
+    provenance = file.create_group("provenance")
+    for name, values in manifest.items():
+        provenance.attrs[name] = json.dumps(values)
+    _dataset(provenance, "member", np.array(members, np.int64))
+    group = provenance.create_group("failed")
+    failures = sorted(failed)
+    _dataset(group, "member", np.array(failures, np.int64))
+    _dataset(group, "time", ensemble.times[[failed[member] for member in failures]].astype(np.float32))
+    for name, values in (ensemble.parameters(failures) if failures else {}).items():
+        _dataset(group, name, values)
+
+
+def write_chunk(dataset, row: int, block: int, payload: bytes) -> None:
+    """Put a chunk that is compressed already in its place."""
+    first = block * dataset.chunks[1]
+    dataset.id.write_direct_chunk((row, first, *(0,) * (dataset.ndim - 2)), payload)
+
+
+def _field(group, name, ensemble, rows, components):
+    ny, nx = ensemble.saved_grid.shape
+    block = (frames_per_chunk(ensemble), nx, ny, *components)
+    dataset = group.create_dataset(
+        name,
+        shape=(rows, ensemble.frames, *block[1:]),
+        chunks=(1, *block) if rows else None,
+        dtype="<f4",
+        compression="gzip" if rows else None,
+        compression_opts=ensemble.compression if rows else None,
+        shuffle=bool(rows),
+        track_times=False,
+    )
+    dataset.attrs["dim_varying"] = np.array([True, True])
+    _varying(dataset, sample=True, time=True)
+    return dataset
+
+
+def _dataset(group, name, values):
+    return group.create_dataset(name, data=values, track_times=False)
+
+
+def _varying(item, *, sample, time):
+    item.attrs["sample_varying"] = sample
+    if time is not None:
+        item.attrs["time_varying"] = time

@@ -1,0 +1,107 @@
+"""Advances an ensemble on the device and brings its frames to the host, one frame behind."""
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import initial
+from .._adjoint import Direct
+from .._coarsen import coarsen
+from .._solver import NavierStokes2D
+from ..experiments import peak_wavenumber
+from ..forcing import kolmogorov
+from .ensemble import Ensemble, member_key
+
+
+class Frame(NamedTuple):
+    """The members of a batch at one time, in the axes of The Well: x comes before y."""
+
+    vorticity: np.ndarray | jax.Array  # (batch, nx, ny) float32
+    velocity: np.ndarray | jax.Array  # (batch, nx, ny, 2) float32: u, v
+    finite: np.ndarray | jax.Array  # (batch,) bool: whether energy and enstrophy of a member are
+
+
+def simulate(ensemble: Ensemble, batches: Iterable[int]) -> Iterator[Frame]:
+    """The frames of batches, batch after batch, on the host.
+
+    The device is given the steps towards the next frame before the last one is waited for, across batches too. Every
+    batch is `batch_size` long, so that one program serves all: the last one repeats its last member.
+    """
+    frames = (frame for batch in batches for frame in _frames(ensemble, batch))
+    waiting = next(frames, None)
+    while waiting is not None:
+        ahead = next(frames, None)
+        yield Frame(*jax.device_get(tuple(waiting)))
+        waiting = ahead
+
+
+def _frames(ensemble, batch):
+    """Frames of a batch on the device, dispatched as they are asked for."""
+    members = ensemble.members(batch)
+    members += members[-1:] * (ensemble.batch_size - len(members))
+    solver = _solver(ensemble, members)
+    omega = _start(ensemble, np.asarray(members, np.uint32))
+    if ensemble.spin_up:
+        omega = _rollout(solver, omega, steps=ensemble.spin_up)
+    yield _observe(solver, omega, ensemble.saved_grid.shape)
+    for _ in range(ensemble.frames - 1):
+        omega = _rollout(solver, omega, steps=ensemble.save_every)
+        yield _observe(solver, omega, ensemble.saved_grid.shape)
+
+
+def _solver(ensemble, members):
+    parameters = {name: value.astype(ensemble.precision) for name, value in ensemble.parameters(members).items()}
+    amplitude = parameters.pop("forcing_amplitude")
+    steady = None
+    if ensemble.forced:
+        unit = kolmogorov(ensemble.grid, ensemble.forcing_wavenumber, 1.0, dtype=ensemble.precision)
+        steady = amplitude[:, None, None] * unit
+    return NavierStokes2D(
+        ensemble.grid,
+        dt=ensemble.dt,
+        forcing=steady,
+        advection=ensemble.advection,
+        backend=ensemble.backend,
+        adjoint=Direct(),  # no derivative is taken, and its calls are the longest
+        check_finite=False,  # every frame is looked at
+        **parameters,
+    )
+
+
+_rollout = jax.jit(NavierStokes2D.rollout, static_argnames="steps")
+
+
+def _start(ensemble, members):
+    """The initial fields of members, ``(batch, ny, nx)``."""
+    if ensemble.shared_initial:
+        members = np.zeros_like(members)
+    static = ensemble.grid, ensemble.initial, ensemble.initial_wavenumber, ensemble.precision, ensemble.seed
+    return _initial_fields(members, *static)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
+def _initial_fields(members, grid, kind, wavenumber, dtype, seed):
+    def field(member):
+        key = jax.random.fold_in(member_key(seed, member), 0)
+        if kind == "random_vorticity":
+            return initial.random_vorticity(grid, key=key, max_wavenumber=wavenumber or 4.0, dtype=dtype)
+        peak = wavenumber or peak_wavenumber(grid)
+        return initial.decaying_turbulence(grid, key=key, peak_wavenumber=peak, dtype=dtype)
+
+    return jax.vmap(field)(members)
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _observe(solver, omega, shape):
+    """What is saved of a state ``(batch, ny, nx)``, at `shape` points."""
+    u, v = solver.velocity(omega)
+    saved = (coarsen(solver.grid, field, shape) for field in (omega, u, v))
+    vorticity, u, v = (jnp.swapaxes(field, -2, -1).astype(jnp.float32) for field in saved)
+    velocity = jnp.stack((u, v), axis=-1)
+    # Looked at as they will be written, in float32. Their squares overflow some steps before they do.
+    finite = jnp.isfinite(jnp.sum(vorticity**2, axis=(1, 2)) + jnp.sum(velocity**2, axis=(1, 2, 3)))
+    return Frame(vorticity, velocity, finite)

@@ -1,0 +1,89 @@
+"""Where energy and enstrophy come from and where they go."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._checks import check_field
+from .._operators import laplacian
+from .._solver import NavierStokes2D
+from ._fields import mean
+
+
+class Budget(NamedTuple):
+    """The budget of one quadratic quantity; every entry has the shape ``(...)`` of the states' leading axes.
+
+        rate = injection - dissipation - drag + residual
+
+    Attributes:
+        value: the quantity itself.
+        rate: how fast it changes [its unit / time].
+        injection: what the forcing gives, of either sign.
+        dissipation: what viscosity takes, never negative.
+        drag: what the drag takes, never negative.
+        residual: what advection makes of nothing: zero to rounding for Arakawa's Jacobian, an error of the scheme
+            for ``advection="central"``.
+    """
+
+    value: Float[Array, "..."]
+    rate: Float[Array, "..."]
+    injection: Float[Array, "..."]
+    dissipation: Float[Array, "..."]
+    drag: Float[Array, "..."]
+    residual: Float[Array, "..."]
+
+
+class Budgets(NamedTuple):
+    """Both budgets of a state or of a trajectory.
+
+    Attributes:
+        energy: of ``0.5 <psi omega>`` [length^2 / time^2].
+        enstrophy: of ``0.5 <omega^2>`` [1 / time^2].
+    """
+
+    energy: Budget
+    enstrophy: Budget
+
+
+def budgets(
+    solver: NavierStokes2D, omega: Float[Array, "... ny nx"], *, forcing: Float[Array, "... ny nx"] | None = None
+) -> Budgets:
+    """The budgets of energy and enstrophy, exact for the equations on the grid.
+
+        d/dt 0.5 <psi omega> = <psi f>   + nu <psi Lap(omega)>   - mu <psi omega>,
+        d/dt 0.5 <omega^2>   = <omega f> + nu <omega Lap(omega)> - mu <omega^2>,
+
+    as Arakawa's Jacobian adds nothing to either (doi:10.1016/0021-9991(66)90015-5), and ``psi`` and ``Lap`` are the
+    discrete ones, ``Lap(psi) = -omega``. The terms are in the order of `Budget`: injection, dissipation, drag. Where f
+    is the curl of a momentum forcing (`forcing.from_momentum`), the injection of energy is its power ``<u fx + v fy>``
+    with `NavierStokes2D.velocity`. Over time a rollout follows its rates to the third order in `dt`, that of its steps.
+
+    Args:
+        solver: has viscosity, drag, steady forcing and advection scheme.
+        omega: vorticity ``(..., ny, nx)`` [1 / time]: a state, or states along a trajectory.
+        forcing: what `NavierStokes2D.rollout` was given besides the steady forcing, one field for each state or
+            for all of them ``(..., ny, nx)`` [1 / time^2]; or None.
+
+    Raises:
+        TypeError: a field is not a float32 or float64 array.
+        ValueError: a field does not live on the solver's grid.
+    """
+    omega = check_field("omega", omega, solver.grid)
+    rate, force = solver.tendency(omega), jnp.zeros((), omega.dtype)
+    if solver.forcing is not None:
+        force = force + solver.forcing.astype(omega.dtype)
+    if forcing is not None:
+        control = check_field("forcing", forcing, solver.grid).astype(omega.dtype)
+        rate, force = rate + control, force + control
+    diffusion = laplacian(solver.grid, omega, backend=solver.backend)
+    viscosity, drag = solver.viscosity.astype(omega.dtype), solver.drag.astype(omega.dtype)
+
+    def budget(weight):  # of 0.5 <weight omega>, whose derivative by omega is `weight`
+        value = mean(weight * omega) / 2
+        change, injection = mean(weight * rate), mean(weight * force)
+        dissipation, friction = -viscosity * mean(weight * diffusion), 2 * drag * value
+        residual = change - (injection - dissipation - friction)
+        return Budget(value, change, injection, dissipation, friction, residual)
+
+    return Budgets(energy=budget(solver.streamfunction(omega)), enstrophy=budget(omega))

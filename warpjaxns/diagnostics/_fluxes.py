@@ -1,0 +1,59 @@
+"""What advection passes from large scales to small ones."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._checks import check_field
+from .._grid import Grid
+from .._operators import jacobian, streamfunction
+from .._spectral import fourier_modes, fundamental_wavenumber, sum_over_shells
+
+
+def energy_flux(
+    grid: Grid, omega: Float[Array, "... ny nx"], *, advection: str = "arakawa"
+) -> tuple[Float[Array, " shells"], Float[Array, "... shells"]]:
+    """The energy [length^2 / time^3] that advection carries through each wavenumber, towards larger ones.
+
+        Pi(K) = -<psi_K J(psi, omega)>,
+
+    where ``psi_K`` has the modes of psi up to K: all that advection takes out of the large scales. In the inverse
+    cascade of two-dimensional turbulence it is negative (Boffetta and Ecke 2012,
+    doi:10.1146/annurev-fluid-120710-101240).
+
+    Args:
+        grid: the box.
+        omega: vorticity ``(..., ny, nx)`` [1 / time].
+        advection: ``"arakawa"``, whose flux through the last wavenumber is zero to rounding, or ``"central"``.
+
+    Returns:
+        ``(wavenumbers, flux)``, of shapes ``(shells,)`` and ``(..., shells)``. The shells are those of
+        `energy_spectrum`, and the flux is that through their outer edges, ``K = (n + 1/2) k1``.
+    """
+    omega = check_field("omega", omega, grid)
+    psi = streamfunction(grid, omega)
+    return _flux(grid, psi, jacobian(grid, psi, omega, advection))
+
+
+def enstrophy_flux(
+    grid: Grid, omega: Float[Array, "... ny nx"], *, advection: str = "arakawa"
+) -> tuple[Float[Array, " shells"], Float[Array, "... shells"]]:
+    """The enstrophy [1 / time^3] that advection carries through each wavenumber, ``-<omega_K J(psi, omega)>``.
+
+    Positive in the direct cascade. Arguments, results and source are those of `energy_flux`.
+    """
+    omega = check_field("omega", omega, grid)
+    psi = streamfunction(grid, omega)
+    return _flux(grid, omega, jacobian(grid, psi, omega, advection))
+
+
+def _flux(grid, weight, advection):
+    """Minus ``<weight_K advection>`` for every K: the running sum of what each shell gains."""
+    _, _, multiplicity = fourier_modes(grid)
+    share = jnp.asarray(multiplicity / math.prod(grid.shape) ** 2, weight.dtype)
+    a, b = jnp.fft.rfft2(weight), jnp.fft.rfft2(advection)
+    gain = sum_over_shells(grid, (a.real * b.real + a.imag * b.imag) * share)
+    edges = fundamental_wavenumber(grid) * (np.arange(1, gain.shape[-1] + 1) + 0.5)
+    return jnp.asarray(edges, weight.dtype), -jnp.cumsum(gain, axis=-1)

@@ -1,0 +1,50 @@
+"""The numbers that describe a flow: Courant number, integral scale, Reynolds number."""
+
+import math
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from .._checks import check_field, check_positive
+from .._grid import Grid
+from .._solver import NavierStokes2D
+from ._fields import energy, energy_spectrum
+
+
+def cfl(solver: NavierStokes2D, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
+    """The Courant number ``max(|u| / dx + |v| / dy) dt``: `NavierStokes2D.cfl`, which says what is stable."""
+    return solver.cfl(omega)
+
+
+def integral_scale(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
+    """The integral scale ``2 pi sum(E / k) / sum(E)`` [length]: the wavelength at which the energy sits.
+
+    Args:
+        grid: the box.
+        omega: vorticity ``(..., ny, nx)`` [1 / time]; NaN comes back for a fluid at rest, which has no scale.
+    """
+    wavenumbers, spectrum = energy_spectrum(grid, omega)
+    return 2 * math.pi * jnp.sum(spectrum / wavenumbers, axis=-1) / jnp.sum(spectrum, axis=-1)
+
+
+def reynolds_number(
+    solver: NavierStokes2D, omega: Float[Array, "... ny nx"], *, length: ArrayLike | None = None
+) -> Float[Array, "..."]:
+    """The Reynolds number ``U L / nu`` with the root-mean-square speed ``U = sqrt(2 energy)``.
+
+    Args:
+        solver: has the viscosity; without viscosity the number is infinite.
+        omega: vorticity ``(..., ny, nx)`` [1 / time].
+        length: L [length], positive: a number, or an array ``(...)``; None for `integral_scale`.
+
+    Raises:
+        TypeError: `length` is not real.
+        ValueError: `length` is not positive.
+    """
+    omega = check_field("omega", omega, solver.grid)
+    if length is None:
+        length = integral_scale(solver.grid, omega)
+    check_positive("length", length, scalar=False)
+    speed = jnp.sqrt(2 * energy(solver.grid, omega))
+    return speed * jnp.asarray(length, omega.dtype) / solver.viscosity.astype(omega.dtype)

@@ -1,0 +1,173 @@
+"""What drives a flow: Kolmogorov forcing, the curl of any force, noise, and how to write your own.
+
+The solver takes a vorticity forcing f [1 / time^2] in one of two ways:
+
+- steady, ``NavierStokes2D(..., forcing=f)`` with f ``(ny, nx)``, or ``(..., ny, nx)`` for members of an ensemble;
+- one field a step, ``solver.rollout(omega, steps=steps, forcing=f)`` with f ``(steps, ny, nx)``.
+
+Both can be differentiated, so a forcing of your own is any JAX function that returns such an array. A force
+``(fx, fy)`` becomes one by `from_momentum`:
+
+```python
+def jet(grid, position, width):
+    x, y = grid.mesh()
+    fx = jnp.exp(-(((y - position) / width) ** 2))
+    return wns.forcing.from_momentum(grid, fx, jnp.zeros_like(fx))
+
+solver = wns.NavierStokes2D(grid, viscosity=1e-3, dt=1e-2, forcing=jet(grid, 3.0, 0.5))
+```
+
+One that looks at the flow goes into a scan over steps, where it is constant over each:
+
+```python
+def body(omega, _):
+    return solver.rollout(omega, steps=1, forcing=feedback(omega)[None]), None
+
+omega, _ = jax.lax.scan(body, omega, length=steps)
+```
+
+One written as a Warp kernel becomes such a function by `warpjaxns.primitive`, with its gradient:
+``examples/stirring.py`` stirs a fluid so.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float, Key, Real
+
+from ._checks import check_count, check_dtype, check_key, check_positive, check_real
+from ._grid import Grid
+from ._operators import curl
+from ._spectral import check_resolved, fourier_modes, from_modes, random_phases
+
+
+def kolmogorov(
+    grid: Grid, wavenumber: int, amplitude: Real[ArrayLike, ""], *, dtype: DTypeLike | None = None
+) -> Float[Array, "ny nx"]:
+    """Kolmogorov forcing: the force ``fx = amplitude sin(k y)``, ``k = 2 pi wavenumber / Ly``, as vorticity forcing.
+
+        f = -d(fx)/dy = -amplitude s cos(k y),   s = sin(k dy) / dy,
+
+    the exact curl of the sampled force in the centred differences of `from_momentum` (on a fine grid s nears k).
+    The laminar flow ``omega = f / (nu lambda + mu)``, ``lambda = (2 sin(k dy / 2) / dy)^2``, is then steady on the
+    grid; its ``u = amplitude s^2 / (lambda (nu lambda + mu)) sin(k y)``. In boxes longer along x than a wave is along y
+    it is unstable once viscosity is small (Meshalkin and Sinai 1961, doi:10.1016/0021-8928(62)90149-1; Chandler and
+    Kerswell 2013, doi:10.1017/jfm.2013.122).
+
+    Args:
+        grid: the box.
+        wavenumber: waves along y, from 1 to under ``ny / 2``, where the samples of the sine vanish.
+        amplitude: of the force [length / time^2]; may be traced.
+        dtype: float32 or float64; None for JAX's default float type.
+
+    Returns:
+        f ``(ny, nx)`` [1 / time^2].
+
+    Raises:
+        TypeError: `wavenumber` is not an integer, `amplitude` is not real, or `dtype` is not a float type in use.
+        ValueError: `wavenumber` is out of its range.
+    """
+    waves, highest = check_count("wavenumber", wavenumber, least=1), (grid.shape[0] - 1) // 2
+    if waves > highest:
+        raise ValueError(f"wavenumber={wavenumber}: a grid of shape {grid.shape} allows 1 to {highest}")
+    check_real("amplitude", amplitude)
+    dtype = check_dtype("dtype", dtype)
+
+    k, dy = 2 * math.pi * waves / grid.extent[0], grid.spacing[0]
+    unit = -math.sin(k * dy) / dy * np.cos(k * grid.y)
+    return jnp.asarray(np.broadcast_to(unit[:, None], grid.shape), dtype) * jnp.asarray(amplitude, dtype)
+
+
+def from_momentum(
+    grid: Grid, fx: Float[Array, "... ny nx"], fy: Float[Array, "... ny nx"]
+) -> Float[Array, "... ny nx"]:
+    """The vorticity forcing ``f = d(fy)/dx - d(fx)/dy`` of a force per mass, by centred differences.
+
+    These are the differences by which `NavierStokes2D.velocity` follows from the streamfunction, so that f injects
+    energy at exactly the power of the force: ``<psi f> = <u fx + v fy>`` on the grid. A gradient and a mean force
+    have no curl: pressure takes up the first, and a periodic flow at rest in the mean does not feel the second.
+
+    Args:
+        grid: the box.
+        fx: force per mass along x ``(..., ny, nx)`` [length / time^2].
+        fy: the same along y, of the same dtype; leading axes broadcast.
+
+    Returns:
+        f ``(..., ny, nx)`` [1 / time^2], of zero mean.
+
+    Raises:
+        TypeError: a part is not a float32 or float64 array, or their dtypes differ.
+        ValueError: a part does not live on `grid`, or their leading axes do not broadcast.
+    """
+    return curl(grid, fx, fy, names=("fx", "fy"))
+
+
+def ring_noise(
+    grid: Grid,
+    *,
+    key: Key[Array, ""],
+    steps: int,
+    dt: Real[ArrayLike, ""],
+    energy_rate: Real[ArrayLike, ""],
+    wavenumber: float | int,
+    width: float | int = 2,
+    dtype: DTypeLike | None = None,
+) -> Float[Array, "steps ny nx"]:
+    """Noise white in time on a ring of wavenumbers that injects energy at a given rate, whatever the flow does.
+
+    Every field has all modes with ``|k| / k1`` within ``width / 2`` of `wavenumber`, with random phases and the
+    moduli that give each mode the same share of the rate. As a step's field f knows nothing of the flow before it,
+    ``<psi f>`` is zero on average, and a step of length dt adds ``dt^2 / 2 <f S f>`` to the energy, ``S = (-Lap)^-1``
+    on the grid. The moduli are such that
+
+        dt / 2 <f S f> = energy_rate,
+
+    to rounding, for every key and step. Enstrophy goes in at ``dt / 2 <f^2>``, `energy_rate` times the mean
+    eigenvalue of the ring. On such forcing see Boffetta and Ecke (2012, doi:10.1146/annurev-fluid-120710-101240).
+
+    Args:
+        grid: the box.
+        key: one key of `jax.random.key`. The first fields do not depend on `steps`; for a run in several parts
+            use a key a part, ``jax.random.fold_in(key, part)``.
+        steps: how many fields, zero or more.
+        dt: the solver's step [time], positive: the shorter, the stronger the noise, as white noise is. May be
+            traced.
+        energy_rate: energy injected per time [length^2 / time^3], positive; may be traced.
+        wavenumber: of the middle of the ring, in multiples of ``2 pi / max(Ly, Lx)``, at most what the coarser axis
+            resolves.
+        width: of the ring, in the same multiples, positive.
+        dtype: float32 or float64; None for JAX's default float type.
+
+    Returns:
+        ``(steps, ny, nx)`` [1 / time^2], the `forcing` of `NavierStokes2D.rollout`. Under `vmap` over keys take
+        ``out_axes=1``, as the rollout wants steps in front of members.
+
+    Raises:
+        TypeError: `key` is not a new-style key, a number is not of the kind said here, or `dtype` is not a float
+            type in use.
+        ValueError: a number is out of its range, `key` holds several keys, or the ring holds no mode.
+    """
+    check_key("key", key)
+    steps = check_count("steps", steps, least=0)
+    check_positive("dt", dt)
+    check_positive("energy_rate", energy_rate)
+    check_positive("wavenumber", wavenumber, static=True)
+    check_resolved("wavenumber", wavenumber, grid)
+    check_positive("width", width, static=True)
+    dtype = check_dtype("dtype", dtype)
+
+    magnitude, eigenvalue, multiplicity = fourier_modes(grid)
+    modes = np.where(np.abs(magnitude - float(wavenumber)) <= float(width) / 2, multiplicity, 0)
+    if not modes.any():
+        raise ValueError(f"wavenumber={wavenumber}, width={width}: the ring holds no mode; widen it")
+    modulus = np.sqrt(2 * eigenvalue * (modes > 0) / modes.sum()) * math.prod(grid.shape)
+
+    def field(step):
+        phase = random_phases(grid, key=jax.random.fold_in(key, step), dtype=dtype)
+        return from_modes(grid, phase, modulus)
+
+    strength = jnp.sqrt(jnp.asarray(energy_rate, dtype) / jnp.asarray(dt, dtype))
+    return strength * jax.vmap(field)(jnp.arange(steps))

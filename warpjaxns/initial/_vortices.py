@@ -1,0 +1,229 @@
+"""Vorticity of known vortices and layers."""
+
+import math
+import numbers
+
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .._checks import check_dtype, check_positive, check_real
+from .._grid import Grid
+from .._operators import curl
+
+
+def taylor_green(
+    grid: Grid,
+    *,
+    wavenumber: int = 1,
+    amplitude: Real[ArrayLike, ""] = 1.0,
+    dtype: DTypeLike | None = None,
+) -> Float[Array, "ny nx"]:
+    """Vorticity [1 / time] of Taylor-Green vortices, whose exact decay on the grid is known.
+
+        omega = amplitude (kx^2 + ky^2) / max(kx, ky) cos(kx x) cos(ky y),
+        kx = 2 pi wavenumber / Lx,   ky = 2 pi wavenumber / Ly,
+
+    which is ``2 k amplitude cos(k x) cos(k y)`` in a square box. It is an eigenfunction of the negative
+    5-point Laplacian with the eigenvalue
+
+        lambda = (2 sin(kx dx / 2) / dx)^2 + (2 sin(ky dy / 2) / dy)^2,
+
+    so that ``psi = omega / lambda``, ``J(psi, omega)`` vanishes in both advection schemes, and without
+    forcing the state only decays: by ``exp(-(viscosity lambda + drag) t)`` in continuous time, by
+    ``1 + z + z^2 / 2 + z^3 / 6`` with ``z = -(viscosity lambda + drag) dt`` in one step of SSP-RK3. After
+    Taylor and Green (1937, doi:10.1098/rspa.1937.0036).
+
+    Args:
+        grid: the box.
+        wavenumber: waves along each side, from 1 to ``min(ny, nx) // 2``.
+        amplitude: highest speed [length / time]; may be traced.
+        dtype: float32 or float64; None for JAX's default float type.
+
+    Raises:
+        TypeError: `wavenumber` is not an integer, `amplitude` is not real, or `dtype` is not a float type in
+            use.
+        ValueError: `wavenumber` is not positive, or more than the grid resolves.
+    """
+    if not isinstance(wavenumber, numbers.Integral) or isinstance(wavenumber, bool):
+        raise TypeError(f"wavenumber={wavenumber!r}: expected an integer, the waves along each side")
+    highest = min(grid.shape) // 2
+    if not 1 <= wavenumber <= highest:
+        raise ValueError(f"wavenumber={wavenumber}: a grid of shape {grid.shape} allows 1 to {highest}")
+    check_real("amplitude", amplitude)
+    dtype = check_dtype("dtype", dtype)
+
+    ky, kx = (2 * math.pi * int(wavenumber) / side for side in grid.extent)
+    unit = (kx**2 + ky**2) / max(kx, ky) * np.cos(ky * grid.y)[:, None] * np.cos(kx * grid.x)[None, :]
+    return jnp.asarray(unit, dtype) * jnp.asarray(amplitude, dtype)
+
+
+def vortex_merger(
+    grid: Grid,
+    *,
+    separation: Real[ArrayLike, ""] | None = None,
+    radius: Real[ArrayLike, ""] | None = None,
+    amplitude: Real[ArrayLike, ""] = 1.0,
+    dtype: DTypeLike | None = None,
+) -> Float[Array, "ny nx"]:
+    """Vorticity [1 / time] of two like Gaussian vortices side by side, and of their periodic images.
+
+        omega = amplitude sum_i exp(-|r - r_i|^2 / radius^2) - mean,   r_i = (Lx / 2 +- separation / 2, Ly / 2)
+
+    They turn about each other and merge: at once where `radius` is over about 0.22 of `separation`, else when
+    viscosity has made them that wide (Meunier et al. 2002, doi:10.1063/1.1489683).
+
+    Args:
+        grid: the box.
+        separation: distance of the centres [length], positive and at most ``Lx / 2``; None for a quarter of the shorter
+            side. This and the next two may be traced.
+        radius: of a vortex [length], positive and at most a quarter of the shorter side; None for 0.09 of that side.
+        amplitude: what one vortex has at its centre [1 / time].
+        dtype: float32 or float64; None for JAX's default float type.
+
+    Raises:
+        TypeError: a number is not real, or `dtype` is not a float type in use.
+        ValueError: `separation` or `radius` is out of its range.
+    """
+    (height, width), side = grid.extent, min(grid.extent)
+    separation = side / 4 if separation is None else separation
+    radius = 0.09 * side if radius is None else radius
+    _check_length("separation", separation, width / 2)
+    _check_length("radius", radius, side / 4)
+    check_real("amplitude", amplitude)
+    dtype = check_dtype("dtype", dtype)
+    half, radius = jnp.asarray(separation, dtype) / 2, jnp.asarray(radius, dtype)
+
+    x, y = _from_images(grid.x - width / 2, width, dtype), _from_images(grid.y - height / 2, height, dtype)
+
+    def profile(distance):
+        return jnp.sum(jnp.exp(-((distance / radius) ** 2)), axis=0)
+
+    omega = profile(y)[:, None] * (profile(x - half) + profile(x + half))
+    return jnp.asarray(amplitude, dtype) * (omega - jnp.mean(omega))
+
+
+def double_shear_layer(
+    grid: Grid,
+    *,
+    thickness: Real[ArrayLike, ""] | None = None,
+    perturbation: Real[ArrayLike, ""] = 0.05,
+    speed: Real[ArrayLike, ""] = 1.0,
+    dtype: DTypeLike | None = None,
+) -> Float[Array, "ny nx"]:
+    """Vorticity [1 / time] of a jet between two shear layers, which roll up into vortices.
+
+    The curl of the velocity of Bell, Colella and Glaz (1989, doi:10.1016/0021-9991(89)90151-4),
+
+        u = speed tanh((y - Ly / 4) / thickness)       for y <= Ly / 2,
+        u = speed tanh((3 Ly / 4 - y) / thickness)     for y > Ly / 2,
+        v = perturbation speed sin(2 pi x / Lx),
+
+    with the sum over periodic images in place of the two cases, whose kinks it smooths: by about
+    ``4 exp(-Ly / (2 thickness))`` of `speed`.
+
+    Args:
+        grid: the box. Layers thinner than a few ``dy`` give spurious vortices.
+        thickness: of a layer [length], positive and at most ``Ly / 8``; None for ``Ly / 30``. This and the next two may
+            be traced.
+        perturbation: of the layers, relative to `speed`.
+        speed: of the jet, half the jump across a layer [length / time].
+        dtype: float32 or float64; None for JAX's default float type.
+
+    Raises:
+        TypeError: a number is not real, or `dtype` is not a float type in use.
+        ValueError: `thickness` is out of its range.
+    """
+    height, width = grid.extent
+    thickness = height / 30 if thickness is None else thickness
+    _check_length("thickness", thickness, height / 8)
+    check_real("perturbation", perturbation)
+    check_real("speed", speed)
+    dtype = check_dtype("dtype", dtype)
+    thickness = jnp.asarray(thickness, dtype)
+
+    def shear(centre):  # du/dy of one layer over the speed
+        distance = _from_images(grid.y - centre, height, dtype)
+        return jnp.sum(1 - jnp.tanh(distance / thickness) ** 2, axis=0) / thickness
+
+    layers = shear(3 * height / 4) - shear(height / 4)
+    k = 2 * math.pi / width
+    wave = jnp.asarray(perturbation, dtype) * jnp.asarray(k * np.cos(k * grid.x), dtype)
+    omega = layers[:, None] + wave
+    return jnp.asarray(speed, dtype) * (omega - jnp.mean(omega))
+
+
+def lamb_dipole(
+    grid: Grid,
+    *,
+    radius: float | int | None = None,
+    speed: Real[ArrayLike, ""] = 1.0,
+    dtype: DTypeLike | None = None,
+) -> Float[Array, "ny nx"]:
+    """Vorticity [1 / time] of the Lamb-Chaplygin dipole in the middle of the box, which travels along +x.
+
+        omega = -2 speed k J1(k r) / J0(k radius) sin(theta)   for r < radius,   0 outside,
+
+    with ``k radius = 3.8317...``, the first zero of the Bessel function J1 (Meleshko and van Heijst 1994,
+    doi:10.1017/S0022112094004428). In an unbounded inviscid fluid it moves at `speed` and keeps its shape; the
+    periodic images slow it down, in a square box by about the fraction ``pi radius^2 / (Lx Ly)``.
+
+    Args:
+        grid: the box.
+        radius: of the circle that holds all vorticity [length], positive and at most half the shorter side; None for
+            an eighth of it.
+        speed: of travel [length / time]; may be traced; a negative one travels along -x.
+        dtype: float32 or float64; None for JAX's default float type.
+
+    Raises:
+        TypeError: a number is not real, `radius` is traced, or `dtype` is not a float type in use.
+        ValueError: `radius` is out of its range.
+    """
+    from scipy import special
+
+    (height, width), side = grid.extent, min(grid.extent)
+    radius = side / 8 if radius is None else radius
+    _check_length("radius", radius, side / 2, static=True)
+    check_real("speed", speed)
+    dtype = check_dtype("dtype", dtype)
+
+    x, y = grid.x[None, :] - width / 2, grid.y[:, None] - height / 2
+    distance = np.hypot(x, y)
+    zero = special.jn_zeros(1, 1)[0]
+    k = zero / float(radius)
+    sine = y / np.maximum(distance, np.finfo(float).tiny)
+    unit = np.where(distance < float(radius), -2 * k / special.j0(zero) * special.j1(k * distance) * sine, 0)
+    return jnp.asarray(unit - unit.mean(), dtype) * jnp.asarray(speed, dtype)
+
+
+def from_velocity(grid: Grid, u: Float[Array, "... ny nx"], v: Float[Array, "... ny nx"]) -> Float[Array, "... ny nx"]:
+    """The vorticity ``dv/dx - du/dy`` [1 / time] of a velocity, by centred differences; its mean is zero.
+
+    The divergence and the mean of the velocity leave no trace in it. `NavierStokes2D.velocity` gives back ``(u, v)`` to
+    second order in the spacing: of a divergence-free wave the fraction
+    ``(sin^2(kx dx) / dx^2 + sin^2(ky dy) / dy^2) / lambda``, with lambda its eigenvalue under the negative
+    5-point Laplacian.
+
+    Args:
+        grid: the box.
+        u: velocity along x ``(..., ny, nx)`` [length / time].
+        v: velocity along y, of the same dtype; leading axes broadcast.
+
+    Raises:
+        TypeError: a part is not a float32 or float64 array, or their dtypes differ.
+        ValueError: a part does not live on `grid`, or their leading axes do not broadcast.
+    """
+    return curl(grid, u, v, names=("u", "v"))
+
+
+def _from_images(distance, side, dtype):
+    """The distances ``(7, n)`` from a point and its nearest images, more of which lie beyond any rounding."""
+    return jnp.asarray(distance + side * np.arange(-3, 4)[:, None], dtype)
+
+
+def _check_length(name, value, longest, *, static=False):
+    check_positive(name, value, static=static)
+    if not isinstance(value, jax.core.Tracer) and value > longest:
+        raise ValueError(f"{name}={value}: expected at most {longest:.4g}, the images are too near")
