@@ -7,10 +7,10 @@ A subcommand is a module of `_commands` whose ``add(commands)`` adds its parser 
 import argparse
 import sys
 
-from ._commands import demo, info
+from ._commands import bench, demo, info
 from ._commands.options import UsageError
 
-COMMANDS = (demo, info)
+COMMANDS = (demo, bench, info)
 
 
 def main(argv: list[str] | None = None) -> int:
