@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from argparse import BooleanOptionalAction
 from pathlib import Path
 
 from .options import UsageError, number, require, say
@@ -46,8 +47,7 @@ def add(commands):
         metavar="SECONDS")
     option("--output", "where the JSON and the plot go", Path("results/bench"), type=Path, metavar="FOLDER")
     # fmt: on
-    parser.add_argument("--peers", action="store_true", default=None, help="measure other packages (the default)")
-    parser.add_argument("--no-peers", dest="peers", action="store_false", help="measure this package only")
+    parser.add_argument("--peers", action=BooleanOptionalAction, default=True, help="measure other packages too")
     parser.add_argument("--quick", action="store_true", help="few, short cases: half a minute on a CPU")
     parser.add_argument("--no-plot", action="store_true", help="write no picture, and do without Matplotlib")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -76,7 +76,7 @@ def _measure_all(options, path):
     start = time.monotonic()
     deadline = None if options.budget is None else start + options.budget
     contenders = benchmarks.backends(*dict.fromkeys(options.backend))
-    contenders += benchmarks.peers() if options.peers is not False else []
+    contenders += benchmarks.peers() if options.peers else []
     cases, tasks = _cases(options), [task for task in benchmarks.TASKS if task.split()[0] in options.what]
     bandwidth = benchmarks.bandwidth(**({"megabytes": 32, "repeat": 3} if options.quick else {}))
     least = benchmarks.least_bytes(options.precision)

@@ -1,0 +1,82 @@
+"""Every Python block of the README and of the site runs, in order, page by page, as a reader would run it.
+
+A comment in the Markdown right before a block may say otherwise:
+
+- ``<!-- test: needs exponax -->``: skipped unless that package is installed;
+- ``<!-- test: 512 -> 32 -->``: run on the CPU with the one text in place of the other;
+- ``<!-- test: not run, because -->``: only compiled.
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import jax
+import jaxtyping
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs/pages").rglob("*.md"))
+BLOCK = re.compile(
+    r"(?:^[ ]*<!-- test: (?P<marker>[^\n]*?) -->\n+)?^(?P<indent> *)```python\n(?P<code>.*?)^ *```$", re.M | re.S
+)
+
+
+def blocks(page):
+    """``(marker, line, code)`` of each Python block."""
+    text = page.read_text()
+    for found in BLOCK.finditer(text):
+        indent = found["indent"]
+        code = "".join(line.removeprefix(indent) for line in found["code"].splitlines(keepends=True))
+        yield found["marker"] or "", text[: found.start("code")].count("\n"), code
+
+
+def with_code(pages):
+    return [page for page in pages if any(blocks(page))]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *with_code(PAGES)], ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    for package in ("matplotlib", "optax"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # readers have no annotations checked
+    names = {"__name__": "page"}
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        for marker, line, code in blocks(page):
+            source = "\n" * line + _marked(marker, code)  # so that errors show the line of the page
+            program = compile(source, str(page), "exec")
+            needs = marker.removeprefix("needs ").split(", ") if marker.startswith("needs ") else []
+            if not marker.startswith("not run") and all(map(importlib.util.find_spec, needs)):
+                exec(program, names)
+
+
+def _marked(marker, code):
+    old, arrow, new = marker.partition(" -> ")
+    if not arrow:
+        assert marker == "" or marker.startswith(("needs ", "not run, ")), f"unknown marker {marker!r}"
+        return code
+    assert old in code, f"{old!r} is not in the block"
+    return code.replace(old, new)
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "docs/mkdocs.yml").read_text().split("nav:")[1].split("theme:")[0]
+    listed = set(re.findall(r": (\S+\.md)$", navigation, re.M))
+    assert listed == {str(page.relative_to(ROOT / "docs/pages")) for page in PAGES}
+
+
+def test_every_public_name_is_in_the_reference():
+    import warpjaxns as wns
+
+    documented = "\n".join(page.read_text() for page in (ROOT / "docs/pages/api").glob("*.md"))
+    public = {name for name in vars(wns) if not name.startswith("_")}
+    for name in public:
+        assert re.search(rf"^::: warpjaxns\.{name}$|^::: warpjaxns\.{name}\.", documented, re.M), name
+
+
+def test_a_block_that_fails_is_seen(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("text\n\n```python\nx = 1\n```\n\n  ```python\n  assert x == 2\n  ```\n")
+    with pytest.raises(AssertionError):
+        test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch)
