@@ -20,6 +20,7 @@ TINY = ["bench", "--steps", "6", "--gradient-steps", "4", "--repeat", "3", "--no
 def small_triad(monkeypatch):
     real = benchmarks.bandwidth
     monkeypatch.setattr(benchmarks, "bandwidth", lambda **_: real(megabytes=1, repeat=2))
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"])  # the command adds to it
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,7 @@ def figures(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         real = benchmarks.bandwidth
         patch.setattr(benchmarks, "bandwidth", lambda **_: real(megabytes=1, repeat=2))
+        patch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
         assert (
             cli.main([*TINY, "--size", "16", "--members", "2", "--precision", "float64", "--output", str(folder)]) == 0
         )
@@ -93,7 +95,8 @@ def test_memory_grows_like_the_square_root(figures):
 
 def test_what_speed_depends_on_is_recorded(figures):
     found = figures[0]
-    assert found["environment"]["XLA_FLAGS"] == os.environ["XLA_FLAGS"]
+    flags = "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=false"
+    assert found["environment"]["XLA_FLAGS"] == flags
     assert {"jax", "jaxlib", "warp-lang", "python", "warpjaxns"} <= set(found["versions"])
     assert found["options"]["precision"] == "float64"
     assert found["bandwidth"]["least_bytes_a_point_and_step"] == 160
@@ -253,4 +256,4 @@ def test_peers_solve_the_same_equations(index, module):
         records = benchmarks.measure(benchmarks.Case(64, 2), contenders, tasks, steps=20, gradient_steps=20, repeat=1)
     assert [record.error for record in records] == [None] * 6
     for ours, theirs in zip(records[:3], records[3:], strict=True):
-        assert theirs.mean_square == pytest.approx(ours.mean_square, rel=0.05)  # other numerics
+        assert theirs.mean_square == pytest.approx(ours.mean_square, rel=0.02)  # other numerics

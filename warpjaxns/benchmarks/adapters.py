@@ -48,7 +48,8 @@ def _jax_cfd():
             grid = grids.Grid((case.size, case.size), domain=((0, side), (0, side)))
             equation = equations.NavierStokes2D(case.viscosity, grid, smooth=True)
         repeated = funcutils.repeated(time_stepping.crank_nicolson_rk3(equation, case.dt), steps)
-        return _per_member(lambda omega: jnp.fft.irfftn(repeated(jnp.fft.rfftn(omega)), s=omega.shape))
+        # its first axis is x: without the transpositions the flow would be mirrored, and turn the other way
+        return _per_member(lambda omega: jnp.fft.irfftn(repeated(jnp.fft.rfftn(omega.T)), s=omega.T.shape).T)
 
     numerics = "pseudo-spectral, 2/3 dealiased, Crank-Nicolson and RK3 (JAX-CFD)"
     return Contender("JAX-CFD", numerics, _installed("jax_cfd", "tree_math"), jax_builder(rollout), DIRECT)
