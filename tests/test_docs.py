@@ -17,7 +17,8 @@ import jaxtyping
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted((ROOT / "docs/pages").rglob("*.md"))
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
 BLOCK = re.compile(
     r"(?:^[ ]*<!-- test: (?P<marker>[^\n]*?) -->\n+)?^(?P<indent> *)```python\n(?P<code>.*?)^ *```$", re.M | re.S
 )
@@ -78,13 +79,13 @@ def _marked(marker, code):
 
 
 def test_every_page_is_in_the_navigation():
-    navigation = (ROOT / "docs/mkdocs.yml").read_text().split("nav:")[1].split("theme:")[0]
+    navigation = (DOCS / "site/mkdocs.yml").read_text().split("nav:")[1].split("theme:")[0]
     listed = set(re.findall(r": (\S+\.md)$", navigation, re.M))
-    assert listed == {str(page.relative_to(ROOT / "docs/pages")) for page in PAGES}
+    assert listed == {str(page.relative_to(DOCS)) for page in PAGES}
 
 
 def test_every_public_name_is_in_the_reference():
-    documented = "\n".join(page.read_text() for page in (ROOT / "docs/pages/api").glob("*.md"))
+    documented = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
     public = re.findall(r"^from \.\S* import (?:\w+ as )?(\w+)$", (ROOT / "warpjaxns/__init__.py").read_text(), re.M)
     assert len(public) > 10
     for name in public:

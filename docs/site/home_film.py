@@ -1,8 +1,8 @@
 """The film on the first page: a small, optimal change of a turbulent flow, and what becomes of it.
 
-    python docs/home_film.py
+    python docs/site/home_film.py
 
-writes docs/pages/images/optimal_perturbation.gif, in about two minutes on two CPU cores.
+writes docs/images/optimal_perturbation.gif, in about two minutes on two CPU cores.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("--iterations", type=int, default=60, help="of the optimiser (default: %(default)s)")
     parser.add_argument("--radius", type=float, default=0.05, help="relative size of the change (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=30, help="of the film (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "pages/images/optimal_perturbation.gif")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent.parent / "images/optimal_perturbation.gif")
     options = parser.parse_args(argv)
 
     grid = wns.Grid((options.size, options.size))
