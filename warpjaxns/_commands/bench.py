@@ -52,7 +52,7 @@ def add(commands):
     option("--output", "where the JSON and the plot go", Path("results/bench"), type=Path, metavar="FOLDER")
     # fmt: on
     parser.add_argument("--peers", action=BooleanOptionalAction, default=True, help="measure other packages too")
-    parser.add_argument("--quick", action="store_true", help="few, short cases: half a minute on a CPU")
+    parser.add_argument("--quick", action="store_true", help="few, short cases: about a minute on two CPU cores")
     parser.add_argument("--no-plot", action="store_true", help="write no picture, and do without Matplotlib")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
@@ -84,55 +84,64 @@ def _measure_all(options, path):
     deadline = None if options.budget is None else start + options.budget
     contenders = benchmarks.backends(*dict.fromkeys(options.backend))
     contenders += benchmarks.peers() if options.peers else []
-    cases, tasks = _cases(options), [task for task in benchmarks.TASKS if task.split()[0] in options.what]
+    cases = _cases(options)
     bandwidth = benchmarks.bandwidth(**({"megabytes": 32, "repeat": 3} if options.quick else {}))
     least = benchmarks.least_bytes(options.precision)
     roof = bandwidth["bytes_per_second"] / least
     figures = _figures(options, contenders, cases)
     figures["bandwidth"] = bandwidth | {"least_bytes_a_point_and_step": least, "roof": roof}
-    records = []
     say(options, *_preamble(figures, roof), "", report.header())
-    code = 0
+    records, code = [], 0
     try:
         for case in cases:
-            if not _in_time(deadline):
+            if _in_time(deadline):
+                new = _measure_case(options, case, contenders, deadline, figures)
+                records += new
+                say(options, report.rows(new, roof))
+            else:
                 figures["skipped"].append({"case": case.label, "reason": "the time was up"})
                 say(options, f"{case.label:<12}skipped: the time was up")
-            else:
-                new = benchmarks.measure(
-                    case,
-                    contenders,
-                    tasks,
-                    steps=options.steps,
-                    gradient_steps=options.gradient_steps,
-                    repeat=options.repeat,
-                    seconds=0.1 if options.quick else 1.0,
-                    deadline=deadline,
-                )
-                records += new
-                figures["records"] += [record.to_dict() for record in new]
-                for contender in contenders:
-                    reason = contender.obstacle(case)
-                    if reason:
-                        left_out = {"case": case.label, "solver": contender.name, "reason": reason}
-                        figures["skipped"].append(left_out)
-                say(options, report.rows(new, roof))
             figures["seconds"] = time.monotonic() - start
             report.write(path, figures)
         if _in_time(deadline) and not options.quick and "gradient" in options.what:
             figures["memory_growth"] = _growth(options, contenders, cases)
             report.write(path, figures)
     except KeyboardInterrupt:
-        say(options, f"interrupted: {path} holds the cases before")
+        say(options, f"interrupted: {path} holds the cases before" if path.exists() else "interrupted")
         code = 130
-    say(options, *_reasons(figures["skipped"]), f"Figures: {path}" if figures["records"] else "")
+    say(options, *_reasons(figures["skipped"]), f"Figures: {path}")
     if not options.no_plot and any(record.median for record in records):
-        from ..benchmarks.plot import throughput
-
-        picture = path.with_suffix(".png")
-        throughput(records, roof=roof, subtitle=_subtitle(figures, options)).savefig(picture, dpi=110)
-        say(options, f"Picture: {picture}")
+        _draw(options, path.with_suffix(".png"), records, roof, figures["device"]["kind"])
     return code
+
+
+def _measure_case(options, case, contenders, deadline, figures):
+    """The records of a case, which go into the figures as well, like the reasons of those that cannot take part."""
+    from .. import benchmarks
+
+    records = benchmarks.measure(
+        case,
+        contenders,
+        [task for task in benchmarks.TASKS if task.split()[0] in options.what],
+        steps=options.steps,
+        gradient_steps=options.gradient_steps,
+        repeat=options.repeat,
+        seconds=0.1 if options.quick else 1.0,
+        deadline=deadline,
+    )
+    figures["records"] += [record.to_dict() for record in records]
+    reasons = {contender.name: contender.obstacle(case) for contender in contenders}
+    left_out = ({"case": case.label, "solver": name, "reason": reason} for name, reason in reasons.items() if reason)
+    figures["skipped"] += left_out
+    return records
+
+
+def _draw(options, path, records, roof, device):
+    from ..benchmarks.plot import throughput
+
+    subtitle = f"{device}, {options.precision}, {options.advection} advection"
+    throughput(records, roof=roof, subtitle=subtitle).savefig(path, dpi=110)
+    say(options, f"Picture: {path}")
 
 
 def _in_time(deadline):
@@ -208,7 +217,3 @@ def _reasons(skipped):
         if "solver" in item:
             reasons.setdefault((item["solver"], item["reason"]), []).append(item["case"])
     return [f"{solver} left out {', '.join(cases)}: {reason}" for (solver, reason), cases in reasons.items()]
-
-
-def _subtitle(figures, options):
-    return f"{figures['device']['kind']}, {options.precision}, {options.advection} advection"
