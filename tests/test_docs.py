@@ -4,12 +4,14 @@ A comment in the Markdown right before a block may say otherwise:
 
 - ``<!-- test: needs exponax -->``: skipped unless that package is installed;
 - ``<!-- test: 512 -> 32 -->``: run on the CPU with the one text in place of the other;
-- ``<!-- test: not run, because -->``: only compiled.
+- ``<!-- test: not run, because -->``: only compiled;
+- ``<!-- test: run -->`` before a Bash block: its ``warpjaxns`` commands are run as well.
 """
 
 import contextlib
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
 import jax
@@ -20,17 +22,29 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 BLOCK = re.compile(
-    r"(?:^[ ]*<!-- test: (?P<marker>[^\n]*?) -->\n+)?^(?P<indent> *)```python\n(?P<code>.*?)^ *```$", re.M | re.S
+    r"(?:^[ ]*<!-- test: (?P<marker>[^\n]*?) -->\n+)?^(?P<indent> *)```(?P<language>python|bash)\n(?P<code>.*?)^ *```$",
+    re.M | re.S,
 )
 
 
 def blocks(page):
-    """``(marker, line, code)`` of each Python block."""
+    """``(marker, line, code)`` of each block to run; commands become Python."""
     text = page.read_text()
     for found in BLOCK.finditer(text):
         indent = found["indent"]
         code = "".join(line.removeprefix(indent) for line in found["code"].splitlines(keepends=True))
-        yield found["marker"] or "", text[: found.start("code")].count("\n"), code
+        marker, line = found["marker"] or "", text[: found.start("code")].count("\n")
+        if found["language"] == "python":
+            yield marker, line, code
+        elif marker == "run":
+            yield "", line, commands(code)
+
+
+def commands(text):
+    """The ``warpjaxns`` commands of a Bash block, as a program."""
+    lines = text.replace("\\\n", " ").splitlines()
+    found = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("warpjaxns ")]
+    return "from warpjaxns import cli\n" + "".join(f"assert cli.main({arguments}) == 0\n" for arguments in found)
 
 
 @contextlib.contextmanager
@@ -90,6 +104,16 @@ def test_every_public_name_is_in_the_reference():
     assert len(public) > 10
     for name in public:
         assert re.search(rf"^::: warpjaxns\.{name}(\.\w+)*$", documented, re.M), name
+
+
+def test_commands_run_too(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- test: run -->\n```bash\npip list\nwarpjaxns \\\n  info  # versions\n```\n\n```bash\nwarpjaxns fly\n```\n"
+    )
+    ((_, _, program),) = blocks(page)
+    exec(program)
+    assert "backend" in capsys.readouterr().out
 
 
 def test_a_block_that_fails_is_seen(tmp_path, monkeypatch):
