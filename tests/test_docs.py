@@ -6,6 +6,8 @@ A comment in the Markdown right before a block may say otherwise:
 - ``<!-- test: 512 -> 32 -->``: run on the CPU with the one text in place of the other;
 - ``<!-- test: not run, because -->``: only compiled;
 - ``<!-- test: run -->`` before a Bash block: its ``warpjaxns`` commands are run as well.
+
+``<!-- page needs h5py, xarray -->`` skips a whole page where these are missing.
 """
 
 import contextlib
@@ -69,7 +71,8 @@ def with_code(pages):
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *with_code(PAGES)], ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
-    for package in ("matplotlib", "optax"):
+    needed = re.search(r"<!-- page needs (.*?) -->", page.read_text())
+    for package in ["matplotlib", "optax", *(needed[1].split(", ") if needed else [])]:
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # readers have no annotations checked
