@@ -69,6 +69,7 @@ def with_code(pages):
     return [page for page in pages if any(blocks(page))]
 
 
+@pytest.mark.filterwarnings("default::RuntimeWarning")  # a page may show one
 @pytest.mark.parametrize("page", [ROOT / "README.md", *with_code(PAGES)], ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     needed = re.search(r"<!-- page needs (.*?) -->", page.read_text())
