@@ -31,7 +31,8 @@ def bandwidth(*, megabytes: int | None = None, repeat: int = 7) -> dict:
     """Measure what the default device's memory delivers to ``a <- b + s a`` (STREAM's triad, in place).
 
     Args:
-        megabytes: size of each of the two arrays; None: 1024 on an accelerator, 128 on a CPU.
+        megabytes: size of each of the two arrays; None: 128 on a CPU, and 1024 on an accelerator, less if that is more
+            than a sixteenth of its memory.
         repeat: samples of ten calls each.
 
     Returns:
@@ -39,7 +40,8 @@ def bandwidth(*, megabytes: int | None = None, repeat: int = 7) -> dict:
         ``array_bytes`` and the raw ``seconds`` of one call.
     """
     if megabytes is None:
-        megabytes = 128 if jax.default_backend() == "cpu" else 1024
+        memory = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+        megabytes = 128 if jax.default_backend() == "cpu" else min(1024, (memory or 2**34) // 2**24)
     count, calls = check_count("megabytes", megabytes, least=1) * 2**20 // 4, 10
     a, b = jnp.ones(count, jnp.float32), jnp.ones(count, jnp.float32)
     triad = jax.jit(lambda a, b: b + jnp.float32(0.5) * a, donate_argnums=0)
