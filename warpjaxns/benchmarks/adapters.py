@@ -106,9 +106,11 @@ def _example_forward(wp, module, steps):
     with wp.ScopedCapture() as capture:
         example._spin_up_step(*states, fft_buffers)
 
-    def run(graph=capture.graph, alive=(example, states, fft_buffers)):  # a graph does not keep its arrays alive
+    capture.graph.arrays = states, fft_buffers  # a graph does not keep its arrays alive by itself
+
+    def run():
         for _ in range(steps):
-            wp.capture_launch(graph)
+            wp.capture_launch(capture.graph)
 
     return run, lambda: states[0].numpy().T
 
