@@ -1,0 +1,127 @@
+"""Every Python block of the README and of the site runs, in order, page by page, as a reader would run it.
+
+A comment in the Markdown right before a block may say otherwise:
+
+- ``<!-- test: needs exponax -->``: skipped unless that package is installed;
+- ``<!-- test: 512 -> 32 -->``: run on the CPU with the one text in place of the other;
+- ``<!-- test: not run, because -->``: only compiled;
+- ``<!-- test: run -->`` before a Bash block: its ``warpjaxns`` commands are run as well.
+
+``<!-- page needs h5py, xarray -->`` skips a whole page where these are missing.
+"""
+
+import contextlib
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import jaxtyping
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCK = re.compile(
+    r"(?:^[ ]*<!-- test: (?P<marker>[^\n]*?) -->\n+)?^(?P<indent> *)```(?P<language>python|bash)\n(?P<code>.*?)^ *```$",
+    re.M | re.S,
+)
+
+
+def blocks(page):
+    """``(marker, line, code)`` of each block to run; commands become Python."""
+    text = page.read_text()
+    for found in BLOCK.finditer(text):
+        indent = found["indent"]
+        code = "".join(line.removeprefix(indent) for line in found["code"].splitlines(keepends=True))
+        marker, line = found["marker"] or "", text[: found.start("code")].count("\n")
+        if found["language"] == "python":
+            yield marker, line, code
+        elif marker == "run":
+            yield "", line, commands(code)
+
+
+def commands(text):
+    """The ``warpjaxns`` commands of a Bash block, as a program."""
+    lines = text.replace("\\\n", " ").splitlines()
+    found = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("warpjaxns ")]
+    return "from warpjaxns import cli\n" + "".join(f"assert cli.main({arguments}) == 0\n" for arguments in found)
+
+
+@contextlib.contextmanager
+def as_it_comes():
+    """JAX as readers have it, not as the tests set it up; pages may change it."""
+    before = jax.config.jax_enable_x64, jax.config.jax_numpy_dtype_promotion
+    _configure(False, "standard")
+    try:
+        yield
+    finally:
+        _configure(*before)
+
+
+def _configure(x64, promotion):
+    jax.config.update("jax_enable_x64", x64)
+    jax.config.update("jax_numpy_dtype_promotion", promotion)
+
+
+def with_code(pages):
+    return [page for page in pages if any(blocks(page))]
+
+
+@pytest.mark.filterwarnings("default::RuntimeWarning")  # a page may show one
+@pytest.mark.parametrize("page", [ROOT / "README.md", *with_code(PAGES)], ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    needed = re.search(r"<!-- page needs (.*?) -->", page.read_text())
+    for package in ["matplotlib", "optax", *(needed[1].split(", ") if needed else [])]:
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # readers have no annotations checked
+    names = {"__name__": "page"}
+    with as_it_comes():
+        for marker, line, code in blocks(page):
+            source = "\n" * line + _marked(marker, code)  # so that errors show the line of the page
+            program = compile(source, str(page), "exec")
+            needs = marker.removeprefix("needs ").split(", ") if marker.startswith("needs ") else []
+            if not marker.startswith("not run") and all(map(importlib.util.find_spec, needs)):
+                exec(program, names)
+
+
+def _marked(marker, code):
+    old, arrow, new = marker.partition(" -> ")
+    if not arrow:
+        assert marker == "" or marker.startswith(("needs ", "not run, ")), f"unknown marker {marker!r}"
+        return code
+    assert old in code, f"{old!r} is not in the block"
+    return code.replace(old, new)
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (DOCS / "site/mkdocs.yml").read_text().split("nav:")[1].split("theme:")[0]
+    listed = set(re.findall(r": (\S+\.md)$", navigation, re.M))
+    assert listed == {str(page.relative_to(DOCS)) for page in PAGES}
+
+
+def test_every_public_name_is_in_the_reference():
+    documented = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
+    public = re.findall(r"^from \.\S* import (?:\w+ as )?(\w+)$", (ROOT / "warpjaxns/__init__.py").read_text(), re.M)
+    assert len(public) > 10
+    for name in public:
+        assert re.search(rf"^::: warpjaxns\.{name}(\.\w+)*$", documented, re.M), name
+
+
+def test_commands_run_too(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- test: run -->\n```bash\npip list\nwarpjaxns \\\n  info  # versions\n```\n\n```bash\nwarpjaxns fly\n```\n"
+    )
+    ((_, _, program),) = blocks(page)
+    exec(program)
+    assert "backend" in capsys.readouterr().out
+
+
+def test_a_block_that_fails_is_seen(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("text\n\n```python\nx = 1\n```\n\n  ```python\n  assert x == 2\n  ```\n")
+    with pytest.raises(AssertionError):
+        test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch)

@@ -1,0 +1,62 @@
+"""The fastest that memory allows: measured bandwidth, and the bytes that a step cannot avoid to move."""
+
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import check_count
+
+
+def least_bytes(dtype: str = "float32", *, stages: int = 3) -> int:
+    """Bytes a point and time step that two kernels a Runge-Kutta stage move at least, if every array is read once.
+
+    A half spectrum holds ``nx/2 + 1`` complex numbers a row: about as many bytes as a real field, w a point. Then
+
+    - the column kernel reads the spectrum of the vorticity and writes that of the streamfunction: ``2 w`` a stage;
+    - the row kernel reads that spectrum and the state, and writes the new state and its spectrum: ``4 w`` a stage;
+    - stages after the first also read the state at the start of the step: ``w`` each.
+
+    In total ``(6 stages + stages - 1) w``: 80 bytes for three stages in float32. Parameters, tables, and the rows that
+    neighbouring bands share are left out. A grid that fits a cache may go faster than this and the bandwidth of
+    the main memory would allow.
+    """
+    width = np.dtype(dtype).itemsize
+    return (6 * stages + stages - 1) * width
+
+
+def bandwidth(*, megabytes: int | None = None, repeat: int = 7) -> dict:
+    """Measure what the default device's memory delivers to ``a <- b + s a`` (STREAM's triad, in place).
+
+    Args:
+        megabytes: size of each of the two arrays; None: 128 on a CPU, and 1024 on an accelerator, less if that is more
+            than a sixteenth of its memory.
+        repeat: samples of ten calls each.
+
+    Returns:
+        ``bytes_per_second`` (of the fastest sample; two reads and a write of the array count), ``median`` likewise,
+        ``array_bytes`` and the raw ``seconds`` of one call.
+    """
+    if megabytes is None:
+        memory = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+        megabytes = 128 if jax.default_backend() == "cpu" else min(1024, (memory or 2**34) // 2**24)
+    count, calls = check_count("megabytes", megabytes, least=1) * 2**20 // 4, 10
+    a, b = jnp.ones(count, jnp.float32), jnp.ones(count, jnp.float32)
+    triad = jax.jit(lambda a, b: b + jnp.float32(0.5) * a, donate_argnums=0)
+    a = jax.block_until_ready(triad(a, b))
+    seconds = []
+    for _ in range(check_count("repeat", repeat, least=1)):
+        start = time.perf_counter()
+        for _ in range(calls):  # calls of their own: XLA would fuse the turns of a loop
+            a = triad(a, b)
+        jax.block_until_ready(a)
+        seconds.append((time.perf_counter() - start) / calls)
+    moved = 3 * a.nbytes
+    return {
+        "bytes_per_second": moved / min(seconds),
+        "median": moved / statistics.median(seconds),
+        "array_bytes": a.nbytes,
+        "seconds": seconds,
+    }

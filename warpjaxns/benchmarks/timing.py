@@ -1,0 +1,239 @@
+"""How it is measured: all contenders in one process, in turns, so that a drifting clock hits all equally.
+
+A sample is the wall time from the call of a jitted function to its result being there. Beside it stand
+
+- the time until the call returns, which is what the host needs to enqueue the work;
+- for rollouts, the time of a call among several that are enqueued before anyone waits. What a lone call takes longer is
+  host time and latency that no kernel hides.
+"""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from .. import _ffi
+from .._checks import check_count, check_option
+from .cases import TASKS, Case
+from .contenders import Contender, Program, backends
+
+PIPELINED = 4  # calls enqueued before waiting,
+PIPELINED_SAMPLES = 2  # and how often: they take long
+PROBE = 5  # steps from which the length of a sample on a CPU is found
+
+
+@dataclasses.dataclass
+class Record:
+    """One task of one contender in one case.
+
+    Attributes:
+        case: what it ran.
+        contender: its name.
+        what: one of `TASKS`.
+        steps: time steps of a sample.
+        seconds: the samples.
+        enqueue_seconds: until the same calls returned.
+        pipelined_seconds: of a call among several enqueued ones (``forward`` only).
+        compile_seconds: of tracing and compiling, for the first time in this process. Warp's kernels are compiled by
+            the first run (or found in Warp's cache on disk).
+        first_seconds: of the first run.
+        recompile_seconds: of tracing and compiling again, kernels loaded (``forward`` only).
+        memory: bytes of ``arguments``, ``outputs`` and ``temporaries``.
+        launches: runs of Warp launch functions while samples were taken: on CUDA 0 where graphs were only replayed.
+        mean_square: of the last state, gradient or tangent: whether contenders computed the same.
+        error: why there are no samples, or None.
+    """
+
+    case: Case
+    contender: str
+    what: str
+    steps: int = 0
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    enqueue_seconds: list[float] = dataclasses.field(default_factory=list)
+    pipelined_seconds: list[float] = dataclasses.field(default_factory=list)
+    compile_seconds: float | None = None
+    first_seconds: float | None = None
+    recompile_seconds: float | None = None
+    memory: dict[str, int] = dataclasses.field(default_factory=dict)
+    launches: int = 0
+    mean_square: float | None = None
+    error: str | None = None
+
+    @property
+    def median(self) -> float | None:
+        """Of the samples [s]."""
+        return statistics.median(self.seconds) if self.seconds else None
+
+    @property
+    def quartiles(self) -> tuple[float, float] | None:
+        """First and third, of the samples [s]."""
+        if len(self.seconds) < 2:
+            return (self.seconds[0], self.seconds[0]) if self.seconds else None
+        first, _, third = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return first, third
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Median wall time a time step [s]."""
+        return self.median / self.steps if self.median is not None else None
+
+    @property
+    def throughput(self) -> float | None:
+        """Grid points times time steps a second, of all members together."""
+        return self.case.points / self.seconds_per_step if self.seconds_per_step is not None else None
+
+    def to_dict(self) -> dict:
+        """All of it, raw and derived, for a JSON file."""
+        derived = ("median", "quartiles", "seconds_per_step", "throughput")
+        case = dataclasses.asdict(self.case) | {"dt": self.case.dt}
+        return case | dataclasses.asdict(self) | {"case": self.case.label} | {n: getattr(self, n) for n in derived}
+
+
+def measure(
+    case: Case,
+    contenders: Sequence[Contender] | None = None,
+    tasks: Sequence[str] = TASKS,
+    *,
+    steps: int | None = None,
+    gradient_steps: int | None = None,
+    repeat: int = 5,
+    seconds: float = 1.0,
+    deadline: float | None = None,
+    report: Callable[[str], None] | None = None,
+) -> list[Record]:
+    """Measure tasks of all contenders in one case.
+
+    Args:
+        case: grid and ensemble.
+        contenders: who takes part; None: this package's backends, Warp and XLA.
+        tasks: some of `TASKS`.
+        steps: time steps of a forward sample; None: 500 for this package on an accelerator; for others, and on a CPU,
+            as many as take `seconds`, 500 at most, for each contender.
+        gradient_steps: time steps of all other samples; None: a fifth of `steps`.
+        repeat: samples of each task.
+        seconds: see `steps`.
+        deadline: a value of `time.monotonic`, after which nothing more is built or sampled.
+        report: called with a line on what comes next.
+
+    Returns:
+        A record for each contender that can run the case, and task that it knows. What ran out of memory, failed or
+        came too late has an `error` in place of samples.
+
+    Raises:
+        TypeError: an argument is not of the kind said here, or float64 is asked for while `jax_enable_x64` is off.
+        ValueError: it is out of its range.
+    """
+    for task in tasks:
+        check_option("tasks", task, TASKS)
+    for name, count in {"steps": steps, "gradient_steps": gradient_steps}.items():
+        if count is not None:
+            check_count(name, count, least=1)
+    check_count("repeat", repeat, least=1)
+    case.initial_state()  # refuses float64 without x64
+
+    entries: list[tuple[Record, Program]] = []
+    records: list[Record] = []
+    for contender in backends() if contenders is None else contenders:
+        if contender.obstacle(case) is not None:
+            continue
+        length = steps
+        for task in tasks:
+            if task not in contender.tasks:
+                continue
+            if report:
+                report(f"{case.label}: building {contender.name}, {task}")
+            record = Record(case, contender.name, task)
+            records.append(record)
+            if length is None:
+                length = _attempt(record, deadline, partial(_length, contender, case, seconds))
+            if length is not None:
+                record.steps = length if task == "forward" else gradient_steps or max(1, length // 5)
+                program = _attempt(record, deadline, partial(_build, contender, record))
+                if program is not None:
+                    entries.append((record, program))
+    for turn in range(repeat):
+        if report:
+            report(f"{case.label}: sample {turn + 1} of {repeat}")
+        first = turn % max(len(entries), 1)
+        for record, program in entries[first:] + entries[:first]:
+            _attempt(record, deadline, partial(_sample, program, record))
+    return records
+
+
+def memory_growth(case: Case, contender: Contender, steps: Sequence[int] = (100, 1000, 10000)) -> dict[int, int]:
+    """Bytes of temporaries that a checkpointed gradient of so many steps needs. It is compiled, not run."""
+    return {n: contender.build(case, "gradient checkpointed", n).memory["temporaries"] for n in steps}
+
+
+def _attempt(record: Record, deadline: float | None, action: Callable):
+    """The result of `action`, or None where it fails, an earlier one failed, or it is too late; the record says why."""
+    if record.error is not None:
+        return None
+    if deadline is not None and time.monotonic() > deadline:
+        if not record.seconds:
+            record.error = "skipped: the time was up"
+        return None
+    try:
+        return action()
+    except Exception as error:  # a benchmark goes on with the next one, whatever it was
+        record.error = _reason(error)
+        return None
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    lines = text.strip().splitlines()
+    first = lines[0] if lines else type(error).__name__
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower():
+        return f"out of memory: {first}"
+    return f"{type(error).__name__}: {first}"
+
+
+def _length(contender: Contender, case: Case, seconds: float) -> int:
+    """How many steps a forward sample takes."""
+    if contender.own and jax.default_backend() != "cpu":
+        return 500
+    probe = contender.build(case, "forward", PROBE)
+    times = []
+    for _ in range(4):  # the first compiles Warp's kernels
+        start = time.perf_counter()
+        probe.wait(probe.start())
+        times.append(time.perf_counter() - start)
+    wanted = seconds * PROBE / min(times)
+    return int(min(500, max(10, wanted // 10 * 10)))
+
+
+def _build(contender: Contender, record: Record) -> Program:
+    """Compile and run once; note what that cost and gave."""
+    program = contender.build(record.case, record.what, record.steps)
+    start = time.perf_counter()
+    outcome = program.wait(program.start())
+    record.first_seconds = time.perf_counter() - start
+    record.compile_seconds, record.memory = program.compile_seconds, program.memory
+    record.mean_square = float(jnp.mean(jnp.square(program.outcome(outcome))))
+    if record.what == "forward":
+        program = contender.build(record.case, record.what, record.steps)
+        record.recompile_seconds = program.compile_seconds
+        program.wait(program.start())
+    return program
+
+
+def _sample(program: Program, record: Record) -> None:
+    launches = _ffi.statistics()["launches"]
+    start = time.perf_counter()
+    pending = program.start()
+    returned = time.perf_counter()
+    program.wait(pending)
+    record.seconds.append(time.perf_counter() - start)
+    record.enqueue_seconds.append(returned - start)
+    if record.what == "forward" and len(record.pipelined_seconds) < PIPELINED_SAMPLES:
+        start = time.perf_counter()
+        pending = [program.start() for _ in range(PIPELINED)]
+        for result in pending:
+            program.wait(result)
+        record.pipelined_seconds.append((time.perf_counter() - start) / PIPELINED)
+    record.launches += _ffi.statistics()["launches"] - launches
