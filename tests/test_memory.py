@@ -31,8 +31,8 @@ def test_checkpointed_grows_like_the_square_root(backend):
 @pytest.mark.parametrize("backend", ["warp", "xla"])
 def test_direct_grows_with_the_steps(backend):
     fields = [reverse_mode_memory(Direct(), steps, backend) for steps in (1000, 2000)]
-    assert 6 <= (fields[1] - fields[0]) / 1000 < 6.2  # state and streamfunction of three stages a step
-    assert fields[0] < 6 * (1000 + 130)  # and those of one call, before they are put away
+    assert 5.99 < (fields[1] - fields[0]) / 1000 < 6.2  # state and streamfunction of three stages a step
+    assert fields[0] < 6 * 1000 + 9 * 130  # and what one call makes of them before they are put away
 
 
 @pytest.mark.parametrize("backend", ["warp", "xla"])

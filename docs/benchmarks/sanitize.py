@@ -1,0 +1,84 @@
+"""Launches every flow kernel once for every entry of the tuning table: something for NVIDIA's sanitizer to watch.
+
+compute-sanitizer --tool memcheck  python docs/benchmarks/sanitize.py
+compute-sanitizer --tool racecheck python docs/benchmarks/sanitize.py
+"""
+
+import argparse
+
+import numpy as np
+import warp as wp
+
+from warpjaxns._kernels import adjoint, advance, memory, operators, poisson, tangent
+from warpjaxns._kernels.fft import complex_type, roots_of_unity
+from warpjaxns._kernels.plan import make_plan
+from warpjaxns._kernels.stencils import metric
+
+# (ny, nx), members, dtype: long lines with few of them reach the plans of large grids in little time
+CASES = [
+    *[((64, 64), members, "float32") for members in (3, 300)],
+    *[((128, 128), members, "float32") for members in (20, 70)],
+    *[((256, 256), 1, "float32"), ((128, 256), 40, "float32")],
+    *[((512, 512), members, "float32") for members in (1, 5)],
+    *[((512, 1024), members, "float32") for members in (1, 3)],
+    *[((64, 2048), members, "float32") for members in (1, 17)],
+    *[(shape, 1, "float32") for shape in ((64, 4096), (2048, 64), (4096, 16))],
+    *[((45, 75), 2, "float32"), ((96, 100), 1, "float64"), ((256, 256), 2, "float64"), ((64, 2048), 1, "float64")],
+]
+
+
+def one_step(shape, members, dtype, device):
+    """A step forward with and without forcing, its adjoint with all sums, its tangent, and a Poisson solve."""
+    plan = make_plan(shape, dtype, members)
+    (ny, nx), number, random = shape, complex_type(plan.real), np.random.default_rng(0)
+
+    def values(x, kind=plan.real):
+        return wp.array(np.asarray(x, dtype), dtype=kind, device=device)
+
+    def eigenvalues(n, count):
+        return values(2 - 2 * np.cos(2 * np.pi * np.arange(count) / n))
+
+    def zeros(*shape, kind=plan.real):
+        return wp.zeros(shape, dtype=kind, device=device)
+
+    fields = [random.standard_normal((members, ny, nx)) for _ in range(2)]
+    arrays = [
+        *(eigenvalues(ny, ny), eigenvalues(nx, nx // 2 + 1)),
+        *(values(roots_of_unity(n, dtype), number) for n in shape),
+        *(values([x]) for x in (1e-3, 0.1, 1e-3)),
+        *(values(random.standard_normal((1, 1, ny, nx))), *map(values, fields), zeros(members, ny, nx)),
+        *(zeros(count, members, ny, nx) for count in (4, 3, 3, 3, 1)),
+        *(zeros(count, ny, plan.pitch, kind=number) for count in (members, members, 2 * members, 2 * members)),
+        zeros(members * ny * 3),
+    ]
+    table = wp.array(np.array([a.ptr for a in arrays], np.uint64), dtype=wp.uint64, device=device)
+    buffers = memory.buffers(table, arrays)
+    tables, parameters, (forcing, w, l, out) = buffers[:4], buffers[4:7], buffers[7:11]
+    states, psis, scratch, dscratch, forcing_sums = buffers[11:16]
+    z, y, zz, yy, sums = buffers[16:]
+    how = plan, "arakawa", metric((2 * np.pi / ny, 2 * np.pi / nx)), 1, tables, parameters
+    three, dthree = ([stack[s] for s in range(3)] for stack in (scratch, dscratch))
+    operators.copy(plan, w, states[0])
+    advance.advance(*how, forcing.whole, w, [states[1], states[2], states[3]], psis, (z, y))
+    advance.advance(*how, memory.NONE, w, three, None, (z, y))
+    adjoint.adjoint(*how, forcing.whole, states, psis, l, out, three, z, sums, forcing_sums)
+    poisson.poisson(plan, tables, w, out, z)
+    tangents = parameters, forcing.whole
+    if plan.for_tangent.tangent_lines.nbytes <= plan.shared_memory:
+        tangent.tangent(*how, forcing.whole, *tangents, w, l, three, dthree, (zz, yy))
+    return float(np.abs(arrays[10].numpy()).max())
+
+
+def main(argv: list[str] | None = None):
+    """All cases, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda:0")
+    options = parser.parse_args(argv)
+    wp.config.quiet = True
+    with wp.ScopedDevice(options.device):
+        for case in CASES:
+            print(*case, one_step(*case, options.device), flush=True)
+
+
+if __name__ == "__main__":
+    main()
