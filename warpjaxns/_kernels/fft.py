@@ -2,8 +2,8 @@
 
 Thread t of a group of T holds the numbers t, t + T, t + 2T, ... of its line, before a transform as after it. This is
 a Stockham FFT: each pass multiplies by twiddle factors and applies small DFTs to what a thread holds; between passes
-the group trades numbers through a buffer in shared memory. The same text (`codelets`)
-runs on the CPU, where the group is one thread that holds the whole line.
+the group trades numbers through a buffer in shared memory. The same text (`codelets`) runs on the CPU, where the
+group is one thread that holds the whole line.
 
 A line is padded by one number in 16 in the buffer, which keeps strided accesses off the same memory bank.
 """

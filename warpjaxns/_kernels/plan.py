@@ -15,11 +15,41 @@ LARGEST_BLOCK = 1024  # threads
 MOST_COLUMNS = 8  # of a block
 MOST_VALUES = 24  # complex numbers that a thread holds
 
-# Tuning, by timing every combination on an H200 (docs/performance.md). Few points leave multiprocessors idle and want
-# small blocks; many want few halo rows and many threads a multiprocessor.
-FEW_POINTS = 2**18
-MANY_POINTS = 2**20
-SHORT_LINE = 128
+# What was fastest on an H200 (docs/performance.md), by the longest line an entry is for; the last entry is for all
+# beyond. Few points leave multiprocessors idle and want small blocks; many want few halo rows, and many threads.
+FEW_POINTS = 2**18, 2**20  # of all members, of a single one
+# (radix, rows of a block, threads that are to share a multiprocessor), with few points and with many
+STAGE = {
+    64: ((4, 16, 768), (4, 16, 768)),
+    128: ((8, 16, 768), (8, 16, 768)),
+    256: ((4, 2, 512), (8, 8, 768)),
+    512: ((8, 4, 512), (8, 8, 1024)),
+    1024: ((16, 4, 512), (16, 8, 768)),
+    2048: ((16, 8, 768), (16, 8, 768)),
+    4096: ((16, 4, 768), (16, 4, 768)),
+}
+# (radix, columns of a block), likewise
+COLUMNS = {
+    64: ((8, 4), (8, 8)),
+    256: ((16, 4), (16, 8)),
+    1024: ((16, 4), (16, 4)),
+    2048: ((16, 8), (16, 8)),
+    4096: ((16, 4), (16, 4)),
+}
+# (most rows of a block, threads of the last kernel, threads of the first, whether that one fetches its rows), likewise
+BACKWARD = {
+    512: ((8, 512, 512, False), (8, 768, 768, True)),
+    1024: ((4, 512, 512, False), (4, 512, 768, True)),
+    2048: ((4, 512, 512, False), (4, 512, 512, False)),
+    4096: ((2, 512, 512, False), (2, 512, 512, False)),
+}
+# (most rows of a block, threads) of kernels that carry a tangent along
+TANGENT = {512: (8, 256), 4096: (8, 512)}
+
+
+def entry(table: dict, n: int):
+    """What a table has for lines of n points."""
+    return table[min((longest for longest in table if n <= longest), default=max(table))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +61,7 @@ class Plan:
         columns: spectrum columns of a block.
         radices: the largest radix of the transforms of rows and of columns, which is also about how many numbers a
             thread holds.
-        resident: threads that are to share a multiprocessor in the kernels of a stage; more have fewer registers each.
+        resident: threads that are to share a multiprocessor; more have fewer registers each.
         banded: whether a stage copies the rows it works on to shared memory before it needs them.
         many: whether there are many points.
         shared_memory: bytes that a block may use.
@@ -96,27 +126,26 @@ class Plan:
     @property
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent along, and so need twice as much of everything."""
-        plan = dataclasses.replace(self, rows=min(self.rows, 8), resident=512 if self.shape[1] >= 1024 else 256)
+        most, resident = entry(TANGENT, self.shape[1])
+        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident)
         while plan.rows > 2 and plan.tangent_lines.nbytes > TANGENT_MEMORY:
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
         return plan
 
     @property
     def for_adjoint(self) -> "Plan":
-        """The plan of the backward sweep's kernels, which work on the rows of two fields."""
-        nx, many = self.shape[1], self.many
-        rows = min(self.rows, 8 if nx <= 512 else 4 if nx <= 2048 else 2)
-        plan = dataclasses.replace(self, rows=rows, resident=768 if many and nx <= 512 else 512, banded=True)
+        """The plan of the backward sweep's last kernel, which works on the rows of two fields."""
+        most, resident, _, _ = entry(BACKWARD, self.shape[1])[self.many]
+        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
         fits = plan.band_lines.nbytes + 2 * plan.band_bytes <= self.shared_memory
         return plan if fits else dataclasses.replace(plan, banded=False)
 
     @property
     def for_source(self) -> "Plan":
-        """The plan of that kernel of the backward sweep which has nothing to do until its rows are there."""
+        """The plan of its first kernel, which has nothing to do until its rows are there."""
+        _, _, resident, banded = entry(BACKWARD, self.shape[1])[self.many]
         plan = self.for_adjoint
-        if self.many and self.shape[1] <= 1024:
-            return dataclasses.replace(plan, resident=768)
-        return dataclasses.replace(plan, resident=512, banded=False)
+        return dataclasses.replace(plan, resident=resident, banded=plan.banded and banded)
 
     @functools.cached_property
     def column_lines(self) -> Lines:
@@ -159,22 +188,15 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     block (None: no limit)."""
     allowed = min(SHARED_MEMORY, shared_memory or SHARED_MEMORY)
     ny, nx = shape
-    points = batch * ny * nx
-    few, many = points <= FEW_POINTS, points > MANY_POINTS
-    if nx <= SHORT_LINE:
-        rows = 16
-    elif nx <= 1024:
-        rows = 8 if many else 2 if nx <= 256 else 4
-    else:
-        rows = 8 if nx <= 2048 else 4
-    row_radix = 4 if nx <= 64 or (few and nx <= 256) else 8 if nx <= 512 else 16
-    resident = 512 if not many and nx > SHORT_LINE else 1024 if 256 < nx <= 512 else 768
+    many = batch * ny * nx > FEW_POINTS[batch == 1]
+    row_radix, rows, resident = entry(STAGE, nx)[many]
+    column_radix, columns = entry(COLUMNS, ny)[many]
     plan = Plan(
         shape,
         dtype,
         rows=min(rows, ny // 2 * 2),
-        columns=MOST_COLUMNS if (ny <= 256 and not few) or 1024 < ny <= 2048 else 4,
-        radices=(largest_radix(nx, row_radix), largest_radix(ny, 8 if ny <= 64 else 16)),
+        columns=columns,
+        radices=(largest_radix(nx, row_radix), largest_radix(ny, column_radix)),
         resident=resident,
         many=many,
         shared_memory=allowed,
