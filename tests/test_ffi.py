@@ -1,3 +1,5 @@
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,3 +139,16 @@ def test_clear_keeps_compiled_programs():
     _ffi.clear()
     assert _ffi.statistics()["captures"] == 0
     np.testing.assert_array_equal(compiled(x, v), expected)
+
+
+def test_a_word_about_compiling(monkeypatch, capfd):
+    monkeypatch.setattr(_ffi, "PATIENCE", 0.05)
+
+    def slow(x, y):
+        time.sleep(0.3)
+        wp.copy(y, x)
+
+    for expected in (1, 0):  # said once
+        x = jnp.ones(3, jnp.float32)
+        jax.block_until_ready(_ffi.call(slow, x, key=("slow", 3), outputs=[(wp.float32, x.shape)]))
+        assert capfd.readouterr().err.count("compiling kernels of slow") == expected

@@ -21,9 +21,11 @@ What is behind it:
 - This module holds no kernels, so what Warp loads along with a callable is empty.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -36,6 +38,8 @@ from jax.interpreters import mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ._kernels import memory
+
+PATIENCE = 1.0  # seconds of compiling before a word is said about it
 
 _lock = threading.Lock()
 _callables: dict[tuple, Any] = {}
@@ -195,10 +199,16 @@ for _platform in ("cpu", "cuda"):
 def _register(signature):
     """Make Warp's callable of one signature, with its one descriptor."""
     program, _, shapes = signature
+    devices = set()  # names of those where it has run
 
     def launch(*arrays):
-        # Warp holds one lock over all callbacks
         device = arrays[0].device
+        with contextlib.nullcontext() if device.alias in devices else _excuse(program):
+            launch_there(device, *arrays)
+        devices.add(device.alias)
+
+    def launch_there(device, *arrays):
+        # Warp holds one lock over all callbacks
         if not program.graph:
             _run(program, arrays)
         elif device.is_cpu:
@@ -235,6 +245,20 @@ def _register(signature):
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
         jax.eval_shape(callable_, *avals)
     return callable_
+
+
+@contextlib.contextmanager
+def _excuse(program):
+    """Say what is going on if kernels have to be compiled."""
+    name = program.key[0] if isinstance(program.key, tuple) else getattr(program.key, "key", "a call")
+    message = f"warpjaxns: compiling kernels of {name}; later runs find them in Warp's cache"
+    timer = threading.Timer(PATIENCE, print, [message], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _run(program, arguments):

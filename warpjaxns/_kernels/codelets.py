@@ -207,7 +207,7 @@ GLOBAL_VALUE = """
 # Rows of a field into shared memory, past the registers: nothing waits for them until WAIT.
 FETCH = """
   constexpr int ROWS = {rows}, NY = {ny}, NX = {nx}, CHUNK = 16 / sizeof({real}), PER_ROW = NX / CHUNK;
-#if defined(__CUDA_ARCH__)
+#if __CUDA_ARCH__ >= 800
   if (NX % CHUNK == 0) {{
     const unsigned to = (unsigned)__cvta_generic_to_shared(band.data.ptr);
     for (int i = thread; i < ROWS * PER_ROW; i += blockDim.x) {{
@@ -217,6 +217,8 @@ FETCH = """
     }}
     return;
   }}
+#endif
+#if defined(__CUDA_ARCH__)
   const int THREADS = blockDim.x;
 #else
   const int THREADS = 1;
@@ -225,7 +227,7 @@ FETCH = """
     band.data.ptr[i] = field.data[(size_t)((row + i / NX + NY) % NY) * NX + i % NX];
 """
 WAIT = """
-#if defined(__CUDA_ARCH__)
+#if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_all;" ::: "memory");
 #endif
 """
