@@ -25,7 +25,16 @@ ENSEMBLE = Ensemble(
     (16, 24), count=5, steps=8, save_every=2, dt=0.02, viscosity=Range(1e-3, 1e-1), extent=(2.0, 3.5), batch_size=2
 )
 COMMAND = ["generate", "--size", "16x24", "--count", "40", "--steps", "8", "--save-every", "2", "--batch-size", "2"]
-LONGER = [*COMMAND, "--steps", "1600", "--save-every", "400"]  # time to send a signal in the middle
+# The command line, with time to send a signal in the middle: a frame takes at least so many seconds.
+SLOWLY = """
+import importlib, sys, time
+from warpjaxns import cli
+
+simulate = importlib.import_module("warpjaxns.data.simulate")
+observe = simulate._observe
+simulate._observe = lambda *arguments: (time.sleep(0.03), observe(*arguments))[1]
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
 class Crash(BaseException):
@@ -208,7 +217,7 @@ def test_a_damaged_part_is_computed_again(whole, tmp_path, monkeypatch):
 def start(*arguments):
     """A process of its own, computing."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "warpjaxns.cli", *LONGER, *arguments]
+    command = [sys.executable, "-c", SLOWLY, *COMMAND, *arguments]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -221,7 +230,7 @@ def wait_for(parts_wanted, output, process):
 def test_killed_and_interrupted(tmp_path):
     """The same run three times over: killed, interrupted, and let go to its end."""
     reference, output = tmp_path / "reference.h5", tmp_path / "a.h5"
-    assert cli.main([*LONGER, "--output", str(reference), "--quiet"]) == 0
+    assert cli.main([*COMMAND, "--output", str(reference), "--quiet"]) == 0
 
     process = start("--output", str(output))
     wait_for(1, output, process)
@@ -241,5 +250,5 @@ def test_killed_and_interrupted(tmp_path):
     assert "Traceback" not in message
     assert parts(output)[: len(killed)] == killed
 
-    assert cli.main([*LONGER, "--output", str(output), "--quiet", "--resume"]) == 0
+    assert cli.main([*COMMAND, "--output", str(output), "--quiet", "--resume"]) == 0
     assert output.read_bytes() == reference.read_bytes()
