@@ -1,0 +1,70 @@
+"""Bands of rows that reach around the grid, and the smallest grids."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+import warp as wp
+from oracle import normal
+from test_advance import Case, derivatives
+from tolerances import ROLLOUT, assert_close, assert_trees_close
+
+from warpjaxns import Grid
+from warpjaxns._kernels import memory
+from warpjaxns._kernels.memory import Place, Table
+from warpjaxns._kernels.plan import Plan
+from warpjaxns._kernels.rows import band_functions, wait
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "rows"), [((5, 6), 4), ((4, 4), 4), ((7, 9), 6), ((4, 5), 8)], ids=str
+)  # fewer rows than a band has with its neighbours, and row lengths that are no whole number of 16 bytes
+def test_a_band_and_its_strips(shape, rows, dtype):
+    (ny, nx), members = shape, 2
+    plan = Plan(shape, dtype, rows=rows, columns=1, serial=True)
+    real, size, kit = plan.real, plan.band_size, band_functions(plan)
+    fetch, strip, lane = kit.fetch, kit.strip, memory.lane(real, shape)
+    at_rows = memory.lane(real, (rows // 2, 12))
+
+    @memory.kernel(launch_bounds=1)
+    def copy(table: Table, member: int, row: int, field_at: Place, out_at: Place):
+        _, thread = wp.tid()
+        band = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        fetch(band, lane(table, field_at, member, 0, 0), row - 1, thread)
+        wait()
+        for pair in range(rows // 2):
+            for j in range(nx):
+                west = wp.where(j == 0, nx - 1, j - 1)
+                east = wp.where(j == nx - 1, 0, j + 1)
+                values = strip(band, pair, west, j, east)
+                out = at_rows(table, out_at, j, pair, 0)
+                for s in range(12):
+                    out[s] = values[s]
+
+    field = np.asarray(normal(0, (members, *shape), dtype))
+    arrays = [wp.array(field, dtype=real, device="cpu"), wp.zeros((nx, rows // 2, 12), dtype=real, device="cpu")]
+    table = wp.array(np.array([array.ptr for array in arrays], np.uint64), dtype=wp.uint64, device="cpu")
+    for member in range(members):
+        for row in range(0, ny, rows):
+            memory.launch(copy, 1, [member, row, *memory.buffers(table, arrays)], 1)
+            for pair, j in np.ndindex(rows // 2, nx):
+                i = row + 2 * pair + np.array([2, 1, 0, -1])  # from the north
+                around = field[member][np.ix_(i % ny, (j + np.array([-1, 0, 1])) % nx)]
+                np.testing.assert_array_equal(arrays[1].numpy()[j, pair], around.ravel())
+
+
+SMALLEST = [
+    Case(grid=Grid((4, 4), (2.0, 3.5)), steps=2),
+    Case(grid=Grid((5, 6), (2.0, 3.5)), steps=2, dtype="float32", forcing="per step"),
+    Case(grid=Grid((9, 5), (0.7, 1.9)), steps=2, scheme="central", per_member=("forcing",)),
+]
+
+
+@pytest.mark.parametrize("case", SMALLEST, ids=str)
+def test_the_smallest_grids(case):
+    f, x = case.fused("warp"), case.operands()
+    assert_close(jax.jit(f)(*x), case.oracle(*x), ROLLOUT)
+    actual, expected = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, case.oracle))
+    assert_trees_close(actual, expected, ROLLOUT)

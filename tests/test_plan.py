@@ -1,0 +1,119 @@
+"""How work is cut into blocks: every entry of the tables gives plans that devices can run."""
+
+import itertools
+import math
+
+import pytest
+
+from warpjaxns._kernels import plan as plans
+from warpjaxns._kernels.fft import factorise
+from warpjaxns._kernels.plan import make_plan, unsupported
+from warpjaxns._kernels.poisson import column_blocks
+
+KIB = 1024
+# either side of every boundary in the tables, powers of two, odd, and with threes and fives; the smallest
+SIZES = [4, 5, 6, 9, 15, 27, 45, 60, 64, 75, 96, 100, 125, 128, 135, 243, 256, 320, 500, 512, 540, 625, 1000, 1024]
+SIZES += [1080, 1536, 2048, 2187, 2500, 4096]
+EXTREMES = [4, 45, 100, 512, 2048]
+SHAPES = [(n, n) for n in SIZES] + [shape for shape in itertools.product(EXTREMES, SIZES) if shape[0] != shape[1]]
+BATCHES = [1, 7, 64, 1024]
+LIMITS = [None, 48 * KIB, 99 * KIB, 163 * KIB, 227 * KIB]  # of devices old and new
+
+
+def every_plan(dtype):
+    """Plans that the device in question can run."""
+    for shape, batch, limit in itertools.product(SHAPES, BATCHES, LIMITS):
+        plan = make_plan(shape, dtype, batch, limit)
+        if unsupported(plan, limit) is None:
+            yield plan, limit or plans.SHARED_MEMORY
+
+
+def least_values(n):
+    """What a thread must hold at the least: every odd prime of n, and a radix of 2."""
+    return math.lcm(*factorise(n, 2))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_plan_fits(dtype):
+    seen = 0
+    for plan, limit in every_plan(dtype):
+        seen += 1
+        ny, nx = plan.shape
+        pairs = plan.rows // 2
+        assert plan.rows % 2 == 0
+        assert 2 <= plan.rows <= ny
+        assert (plan.bands - 1) * plan.rows < ny <= plan.bands * plan.rows
+        # blocks
+        assert plan.stage_lines.block_dim == (pairs + 1) * plan.stage_lines.threads <= plans.LARGEST_BLOCK
+        assert plan.band_lines.block_dim == pairs * plan.band_lines.threads
+        assert plan.column_lines.block_dim == plan.columns * plan.column_lines.threads <= plans.LARGEST_BLOCK
+        assert plan.stage_bytes <= limit
+        assert plan.column_lines.nbytes <= limit
+        # the columns of all blocks are there, in whole sectors of 32 bytes
+        assert column_blocks(plan) * plan.columns <= plan.pitch
+        assert plan.half <= column_blocks(plan) * plan.columns
+        assert plan.pitch * 2 * (4 if dtype == "float32" else 8) % 32 == 0
+        for lines, n in ((plan.stage_lines, nx), (plan.column_lines, ny)):
+            assert lines.threads * lines.values == n
+            assert lines.values <= max(plans.MOST_VALUES, least_values(n))
+            assert all(lines.values % radix == 0 for radix in factorise(n, lines.radix))
+    assert seen > 1000
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_derivatives_fit_where_the_steps_do(dtype):
+    for plan, limit in every_plan(dtype):
+        for other in (plan.for_source, plan.for_adjoint, plan.for_tangent):
+            assert other.rows % 2 == 0
+            assert 2 <= other.rows <= plan.rows
+            assert other.band_lines.block_dim <= plans.LARGEST_BLOCK
+            assert other.column_lines == plan.column_lines  # they share spectra and column kernels
+            assert other.pitch == plan.pitch
+        source, adjoint, tangent = plan.for_source, plan.for_adjoint, plan.for_tangent
+        assert source.rows == adjoint.rows
+        for other in (source, adjoint):
+            assert other.band_lines.nbytes + 2 * other.banded * other.band_bytes <= limit
+        assert tangent.tangent_lines.block_dim <= plans.LARGEST_BLOCK
+        assert tangent.rows == 2 or tangent.tangent_lines.nbytes <= plans.TANGENT_MEMORY
+
+
+def test_threads_of_a_multiprocessor():
+    for plan, _ in every_plan("float32"):
+        threads, blocks = plan.bounds(plan.stage_lines, plan.resident)
+        assert threads == plan.stage_lines.block_dim
+        assert blocks >= 1
+        assert blocks == 1 or threads * blocks <= plan.resident
+
+
+def test_entries_serve_lines_up_to_their_own():
+    table = {64: "a", 256: "b"}
+    assert [plans.entry(table, n) for n in (4, 64, 65, 256, 257, 10**5)] == ["a", "a", "b", "b", "b", "b"]
+
+
+@pytest.mark.parametrize("table", [plans.STAGE, plans.COLUMNS], ids=["stage", "columns"])
+def test_entries_are_what_a_square_grid_gets(table):
+    """In float32 and on the device the tables were made on, nothing is taken back."""
+    for n, entries in table.items():
+        for many, (radix, count, *_) in enumerate(entries):
+            plan = make_plan((n, n), "float32", 1 + many * (1 + plans.FEW_POINTS[0] // n**2))
+            if many or n * n <= plans.FEW_POINTS[1]:
+                lines, of_block = (
+                    (plan.stage_lines, plan.rows) if table is plans.STAGE else (plan.column_lines, plan.columns)
+                )
+                assert (lines.radix, of_block) == (radix, count), (n, many)
+
+
+def test_few_and_many_points():
+    assert not make_plan((1024, 1024), "float32").many  # a single one is few up to 2^20 points
+    assert make_plan((1024, 1000), "float32", 2).many
+    assert not make_plan((256, 256), "float32", 4).many
+    assert make_plan((256, 256), "float32", 5).many
+    assert make_plan((2048, 1024), "float32").many
+
+
+def test_on_the_cpu_a_thread_holds_a_line():
+    for shape in ((5, 6), (45, 64), (2048, 96)):
+        plan = make_plan(shape, "float64").on(cpu=True)
+        assert (plan.rows, plan.columns, plan.stage_lines.block_dim, plan.column_lines.block_dim) == (2, 1, 1, 1)
+        assert (plan.stage_lines.values, plan.column_lines.values) == shape[::-1]
+        assert make_plan(shape, "float64").on(cpu=False) == make_plan(shape, "float64")

@@ -1,0 +1,224 @@
+"""What is repeated within one foreign call: programs of `_ffi`, and `advance_p` of a rollout."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import warp as wp
+from oracle import normal, vdot
+from test_advance import ALL, SMALL, Case, derivatives, every_backend, loss
+from tolerances import DOT, ROLLOUT, assert_close, assert_trees_close
+
+from warpjaxns import Checkpointed, Direct, NavierStokes2D, _ffi
+from warpjaxns._kernels import memory
+from warpjaxns._kernels.memory import Place, Table
+
+# ------------------------------------------------------------------------------------------------ programs
+
+LINE = memory.line(wp.float64)
+
+
+@memory.kernel(launch_bounds=1)
+def affine(table: Table, a_at: Place, x_at: Place, y_at: Place):
+    i, _ = wp.tid()
+    LINE(table, y_at)[i] = LINE(table, a_at)[i] * LINE(table, x_at)[i] + wp.float64(1.0)
+
+
+def call(a, x, **options):
+    """``y = a x + 1``; among all arrays a is number 0, x 1 and y 2."""
+
+    def launch(a, x, y):
+        memory.launch(affine, y.shape[0], [a, x, y], 1)
+
+    return _ffi.call(launch, a, x, key="affine", outputs=[(wp.float64, x.shape)], graph=True, **options)[0]
+
+
+def repeated(a, x, repeats, into=lambda a, x, y: (a, y)):
+    for _ in range(repeats):
+        y = a * x + 1
+        a, x = into(a, x, y)
+    return y
+
+
+FEEDS = {
+    "x": ((1, 2), lambda a, x, y: (a, y)),
+    "a": ((0, 2), lambda a, x, y: (y, x)),
+    "x becomes a": ((1, 0), lambda a, x, y: (a, a)),
+    "nothing": ((0, 0), lambda a, x, y: (a, x)),
+}
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
+@pytest.mark.parametrize("name", FEEDS)
+@pytest.mark.parametrize("repeats", [1, 2, 5])
+def test_a_program_repeated(repeats, name, transform):
+    feed, into = FEEDS[name]
+    a, x = jnp.linspace(0.5, 2, 6), jnp.linspace(-1, 3, 6)
+    before = np.array(a), np.array(x)
+    for _ in range(2):  # what one call wrote over its addresses must not reach the next
+        actual = transform(functools.partial(call, repeats=repeats, feed=feed))(a, x)
+        assert_close(actual, repeated(a, x, repeats, into))
+    np.testing.assert_array_equal((a, x), before)  # inputs are read only
+
+
+def test_repeats_are_launches_of_one_call():
+    a, x = jnp.full(3, 0.5), jnp.ones(3)
+    launches = _ffi.statistics()["launches"]
+    jax.block_until_ready(call(a, x, repeats=4, feed=(1, 2)))
+    assert _ffi.statistics()["launches"] - launches == 4
+    once = functools.partial(call, a)
+    assert_close(call(a, x, repeats=3, feed=(1, 2)), once(once(once(x))))
+
+
+def test_other_repeats_are_other_programs():
+    a, x = jnp.full(3, 2.0), jnp.ones(3)
+    both = jax.jit(lambda x: [call(a, x, repeats=n, feed=(1, 2)) for n in (2, 3)])(x)
+    np.testing.assert_array_equal(both, [np.full(3, 7.0), np.full(3, 15.0)])
+
+
+def test_repeated_programs_in_a_scan():
+    a, x = jnp.linspace(0.1, 0.9, 4), jnp.linspace(-1, 1, 4)
+    body = functools.partial(call, repeats=3, feed=(1, 2))
+    out, _ = jax.jit(lambda x: jax.lax.scan(lambda x, _: (body(a, x), None), x, length=4))(x)
+    assert_close(out, repeated(a, x, 12))
+
+
+# ------------------------------------------------------------------------------------------------ advance
+
+REPEATS = 3
+CASES = [
+    Case(grid=SMALL, steps=2),
+    Case(grid=SMALL, steps=2, per_member=ALL, direct=True),
+    Case(grid=SMALL, steps=1, per_member=("viscosity", "dt"), forcing="none"),
+    Case(grid=SMALL, steps=2, scheme="central", per_member=("drag",), batch=3, dtype="float32"),
+]
+
+
+def both(case, backend, repeats=REPEATS):
+    """`repeats` stretches by one call, and one long stretch by the oracle."""
+    return functools.partial(case.fused(backend), repeats=repeats), dataclasses.replace(
+        case, steps=case.steps * repeats
+    ).oracle
+
+
+@pytest.mark.parametrize(("backend", "case"), [("warp", case) for case in CASES] + [("xla", CASES[1])], ids=str)
+def test_value_jvp_and_vjp(backend, case):
+    f, expected = both(case, backend)
+    x = case.operands()
+    assert_close(jax.jit(f)(*x), expected(*x), ROLLOUT)  # not differentiated: one call
+    actual, standard = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, expected))
+    assert_trees_close(actual, standard, ROLLOUT)
+
+
+@every_backend
+def test_repeats_are_steps(backend):
+    """One call of 3 times 2 steps, and 2 calls of 3 steps, to rounding; an eager call is the compiled one."""
+    case = CASES[0]
+    x = case.operands()
+    f, _ = both(case, backend)
+    stretch = dataclasses.replace(case, steps=3).fused(backend)
+    assert_close(f(*x), stretch(stretch(*x), *x[1:]))
+    np.testing.assert_array_equal(f(*x), jax.jit(f)(*x))
+
+
+@every_backend
+def test_dot_product(backend):
+    case = CASES[1]
+    (f, _), x = both(case, backend), case.operands()
+    v, w = case.like(x, 30), normal(40, x[0].shape)
+    along, back = jax.jit(lambda v, w: (jax.jvp(f, x, v)[1], jax.vjp(f, *x)[1](w)))(v, w)
+    assert abs(vdot(along, w) - vdot(v, back)) <= DOT * jnp.linalg.norm(along) * jnp.linalg.norm(w)
+
+
+@pytest.mark.parametrize("wrt", [(1,), (0, 4)], ids=str)
+def test_part_of_the_arguments(wrt):
+    case = CASES[1]
+    w = normal(3, (case.batch, *SMALL.shape))
+    gradients = [jax.jit(jax.grad(lambda *x, g=g: vdot(g(*x), w), wrt))(*case.operands()) for g in both(case, "warp")]
+    assert_trees_close(*gradients, ROLLOUT)
+
+
+STATE, PARAMETERS = (1, None, None, None, None), (None, 0, None, 1, 2)
+
+
+@pytest.mark.parametrize(("backend", "in_axes"), [("warp", STATE), ("warp", PARAMETERS), ("xla", PARAMETERS)], ids=str)
+def test_vmap_and_its_derivatives(backend, in_axes):
+    case = CASES[0]
+    scale = jnp.linspace(1, 1.5, 3)
+    x = [
+        a if axis is None else jnp.moveaxis(scale[(...,) + (None,) * a.ndim] * a, 0, axis)
+        for a, axis in zip(case.operands(), in_axes, strict=True)
+    ]
+
+    def all_of(f):
+        def each(*x):
+            return jax.value_and_grad(loss(f))(x)
+
+        def total(x):
+            return jnp.sum(jnp.sin(jax.vmap(f, in_axes)(*x)))
+
+        return jax.jit(lambda *x: (jax.vmap(f, in_axes)(*x), jax.vmap(each, in_axes)(*x), jax.grad(total)(x)))(*x)
+
+    assert_trees_close(*map(all_of, both(case, backend)), ROLLOUT)
+
+
+def test_second_derivatives():
+    case = dataclasses.replace(CASES[0], steps=1)
+    x = case.operands()
+    v = case.like(x, 50)
+
+    def forward_over_reverse(f):
+        return jax.jvp(jax.grad(loss(f)), (x,), (v,))[1]
+
+    def reverse_over_forward(f):
+        return jax.grad(lambda y: jax.jvp(loss(f), (y,), (v,))[1])(x)
+
+    f, expected = both(case, "warp", 2)
+    products = jax.jit(lambda: (forward_over_reverse(f), reverse_over_forward(f)))()
+    standard = jax.jit(lambda: forward_over_reverse(expected))()
+    for product in products:
+        assert_trees_close(product, standard, ROLLOUT)
+
+
+# ------------------------------------------------------------------------------------------------ what is not computed
+
+
+def wanted(text):
+    """Which parameters the adjoints in a program have cotangents of."""
+    return set(re.findall(r"wrt=\(([\w, ]+)\)", text))
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [(0, "False, False, False, False"), (1, "True, False, False, False"), (4, "False, False, False, True")],
+)
+@pytest.mark.parametrize("repeats", [1, REPEATS])
+def test_only_cotangents_that_are_asked_for(repeats, argument, expected):
+    case = CASES[0]
+    f, _ = both(case, "warp", repeats)
+    text = str(jax.make_jaxpr(jax.grad(lambda *x: jnp.sum(jnp.sin(f(*x))), argument))(*case.operands()))
+    assert wanted(text) == {expected}
+
+
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(3)], ids=str)
+@pytest.mark.parametrize("save_every", [None, 6])
+def test_a_gradient_by_the_state_is_nothing_else(adjoint, save_every):
+    solver = NavierStokes2D(SMALL, viscosity=1e-2, dt=1e-2, adjoint=adjoint, backend="warp", check_finite=False)
+
+    def energy(omega):
+        return jnp.sum(solver.rollout(omega, steps=12, save_every=save_every) ** 2)
+
+    text = str(jax.make_jaxpr(jax.grad(energy))(jnp.ones(SMALL.shape)))
+    assert wanted(text) == {"False, False, False, False"}
+
+
+def test_a_rollout_is_one_call():
+    solver = NavierStokes2D(SMALL, viscosity=1e-2, dt=1e-2, adjoint=Checkpointed(4), check_finite=False)
+    text = str(jax.make_jaxpr(lambda w: solver.rollout(w, steps=40))(jnp.ones(SMALL.shape)))
+    assert text.count("= advance[") == 1
+    assert "repeats=10" in text
+    assert "scan[" not in text
