@@ -86,7 +86,8 @@ def call(
     - `graph`: capture the launches into a CUDA graph that serves all later calls. The kernels must take places
         in a table of addresses then. Without it, `launch` gets arrays and runs at each call.
     - `repeats`: how often to do it all, with `graph`. From the second time on, the launches find the output `feed[1]`
-        in the place of the input `feed[0]`, both counted among all arrays, and so work in place.
+        in the place of the input `feed[0]`, both counted among all arrays, and so work in place. Equal numbers feed
+        nothing.
 
     **Returns:** the outputs, a tuple.
 

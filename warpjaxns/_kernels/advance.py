@@ -140,7 +140,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
 def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omega, targets, psis, spectra):
     """Launch `steps` steps from `omega`.
 
-    `parameters`: viscosity, drag, dt. `forcing`: a place for `memory.series`, or NONE. `targets[s]` receives the state
+    `parameters`: viscosity, drag, dt. `forcing`: its `Buffer.whole`, or NONE. `targets[s]` receives the state
     after stage s = 0 ... 3 steps - 1, and `psis[s]`, unless `psis` is None, the streamfunction of the state before it.
     Where a stage's target is its step's start, the kernel reads each point before writing it. `spectra`: two scratch
     arrays.

@@ -1,6 +1,7 @@
-"""The native text behind `fft`: complex numbers, small DFTs, and one pass of a transform. The package has no other.
+"""The native text of the kernels: complex numbers, small DFTs, one pass of a transform; accesses in one piece, and
+copies to shared memory that nobody waits for. Elsewhere native code is a line, not a text.
 
-Written once for CUDA and the CPU. `fft` fills in what stands in braces.
+Written once for CUDA and the CPU. `fft`, `memory` and `rows` fill in what stands in braces.
 """
 
 COMPLEX = r"""

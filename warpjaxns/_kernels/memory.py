@@ -8,7 +8,6 @@ but for leading lengths, which makes indexing cheaper too.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +41,7 @@ def in_global_memory(address: wp.uint64) -> wp.uint64:
 def stack(dtype, shape: tuple[int, int]) -> Callable:
     """``stack(table, place)`` is the array ``(length, *shape)`` at a place."""
     rows, columns = shape
-    item = item_bytes(shape, dtype)
+    item = rows * columns * wp.types.type_size_in_bytes(dtype)
 
     @wp.func
     def stack(table: Table, place: Place):
@@ -73,8 +72,8 @@ def lane(dtype, shape: tuple[int, int]) -> Callable:
 
 @functools.cache
 def force(dtype, shape: tuple[int, int]) -> Callable:
-    """``force(table, place, step, member, i, j)``: as `lane`, of a forcing, whose place is that of a `series`; it may
-    be per step or steady, per member or shared."""
+    """``force(table, place, step, member, i, j)``: as `lane`, of a forcing, whose place is a `Buffer.whole`; it may be
+    per step or steady, per member or shared."""
     row = lane(dtype, shape)
 
     @wp.func
@@ -167,7 +166,7 @@ class Buffer:
 
     @property
     def whole(self) -> wp.vec3i:
-        """The place of all slices, for `series`."""
+        """The place of all slices, for `series` and `force`."""
         return Place(self.slot, *self.shape[:2])
 
 
@@ -194,8 +193,3 @@ def fill_table(count: int) -> wp.Kernel:
         table[i] = addresses[i]
 
     return fill_table
-
-
-def item_bytes(shape: tuple[int, ...], dtype) -> int:
-    """Bytes of an array of Warp's `dtype`."""
-    return math.prod(shape) * wp.types.type_size_in_bytes(dtype)

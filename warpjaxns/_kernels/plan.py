@@ -62,7 +62,7 @@ class Plan:
         radices: the largest radix of the transforms of rows and of columns, which is also about how many numbers a
             thread holds.
         resident: threads that are to share a multiprocessor; more have fewer registers each.
-        banded: whether a stage copies the rows it works on to shared memory before it needs them.
+        banded: whether a block copies the rows it works on to shared memory before it needs them.
         many: whether there are many points.
         shared_memory: bytes that a block may use.
         serial: for the CPU, where a block has one thread.
@@ -152,7 +152,8 @@ class Plan:
         columns = self.columns
         return Lines(self.shape[0], columns, columns, self.real, self.radices[1], self.serial, interleaved=True)
 
-    def bounds(self, lines: Lines, resident: int = 512) -> tuple[int, int]:
+    @staticmethod
+    def bounds(lines: Lines, resident: int = 512) -> tuple[int, int]:
         """Threads of a block, and the fewest blocks that are to share a multiprocessor."""
         return lines.block_dim, max(1, resident // lines.block_dim)
 
@@ -171,7 +172,8 @@ class Plan:
         return self.stage_lines.nbytes + self.band_bytes
 
     def need(self) -> tuple[int, int]:
-        """The most threads and bytes of shared memory that a block of any kernel but the tangent's has."""
+        """The threads and bytes of shared memory without which the kernels of a step cannot run. The backward sweep
+        makes do with as much; the tangent's kernel may not (`warp.tangent_fits`)."""
         threads = max(self.stage_lines.block_dim, self.column_lines.block_dim)
         return threads, max(self.stage_bytes, self.column_lines.nbytes)
 
@@ -185,7 +187,7 @@ def largest_radix(n: int, wanted: int) -> int:
 
 def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory: int | None = None) -> Plan:
     """The plan for a grid shape, float type and number of members, on a device with so many bytes of shared memory a
-    block (None: no limit)."""
+    block (None: as many as a plan may use)."""
     allowed = min(SHARED_MEMORY, shared_memory or SHARED_MEMORY)
     ny, nx = shape
     many = batch * ny * nx > FEW_POINTS[batch == 1]

@@ -149,8 +149,8 @@ def wait():
 
 @functools.cache
 def band_functions(plan: Plan) -> types.SimpleNamespace:
-    """``fetch(band, field, row, thread)`` starts to copy rows of a member into the tile `Band`: those of a block and
-    one on either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it."""
+    """``fetch(band, field, row, thread)`` starts to copy rows of a member into a tile: those of a block and one on
+    either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it."""
     (ny, nx), real = plan.shape, plan.real
     Band, Strip = wp.tile(dtype=real, shape=(plan.band_size,)), stencils(real).Strip
 
@@ -181,7 +181,7 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
             value(band, below + east),
         )
 
-    return types.SimpleNamespace(Band=Band, fetch=fetch, strip=strip)
+    return types.SimpleNamespace(fetch=fetch, strip=strip)
 
 
 @functools.cache

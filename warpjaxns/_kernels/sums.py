@@ -20,15 +20,9 @@ def parameter_sums(plan: Plan, scheme: str) -> wp.Kernel:
     From ``w_s = ... + c dt R(w)``: ``c dt <l, Lap w>``, ``-c dt <l, w>`` and ``c <l, R(w)>``.
     """
     (ny, nx), real = plan.shape, plan.real
-    kit = stencils(real)
-    Metric, neighbourhood, laplacian, shared, force = (
-        kit.Metric,
-        kit.neighbourhood,
-        kit.laplacian,
-        kit.shared,
-        kit.force,
-    )
-    rate = tendency(real, scheme)
+    rate, kit = tendency(real, scheme), stencils(real)
+    Metric, neighbourhood, laplacian = kit.Metric, kit.neighbourhood, kit.laplacian
+    shared, force = kit.shared, kit.force
     fields, series, line = memory.stack(real, (ny, nx)), memory.series(real, (ny, nx)), memory.line(real)
 
     @memory.kernel(launch_bounds=ROW_BLOCK)

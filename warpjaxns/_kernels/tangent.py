@@ -193,9 +193,9 @@ def tangent(
 ):
     """Launch `steps` steps of state and tangent.
 
-    `forcing` and `dforcing`: places, or NONE both. `states` and `dstates`: three arrays each, for the results of the
-    three stages; the last ones hold the answer. `spectra`: two scratch arrays ``(2 batch, ny, pitch)``, first the
-    states', then the tangents'.
+    `forcing` and `dforcing`: the `Buffer.whole` of each, or NONE both. `states` and `dstates`: three arrays each, for
+    the results of the three stages; the last ones hold the answer. `spectra`: two scratch arrays ``(2 batch, ny,
+    pitch)``, first the states', then the tangents'.
     """
     plan = plan.for_tangent.on(omega.on_cpu)
     batch = omega.shape[0]

@@ -10,9 +10,10 @@ Operands, with one explicit batch axis (`_define`):
 
     omega (B, ny, nx); viscosity, drag, dt (B,) or (1,); forcing (steps or 1, B or 1, ny, nx) or, for none, (1, 1, 1, 1)
 
-With ``keep=True`` `advance_p` also returns the inputs of all stages and their streamfunctions. They are a cache:
-`tangent_p` hands it on to `adjoint_p`, which then need not run the steps again. Everything is defined without it, so
-no derivative flows through it. ``direct=True`` asks for it when, and only when, the step is differentiated.
+With ``keep=True``, where nothing is repeated, `advance_p` also returns the inputs of all stages and their
+streamfunctions. They are a cache: `tangent_p` hands it on to `adjoint_p`, which then need not run the steps again.
+Everything is defined without it, so no derivative flows through it. ``direct=True`` asks for it when, and only when,
+the step is differentiated.
 
 First derivatives run through the fused primitives. The derivatives of `tangent_p` and `adjoint_p` with respect to
 what they are not linear in come from `algebra`, whose parts are closed under differentiation.

@@ -29,7 +29,7 @@ def tendency(omega, psi, viscosity, drag, force, *, grid, scheme, backend):
     return advection + diffusion - _column(drag) * omega + force
 
 
-def _over_steps(forcing, steps):
+def _over_steps(forcing):
     """What a scan over steps goes through, and how to get a step's forcing from it."""
     if forcing.shape[0] == 1:
         return None, lambda _: forcing[0]
@@ -39,7 +39,7 @@ def _over_steps(forcing, steps):
 def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, backend, keep=False, direct=False, repeats=1):
     """``[omega after steps]``, with `keep` ``[omega, states, psis]``. `repeats` is for steady forcing."""
     steps *= repeats
-    every, force_of = _over_steps(forcing, steps)
+    every, force_of = _over_steps(forcing)
 
     def step(start, force):
         state, kept = start, []
@@ -70,8 +70,8 @@ def tangent(omega, viscosity, drag, dt, forcing, *tangents, grid, scheme, steps,
     pairs = zip((omega, viscosity, drag, dt, forcing), tangents[:5], strict=True)
     primals, along = zip(*(jnp.broadcast_arrays(x, dx) for x, dx in pairs), strict=True)
     (omega, *parameters, dt, forcing), (domega, *dparameters, ddt, dforcing) = primals, along
-    every, force_of = _over_steps(forcing, steps)
-    devery, dforce_of = _over_steps(dforcing, steps)
+    every, force_of = _over_steps(forcing)
+    devery, dforce_of = _over_steps(dforcing)
 
     def rate_at(state, psi, viscosity, drag, force):
         return tendency(state, psi, viscosity, drag, force, scheme=scheme, **where)
@@ -105,7 +105,7 @@ def adjoint(omega, viscosity, drag, dt, forcing, cotangent, *kept, grid, scheme,
     if not keep:
         kept = advance(omega, viscosity, drag, dt, forcing, scheme=scheme, steps=steps, keep=True, **where)[1:]
     states, psis = (field.reshape(steps, 3, *omega.shape) for field in kept)
-    every, force_of = _over_steps(forcing, steps)
+    every, force_of = _over_steps(forcing)
 
     def inner(l, field):
         return jnp.sum(l * field, axis=(-2, -1))
