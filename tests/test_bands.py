@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import warp as wp
@@ -10,7 +11,7 @@ from oracle import normal
 from test_advance import Case, derivatives
 from tolerances import ROLLOUT, assert_close, assert_trees_close
 
-from warpjaxns import Grid
+from warpjaxns import Grid, NavierStokes2D
 from warpjaxns._kernels import memory
 from warpjaxns._kernels.memory import Place, Table
 from warpjaxns._kernels.plan import Plan
@@ -68,3 +69,12 @@ def test_the_smallest_grids(case):
     assert_close(jax.jit(f)(*x), case.oracle(*x), ROLLOUT)
     actual, expected = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, case.oracle))
     assert_trees_close(actual, expected, ROLLOUT)
+
+
+def test_lines_too_long_for_the_cpu():
+    """Warp ends the process where a block's tiles take more than it has for them."""
+    with pytest.raises(ValueError, match="needs 272 KiB of shared memory"):
+        NavierStokes2D(Grid((4, 8192)), viscosity=1e-3, dt=1e-6, backend="warp").step(jnp.zeros((4, 8192)))
+    omega = normal(0, (4, 4096))  # whose steps fit, and whose tangent does not
+    solvers = [NavierStokes2D(Grid((4, 4096)), viscosity=1e-3, dt=1e-6, backend=name) for name in ("warp", "xla")]
+    assert_close(*(jax.jit(lambda w, s=s: jax.jvp(s.step, (w,), (w,))[1])(omega) for s in solvers), ROLLOUT)

@@ -12,7 +12,7 @@ import warp as wp
 from . import _ffi
 from ._grid import Grid
 from ._kernels.fft import factorise
-from ._kernels.plan import make_plan, unsupported
+from ._kernels.plan import CPU_MEMORY, make_plan, unsupported
 
 
 def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
@@ -22,7 +22,7 @@ def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
         if not factorise(n):
             return f"size {n} has a prime factor above 5; use sizes of the form 2^a 3^b 5^c"
     if platform == "cpu":
-        return unsupported(make_plan(grid.shape, np.dtype(dtype).name), None)
+        return unsupported(make_plan(grid.shape, np.dtype(dtype).name).on(cpu=True), CPU_MEMORY)
     if platform == "cuda":
         limit = shared_memory()
         return cuda_obstacle() or unsupported(make_plan(grid.shape, np.dtype(dtype).name, 1, limit), limit)

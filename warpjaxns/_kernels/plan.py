@@ -10,6 +10,7 @@ from .fft import Lines, factorise
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
 SHARED_MEMORY = 200 * 1024  # bytes a block may use, where the device has more
+CPU_MEMORY = 256 * 1024  # bytes of tiles that Warp has for a block on the CPU
 TANGENT_MEMORY = 110 * 1024  # likewise, of a kernel that carries a tangent along, for two blocks a multiprocessor
 LARGEST_BLOCK = 1024  # threads
 MOST_COLUMNS = 8  # of a block

@@ -18,7 +18,7 @@ from .._kernels import poisson as poisson_kernels
 from .._kernels import tangent as tangent_kernels
 from .._kernels.fft import complex_type, roots_of_unity
 from .._kernels.memory import NONE
-from .._kernels.plan import Plan, make_plan
+from .._kernels.plan import CPU_MEMORY, Plan, make_plan
 from .._kernels.stencils import metric
 from .._runtime import shared_memory
 from .reference import eigenvalues
@@ -120,8 +120,8 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats):
 
 def tangent_fits(grid: Grid, omega) -> bool:
     """Whether the fused tangent's lines, longer than those of the other kernels, fit the devices here."""
-    plan, limit = _layout(grid, omega)[0], shared_memory()
-    return limit is None or plan.for_tangent.tangent_lines.nbytes <= limit
+    plan, limit = _layout(grid, omega)[0], shared_memory() or CPU_MEMORY
+    return plan.for_tangent.tangent_lines.nbytes <= limit
 
 
 def tangent(*operands, grid, scheme, steps, keep, backend):
