@@ -129,7 +129,7 @@ class Plan:
         """The plan of kernels that carry a tangent along, and so need twice as much of everything."""
         most, resident = entry(TANGENT, self.shape[1])
         plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident)
-        while plan.rows > 2 and plan.tangent_lines.nbytes > TANGENT_MEMORY:
+        while plan.rows > 2 and plan.tangent_lines.nbytes > min(TANGENT_MEMORY, self.shared_memory):
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
         return plan
 
