@@ -72,7 +72,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
                 values[2 * e] = jacobian(south(w), south(l), metric)
                 values[2 * e + 1] = jacobian(north(w), north(l), metric)
             values = forward(values, buffer, roots, pair, t)
-            store(values, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair)
+            store(values, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair, True)
 
     return source_rows
 

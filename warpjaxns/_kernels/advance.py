@@ -114,7 +114,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                     r_i = rate(south(p), south(w), metric, nu, mu, f_i)
                     r_k = rate(north(p), north(w), metric, nu, mu, f_k)
                     new[2 * e] = a * start_i[here(e)] + b * w[7] + h * r_i
-                    new[2 * e + 1] = a * start_k[here(e)] + b * w[4] + h * r_k
+                    if present(row + 2 * pair + 1):  # else it is a row that another block may be writing
+                        new[2 * e + 1] = a * start_k[here(e)] + b * w[4] + h * r_k
                 # stores follow all loads: the compiler must assume that the arrays may overlap
                 out_i = field(table, state_out_at, member, i, t)
                 out_k = field(table, state_out_at, member, k, t)
@@ -131,8 +132,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                             psi_k[here(e)] = get(buffer, pair + 1, t + here(e))[0]
             barrier()
             new = forward(new, buffer, roots, pair, t)
-            if pair < pairs:
-                store(new, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair)
+            store(new, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair, pair < pairs)
 
     return stage_rows
 

@@ -101,22 +101,27 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         return values
 
     @wp.func
-    def store(values: Values, buffer: Tile, line: int, t: int, table: Table, place: Place, member: int, row: int):
+    def store(
+        values: Values, buffer: Tile, line: int, t: int, table: Table, place: Place, member: int, row: int, wanted: bool
+    ):
+        """By all threads of a block together, for there is a barrier in it; nothing is written unless `wanted`."""
         h = real(0.5)
         publish(values, buffer, line, t)
-        a = spectrum(table, place, member, row, t)
-        b = spectrum(table, place, member, row + 1, t)
-        for e in range(kept):
-            k = t + threads * e
-            if k < half:
-                mirror = nx - k
-                if e == 0 and t == 0:
-                    mirror = 0
-                q = get(buffer, line, mirror)
-                if present(row):
-                    set_number(a, here(e), Complex(h * (values[2 * e] + q[0]), h * (values[2 * e + 1] - q[1])))
-                if present(row + 1):
-                    set_number(b, here(e), Complex(h * (values[2 * e + 1] + q[1]), h * (q[0] - values[2 * e])))
+        if wanted:
+            a = spectrum(table, place, member, row, t)
+            b = spectrum(table, place, member, row + 1, t)
+            for e in range(kept):
+                k = t + threads * e
+                if k < half:
+                    mirror = nx - k
+                    if e == 0 and t == 0:
+                        mirror = 0
+                    q = get(buffer, line, mirror)
+                    x, y = values[2 * e], values[2 * e + 1]
+                    if present(row):
+                        set_number(a, here(e), Complex(h * (x + q[0]), h * (y - q[1])))
+                    if present(row + 1):
+                        set_number(b, here(e), Complex(h * (y + q[1]), h * (q[0] - x)))
 
     @wp.func
     def psi_strip(buffer: Tile, line: int, west: int, j: int, east: int):
@@ -209,7 +214,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
                 values[2 * e] = field_i[here(e)]
                 values[2 * e + 1] = field_k[here(e)]
             values = forward(values, buffer, roots, pair, t)
-            store(values, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair)
+            store(values, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair, True)
 
     return forward_rows
 

@@ -151,9 +151,11 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
                     dr_i = dot_rate(south(p), south(w), south(dp), south(dw), metric, nu, mu, dnu, dmu, df_i)
                     dr_k = dot_rate(north(p), north(w), north(dp), north(dw), metric, nu, mu, dnu, dmu, df_k)
                     new[2 * e] = a * start_i[here(e)] + b * w[7] + h * r_i
-                    new[2 * e + 1] = a * start_k[here(e)] + b * w[4] + h * r_k
+                    if present(row + 2 * pair + 1):  # else it is a row that another block may be writing
+                        new[2 * e + 1] = a * start_k[here(e)] + b * w[4] + h * r_k
                     dnew[2 * e] = a * dstart_i[here(e)] + b * dw[7] + h * dr_i + dh * r_i
-                    dnew[2 * e + 1] = a * dstart_k[here(e)] + b * dw[4] + h * dr_k + dh * r_k
+                    if present(row + 2 * pair + 1):
+                        dnew[2 * e + 1] = a * dstart_k[here(e)] + b * dw[4] + h * dr_k + dh * r_k
                 out_i = field(table, state_out_at, member, i, t)
                 out_k = field(table, state_out_at, member, k, t)
                 dout_i = field(table, dstate_out_at, member, i, t)
@@ -168,9 +170,9 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
             barrier()
             new = forward(new, buffer, roots, pair, t)
             dnew = forward(dnew, buffer, roots, dpsi_lines + pair, t)
-            if pair < pairs:
-                store(new, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair)
-                store(dnew, buffer, dpsi_lines + pair, t, table, dspectrum_out_at, member, row + 2 * pair)
+            mine, south_row = pair < pairs, row + 2 * pair
+            store(new, buffer, pair, t, table, spectrum_out_at, member, south_row, mine)
+            store(dnew, buffer, dpsi_lines + pair, t, table, dspectrum_out_at, member, south_row, mine)
 
     return tangent_rows
 
