@@ -104,7 +104,11 @@ def test_help_mentions_every_option(capsys):
         (["--steps", "1.5"], "argument --steps: '1.5': expected an integer"),
         (["--iterations", "0"], "argument --iterations"),
         (["--viscosity", "-1"], "argument --viscosity"),
-        (["--dt", "0"], "argument --dt: '0': expected a number greater than 0"),
+        (["--dt", "0"], "argument --dt: '0': expected a finite number greater than 0"),
+        (
+            ["--seed", "4294967296"],
+            "argument --seed: '4294967296': expected an integer at least 0 and at most 4294967295",
+        ),
         (["--radius", "nan"], "argument --radius"),
         (["--learning-rate", "inf"], "argument --learning-rate"),
         (["--advection", "upwind"], "argument --advection"),
@@ -115,6 +119,19 @@ def test_help_mentions_every_option(capsys):
 )
 def test_wrong_options(options, message, capsys):
     assert message in rejected(capsys, "demo", *options)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("2:1", "low=2.0, high=1.0"),
+        ("0:1:log", "low=0.0: a logarithm"),
+        ("1:", "'1:': expected both ends"),
+        ("1:2:3", "'1:2:3': expected a number, LOW:HIGH or LOW:HIGH:log"),
+    ],
+)
+def test_wrong_ranges_name_their_option(given, message, capsys):
+    assert f"argument --viscosity: {message}" in rejected(capsys, "generate", "--viscosity", given)
 
 
 def test_a_command_is_required(capsys):

@@ -248,7 +248,7 @@ class TestCommand:
         [
             (["--viscosity", "1:2:cubic"], "LOW:HIGH:log"),
             (["--viscosity", "2:1"], "the lower one first"),
-            (["--viscosity", "-1"], "expected a number at least 0"),
+            (["--viscosity", "-1"], "expected a finite number at least 0"),
             (["--size", "3"], "expected an integer at least 4"),
             (["--size", "8x8x8"], "expected one number, or two"),
             (["--save-every", "3"], "steps=8 is not a multiple of save_every=3"),

@@ -102,6 +102,17 @@ def test_every_page_is_in_the_navigation():
     assert listed == {str(page.relative_to(DOCS)) for page in PAGES}
 
 
+def test_every_example_is_in_the_gallery_with_its_picture():
+    gallery = (DOCS / "examples.md").read_text()
+    scripts = sorted((ROOT / "examples").glob("*.py"))
+    assert len(scripts) > 8
+    for script in scripts:
+        assert f"`{script.name}`" in gallery, script
+        if "def main(" in script.read_text():
+            assert f"](images/{script.stem}.png)" in gallery, script
+            assert (DOCS / f"images/{script.stem}.png").is_file(), script
+
+
 def test_every_public_name_is_in_the_reference():
     documented = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
     public = re.findall(r"^from \.\S* import (?:\w+ as )?(\w+)$", (ROOT / "warpjaxns/__init__.py").read_text(), re.M)

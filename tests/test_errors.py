@@ -5,7 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from warpjaxns import Checkpointed, Grid, NavierStokes2D, jacobian, laplacian, streamfunction
+from warpjaxns import (
+    Checkpointed,
+    Grid,
+    NavierStokes2D,
+    diagnostics,
+    forcing,
+    initial,
+    jacobian,
+    laplacian,
+    streamfunction,
+)
 
 GRID = Grid((6, 10), (2.0, 3.5))
 GOOD = {"viscosity": 0.01, "dt": 0.05}
@@ -167,7 +177,40 @@ def test_traced_steps():
     solver = NavierStokes2D(GRID, **GOOD)
     with pytest.raises(TypeError) as error:
         jax.jit(lambda n: solver.rollout(OMEGA, steps=n))(3)
-    contains(error, "steps", "known when tracing")
+    contains(error, "steps", "known when tracing", "static")
+
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        initial.taylor_green,
+        initial.vortex_merger,
+        initial.double_shear_layer,
+        initial.lamb_dipole,
+        lambda grid: initial.decaying_turbulence(grid, key=KEY),
+        lambda grid: initial.random_vorticity(grid, key=KEY),
+        lambda grid: initial.from_spectrum(grid, [1.0], key=KEY),
+        lambda grid: initial.from_velocity(grid, OMEGA, OMEGA),
+        lambda grid: forcing.kolmogorov(grid, 1, 1.0),
+        lambda grid: forcing.ring_noise(grid, key=KEY, steps=1, dt=0.1, energy_rate=1.0, wavenumber=2),
+        lambda grid: streamfunction(grid, OMEGA),
+        lambda grid: diagnostics.energy_spectrum(grid, OMEGA),
+    ],
+)
+def test_a_shape_is_not_a_grid(make):
+    with pytest.raises(TypeError) as error:
+        make(GRID.shape)
+    contains(error, "grid=(6, 10)", "Grid((512, 512))")
+
+
+@pytest.mark.parametrize("measure", [diagnostics.budgets, diagnostics.cfl, diagnostics.reynolds_number])
+def test_a_grid_is_not_a_solver(measure):
+    with pytest.raises(TypeError) as error:
+        measure(GRID, OMEGA)
+    contains(error, "solver=Grid", "NavierStokes2D")
 
 
 @pytest.mark.parametrize("name", ["viscosity", "drag", "dt"])

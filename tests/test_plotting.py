@@ -32,10 +32,14 @@ def omega(key):
 
 def test_vorticity_is_drawn_on_its_grid(axes, omega):
     image = plotting.vorticity(axes, GRID, omega, title="A flow")
-    assert_close(image.get_array(), omega)
+    drawn = np.asarray(image.get_array())
+    assert_close(drawn[:-1, :-1], omega)
+    assert_close(drawn[-1, :-1], omega[0])  # periodic: the map reaches both edges of the box
+    assert_close(drawn[:-1, -1], omega[:, 0])
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 1.5), (0, 2 * np.pi))
     assert image.get_clim() == (-np.abs(omega).max(), np.abs(omega).max())
     dy, dx = GRID.spacing
-    np.testing.assert_allclose(image.get_extent(), (-dx / 2, 1.5 - dx / 2, -dy / 2, 2 * np.pi - dy / 2), rtol=1e-12)
+    np.testing.assert_allclose(image.get_extent(), (-dx / 2, 1.5 + dx / 2, -dy / 2, 2 * np.pi + dy / 2), rtol=1e-12)
     assert image.origin == "lower"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "π", "2π"]
     assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("A flow", "x [length]", "y [length]")
@@ -110,6 +114,8 @@ def test_spectra_refuse_what_they_cannot_show(axes):
     k, energy = power_law(-3.0, 1, 8)
     with pytest.raises(ValueError, match=r"spectra\['many'\] has shapes \(8,\) and \(2, 8\)"):
         plotting.spectra(axes, {"many": (k, np.stack([energy, energy]))})
+    with pytest.raises(ValueError, match=r"spectra\['bare'\] has length 8: expected a pair"):
+        plotting.spectra(axes, {"bare": energy})
     with pytest.raises(ValueError, match="positive"):
         plotting.spectra(axes, {"rest": (k, 0 * energy)})
     with pytest.raises(FloatingPointError, match=r"spectra\['lost'\] is not finite"):

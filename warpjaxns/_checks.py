@@ -15,13 +15,24 @@ from ._runtime import warp_obstacle
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 
 
+def check_grid(value: Any) -> None:
+    """`value` is a grid.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, Grid):
+        raise TypeError(f"grid={value!r}: expected a warpjaxns.Grid, e.g. Grid((512, 512))")
+
+
 def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
     """`value` as a JAX array, if it is a float32 or float64 field ``(..., ny, nx)`` on `grid`.
 
     Raises:
-        TypeError: not an array, another dtype, or float64 that JAX would silently round to float32.
+        TypeError: not an array, another dtype, or float64 that JAX would silently round to float32; `grid` is none.
         ValueError: the last two axes are not ``grid.shape``.
     """
+    check_grid(grid)
     if not hasattr(value, "dtype"):
         try:
             value = jnp.asarray(value)
@@ -70,7 +81,9 @@ def check_real(name: str, value: Any, *, static: bool = False, scalar: bool = Tr
     else:
         real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not real:
-        raise TypeError(f"{name}={value!r}: expected {'one real number' if scalar else 'real numbers'}")
+        raise TypeError(
+            f"{name}={value!r}: expected {'one real number' if scalar else 'real numbers, one or an array of them'}"
+        )
 
 
 def check_positive(name: str, value: Any, *, static: bool = False, scalar: bool = True) -> None:
@@ -157,7 +170,8 @@ def check_count(name: str, value: Any, *, least: int) -> int:
         ValueError: under `least`.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}={value!r}: expected an integer known when tracing")
+        hint = "; mark it static in jax.jit" if isinstance(value, jax.core.Tracer) else ""
+        raise TypeError(f"{name}={value!r}: expected an integer known when tracing{hint}")
     if value < least:
         raise ValueError(f"{name}={value}: expected at least {least}")
     return int(value)

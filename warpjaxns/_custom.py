@@ -94,7 +94,7 @@ def primitive(
 
 def _check_kernel(kernel, num_outputs):
     if not isinstance(kernel, wp.Kernel):
-        raise TypeError(f"expected a Warp kernel, got {kernel!r}")
+        raise TypeError(f"kernel={kernel!r}: expected a Warp kernel, a function under @wp.kernel")
     if kernel.is_generic:
         raise TypeError(f"{_title(kernel)} is generic: choose its types with wp.overload")
     arguments = kernel.adj.args

@@ -9,7 +9,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._adjoint import Checkpointed, Direct
-from ._checks import check_backend, check_count, check_field, check_non_negative, check_option, check_positive
+from ._checks import (
+    check_backend,
+    check_count,
+    check_field,
+    check_grid,
+    check_non_negative,
+    check_option,
+    check_positive,
+)
 from ._ffi import align
 from ._grid import Grid
 from ._methods import method
@@ -79,8 +87,7 @@ class NavierStokes2D(eqx.Module):
         backend: str = "auto",
         check_finite: bool = True,
     ):
-        if not isinstance(grid, Grid):
-            raise TypeError(f"grid={grid!r}: expected a warpjaxns.Grid, e.g. Grid((512, 512))")
+        check_grid(grid)
         if not isinstance(adjoint, Direct | Checkpointed):
             raise TypeError(f"adjoint={adjoint!r}: expected Direct() or Checkpointed(every=None)")
         if not isinstance(check_finite, bool):
@@ -100,7 +107,7 @@ class NavierStokes2D(eqx.Module):
     @method
     def step(self, omega: Field) -> Field:
         """The vorticity one time step `dt` later, of the same shape ``(..., ny, nx)``."""
-        return self.rollout(omega, steps=1)
+        return self.rollout(self._state("omega", omega), steps=1)
 
     @method
     def rollout(
@@ -242,6 +249,16 @@ class NavierStokes2D(eqx.Module):
             "solver.cfl(omega), which must stay below about 1.7, and at 4 nu dt (1/dx^2 + 1/dy^2) < 2.51. "
             "NavierStokes2D(..., check_finite=False) turns this check off.",
         )
+
+
+def check_solver(value) -> None:
+    """`value` is a solver.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, NavierStokes2D):
+        raise TypeError(f"solver={value!r}: expected a warpjaxns.NavierStokes2D")
 
 
 def _parameter(name, value, check):

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Key
 
 from ._checks import check_count, check_field, check_key, check_positive
 from ._grid import Grid
-from ._solver import NavierStokes2D
+from ._solver import NavierStokes2D, check_solver
 from .diagnostics import fundamental_wavenumber
 from .initial import decaying_turbulence
 
@@ -99,6 +99,7 @@ def developed_turbulence(
         ValueError: `spin_up` is negative.
         RuntimeError: the flow became non-finite (unless the solver's `check_finite` is off).
     """
+    check_solver(solver)
     spin_up = check_count("spin_up", spin_up, least=0)
     peak = peak_wavenumber(solver.grid)
     omega = decaying_turbulence(solver.grid, key=key, peak_wavenumber=peak, dtype=dtype)
@@ -140,6 +141,8 @@ def gain(
         perturbation: delta ``(ny, nx)`` [1/time], not zero.
         steps: time steps of each rollout.
     """
+    check_solver(solver)
+    base, perturbation = check_field("base", base, solver.grid), check_field("perturbation", perturbation, solver.grid)
     apart = _rollout(solver, base + perturbation, steps=steps) - _rollout(solver, base, steps=steps)
     return jnp.sum(apart**2) / jnp.sum(perturbation**2)
 
@@ -178,6 +181,7 @@ def optimal_perturbation(
         ValueError: an argument is out of its range, or `base` or `perturbation` is zero.
         FloatingPointError: a loss, or one of the fields, is not finite.
     """
+    check_solver(solver)
     base, perturbation = _check_fields(solver.grid, base, perturbation)
     steps = check_count("steps", steps, least=1)
     iterations = check_count("iterations", iterations, least=1)

@@ -38,7 +38,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Key, Real
 
-from ._checks import check_count, check_dtype, check_key, check_positive, check_real
+from ._checks import check_count, check_dtype, check_grid, check_key, check_positive, check_real
 from ._grid import Grid
 from ._operators import curl
 from ._spectral import check_resolved, fourier_modes, from_modes, random_phases
@@ -70,6 +70,7 @@ def kolmogorov(
         TypeError: `wavenumber` is not an integer, `amplitude` is not real, or `dtype` is not a float type in use.
         ValueError: `wavenumber` is out of its range.
     """
+    check_grid(grid)
     waves, highest = check_count("wavenumber", wavenumber, least=1), (grid.shape[0] - 1) // 2
     if waves > highest:
         raise ValueError(f"wavenumber={wavenumber}: a grid of shape {grid.shape} allows 1 to {highest}")
@@ -150,6 +151,7 @@ def ring_noise(
             type in use.
         ValueError: a number is out of its range, `key` holds several keys, or the ring holds no mode.
     """
+    check_grid(grid)
     check_key("key", key)
     steps = check_count("steps", steps, least=0)
     check_positive("dt", dt)

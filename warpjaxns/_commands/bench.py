@@ -9,8 +9,8 @@ from pathlib import Path
 from .options import UsageError, number, require, say
 
 TASKS = ("forward", "gradient", "jvp")
-# On the CPU an FFT in XLA's thread pool may wait for ever for threads of the same pool (seen with JAX 0.11: the jvp of
-# 256² on two cores). One thread a program avoids it, and the sizes measured here lose nothing.
+# On the CPU an FFT in XLA's thread pool may wait for ever for threads of the same pool where several transforms run at
+# once (seen with JAX 0.11 on two cores). One thread a program avoids it, and the sizes measured here lose nothing.
 XLA_ON_CPU = "--xla_cpu_multi_thread_eigen=false"
 # What the user may have set for XLA and JAX, and what speed depends on.
 ENVIRONMENT = ("XLA_FLAGS", "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION", "CUDA_VISIBLE_DEVICES")

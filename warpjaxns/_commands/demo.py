@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from .options import UsageError, number, require, say, versions
+from .options import UsageError, number, require, say, seed, versions
 
 CPU = {"size": 128, "iterations": 200}  # about a minute on two cores
 ACCELERATOR = {"size": 512, "iterations": 300}
@@ -49,7 +49,7 @@ def add(commands):
     option("--adjoint", "save memory by computing states again, or keep them all and be faster", "checkpointed",
         choices=("checkpointed", "direct"))
     option("--precision", "floating-point type", "float32", choices=("float32", "float64"))
-    option("--seed", "of the random flow and of the first perturbation", 0, type=number(int, least=0))
+    option("--seed", "of the random flow and of the first perturbation", 0, type=seed)
     option("--output", "where the picture and the figures go", Path("results/optimal_perturbation"),
         type=Path, metavar="FOLDER")
     # fmt: on

@@ -5,7 +5,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from .options import UsageError, number, require, say
+from .options import UsageError, number, require, say, seed
 
 ARGUMENTS = (  # options that are arguments of `data.Ensemble` of the same name
     *("count", "steps", "save_every", "dt", "viscosity", "drag", "forcing_amplitude", "forcing_wavenumber"),
@@ -56,8 +56,7 @@ def add(commands):
     option("--initial-wavenumber", "peak of their spectrum, or for random_vorticity the end of their band, in "
         "multiples of 2 pi / max(Ly, Lx)", shown="12 or what 16 points a wave allow; 4",
         type=number(float, above=0), metavar="K")
-    option("--seed", "of all random numbers; another one makes another set, e.g. for validation", 0,
-        type=number(int, least=0))
+    option("--seed", "of all random numbers; another one makes another set, e.g. for validation", 0, type=seed)
     option("--batch-size", "members that are advanced together", 16, type=count, metavar="N")
     option("--coarsen", "factor by which saved frames are coarser, by a sharp spectral filter", 1,
         type=count, metavar="N")
@@ -117,10 +116,13 @@ def _ensemble(options):
     if options.dt is None:
         options.dt = 0.08 * min(side / n for side, n in zip(options.extent, options.size, strict=True))
     arguments = {name: getattr(options, name) for name in ARGUMENTS}
-    try:
-        for name, value in arguments.items():
-            if isinstance(value, tuple) and name != "extent":
+    for name, value in arguments.items():
+        if isinstance(value, tuple) and name != "extent":
+            try:
                 arguments[name] = data.Range(*value)
+            except ValueError as error:
+                raise UsageError(f"argument --{name.replace('_', '-')}: {error}") from error
+    try:
         return data.Ensemble(options.size, **arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -178,6 +180,8 @@ def _range(kind):
             return kind(low)
         if len(rest) > 2 or rest[1:] not in ([], ["log"]):
             raise argparse.ArgumentTypeError(f"{text!r}: expected a number, LOW:HIGH or LOW:HIGH:log")
+        if "" in (low, rest[0]):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected both ends, LOW:HIGH or LOW:HIGH:log")
         return kind(low), kind(rest[0]), rest[1:] == ["log"]
 
     return parse

@@ -23,21 +23,25 @@ def require(*modules: str) -> None:
         raise UsageError(f"this command needs {' and '.join(missing)}: {INSTALL}")
 
 
-def number(kind: type, *, least: float = -math.inf, above: float = -math.inf):
-    """An argparse type: a finite number of `kind`, at least `least` and greater than `above`."""
+def number(kind: type, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf):
+    """An argparse type: a finite number of `kind`, at least `least`, greater than `above` and at most `most`."""
 
     def parse(text: str):
         try:
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not (math.isfinite(value) and value >= least and value > above):
-            noun = "an integer" if kind is int else "a number"
-            bound = f"greater than {above}" if math.isfinite(above) else f"at least {least}"
-            raise argparse.ArgumentTypeError(f"{text!r}: expected {noun} {bound}")
+        if not (math.isfinite(value) and least <= value <= most and value > above):
+            bounds = {"greater than": above, "at least": least, "at most": most}
+            said = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound))
+            noun = "an integer" if kind is int else "a finite number"
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {noun} {said}".rstrip())
         return value
 
     return parse
+
+
+seed = number(int, least=0, most=2**32 - 1)  # what a random key can tell apart
 
 
 def versions() -> dict[str, str]:

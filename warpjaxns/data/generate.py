@@ -80,6 +80,8 @@ def generate(
     Warns:
         RuntimeWarning: some members have too large a viscosity for `dt`, and will fail or be noise.
     """
+    if not isinstance(ensemble, Ensemble):
+        raise TypeError(f"ensemble={ensemble!r}: expected a warpjaxns.data.Ensemble")
     path = Path(path)
     if path.suffix not in (".hdf5", ".h5"):
         raise ValueError(

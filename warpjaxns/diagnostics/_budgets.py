@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from .._checks import check_field
 from .._operators import laplacian
-from .._solver import NavierStokes2D
+from .._solver import NavierStokes2D, check_solver
 from ._fields import mean
 
 
@@ -69,6 +69,7 @@ def budgets(
         TypeError: a field is not a float32 or float64 array.
         ValueError: a field does not live on the solver's grid.
     """
+    check_solver(solver)
     omega = check_field("omega", omega, solver.grid)
     rate, force = solver.tendency(omega), jnp.zeros((), omega.dtype)
     if solver.forcing is not None:

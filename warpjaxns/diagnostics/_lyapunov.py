@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from .._checks import check_count, check_field, check_key
-from .._solver import NavierStokes2D
+from .._solver import NavierStokes2D, check_solver
 
 
 class Lyapunov(NamedTuple):
@@ -58,6 +58,7 @@ def lyapunov_exponent(
         ValueError: a shape or number is not as said here.
         RuntimeError: the flow became non-finite (unless the solver's `check_finite` is off).
     """
+    check_solver(solver)
     omega = check_field("omega", omega, solver.grid)
     if omega.ndim != 2:
         raise ValueError(f"omega has shape {omega.shape}: expected one field (ny, nx); use jax.vmap over several")

@@ -8,12 +8,13 @@ from jaxtyping import Array, Float
 
 from .._checks import check_field, check_positive
 from .._grid import Grid
-from .._solver import NavierStokes2D
+from .._solver import NavierStokes2D, check_solver
 from ._fields import energy, energy_spectrum
 
 
 def cfl(solver: NavierStokes2D, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
     """The Courant number ``max(|u| / dx + |v| / dy) dt``: `NavierStokes2D.cfl`, which says what is stable."""
+    check_solver(solver)
     return solver.cfl(omega)
 
 
@@ -42,6 +43,7 @@ def reynolds_number(
         TypeError: `length` is not real.
         ValueError: `length` is not positive.
     """
+    check_solver(solver)
     omega = check_field("omega", omega, solver.grid)
     if length is None:
         length = integral_scale(solver.grid, omega)

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Key, Real
 
-from .._checks import check_dtype, check_key, check_non_negative, check_positive
+from .._checks import check_dtype, check_grid, check_key, check_non_negative, check_positive
 from .._grid import Grid
 from .._spectral import (
     check_resolved,
@@ -54,6 +54,7 @@ def decaying_turbulence(
         TypeError: `key` is not a new-style key, a number is not real, or `dtype` is not a float type in use.
         ValueError: a number is not positive, `peak_wavenumber` is not resolved, or `key` holds several keys.
     """
+    check_grid(grid)
     check_key("key", key)
     check_positive("peak_wavenumber", peak_wavenumber, static=True)
     check_resolved("peak_wavenumber", peak_wavenumber, grid)
@@ -99,6 +100,7 @@ def random_vorticity(
         ValueError: `max_wavenumber` is out of its range, `smoothness` is negative, or `key` holds several
             keys.
     """
+    check_grid(grid)
     check_key("key", key)
     check_positive("max_wavenumber", max_wavenumber, static=True)
     if max_wavenumber < 1:
@@ -139,6 +141,7 @@ def from_spectrum(
         ValueError: `spectrum` is negative or not finite, is not one axis of at most as many shells as the grid has,
             or `key` holds several keys.
     """
+    check_grid(grid)
     check_key("key", key)
     dtype = check_dtype("dtype", dtype)
     _, eigenvalue, multiplicity = fourier_modes(grid)

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .._checks import check_dtype, check_positive, check_real
+from .._checks import check_dtype, check_grid, check_positive, check_real
 from .._grid import Grid
 from .._operators import curl
 
@@ -47,6 +47,7 @@ def taylor_green(
             use.
         ValueError: `wavenumber` is not positive, or more than the grid resolves.
     """
+    check_grid(grid)
     if not isinstance(wavenumber, numbers.Integral) or isinstance(wavenumber, bool):
         raise TypeError(f"wavenumber={wavenumber!r}: expected an integer, the waves along each side")
     highest = min(grid.shape) // 2
@@ -87,6 +88,7 @@ def vortex_merger(
         TypeError: a number is not real, or `dtype` is not a float type in use.
         ValueError: `separation` or `radius` is out of its range.
     """
+    check_grid(grid)
     (height, width), side = grid.extent, min(grid.extent)
     separation = side / 4 if separation is None else separation
     radius = 0.09 * side if radius is None else radius
@@ -136,6 +138,7 @@ def double_shear_layer(
         TypeError: a number is not real, or `dtype` is not a float type in use.
         ValueError: `thickness` is out of its range.
     """
+    check_grid(grid)
     height, width = grid.extent
     thickness = height / 30 if thickness is None else thickness
     _check_length("thickness", thickness, height / 8)
@@ -183,6 +186,7 @@ def lamb_dipole(
     """
     from scipy import special
 
+    check_grid(grid)
     (height, width), side = grid.extent, min(grid.extent)
     radius = side / 8 if radius is None else radius
     _check_length("radius", radius, side / 2, static=True)

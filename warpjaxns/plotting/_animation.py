@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import check_count, check_positive
+from .._checks import check_count, check_grid, check_positive
 from .._grid import Grid
-from ._maps import vorticity
+from ._maps import closed, vorticity
 
 
 def animation(
@@ -56,6 +56,7 @@ def animation(
     from tqdm import tqdm
 
     path = Path(path)
+    check_grid(grid)
     check_positive("frames_per_second", frames_per_second)
     check_count("dpi", dpi, least=10)
     write = _writer(path)
@@ -73,7 +74,7 @@ def animation(
     def scenes():
         """Put one frame after another on the figure."""
         for frame, caption in zip(tqdm(frames, desc=path.name, disable=not progress or None), captions, strict=True):
-            image.set_data(frame)
+            image.set_data(closed(frame))
             image.axes.set_title(caption)
             yield
 

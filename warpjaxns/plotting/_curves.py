@@ -47,7 +47,7 @@ def spectra(
         ValueError: there is nothing to draw, or a wavenumber has no value or a value no wavenumber.
         FloatingPointError: a spectrum is not finite.
     """
-    curves = {label: _positive(label, *curve) for label, curve in spectra.items()}
+    curves = {label: _positive(label, curve) for label, curve in spectra.items()}
     if not any(k.size for k, _ in curves.values()):
         raise ValueError(f"spectra={list(spectra)}: expected at least one with positive values")
     lines = []
@@ -65,8 +65,10 @@ def spectra(
     return lines
 
 
-def _positive(label, k, energy):
-    k, energy = np.asarray(k), np.asarray(energy)
+def _positive(label, curve):
+    if len(curve) != 2:
+        raise ValueError(f"spectra[{label!r}] has length {len(curve)}: expected a pair, wavenumbers and values")
+    k, energy = map(np.asarray, curve)
     if k.ndim != 1 or k.shape != energy.shape:
         raise ValueError(
             f"spectra[{label!r}] has shapes {k.shape} and {energy.shape}: expected wavenumbers and values, "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import check_positive
+from .._checks import check_grid, check_positive
 from .._grid import Grid
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def vorticity(
     """
     from matplotlib.ticker import MaxNLocator
 
+    check_grid(grid)
     omega = np.asarray(omega)
     if omega.shape != grid.shape:
         raise ValueError(f"omega has shape {omega.shape}: expected (ny, nx) = {grid.shape}")
@@ -56,15 +57,16 @@ def vorticity(
     check_positive("limit", limit)
     (dy, dx), (height, width) = grid.spacing, grid.extent
     image = axes.imshow(
-        omega,
+        closed(omega),
         origin="lower",
         cmap="RdBu_r",
         vmin=-limit,
         vmax=limit,
-        extent=(-dx / 2, width - dx / 2, -dy / 2, height - dy / 2),  # values belong to the centres of pixels
+        extent=(-dx / 2, width + dx / 2, -dy / 2, height + dy / 2),  # values belong to the centres of pixels
         interpolation="bicubic",
     )
     axes.set(xlabel="x [length]", ylabel="y [length]", title=title or "")
+    axes.set(xlim=(0, width), ylim=(0, height))
     for axis, side in ((axes.xaxis, width), (axes.yaxis, height)):
         _ticks_of_pi(axis, side)
     axes.autoscale(False)  # what is drawn over the map does not move its edges
@@ -75,6 +77,11 @@ def vorticity(
         bar.outline.set_visible(False)
         bar.locator = MaxNLocator(7, symmetric=True)
     return image
+
+
+def closed(omega: np.ndarray) -> np.ndarray:
+    """A periodic field with its first row and column once more at the end, so that a map fills the box."""
+    return np.pad(omega, ((0, 1), (0, 1)), mode="wrap")
 
 
 def _ticks_of_pi(axis, side):
