@@ -89,3 +89,12 @@ def test_plans_fit_the_device(limit):
                 for sweep in (plan.for_adjoint, plan.for_source):
                     bands = 2 * sweep.band_bytes if sweep.banded else 0
                     assert sweep.band_lines.nbytes + bands <= max(limit, two_rows)
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(TypeError, match="solver"):
+        wns.warmup(GRID)
+    with pytest.raises(TypeError, match="grid"):
+        wns.info((16, 20))
+    with pytest.raises(TypeError, match="dtype='x'"):
+        wns.info(GRID, dtype="x")

@@ -91,11 +91,17 @@ def info(grid: Grid | None = None, dtype=None) -> Info:
 
     Returns:
         An `Info`; print it, or read its fields.
+
+    Raises:
+        TypeError: `grid` is not a `Grid`, or `dtype` not one of these.
     """
     from . import __version__  # the package imports this module first
+    from ._checks import check_dtype, check_grid
 
+    if grid is not None:
+        check_grid(grid)
     _initialise()
-    dtype = np.dtype(dtype or jax.numpy.result_type(float))
+    dtype = check_dtype("dtype", dtype)
     names = ("jax", "jaxlib", "warp-lang", "equinox", "numpy")
     versions = {"warpjaxns": __version__, "python": host.python_version()} | {
         name: importlib.metadata.version(name) for name in names
@@ -122,8 +128,16 @@ def warmup(solver, *, batch: tuple[int, ...] = (), dtype=None, gradient: bool = 
         batch: the leading axes of the states to come.
         dtype: float32 or float64; None: JAX's default float type.
         gradient: compile the kernels of reverse mode too.
+
+    Raises:
+        TypeError: `solver` is not a `NavierStokes2D`, or `dtype` not one of these.
     """
-    omega = jax.numpy.zeros((*batch, *solver.grid.shape), dtype or float)
+    from ._checks import check_dtype
+    from ._solver import check_solver
+
+    check_solver(solver)
+    dtype = check_dtype("dtype", dtype)
+    omega = jax.numpy.zeros((*batch, *solver.grid.shape), dtype)
 
     def energy(omega):
         return jax.numpy.sum(solver.rollout(omega, steps=1) ** 2)
