@@ -13,7 +13,7 @@ from tolerances import ROLLOUT, assert_close, assert_trees_close
 
 from warpjaxns import Grid, NavierStokes2D
 from warpjaxns._kernels import memory
-from warpjaxns._kernels.memory import Place, Table
+from warpjaxns._kernels.memory import Place, Table, follow
 from warpjaxns._kernels.plan import Plan
 from warpjaxns._kernels.rows import band_functions, wait
 
@@ -32,6 +32,7 @@ def test_a_band_and_its_strips(shape, rows, dtype):
     @memory.kernel(launch_bounds=1)
     def copy(table: Table, member: int, row: int, field_at: Place, out_at: Place):
         _, thread = wp.tid()
+        follow()
         band = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         fetch(band, lane(table, field_at, member, 0, 0), row - 1, thread)
         wait()

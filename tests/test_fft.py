@@ -20,7 +20,7 @@ def transform(buffers, lines, sign, device):
     n, count, real = buffers.n, buffers.count, buffers.real
     get, size, publish, Values = buffers.get, buffers.size, buffers.publish, buffers.Values
     apply = buffers.forward if sign > 0 else buffers.inverse
-    threads, held, interleaved = buffers.threads, buffers.values, buffers.interleaved
+    threads, held = buffers.threads, buffers.values
     Complex = complex_type(real)
 
     @wp.kernel(module="unique", enable_backward=False, module_options={"max_unroll": 64})
@@ -29,9 +29,6 @@ def transform(buffers, lines, sign, device):
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         line = thread // threads
         t = thread - line * threads
-        if interleaved:
-            line = thread % count
-            t = thread // count
         values = Values()
         for e in range(held):
             value = lines[line, t + threads * e]
@@ -77,10 +74,9 @@ def test_smaller_radices(radix):
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", REALS)
 @pytest.mark.parametrize("radix", [4, 8, 16])
-@pytest.mark.parametrize("interleaved", [False, True])
-def test_on_cuda(dtype, radix, interleaved):
+def test_on_cuda(dtype, radix):
     for n in SIZES if radix == 16 else [64, 128, 256, 512]:
-        check(Lines(n, 2, 2, REALS[dtype], radix=radix, interleaved=interleaved), "cuda:0")
+        check(Lines(n, 2, 2, REALS[dtype], radix=radix), "cuda:0")
 
 
 def smooth(n):

@@ -46,17 +46,19 @@ def test_every_plan_fits(dtype):
         # blocks
         assert plan.stage_lines.block_dim == (pairs + 1) * plan.stage_lines.threads <= plans.LARGEST_BLOCK
         assert plan.band_lines.block_dim == pairs * plan.band_lines.threads
-        assert plan.column_lines.block_dim == plan.columns * plan.column_lines.threads <= plans.LARGEST_BLOCK
+        assert plan.column_chunks.block_dim == plan.columns * plan.column_chunks.threads <= plans.LARGEST_BLOCK
         assert plan.stage_bytes <= limit
-        assert plan.column_lines.nbytes <= limit
+        assert plan.column_chunks.nbytes <= 48 * KIB
         # the columns of all blocks are there, in whole sectors of 32 bytes
         assert column_blocks(plan) * plan.columns <= plan.pitch
         assert plan.half <= column_blocks(plan) * plan.columns
         assert plan.pitch * 2 * (4 if dtype == "float32" else 8) % 32 == 0
-        for lines, n in ((plan.stage_lines, nx), (plan.column_lines, ny)):
-            assert lines.threads * lines.values == n
-            assert lines.values <= max(plans.MOST_VALUES, least_values(n))
-            assert all(lines.values % radix == 0 for radix in factorise(n, lines.radix))
+        lines, chunks = plan.stage_lines, plan.column_chunks
+        assert lines.threads * lines.values == nx
+        assert lines.values <= max(plans.MOST_VALUES, least_values(nx))
+        assert all(lines.values % radix == 0 for radix in factorise(nx, lines.radix))
+        assert chunks.groups * chunks.lanes * chunks.values == ny
+        assert 32 % (chunks.lanes * chunks.count) == 0
     assert seen > 1000
 
 
@@ -67,7 +69,7 @@ def test_derivatives_fit_where_the_steps_do(dtype):
             assert other.rows % 2 == 0
             assert 2 <= other.rows <= plan.rows
             assert other.band_lines.block_dim <= plans.LARGEST_BLOCK
-            assert other.column_lines == plan.column_lines  # they share spectra and column kernels
+            assert other.column_chunks == plan.column_chunks  # they share spectra and column kernels
             assert other.pitch == plan.pitch
         source, adjoint, tangent = plan.for_source, plan.for_adjoint, plan.for_tangent
         assert source.rows == adjoint.rows
@@ -94,13 +96,11 @@ def test_entries_serve_lines_up_to_their_own():
 def test_entries_are_what_a_square_grid_gets(table):
     """In float32 and on the device the tables were made on, nothing is taken back."""
     for n, entries in table.items():
-        for many, (radix, count, *_) in enumerate(entries):
+        for many, (wanted, count, *_) in enumerate(entries):
             plan = make_plan((n, n), "float32", 1 + many * (1 + plans.FEW_POINTS[0] // n**2))
             if many or n * n <= plans.FEW_POINTS[1]:
-                lines, of_block = (
-                    (plan.stage_lines, plan.rows) if table is plans.STAGE else (plan.column_lines, plan.columns)
-                )
-                assert (lines.radix, of_block) == (radix, count), (n, many)
+                chosen = (plan.radix, plan.rows) if table is plans.STAGE else (plan.chunk, plan.columns)
+                assert chosen == (wanted, count), (n, many)
 
 
 def test_few_and_many_points():
@@ -114,6 +114,6 @@ def test_few_and_many_points():
 def test_on_the_cpu_a_thread_holds_a_line():
     for shape in ((5, 6), (45, 64), (2048, 96)):
         plan = make_plan(shape, "float64").on(cpu=True)
-        assert (plan.rows, plan.columns, plan.stage_lines.block_dim, plan.column_lines.block_dim) == (2, 1, 1, 1)
-        assert (plan.stage_lines.values, plan.column_lines.values) == shape[::-1]
+        assert (plan.rows, plan.columns, plan.stage_lines.block_dim, plan.column_chunks.block_dim) == (2, 1, 1, 1)
+        assert (plan.stage_lines.values, plan.column_chunks.values) == shape[::-1]
         assert make_plan(shape, "float64").on(cpu=False) == make_plan(shape, "float64")

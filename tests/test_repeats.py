@@ -14,7 +14,7 @@ from tolerances import DOT, ROLLOUT, assert_close, assert_trees_close
 
 from warpjaxns import Checkpointed, Direct, NavierStokes2D, _ffi
 from warpjaxns._kernels import memory
-from warpjaxns._kernels.memory import Place, Table
+from warpjaxns._kernels.memory import Place, Table, follow
 
 # ------------------------------------------------------------------------------------------------ programs
 
@@ -24,6 +24,7 @@ LINE = memory.line(wp.float64)
 @memory.kernel(launch_bounds=1)
 def affine(table: Table, a_at: Place, x_at: Place, y_at: Place):
     i, _ = wp.tid()
+    follow()
     LINE(table, y_at)[i] = LINE(table, a_at)[i] * LINE(table, x_at)[i] + wp.float64(1.0)
 
 

@@ -38,6 +38,7 @@ from jax.interpreters import mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ._kernels import memory
+from ._overlap import overlap
 
 PATIENCE = 1.0  # seconds of compiling before a word is said about it
 
@@ -83,8 +84,8 @@ def call(
     - `outputs`: `(dtype, shape)` each, with Warp's dtype and the shape as Warp counts it: without the
         components of a vector or matrix, which trail in JAX's shape.
     - `inputs`: Warp's dtypes of the operands. Needed where one holds vectors or matrices.
-    - `graph`: capture the launches into a CUDA graph that serves all later calls. The kernels must take places
-        in a table of addresses then. Without it, `launch` gets arrays and runs at each call.
+    - `graph`: capture the launches into a CUDA graph that serves all later calls. The kernels must be of
+        `memory.kernel` then, which take places in a table of addresses. Without it, `launch` gets arrays and runs at each call.
     - `repeats`: how often to do it all, with `graph`. From the second time on, the launches find the output `feed[1]`
         in the place of the input `feed[0]`, both counted among all arrays, and so work in place. Equal numbers feed
         nothing.
@@ -281,6 +282,7 @@ class _Replay:
         with wp.ScopedCapture() as capture:
             _run(program, memory.buffers(self.table, arrays))
         self.graph = capture.graph
+        overlap(self.graph.graph.value)
 
     def __call__(self, arrays):
         # The addresses travel as a kernel argument, by value: calls in flight do not disturb each other.

@@ -15,7 +15,7 @@ import warp as wp
 from . import memory
 from .advance import RK3
 from .fft import barrier, complex_type
-from .memory import Place, Table, launch
+from .memory import Place, Table, follow, launch
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
@@ -50,8 +50,10 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         cotangent_band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        if banded:
+        if banded:  # the state is older than the kernel ahead, the cotangent may be its work
             fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
+        follow()
+        if banded:
             fetch(cotangent_band, field(table, cotangent_at, member, 0, 0), row - 1, thread)
             wait()
             barrier()
@@ -127,9 +129,10 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         psi_band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        if banded:
+        if banded:  # both are older than the kernel ahead
             fetch(band, field(table, cotangent_at, member, 0, 0), row - 1, thread)
             fetch(psi_band, field(table, psi_at, member, 0, 0), row - 1, thread)
+        follow()
         for pair in range(thread // threads, pairs, groups):
             i = (row + 2 * pair) % ny
             k = (i + 1) % ny
@@ -193,7 +196,7 @@ def adjoint(
     """
     source_plan, plan = (p.on(cotangent.on_cpu) for p in (plan.for_source, plan.for_adjoint))
     batch, ny, _ = cotangent.shape
-    real, roots = plan.real, tables[3]
+    real, roots = plan.real, tables[1]
     metric = stencils(real).Metric(*metric)
     to_spectrum = source_rows(source_plan, scheme)
     combine = adjoint_rows(plan, scheme)

@@ -12,7 +12,7 @@ import warp as wp
 
 from . import memory
 from .fft import barrier, complex_type
-from .memory import NONE, Place, Table
+from .memory import NONE, Place, Table, follow
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
 from .rows import band_functions, forward_rows, row_functions, wait
@@ -41,12 +41,13 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     lines, ny, real, bands, rows = plan.stage_lines, plan.shape[0], plan.real, plan.bands, plan.rows
     forward, inverse, publish, get, size = lines.forward, lines.inverse, lines.publish, lines.get, lines.size
     held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
+    turns = -(-pairs // groups) * groups  # all groups take part in all barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
     west, here, east, present = by_row.west, by_row.here, by_row.east, by_row.present
     Metric, Strip, strip, south, north = kit.Metric, kit.Strip, kit.strip, kit.south, kit.north
     by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
-    fetch, band_strip = by_band.fetch, by_band.strip
+    fetch, band_strip, announce, announced = by_band.fetch, by_band.strip, by_band.announce, plan.announced
     shared, force, rate = kit.shared, memory.force(real, plan.shape), tendency(real, scheme)
     Values, field = lines.Values, memory.lane(real, plan.shape)
     line, complex_line = memory.line(real), memory.line(complex_type(real))
@@ -82,14 +83,17 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         h = c * shared(line(table, dt_at), member)
         band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        if banded:
+        if banded:  # the state is older than the kernel ahead
             fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
+        if announced and a != real(0.0):
+            announce(field(table, start_at, member, row, 0), thread)
+        follow()
         for pair in range(group, pairs + 1, groups):  # psi from the row south of the band to the row north of it
             psi = inverse(load(table, spectrum_at, member, row - 1 + 2 * pair, t), buffer, roots, pair, t)
             publish(psi, buffer, pair, t)
         wait()
         barrier()
-        for pair in range(group, pairs + 1, groups):
+        for pair in range(group, turns, groups):
             new = Values()
             if pair < pairs:  # line `pair` holds psi of rows i-1 and i, the next one of i+1 and i+2
                 i = (row + 2 * pair) % ny
@@ -113,9 +117,14 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                         f_k = force_k[here(e)]
                     r_i = rate(south(p), south(w), metric, nu, mu, f_i)
                     r_k = rate(north(p), north(w), metric, nu, mu, f_k)
-                    new[2 * e] = a * start_i[here(e)] + b * w[7] + h * r_i
+                    start_south = real(0.0)
+                    start_north = real(0.0)
+                    if a != real(0.0):
+                        start_south = a * start_i[here(e)]
+                        start_north = a * start_k[here(e)]
+                    new[2 * e] = start_south + b * w[7] + h * r_i
                     if present(row + 2 * pair + 1):  # else it is a row that another block may be writing
-                        new[2 * e + 1] = a * start_k[here(e)] + b * w[4] + h * r_k
+                        new[2 * e + 1] = start_north + b * w[4] + h * r_k
                 # stores follow all loads: the compiler must assume that the arrays may overlap
                 out_i = field(table, state_out_at, member, i, t)
                 out_k = field(table, state_out_at, member, k, t)
@@ -146,7 +155,7 @@ def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omeg
     arrays.
     """
     plan = plan.on(omega.on_cpu)
-    batch, roots, metric = omega.shape[0], tables[3], stencils(plan.real).Metric(*metric)
+    batch, roots, metric = omega.shape[0], tables[1], stencils(plan.real).Metric(*metric)
     spectrum, other = spectra
     launch_rows(plan, forward_rows(plan), batch, [omega, roots, spectrum])
     stage = stage_rows(plan, scheme, forced=forcing != NONE, keep_psi=psis is not None)

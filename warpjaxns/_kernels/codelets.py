@@ -104,15 +104,15 @@ UNROLL
           const int j = t + q * THREADS;
           const int to = (int)((unsigned)j / SPAN) * (SPAN * RADIX) + (int)((unsigned)j % SPAN);
           constexpr bool CARRIES = SPAN % PADDING != 0 && ((SPAN & (SPAN - 1)) != 0 || (RADIX & (RADIX - 1)) != 0);
-          Z* out = line_start + STEP * F::pad(to);
-          for (int r = 0; r < RADIX; ++r) out[STEP * F::padded(to, r * SPAN, CARRIES)] = u[r];
+          Z* out = line_start + F::pad(to);
+          for (int r = 0; r < RADIX; ++r) out[F::padded(to, r * SPAN, CARRIES)] = u[r];
         }}
       }}
       if (!LAST) {{
         BARRIER
-        const Z* in = line_start + STEP * F::pad(t);
+        const Z* in = line_start + F::pad(t);
 UNROLL
-        for (int e = 0; e < VALUES; ++e) v[e] = in[STEP * F::padded(t, e * THREADS, THREADS % PADDING != 0)];
+        for (int e = 0; e < VALUES; ++e) v[e] = in[F::padded(t, e * THREADS, THREADS % PADDING != 0)];
       }}
     }}
 """
@@ -130,12 +130,12 @@ UNROLL
 """
 
 TRANSFORM = r"""
-  constexpr int N = {n}, THREADS = {threads}, VALUES = {values}, STEP = {step};
+  constexpr int N = {n}, THREADS = {threads}, VALUES = {values};
   const real SIGN = real({sign});
   typedef typename F::Z Z;
   auto result = values;
   Z* v = (Z*)&result;
-  Z* line_start = (Z*)lines.data.ptr + line * {stride};
+  Z* line_start = (Z*)lines.data.ptr + line * {padded};
 {twiddles}
 {passes}
   return result;
@@ -143,14 +143,14 @@ TRANSFORM = r"""
 
 # Numbers that others will read lie unpadded, so that neighbours are a fixed distance apart.
 PUBLISH = r"""
-  constexpr int THREADS = {threads}, VALUES = {values}, STEP = {step};
+  constexpr int THREADS = {threads}, VALUES = {values};
   typedef typename F::Z Z;
   auto copy = values;
   const Z* v = (const Z*)&copy;
-  Z* out = (Z*)lines.data.ptr + line * {stride} + STEP * t;
+  Z* out = (Z*)lines.data.ptr + line * {padded} + t;
   BARRIER
 UNROLL
-  for (int e = 0; e < VALUES; ++e) out[STEP * THREADS * e] = v[e];
+  for (int e = 0; e < VALUES; ++e) out[THREADS * e] = v[e];
   BARRIER
 """
 
@@ -172,14 +172,20 @@ typedef {real}2 real2;
 """
 END = "\n" + "".join(f"#undef {name}\n" for name in ("PADDING", "BARRIER", "ALIGNED", "UNROLL", "LOAD"))
 
-# The hardware's reciprocal and one Newton iteration.
-QUOTIENT = """
+# Wait for the kernel before this one, and let the next one be started.
+FOLLOW = """
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+"""
+
+# What a thread of the same warp holds.
+SHUFFLE = """
 #if defined(__CUDA_ARCH__)
-  float r;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(b));
-  return a * fmaf(r, fmaf(-b, r, 1.0f), r);
+  return __shfl_{direction}_sync({mask}, x, {apart} * places, {width});
 #else
-  return a / b;
+  return x;
 #endif
 """
 
@@ -226,6 +232,14 @@ FETCH = """
 #endif
   for (int i = thread; i < ROWS * NX; i += THREADS)
     band.data.ptr[i] = field.data[(size_t)((row + i / NX + NY) % NY) * NX + i % NX];
+"""
+# Rows of a field that will be read, to the second-level cache.
+ANNOUNCE = """
+#if defined(__CUDA_ARCH__)
+  constexpr int SECTOR = 128 / sizeof({real});
+  for (int i = thread; i < {rows} * {nx} / SECTOR; i += blockDim.x)
+    asm volatile("prefetch.global.L2 [%0];" :: "l"(rows.data + i * SECTOR));
+#endif
 """
 WAIT = """
 #if __CUDA_ARCH__ >= 800

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import warp as wp
 
-from .codelets import COMPLEX, END, MACROS, NUMBER, PASS, PUBLISH, QUOTIENT, TRANSFORM, TWIDDLES
+from .codelets import COMPLEX, END, MACROS, NUMBER, PASS, PUBLISH, TRANSFORM, TWIDDLES
 
 PADDING = 16
 
@@ -50,9 +50,7 @@ def roots_of_unity(n: int, dtype) -> np.ndarray:
 class Lines:
     """A shared-memory buffer for `count` lines of `n` complex numbers, and the threads that transform them.
 
-    Every line has `threads` threads, which hold `values` numbers each. They are the block's threads one line after the
-    other or, if `interleaved`, a thread of every line in turn, and numbers lie in the buffer likewise: for lines that
-    are columns of an array.
+    Every line has `threads` threads, which hold `values` numbers each: the block's threads, one line after the other.
 
     Args:
         n: length of a line.
@@ -61,7 +59,6 @@ class Lines:
         real: ``wp.float32`` or ``wp.float64``.
         radix: the largest power of two that a pass may have as its radix.
         serial: for the CPU, where a block has one thread.
-        interleaved: see above; then ``groups == count``.
     """
 
     n: int
@@ -70,7 +67,6 @@ class Lines:
     real: type
     radix: int = 16
     serial: bool = False
-    interleaved: bool = False
 
     @property
     def values(self) -> int:
@@ -136,23 +132,13 @@ class Lines:
         return _get(self)
 
     @property
-    def step(self) -> int:
-        """Distance in the buffer from one number of a line to the next."""
-        return self.count if self.interleaved else 1
-
-    @property
-    def stride(self) -> int:
-        """Distance in the buffer from one line to the next."""
-        return 1 if self.interleaved else self.padded
-
-    @property
     def _barrier(self) -> str:
         """What makes the threads of a line wait for each other: as few threads as can be."""
         threads = self.threads
-        if not self.interleaved and threads <= 32 and 32 % threads == 0:
+        if threads <= 32 and 32 % threads == 0:
             members = f"{(1 << threads) - 1:#x}u << (threadIdx.x & {32 - threads})"
             return f"__syncwarp({members});" if threads < 32 else "__syncwarp();"
-        if not self.interleaved and threads % 32 == 0 and 1 < self.groups < 16:
+        if threads % 32 == 0 and 1 < self.groups < 16:
             number = f'"r"(1 + threadIdx.x / {threads})'
             return f'asm volatile("bar.sync %0, {threads};" :: {number} : "memory");'
         return "__syncthreads();"
@@ -160,7 +146,7 @@ class Lines:
     @property
     def _numbers(self) -> dict[str, int]:
         """What the native text needs to know."""
-        return {name: getattr(self, name) for name in ("n", "threads", "values", "step", "stride")}
+        return {name: getattr(self, name) for name in ("n", "threads", "values", "padded")}
 
 
 @wp.func_native("""
@@ -169,18 +155,6 @@ class Lines:
 #endif
 """)
 def barrier(): ...
-
-
-@functools.cache
-def fast_quotient(real) -> Callable:
-    """``a / b`` for finite b, to 1 or 2 units in the last place in float32, at a third of the cost on CUDA."""
-    if real is wp.float64:
-        return wp.div
-
-    @wp.func_native(QUOTIENT)
-    def quotient(a: wp.float32, b: wp.float32) -> wp.float32: ...
-
-    return quotient
 
 
 def complex_type(real):
@@ -230,7 +204,7 @@ def _publish(lines: Lines) -> Callable:
 def _get(lines: Lines) -> Callable:
     Complex, Tile = complex_type(lines.real), lines.Tile
     name = c_name(lines.real)
-    at = f"line * {lines.stride} + {lines.step} * i"
+    at = f"line * {lines.padded} + i"
 
     @wp.func_native(
         f"{NUMBER.format(real=name)} const Number a = ((const Number*)lines.data.ptr)[{at}]; return {{a.x, a.y}};"

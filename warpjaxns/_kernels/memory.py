@@ -13,15 +13,34 @@ from typing import Any
 
 import warp as wp
 
-from .codelets import GLOBAL_NUMBER, GLOBAL_VALUE, NUMBER
+from .codelets import FOLLOW, GLOBAL_NUMBER, GLOBAL_VALUE, NUMBER
 
 Table = wp.array(dtype=wp.uint64)
 # Loops over what a thread holds are unrolled, so that it is held in registers.
-kernel = functools.partial(
-    wp.kernel, module="unique", enable_backward=False, grid_stride=False, module_options={"max_unroll": 32}
-)
+_options = {"module": "unique", "enable_backward": False, "grid_stride": False, "module_options": {"max_unroll": 32}}
 Place = wp.vec3i  # (slot in the table, index of the slice taken along the first axis, its leading length)
 NONE = Place(0, 0, 0)  # of an array that is not there
+
+
+def kernel(**options) -> Callable:
+    """The decorator of kernels that take a table. In a graph they start before the kernel ahead has ended
+    (`warpjaxns._overlap`), so all of them must call `follow`."""
+
+    def decorate(function):
+        if "follow" not in function.__code__.co_names:
+            raise TypeError(f"kernel {function.__name__} does not call memory.follow()")
+        return wp.kernel(**_options, **options)(function)
+
+    return decorate
+
+
+@wp.func_native(FOLLOW)
+def follow():
+    """From here on what the kernel ahead has written may be read, and what it reads may be written.
+
+    What came before the kernel ahead is there from the start, for that kernel waited likewise.
+    """
+    ...
 
 
 @wp.func_native("""

@@ -5,7 +5,7 @@ import functools
 import warp as wp
 
 from . import memory
-from .memory import Place, Table, launch
+from .memory import Place, Table, follow, launch
 from .plan import Plan
 from .stencils import stencils
 
@@ -24,6 +24,7 @@ def laplacian_kernel(plan: Plan) -> wp.Kernel:
         block, thread = wp.tid()
         member = block // ny
         i = block - member * ny
+        follow()
         for j in range(thread, nx, wp.block_dim()):
             out[member, i, j] = stencil(neighbourhood(a, member, i, j), metric)
 
@@ -43,6 +44,7 @@ def jacobian_kernel(plan: Plan, scheme: str) -> wp.Kernel:
         block, thread = wp.tid()
         member = block // ny
         i = block - member * ny
+        follow()
         member_a = wp.where(a.shape[0] == 1, 0, member)
         member_b = wp.where(b.shape[0] == 1, 0, member)
         for j in range(thread, nx, wp.block_dim()):
@@ -62,6 +64,7 @@ def copy_kernel(plan: Plan) -> wp.Kernel:
         block, thread = wp.tid()
         member = block // ny
         i = block - member * ny
+        follow()
         for j in range(thread, nx, wp.block_dim()):
             out[member, i, j] = a[member, i, j]
 

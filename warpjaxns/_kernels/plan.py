@@ -6,6 +6,7 @@ import math
 
 import warp as wp
 
+from .columns import Columns
 from .fft import Lines, factorise
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
@@ -29,13 +30,14 @@ STAGE = {
     2048: ((16, 8, 768), (16, 8, 768)),
     4096: ((16, 4, 768), (16, 4, 768)),
 }
-# (radix, columns of a block), likewise
+# (points of a column that a thread holds, columns of a block), likewise
 COLUMNS = {
     64: ((8, 4), (8, 8)),
-    256: ((16, 4), (16, 8)),
-    1024: ((16, 4), (16, 4)),
+    256: ((8, 4), (16, 8)),
+    1024: ((8, 4), (16, 8)),
     2048: ((16, 8), (16, 8)),
     4096: ((16, 4), (16, 4)),
+    8192: ((32, 4), (32, 4)),
 }
 # (most rows of a block, threads of the last kernel, threads of the first, whether that one fetches its rows), likewise
 BACKWARD = {
@@ -60,9 +62,10 @@ class Plan:
     Args:
         rows: grid rows of a block; even, since two real rows make one complex line.
         columns: spectrum columns of a block.
-        radices: the largest radix of the transforms of rows and of columns, which is also about how many numbers a
-            thread holds.
+        radix: the largest radix of the transforms of rows, which is also about how many numbers a thread holds.
+        chunk: the most points of a column that a thread holds.
         resident: threads that are to share a multiprocessor; more have fewer registers each.
+        groups: lines that a stage transforms at the same time; 0 for all of a block's.
         banded: whether a block copies the rows it works on to shared memory before it needs them.
         many: whether there are many points.
         shared_memory: bytes that a block may use.
@@ -73,8 +76,11 @@ class Plan:
     dtype: str
     rows: int
     columns: int
-    radices: tuple[int, int] = (16, 16)
+    radix: int = 16
+    chunk: int = 16
     resident: int = 512
+    groups: int = 0
+    announced: bool = False
     banded: bool = True
     many: bool = False
     shared_memory: int = SHARED_MEMORY
@@ -104,13 +110,13 @@ class Plan:
 
     def row_lines(self, count: int, groups: int) -> Lines:
         groups = 1 if self.serial else groups
-        return Lines(self.shape[1], count, groups, self.real, self.radices[0], self.serial)
+        return Lines(self.shape[1], count, groups, self.real, self.radix, self.serial)
 
     @functools.cached_property
     def stage_lines(self) -> Lines:
         """psi of a band and of one row on either side, two rows a line."""
         pairs = self.rows // 2
-        return self.row_lines(pairs + 1, pairs + 1)
+        return self.row_lines(pairs + 1, self.groups or pairs + 1)
 
     @functools.cached_property
     def band_lines(self) -> Lines:
@@ -149,12 +155,11 @@ class Plan:
         return dataclasses.replace(plan, resident=resident, banded=plan.banded and banded)
 
     @functools.cached_property
-    def column_lines(self) -> Lines:
-        columns = self.columns
-        return Lines(self.shape[0], columns, columns, self.real, self.radices[1], self.serial, interleaved=True)
+    def column_chunks(self) -> Columns:
+        return Columns(self.shape[0], self.columns, self.chunk, self.real, self.serial)
 
     @staticmethod
-    def bounds(lines: Lines, resident: int = 512) -> tuple[int, int]:
+    def bounds(lines: Lines | Columns, resident: int = 512) -> tuple[int, int]:
         """Threads of a block, and the fewest blocks that are to share a multiprocessor."""
         return lines.block_dim, max(1, resident // lines.block_dim)
 
@@ -175,8 +180,8 @@ class Plan:
     def need(self) -> tuple[int, int]:
         """The threads and bytes of shared memory without which the kernels of a step cannot run. The backward sweep
         makes do with as much; the tangent's kernel may not (`warp.tangent_fits`)."""
-        threads = max(self.stage_lines.block_dim, self.column_lines.block_dim)
-        return threads, max(self.stage_bytes, self.column_lines.nbytes)
+        threads = max(self.stage_lines.block_dim, self.column_chunks.block_dim)
+        return threads, self.stage_bytes
 
 
 def largest_radix(n: int, wanted: int) -> int:
@@ -193,13 +198,16 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     ny, nx = shape
     many = batch * ny * nx > FEW_POINTS[batch == 1]
     row_radix, rows, resident = entry(STAGE, nx)[many]
-    column_radix, columns = entry(COLUMNS, ny)[many]
+    chunk, columns = entry(COLUMNS, ny)[many]
+    if dtype == "float64":  # of twice the size: the same registers, the same sectors of memory
+        chunk, columns = chunk // 2, columns // 2
     plan = Plan(
         shape,
         dtype,
         rows=min(rows, ny // 2 * 2),
         columns=columns,
-        radices=(largest_radix(nx, row_radix), largest_radix(ny, column_radix)),
+        radix=largest_radix(nx, row_radix),
+        chunk=chunk,
         resident=resident,
         many=many,
         shared_memory=allowed,
@@ -208,7 +216,7 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
         plan = dataclasses.replace(plan, rows=plan.rows - 2)
     if plan.stage_bytes > allowed:
         plan = dataclasses.replace(plan, banded=False)
-    while plan.columns > 1 and (plan.column_lines.nbytes > allowed or plan.column_lines.block_dim > LARGEST_BLOCK):
+    while plan.columns > 1 and plan.column_chunks.block_dim > LARGEST_BLOCK:
         plan = dataclasses.replace(plan, columns=plan.columns // 2)
     return plan
 

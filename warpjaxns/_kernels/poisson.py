@@ -1,57 +1,50 @@
-"""The Poisson equation ``-Lap(psi) = omega``: rows forward, columns forward, divided and back, rows back."""
+"""The Poisson equation ``-Lap(psi) = omega``: rows forward, columns solved, rows back."""
 
 import functools
 
 import warp as wp
 
 from . import memory
-from .fft import complex_type, fast_quotient
-from .memory import Place, Table, launch
+from .fft import complex_type
+from .memory import Place, Table, follow, launch
 from .plan import Plan
 from .rows import forward_rows, inverse_rows
 
 
 @functools.cache
 def solve_columns(plan: Plan) -> wp.Kernel:
-    """Divide spectra ``(batch, ny, pitch)`` by the eigenvalues of -Lap, in place: FFT down the columns, Green
-    function, inverse FFT."""
-    lines, (ny, nx), real, columns = plan.column_lines, plan.shape, plan.real, plan.columns
-    forward, inverse, size, held, threads = lines.forward, lines.inverse, lines.size, lines.values, lines.threads
-    Complex, Values = complex_type(real), lines.Values
-    normalisation = 1.0 / (nx * ny)
-    line, complex_line = memory.line(real), memory.line(Complex)
-    spectrum = memory.lane(Complex, (ny, plan.pitch))
-    (number, set_number), quotient = memory.numbers(real), fast_quotient(real)
-    wavenumbers, pitch = plan.half, plan.pitch
-    blocks = column_blocks(plan)
+    """Turn the rows' spectra ``(batch, ny, pitch)`` of omega into those of psi, in place."""
+    columns, ny, real = plan.column_chunks, plan.shape[0], plan.real
+    northward, southward, centred, size = columns.northward, columns.southward, columns.centred, columns.size
+    held, count, Values = columns.values, columns.count, columns.Values
+    Complex, spectrum = complex_type(real), memory.lane(complex_type(real), (ny, plan.pitch))
+    (number, set_number), mode_line = memory.numbers(real), memory.line(columns.Mode)
+    wavenumbers, pitch, blocks = plan.half, plan.pitch, column_blocks(plan)
 
-    @memory.kernel(launch_bounds=plan.bounds(lines))
-    def solve_columns(table: Table, along_y_at: Place, along_x_at: Place, roots_at: Place, spectrum_at: Place):
-        along_y = line(table, along_y_at)
-        roots = complex_line(table, roots_at)
+    @memory.kernel(launch_bounds=plan.bounds(columns))
+    def solve_columns(table: Table, modes_at: Place, spectrum_at: Place):
         block, thread = wp.tid()
         member = block // blocks
-        c = thread % columns
-        t = thread // columns
-        k = (block - member * blocks) * columns + c  # what lies past the last wavenumber is solved for nobody
-        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        column = spectrum(table, spectrum_at, member, t, k)
+        first = (block - member * blocks) * count
+        c = thread % count
+        t = thread // count
+        k = first + c  # what lies past the last wavenumber is solved for nobody
+        mode = mode_line(table, modes_at)[wp.min(k, wavenumbers - 1)]
+        sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        column = spectrum(table, spectrum_at, member, t * held, k)
         values = Values()
+        follow()
         for e in range(held):
-            value = number(column, threads * pitch * e)
+            value = number(column, pitch * e)
             values[2 * e] = value[0]
             values[2 * e + 1] = value[1]
-        eigenvalue = line(table, along_x_at)[wp.min(k, wavenumbers - 1)]
-        values = forward(values, buffer, roots, c, t)
+        values = southward(northward(values, mode, sums, c, t), mode, sums, c, t)
+        if first == 0:
+            centre = centred(values, sums, c, t)
+            if k == 0:
+                values = centre
         for e in range(held):
-            green = quotient(real(normalisation), along_y[t + threads * e] + eigenvalue)
-            if e == 0 and t == 0 and k == 0:
-                green = real(0.0)  # the mean of psi is zero
-            values[2 * e] *= green
-            values[2 * e + 1] *= green
-        values = inverse(values, buffer, roots, c, t)
-        for e in range(held):
-            set_number(column, threads * pitch * e, Complex(values[2 * e], values[2 * e + 1]))
+            set_number(column, pitch * e, mode[3] * Complex(values[2 * e], values[2 * e + 1]))
 
     return solve_columns
 
@@ -62,10 +55,9 @@ def column_blocks(plan: Plan) -> int:
 
 
 def launch_columns(plan: Plan, tables, spectrum):
-    """Solve the spectra in place. `tables`: eigenvalues along y and x, roots of unity along y and x."""
-    along_y, along_x, roots_y, _ = tables
+    """Solve the spectra in place. `tables`: modes of the columns, roots of unity along x."""
     blocks = spectrum.shape[0] * column_blocks(plan)
-    launch(solve_columns(plan), blocks, [along_y, along_x, roots_y, spectrum], plan.column_lines.block_dim)
+    launch(solve_columns(plan), blocks, [tables[0], spectrum], plan.column_chunks.block_dim)
 
 
 def launch_rows(plan: Plan, kernel, batch: int, arguments, lines=None):
@@ -76,7 +68,7 @@ def launch_rows(plan: Plan, kernel, batch: int, arguments, lines=None):
 def poisson(plan: Plan, tables, omega, psi, spectrum):
     """``psi = (-Lap)^-1 omega``. `spectrum` is scratch ``(batch, ny, pitch)``."""
     plan = plan.on(omega.on_cpu)
-    batch, roots = omega.shape[0], tables[3]
+    batch, roots = omega.shape[0], tables[1]
     launch_rows(plan, forward_rows(plan), batch, [omega, roots, spectrum])
     launch_columns(plan, tables, spectrum)
     launch_rows(plan, inverse_rows(plan), batch, [spectrum, roots, psi])

@@ -1,8 +1,9 @@
 """Rows of real fields to and from their spectra.
 
 Two real rows a and b make one complex line a + ib, so one transform serves both:
-``A[k] = (Z[k] + conj Z[n-k]) / 2`` and ``B[k] = (Z[k] - conj Z[n-k]) / 2i``. Spectra are ``(batch, ny, pitch)``
-complex numbers, of which the first ``nx//2 + 1`` are used. Rows are taken modulo ny, so that a band may reach over the
+``2 A[k] = Z[k] + conj Z[n-k]`` and ``2 B[k] = (Z[k] - conj Z[n-k]) / i``. Spectra are ``(batch, ny, pitch)`` complex
+numbers, of which the first ``nx//2 + 1`` are used; those of vorticity keep the factor 2, which the solution of the
+columns takes out. Rows are taken modulo ny, so that a band may reach over the
 edge; what lies past the last row is computed and dropped.
 
 A thread of a line holds the points ``j = t + threads * e``. It sees its rows from its first point (`memory.lane`), and
@@ -15,9 +16,9 @@ import types
 import warp as wp
 
 from . import memory
-from .codelets import FETCH, WAIT
+from .codelets import ANNOUNCE, FETCH, WAIT
 from .fft import Lines, c_name, complex_type
-from .memory import Place, Table
+from .memory import Place, Table, follow
 from .plan import Plan
 from .stencils import stencils
 
@@ -105,7 +106,6 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         values: Values, buffer: Tile, line: int, t: int, table: Table, place: Place, member: int, row: int, wanted: bool
     ):
         """By all threads of a block together, for there is a barrier in it; nothing is written unless `wanted`."""
-        h = real(0.5)
         publish(values, buffer, line, t)
         if wanted:
             a = spectrum(table, place, member, row, t)
@@ -119,9 +119,9 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
                     q = get(buffer, line, mirror)
                     x, y = values[2 * e], values[2 * e + 1]
                     if present(row):
-                        set_number(a, here(e), Complex(h * (x + q[0]), h * (y - q[1])))
+                        set_number(a, here(e), Complex(x + q[0], y - q[1]))
                     if present(row + 1):
-                        set_number(b, here(e), Complex(h * (y + q[1]), h * (q[0] - x)))
+                        set_number(b, here(e), Complex(y + q[1], q[0] - x))
 
     @wp.func
     def psi_strip(buffer: Tile, line: int, west: int, j: int, east: int):
@@ -155,7 +155,8 @@ def wait():
 @functools.cache
 def band_functions(plan: Plan) -> types.SimpleNamespace:
     """``fetch(band, field, row, thread)`` starts to copy rows of a member into a tile: those of a block and one on
-    either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it."""
+    either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it. ``announce(rows,
+    thread)`` has the second-level cache load the rows of a block."""
     (ny, nx), real = plan.shape, plan.real
     Band, Strip = wp.tile(dtype=real, shape=(plan.band_size,)), stencils(real).Strip
 
@@ -186,7 +187,10 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
             value(band, below + east),
         )
 
-    return types.SimpleNamespace(fetch=fetch, strip=strip)
+    @wp.func_native(ANNOUNCE.format(rows=plan.rows, nx=nx, real=c_name(real)))
+    def announce(rows: wp.array(dtype=real), thread: int): ...
+
+    return types.SimpleNamespace(fetch=fetch, strip=strip, announce=announce)
 
 
 @functools.cache
@@ -206,6 +210,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
         row = (block - member * bands) * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        follow()
         for pair in range(thread // threads, pairs, groups):
             field_i = field(table, field_at, member, (row + 2 * pair) % ny, t)
             field_k = field(table, field_at, member, (row + 2 * pair + 1) % ny, t)
@@ -236,6 +241,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         row = (block - member * bands) * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        follow()
         for pair in range(thread // threads, pairs, groups):
             i = row + 2 * pair
             values = inverse(load(table, spectrum_at, member, i, t), buffer, roots, pair, t)

@@ -6,7 +6,7 @@ import warp as wp
 
 from . import memory
 from .advance import tendency
-from .memory import Place, Table
+from .memory import Place, Table, follow
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .stencils import stencils
@@ -52,6 +52,7 @@ def parameter_sums(plan: Plan, scheme: str) -> wp.Kernel:
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         dt = shared(line(table, dt_at), member)
+        follow()
         by_viscosity = real(0.0)
         by_drag = real(0.0)
         by_dt = real(0.0)
@@ -94,6 +95,7 @@ def forcing_sum(plan: Plan) -> wp.Kernel:
         member = block // ny
         i = block - member * ny
         h = c * shared(line(table, dt_at), member)
+        follow()
         for j in range(thread, nx, wp.block_dim()):
             share = h * cotangent[member, i, j]
             if fresh == 0:

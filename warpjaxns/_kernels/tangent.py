@@ -12,7 +12,7 @@ import warp as wp
 from . import memory
 from .advance import RK3, tendency
 from .fft import barrier, complex_type
-from .memory import NONE, Place, Table
+from .memory import NONE, Place, Table, follow
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
 from .rows import forward_rows, row_functions
@@ -108,6 +108,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         dmu = shared(line(table, ddrag_at), member)
         dh = c * shared(line(table, ddt_at), member)
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        follow()
         for pair in range(group, pairs + 1, groups):
             south_row = row - 1 + 2 * pair
             psi = inverse(load(table, spectrum_at, member, south_row, t), buffer, roots, pair, t)
@@ -201,7 +202,7 @@ def tangent(
     """
     plan = plan.for_tangent.on(omega.on_cpu)
     batch = omega.shape[0]
-    metric, roots = stencils(plan.real).Metric(*metric), tables[3]
+    metric, roots = stencils(plan.real).Metric(*metric), tables[1]
     spectrum, other = spectra
     stage = tangent_rows(plan, scheme, forced=forcing != NONE)
     for field, half in zip((omega, domega), spectrum.halves(), strict=True):

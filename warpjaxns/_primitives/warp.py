@@ -16,6 +16,7 @@ from .._kernels import advance as advance_kernels
 from .._kernels import operators
 from .._kernels import poisson as poisson_kernels
 from .._kernels import tangent as tangent_kernels
+from .._kernels.columns import modes
 from .._kernels.fft import complex_type, roots_of_unity
 from .._kernels.memory import NONE
 from .._kernels.plan import CPU_MEMORY, Plan, make_plan
@@ -26,23 +27,22 @@ from .reference import eigenvalues
 
 @functools.lru_cache(maxsize=64)
 def _tables(grid: Grid, dtype: str) -> tuple[np.ndarray, ...]:
-    """Eigenvalues along y and x, roots of unity along y and x."""
-    return (
-        *(values.astype(dtype) for values in eigenvalues(grid)),
-        *(roots_of_unity(n, dtype) for n in grid.shape),
-    )
+    """Modes of the columns, roots of unity along x."""
+    (ny, nx), (_, along_x) = grid.shape, eigenvalues(grid)
+    return modes(ny, grid.spacing, nx, along_x[: nx // 2 + 1]).astype(dtype), roots_of_unity(nx, dtype)
 
 
 def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
     """Call `launch(tables, *operands, *outputs)`; repeated, the first output takes the place of the first operand."""
     real, number = plan.real, complex_type(plan.real)
+    mode = plan.column_chunks.Mode
     tables = [jnp.asarray(table) for table in _tables(grid, plan.dtype)]
     return _ffi.call(
-        lambda *arrays: launch(arrays[:4], *arrays[4:]),
+        lambda *arrays: launch(arrays[:2], *arrays[2:]),
         *tables,
         *operands,
         key=(*key, grid),
-        inputs=[real, real, number, number] + [real] * len(operands),
+        inputs=[mode, number] + [real] * len(operands),
         outputs=outputs,
         graph=True,
         repeats=repeats,

@@ -1,0 +1,263 @@
+"""The Poisson equation along y, for one wavenumber along x: ``(2 + dy^2 lambda - E - 1/E) psi = dy^2 omega``.
+
+E shifts by one row, periodically. With ``r + 1/r = 2 + dy^2 lambda``, ``0 < r <= 1``, the operator is
+``(1 - r/E) (1 - r E) / r``: two recursions of first order solve it, one northwards, ``p_j = omega_j + r p_(j-1)``, and
+one southwards, ``q_j = p_j + r q_(j+1)``. That takes a tenth of the arithmetic of two Fourier transforms.
+
+A thread holds a chunk of consecutive points. It runs the recursion over its chunk from zero, learns from the threads
+before it what enters its chunk (`scan`), and runs it again. What enters the first chunk is what leaves the last one:
+once around the box, r^n of it is left, so the periodic solution starts from ``total / (1 - r^n)``. The mean over x has
+r = 1: there the mean over y is taken out instead, before each recursion and after both.
+
+**Rounding.** ``p + (omega - (1 - r) p)`` keeps the digits of 1 - r, which is small for long waves. Powers of r are
+``exp(m log r)``: the error of each is a rounding or two, however large m is.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import warp as wp
+
+from .codelets import SHUFFLE
+from .fft import barrier, c_name, complex_type
+
+WARP = 32  # threads that exchange registers
+
+
+def modes(n: int, spacing: tuple[float, float], nx: int, eigenvalues: np.ndarray) -> np.ndarray:
+    """What the kernels need to know of each wavenumber along x: ``-log r``, ``1 - r``, ``1 / (1 - r^n)``, and the factor
+    of the solution, ``dy^2 r / 2 nx``, with the factor 1/2nx of the transforms of rows. Shape (wavenumbers, 4), float64.
+
+    The third is 0 for the mean over x.
+    """
+    half = eigenvalues * spacing[0] ** 2 / 2  # (r + 1/r) / 2 - 1
+    rate = np.log1p(half + np.sqrt(half * (half + 2)))
+    around = np.divide(-1, np.expm1(-rate * n), out=np.zeros_like(rate), where=rate > 0)
+    return np.stack([rate, -np.expm1(-rate), around, spacing[0] ** 2 * np.exp(-rate) / (2 * nx)], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Columns of `n` points that a block solves, and the threads that do it: one of every column in turn.
+
+    Args:
+        n: points of a column.
+        count: columns of a block, a power of two up to 32.
+        wanted: the most points that a thread is to hold; it holds a divisor of n.
+        real: ``wp.float32`` or ``wp.float64``.
+        serial: for the CPU, where a block has one thread.
+    """
+
+    n: int
+    count: int
+    wanted: int
+    real: type
+    serial: bool = False
+
+    @functools.cached_property
+    def values(self) -> int:
+        """Consecutive points that a thread holds."""
+        if self.serial:
+            return self.n
+        return max(d for d in range(1, min(self.wanted, self.n) + 1) if self.n % d == 0)
+
+    @property
+    def threads(self) -> int:
+        """Threads that share a column."""
+        return self.n // self.values
+
+    @property
+    def block_dim(self) -> int:
+        return self.count * self.threads
+
+    @property
+    def lanes(self) -> int:
+        """Threads of a column that are neighbours in a warp, and so exchange registers."""
+        return min(self.threads & -self.threads, WARP // self.count)
+
+    @property
+    def groups(self) -> int:
+        """Such neighbourhoods of a column; they exchange through shared memory."""
+        return self.threads // self.lanes
+
+    @property
+    def size(self) -> int:
+        """Real numbers in the tile through which groups exchange: one part for either recursion."""
+        return 4 * self.groups * self.count
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * wp.types.type_size_in_bytes(self.real)
+
+    @property
+    def wide(self) -> type:
+        """The type of running sums: where one thread adds up a whole column, rounding would add up too."""
+        return wp.float64 if self.serial else self.real
+
+    @property
+    def Values(self):
+        """The vector in which a thread holds its points: real and imaginary parts in turn."""
+        return wp.types.vector(length=2 * self.values, dtype=self.real)
+
+    @property
+    def Mode(self):
+        """What `modes` says of a wavenumber."""
+        return wp.types.vector(length=4, dtype=self.real)
+
+    @property
+    def Tile(self):
+        return wp.tile(dtype=self.real, shape=(self.size,))
+
+    @functools.cached_property
+    def northward(self) -> Callable:
+        """``northward(values, mode, sums, c, t)``: the first recursion, by all threads of a block together."""
+        return _recursion(self, southward=False)
+
+    @functools.cached_property
+    def southward(self) -> Callable:
+        """As `northward`, for the second recursion."""
+        return _recursion(self, southward=True)
+
+    @functools.cached_property
+    def centred(self) -> Callable:
+        """``centred(values, sums, c, t)``: less the mean of the column, by all threads of a block together."""
+        return _centred(self)
+
+
+@functools.cache
+def _shift(columns: Columns, southward: bool) -> Callable:
+    """``shift(x, places)``: x of the thread that many places before in the warp. Places count along a recursion."""
+    real, width = columns.real, columns.lanes * columns.count
+    direction = "down" if southward else "up"
+    mask = "0xffffffffu" if width == WARP else f"{(1 << width) - 1:#x}u << (threadIdx.x & {WARP - width})"
+
+    @wp.func_native(SHUFFLE.format(direction=direction, mask=mask, apart=columns.count, width=width))
+    def shift(x: real, places: int) -> real: ...
+
+    return shift
+
+
+@functools.cache
+def _access(columns: Columns) -> tuple[Callable, Callable]:
+    """``get(sums, i)`` and ``put(sums, i, value)`` for complex numbers in the tile."""
+    Complex, Tile, name = complex_type(columns.real), columns.Tile, c_name(columns.real)
+
+    @wp.func_native(f"const {name}* p = sums.data.ptr + 2 * i; return {{p[0], p[1]}};")
+    def get(sums: Tile, i: int) -> Complex: ...
+
+    @wp.func_native(f"{name}* p = sums.data.ptr + 2 * i; p[0] = value[0]; p[1] = value[1];")
+    def put(sums: Tile, i: int, value: Complex): ...
+
+    return get, put
+
+
+@functools.cache
+def _scan(columns: Columns, southward: bool) -> Callable:
+    """``scan(own, rate, around, sums, c, t)``: what enters a thread's chunk, and what leaves the last one.
+
+    `own` is what a chunk's points leave behind at its end; `rate` is -log r. The result holds two complex numbers.
+    """
+    real, count, threads, held = columns.real, columns.count, columns.threads, columns.values
+    lanes, groups, steps = columns.lanes, columns.groups, columns.lanes.bit_length() - 1
+    Complex, Tile, shift, (get, put) = complex_type(real), columns.Tile, _shift(columns, southward), _access(columns)
+    Pair, part = wp.types.vector(length=4, dtype=real), groups * count if southward else 0
+
+    @wp.func
+    def power(rate: real, chunks: int):
+        return wp.exp(-rate * real(chunks * held))
+
+    @wp.func
+    def scan(own: Complex, rate: real, around: real, sums: Tile, c: int, t: int):
+        place = t
+        if southward:
+            place = threads - 1 - t
+        lane = place % lanes
+        group = place // lanes
+        for s in range(steps):  # own becomes what all chunks up to this one leave behind
+            d = 1 << s
+            earlier = Complex(shift(own[0], d), shift(own[1], d))
+            if lane >= d:
+                own = own + power(rate, d) * earlier
+        if lane == lanes - 1:
+            put(sums, part + group * count + c, own)
+        entering = Complex(shift(own[0], 1), shift(own[1], 1))
+        if lane == 0:
+            entering = Complex()
+        barrier()
+        over_group = power(rate, lanes)
+        reached = Complex()
+        total = Complex()
+        for g in range(groups):
+            if g == group:
+                reached = total
+            total = over_group * total + get(sums, part + g * count + c)
+        reached += power(rate, lanes * group) * around * total
+        entering += power(rate, lane) * reached
+        return Pair(entering[0], entering[1], total[0], total[1])
+
+    return scan
+
+
+@functools.cache
+def _recursion(columns: Columns, southward: bool) -> Callable:
+    real, wide, held, threads, n = columns.real, columns.wide, columns.values, columns.threads, columns.n
+    Values, Mode, Tile, Complex = columns.Values, columns.Mode, columns.Tile, complex_type(columns.real)
+    scan = _scan(columns, southward)
+    first, onward = (held - 1, -1) if southward else (0, 1)
+
+    @wp.func
+    def recursion(values: Values, mode: Mode, sums: Tile, c: int, t: int):
+        loss = wide(mode[1])
+        x = wide(0.0)
+        y = wide(0.0)
+        for e in range(held):
+            i = first + onward * e
+            x = x + (wide(values[2 * i]) - loss * x)
+            y = y + (wide(values[2 * i + 1]) - loss * y)
+        entering = scan(Complex(real(x), real(y)), mode[0], mode[2], sums, c, t)
+        x = wide(entering[0])
+        y = wide(entering[1])
+        mean_x = wide(0.0)
+        mean_y = wide(0.0)
+        if mode[2] == real(0.0):  # the mean over x
+            before = t
+            if southward:
+                before = threads - 1 - t
+            mean_x = wide(entering[2]) / wide(n)
+            mean_y = wide(entering[3]) / wide(n)
+            x = x - wide(held * before) * mean_x
+            y = y - wide(held * before) * mean_y
+        for e in range(held):
+            i = first + onward * e
+            x = x + ((wide(values[2 * i]) - mean_x) - loss * x)
+            y = y + ((wide(values[2 * i + 1]) - mean_y) - loss * y)
+            values[2 * i] = real(x)
+            values[2 * i + 1] = real(y)
+        return values
+
+    return recursion
+
+
+@functools.cache
+def _centred(columns: Columns) -> Callable:
+    real, wide, held, n = columns.real, columns.wide, columns.values, columns.n
+    Values, Tile, Complex, scan = columns.Values, columns.Tile, complex_type(columns.real), _scan(columns, False)
+
+    @wp.func
+    def centred(values: Values, sums: Tile, c: int, t: int):
+        x = wide(0.0)
+        y = wide(0.0)
+        for e in range(held):
+            x = x + wide(values[2 * e])
+            y = y + wide(values[2 * e + 1])
+        total = scan(Complex(real(x), real(y)), real(0.0), real(0.0), sums, c, t)
+        mean_x = total[2] / real(n)
+        mean_y = total[3] / real(n)
+        for e in range(held):
+            values[2 * e] -= mean_x
+            values[2 * e + 1] -= mean_y
+        return values
+
+    return centred
