@@ -46,14 +46,17 @@ def plans(n: int, members: int, kind: str):
     default = in_use(n, members, kind)
     yield default
     if kind == "columns":
-        for chunk, columns in itertools.product((4, 8, 16, 32), (4, 8)):
+        for chunk, columns in itertools.product((8, 16, 32), (4, 8, 16)):
             yield dataclasses.replace(default, chunk=chunk, columns=columns)
         return
-    radices = {64: (4, 8), 128: (4, 8), 256: (4, 8, 16), 512: (8, 16)}.get(n, (16,))
+    radices = {64: (4, 8), 128: (4, 8), 256: (4, 8, 16)}.get(n, (8, 16))
     rows = (8, 16) if n <= 128 else (2, 4, 8)
     groups = (0, 1) if kind == "stage" and n > 256 else (0,)
     bands = (True, False) if kind != "tangent" else (False,)
-    for radix, number, group, resident, banded in itertools.product(radices, rows, groups, (512, 768, 1024), bands):
+    residents = (512, 640, 768, 1024)
+    for radix, number, group, resident, banded in itertools.product(radices, rows, groups, residents, bands):
+        if resident == (1024 if radix == 16 else 640) or (group == 1 and number == 8):
+            continue  # too few registers; no better than the next one
         cut = {"radix": radix, "rows": number, "groups": group, "resident": resident, "banded": banded}
         yield dataclasses.replace(default, **cut)
 

@@ -86,7 +86,7 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     inverse, size, held, threads = lines.inverse, lines.size, lines.values, lines.threads
     pairs, groups = rows // 2, lines.groups
     by_row, kit = row_functions(plan, lines), stencils(real)
-    load, around, present = by_row.load, by_row.around, by_row.present
+    load, fetch_pair, around, present = by_row.load, by_row.fetch_pair, by_row.around, by_row.present
     west, here, east = by_row.west, by_row.here, by_row.east
     Patch, Metric, strip, south, north = kit.Patch, kit.Metric, kit.strip, kit.south, kit.north
     laplacian, shared, jacobian = kit.laplacian, kit.shared, kit.jacobian[SECOND[scheme]]
@@ -134,18 +134,19 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
             fetch(psi_band, field(table, psi_at, member, 0, 0), row - 1, thread)
         follow()
         for pair in range(thread // threads, pairs, groups):
+            fetch_pair(table, spectrum_at, member, row + 2 * pair, buffer, pair, t)
+        wait()
+        barrier()
+        for pair in range(thread // threads, pairs, groups):
             i = (row + 2 * pair) % ny
             k = (i + 1) % ny
-            solved = inverse(load(table, spectrum_at, member, row + 2 * pair, t), buffer, roots, pair, t)
+            solved = inverse(load(buffer, pair, t), buffer, roots, pair, t)
             cotangent = around(table, cotangent_at, member, i, t)
             psi = around(table, psi_at, member, i, t)
             first_i = field(table, first_at, member, i, t)
             first_k = field(table, first_at, member, k, t)
             second_i = field(table, second_at, member, i, t)
             second_k = field(table, second_at, member, k, t)
-            if banded:
-                wait()
-                barrier()
             new = Values()
             l = Strip()
             p = Strip()

@@ -44,6 +44,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     turns = -(-pairs // groups) * groups  # all groups take part in all barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
+    fetch_pair, line_barrier = by_row.fetch_pair, lines.barrier
     west, here, east, present = by_row.west, by_row.here, by_row.east, by_row.present
     Metric, Strip, strip, south, north = kit.Metric, kit.Strip, kit.strip, kit.south, kit.north
     by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
@@ -89,9 +90,11 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             announce(field(table, start_at, member, row, 0), thread)
         follow()
         for pair in range(group, pairs + 1, groups):  # psi from the row south of the band to the row north of it
-            psi = inverse(load(table, spectrum_at, member, row - 1 + 2 * pair, t), buffer, roots, pair, t)
-            publish(psi, buffer, pair, t)
+            fetch_pair(table, spectrum_at, member, row - 1 + 2 * pair, buffer, pair, t)
         wait()
+        for pair in range(group, pairs + 1, groups):
+            line_barrier()
+            publish(inverse(load(buffer, pair, t), buffer, roots, pair, t), buffer, pair, t)
         barrier()
         for pair in range(group, turns, groups):
             new = Values()
@@ -103,6 +106,11 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 start_k = field(table, start_at, member, k, t)
                 force_i = force(table, forcing_at, step, member, i, t)
                 force_k = force(table, forcing_at, step, member, k, t)
+                if a != real(0.0):
+                    for e in range(held):
+                        new[2 * e] = a * start_i[here(e)]
+                        if present(row + 2 * pair + 1):  # else it is a row that another block may be writing
+                            new[2 * e + 1] = a * start_k[here(e)]
                 w = Strip()
                 for e in range(held):
                     p = psi_strip(buffer, pair, t + west(e, t), t + here(e), t + east(e, t))
@@ -117,14 +125,9 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                         f_k = force_k[here(e)]
                     r_i = rate(south(p), south(w), metric, nu, mu, f_i)
                     r_k = rate(north(p), north(w), metric, nu, mu, f_k)
-                    start_south = real(0.0)
-                    start_north = real(0.0)
-                    if a != real(0.0):
-                        start_south = a * start_i[here(e)]
-                        start_north = a * start_k[here(e)]
-                    new[2 * e] = start_south + b * w[7] + h * r_i
-                    if present(row + 2 * pair + 1):  # else it is a row that another block may be writing
-                        new[2 * e + 1] = start_north + b * w[4] + h * r_k
+                    new[2 * e] += b * w[7] + h * r_i
+                    if present(row + 2 * pair + 1):
+                        new[2 * e + 1] += b * w[4] + h * r_k
                 # stores follow all loads: the compiler must assume that the arrays may overlap
                 out_i = field(table, state_out_at, member, i, t)
                 out_k = field(table, state_out_at, member, k, t)

@@ -241,6 +241,29 @@ ANNOUNCE = """
     asm volatile("prefetch.global.L2 [%0];" :: "l"(rows.data + i * SECTOR));
 #endif
 """
+# The half spectra of two rows into the place of a line, likewise, by the threads of the line.
+FETCH_PAIR = """
+  constexpr int COUNT = 2 * {half} * sizeof({real}) / 16, THREADS = {threads};
+#if defined(__CUDA_ARCH__)
+  struct alignas(16) Chunk {{ {real} numbers[16 / sizeof({real})]; }};
+#else
+  struct Chunk {{ {real} numbers[16 / sizeof({real})]; }};
+#endif
+  const Chunk* from[2] = {{(const Chunk*)a.data, (const Chunk*)b.data}};
+  Chunk* to = (Chunk*)(lines.data.ptr + 2 * {padded} * line);
+  for (int r = 0; r < 2; ++r)
+#if defined(__CUDA_ARCH__)
+#pragma unroll 1
+#endif
+    for (int i = t; i < COUNT; i += THREADS) {{
+#if __CUDA_ARCH__ >= 800
+      const unsigned at = (unsigned)__cvta_generic_to_shared(to + r * COUNT + i);
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(at), "l"(from[r] + i) : "memory");
+#else
+      to[r * COUNT + i] = from[r][i];
+#endif
+    }}
+"""
 WAIT = """
 #if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_all;" ::: "memory");

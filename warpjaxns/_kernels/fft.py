@@ -84,8 +84,13 @@ class Lines:
 
     @property
     def padded(self) -> int:
-        """Complex numbers of a line with its padding."""
-        return self.n + math.ceil(self.n / PADDING)
+        """Complex numbers of a line with its padding, and at least two half spectra; an even number."""
+        return 2 * math.ceil(max(self.n + math.ceil(self.n / PADDING), 2 * self.half_spectrum) / 2)
+
+    @property
+    def half_spectrum(self) -> int:
+        """Room for the first ``n//2 + 1`` numbers of a line; an even number."""
+        return (self.n // 2 + 2) // 2 * 2
 
     @property
     def size(self) -> int:
@@ -130,6 +135,11 @@ class Lines:
     def get(self) -> Callable:
         """``get(lines, line, i)`` is the i-th number of a published line as a 2-vector."""
         return _get(self)
+
+    @functools.cached_property
+    def barrier(self) -> Callable:
+        """``barrier()``: the threads of a line wait for each other; all threads of a block have to take part."""
+        return _line_barrier(self)
 
     @property
     def _barrier(self) -> str:
@@ -188,6 +198,14 @@ def _transform(lines: Lines, sign: int) -> Callable:
     def transform(values: Values, lines: Tile, roots: wp.array(dtype=Complex), line: int, t: int) -> Values: ...
 
     return transform
+
+
+@functools.cache
+def _line_barrier(lines: Lines) -> Callable:
+    @wp.func_native(_native(lines, "\n  BARRIER\n"))
+    def barrier(): ...
+
+    return barrier
 
 
 @functools.cache

@@ -102,7 +102,8 @@ class Plan:
     @property
     def pitch(self) -> int:
         """Numbers from one row of a spectrum to the next: whole sectors of memory, and whole blocks of columns."""
-        return -(-self.half // MOST_COLUMNS) * MOST_COLUMNS
+        whole = max(MOST_COLUMNS, self.columns)
+        return -(-self.half // whole) * whole
 
     @property
     def bands(self) -> int:
@@ -210,6 +211,7 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
         chunk=chunk,
         resident=resident,
         many=many,
+        announced=many,
         shared_memory=allowed,
     )
     while plan.rows > 2 and (plan.stage_bytes > allowed or plan.stage_lines.block_dim > LARGEST_BLOCK):

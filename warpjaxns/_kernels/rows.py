@@ -16,7 +16,7 @@ import types
 import warp as wp
 
 from . import memory
-from .codelets import ANNOUNCE, FETCH, WAIT
+from .codelets import ANNOUNCE, FETCH, FETCH_PAIR, WAIT
 from .fft import Lines, c_name, complex_type
 from .memory import Place, Table, follow
 from .plan import Plan
@@ -27,7 +27,8 @@ from .stencils import stencils
 def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     """What kernels that work on row pairs are made of.
 
-    - ``load`` and ``store``: spectra of a row pair into what a thread holds, and back.
+    - ``fetch_pair`` starts to copy the spectra of a row pair to the place of a line; when they are there, ``load`` makes
+      of them what a thread holds. ``store``: back to spectra.
     - ``around``: the rows that the stencils of a row pair need; ``psi_strip`` has the same out of published lines.
     - ``west``, ``here``, ``east``: the e-th point and its neighbours, counted from the thread's first point.
     - ``present``: whether a row of a band is one of the grid.
@@ -37,7 +38,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     Complex, Tile, Values, kit = complex_type(real), lines.Tile, lines.Values, stencils(real)
     Strip, Rows = kit.Strip, kit.Rows
     field, spectrum = memory.lane(real, (ny, nx)), memory.lane(Complex, (ny, plan.pitch))
-    number, set_number = memory.numbers(real)
+    second, (_, set_number) = lines.half_spectrum, memory.numbers(real)
     whole, kept = ny % plan.rows == 0, (half - 1) // threads + 1
 
     @wp.func
@@ -79,24 +80,33 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
             beyond = 2 * (t + threads * e) > nx
         return beyond
 
+    @wp.func_native(
+        FETCH_PAIR.format(half=lines.half_spectrum, threads=threads, padded=lines.padded, real=c_name(real))
+    )
+    def fetch_lines(a: wp.array(dtype=Complex), b: wp.array(dtype=Complex), lines: Tile, line: int, t: int): ...
+
     @wp.func
-    def load(table: Table, place: Place, member: int, row: int, t: int):
+    def fetch_pair(table: Table, place: Place, member: int, row: int, buffer: Tile, line: int, t: int):
         i = (row + ny) % ny
         k = wp.where(i == ny - 1, 0, i + 1)
-        a = spectrum(table, place, member, i, t)
-        b = spectrum(table, place, member, k, t)
+        a = spectrum(table, place, member, i, 0)
+        b = spectrum(table, place, member, k, 0)
+        fetch_lines(a, b, buffer, line, t)
+
+    @wp.func
+    def load(buffer: Tile, line: int, t: int):
         values = Values()
         for e in range(held):
-            n = threads * e
+            n = t + threads * e
             sign = real(1.0)
             if mirrored(e, t):
-                n = nx - n - 2 * t
+                n = nx - n
                 sign = real(-1.0)
             # spectra of real rows are real at wavenumber 0 and at the last one: drop what rounding left there
             if (e == 0 or 2 * e == held) and t == 0:
                 sign = real(0.0)
-            p = number(a, n)
-            q = number(b, n)
+            p = get(buffer, line, n)
+            q = get(buffer, line, n + second)
             values[2 * e] = p[0] - sign * q[1]
             values[2 * e + 1] = sign * p[1] + q[0]
         return values
@@ -140,6 +150,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         east=east,
         around=around,
         present=present,
+        fetch_pair=fetch_pair,
         load=load,
         store=store,
         psi_strip=psi_strip,
@@ -230,7 +241,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     lines, real, rows, bands = plan.band_lines, plan.real, plan.rows, plan.bands
     inverse, size, held, threads, groups = lines.inverse, lines.size, lines.values, lines.threads, lines.groups
     pairs, kit = rows // 2, row_functions(plan, lines)
-    load, present, here = kit.load, kit.present, kit.here
+    load, fetch_pair, present, here, line_barrier = kit.load, kit.fetch_pair, kit.present, kit.here, lines.barrier
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
     @memory.kernel(launch_bounds=plan.bounds(lines))
@@ -243,8 +254,12 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         follow()
         for pair in range(thread // threads, pairs, groups):
+            fetch_pair(table, spectrum_at, member, row + 2 * pair, buffer, pair, t)
+        wait()
+        for pair in range(thread // threads, pairs, groups):
             i = row + 2 * pair
-            values = inverse(load(table, spectrum_at, member, i, t), buffer, roots, pair, t)
+            line_barrier()
+            values = inverse(load(buffer, pair, t), buffer, roots, pair, t)
             out_i = field(table, field_out_at, member, i, t)
             out_k = field(table, field_out_at, member, i + 1, t)
             for e in range(held):

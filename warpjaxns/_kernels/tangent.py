@@ -15,7 +15,7 @@ from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
-from .rows import forward_rows, row_functions
+from .rows import forward_rows, row_functions, wait
 from .stencils import stencils
 
 
@@ -60,6 +60,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     dpsi_lines = pairs + 1  # the first line of dpsi
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
+    fetch_pair, line_barrier = by_row.fetch_pair, lines.barrier
     west, here, east, present = by_row.west, by_row.here, by_row.east, by_row.present
     Metric, strip, south, north = kit.Metric, kit.strip, kit.south, kit.north
     shared, force = kit.shared, memory.force(real, plan.shape)
@@ -110,12 +111,14 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         follow()
         for pair in range(group, pairs + 1, groups):
-            south_row = row - 1 + 2 * pair
-            psi = inverse(load(table, spectrum_at, member, south_row, t), buffer, roots, pair, t)
-            publish(psi, buffer, pair, t)
+            fetch_pair(table, spectrum_at, member, row - 1 + 2 * pair, buffer, pair, t)
+            fetch_pair(table, dspectrum_at, member, row - 1 + 2 * pair, buffer, dpsi_lines + pair, t)
+        wait()
+        for pair in range(group, pairs + 1, groups):
             dpsi_line = dpsi_lines + pair
-            dpsi = inverse(load(table, dspectrum_at, member, south_row, t), buffer, roots, dpsi_line, t)
-            publish(dpsi, buffer, dpsi_line, t)
+            line_barrier()
+            publish(inverse(load(buffer, pair, t), buffer, roots, pair, t), buffer, pair, t)
+            publish(inverse(load(buffer, dpsi_line, t), buffer, roots, dpsi_line, t), buffer, dpsi_line, t)
         barrier()
         for pair in range(group, pairs + 1, groups):
             new = Values()
