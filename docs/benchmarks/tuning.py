@@ -52,8 +52,7 @@ def plans(n: int, members: int, kind: str):
     radices = {64: (4, 8), 128: (4, 8), 256: (4, 8, 16)}.get(n, (8, 16))
     rows = (8, 16) if n <= 128 else (2, 4, 8)
     groups = (0, 1) if kind == "stage" and n > 256 else (0,)
-    bands = (True, False) if kind != "tangent" else (False,)
-    residents = (512, 640, 768, 1024)
+    bands, residents = (True, False), (512, 640, 768, 1024)
     for radix, number, group, resident, banded in itertools.product(radices, rows, groups, residents, bands):
         if resident == (1024 if radix == 16 else 640) or (group == 1 and number == 8):
             continue  # too few registers; no better than the next one
@@ -70,12 +69,12 @@ def build(plan: Plan, kind: str):
     """A kernel and the threads of its blocks, or None where a block would need too much."""
     if kind == "columns":
         threads = plan.column_chunks.block_dim
-        return (poisson.solve_columns(plan), threads) if threads <= LARGEST_BLOCK else None
+        return (poisson.solve_columns(plan, False), threads) if threads <= LARGEST_BLOCK else None
     lines, bands, make = {
         "stage": lambda: (plan.stage_lines, 1, lambda: advance.stage_rows(plan, "arakawa", False, False)),
         "source": lambda: (plan.band_lines, 2, lambda: adjoint.source_rows(plan, "arakawa")),
         "adjoint": lambda: (plan.band_lines, 2, lambda: adjoint.adjoint_rows(plan, "arakawa")),
-        "tangent": lambda: (plan.tangent_lines, 0, lambda: tangent.tangent_rows(plan, "arakawa", False)),
+        "tangent": lambda: (plan.tangent_lines, 2, lambda: tangent.tangent_rows(plan, "arakawa", False)),
     }[kind]()
     if lines.block_dim > LARGEST_BLOCK or lines.nbytes + bands * plan.band_bytes * plan.banded > 220 * 1024:
         return None

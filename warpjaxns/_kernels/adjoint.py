@@ -30,7 +30,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
     forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
     pairs, by_row, kit = rows // 2, row_functions(plan, lines), stencils(real)
-    store, around = by_row.store, by_row.around
+    store, around, touch = by_row.store, by_row.around, lines.touch
     west, here, east = by_row.west, by_row.here, by_row.east
     by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
     fetch, band_strip = by_band.fetch, by_band.strip
@@ -52,6 +52,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         if banded:  # the state is older than the kernel ahead, the cotangent may be its work
             fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
+        touch(roots, t)
         follow()
         if banded:
             fetch(cotangent_band, field(table, cotangent_at, member, 0, 0), row - 1, thread)
@@ -81,10 +82,10 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
 
 @functools.cache
 def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
-    """``l_out = a l_1 + e l_2 + b l + c dt R'(w)^T l`` from the spectra of S F(w, l)."""
+    """``l_out = a l_1 + e l_2 + b l + c dt R'(w)^T l`` from the spectra of S F(w, l). Where a is 0, so must e be."""
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
     inverse, size, held, threads = lines.inverse, lines.size, lines.values, lines.threads
-    pairs, groups = rows // 2, lines.groups
+    pairs, groups, touch = rows // 2, lines.groups, lines.touch
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, fetch_pair, around, present = by_row.load, by_row.fetch_pair, by_row.around, by_row.present
     west, here, east = by_row.west, by_row.here, by_row.east
@@ -132,6 +133,7 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         if banded:  # both are older than the kernel ahead
             fetch(band, field(table, cotangent_at, member, 0, 0), row - 1, thread)
             fetch(psi_band, field(table, psi_at, member, 0, 0), row - 1, thread)
+        touch(roots, t)
         follow()
         for pair in range(thread // threads, pairs, groups):
             fetch_pair(table, spectrum_at, member, row + 2 * pair, buffer, pair, t)
@@ -148,6 +150,10 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
             second_i = field(table, second_at, member, i, t)
             second_k = field(table, second_at, member, k, t)
             new = Values()
+            if a != real(0.0):
+                for e in range(held):
+                    new[2 * e] = a * first_i[here(e)] + e_2 * second_i[here(e)]
+                    new[2 * e + 1] = a * first_k[here(e)] + e_2 * second_k[here(e)]
             l = Strip()
             p = Strip()
             for e in range(held):
@@ -159,8 +165,8 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
                     p = strip(psi, west(e, t), here(e), east(e, t))
                 l_i = local(south(l), south(p), metric, b, h, nu, mu, solved[2 * e])
                 l_k = local(north(l), north(p), metric, b, h, nu, mu, solved[2 * e + 1])
-                new[2 * e] = l_i + a * first_i[here(e)] + e_2 * second_i[here(e)]
-                new[2 * e + 1] = l_k + a * first_k[here(e)] + e_2 * second_k[here(e)]
+                new[2 * e] += l_i
+                new[2 * e + 1] += l_k
             out_i = field(table, cotangent_out_at, member, i, t)
             out_k = field(table, cotangent_out_at, member, k, t)
             for e in range(held):

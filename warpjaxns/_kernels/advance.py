@@ -44,7 +44,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     turns = -(-pairs // groups) * groups  # all groups take part in all barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
-    fetch_pair, line_barrier = by_row.fetch_pair, lines.barrier
+    fetch_pair, line_barrier, touch = by_row.fetch_pair, lines.barrier, lines.touch
     west, here, east, present = by_row.west, by_row.here, by_row.east, by_row.present
     Metric, Strip, strip, south, north = kit.Metric, kit.Strip, kit.strip, kit.south, kit.north
     by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
@@ -88,6 +88,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
         if announced and a != real(0.0):
             announce(field(table, start_at, member, row, 0), thread)
+        touch(roots, t)
         follow()
         for pair in range(group, pairs + 1, groups):  # psi from the row south of the band to the row north of it
             fetch_pair(table, spectrum_at, member, row - 1 + 2 * pair, buffer, pair, t)
@@ -166,7 +167,7 @@ def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omeg
     for step in range(steps):
         start = state
         for s, (a, b, c) in enumerate(RK3):
-            launch_columns(plan, tables, spectrum)
+            launch_columns(plan, tables, spectrum, centre=False)
             target = targets[3 * step + s]
             psi = target if psis is None else psis[3 * step + s]
             arguments = [a, b, c, metric, *parameters, forcing, step, start, state, spectrum, roots]

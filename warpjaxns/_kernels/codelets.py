@@ -129,6 +129,16 @@ UNROLL
     }}
 """
 
+TOUCH = """
+#if defined(__CUDA_ARCH__)
+  for (int q = 0; q < ({threads} % {span} == 0 ? 1 : {values} / {radix}); ++q) {{
+    const auto* p = (const real2*)roots.data + (t + q * {threads}) % {span} * ({n} / {span} / {radix});
+    int unused;
+    asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(unused) : "l"(p));
+  }}
+#endif
+"""
+
 TRANSFORM = r"""
   constexpr int N = {n}, THREADS = {threads}, VALUES = {values};
   const real SIGN = real({sign});

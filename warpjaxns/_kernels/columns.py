@@ -110,9 +110,19 @@ class Columns:
     def Tile(self):
         return wp.tile(dtype=self.real, shape=(self.size,))
 
+    @property
+    def Powers(self):
+        """What `powers` returns."""
+        return wp.types.vector(length=self.lanes.bit_length() + 4, dtype=self.real)
+
+    @functools.cached_property
+    def powers(self) -> Callable:
+        """``powers(rate, t)``: r to what a thread needs to move sums along the column, given -log r."""
+        return _powers(self)
+
     @functools.cached_property
     def northward(self) -> Callable:
-        """``northward(values, mode, sums, c, t)``: the first recursion, by all threads of a block together."""
+        """``northward(values, mode, powers, sums, c, t)``: the first recursion, by all threads of a block together."""
         return _recursion(self, southward=False)
 
     @functools.cached_property
@@ -154,22 +164,47 @@ def _access(columns: Columns) -> tuple[Callable, Callable]:
 
 
 @functools.cache
-def _scan(columns: Columns, southward: bool) -> Callable:
-    """``scan(own, rate, around, sums, c, t)``: what enters a thread's chunk, and what leaves the last one.
-
-    `own` is what a chunk's points leave behind at its end; `rate` is -log r. The result holds two complex numbers.
-    """
-    real, count, threads, held = columns.real, columns.count, columns.threads, columns.values
-    lanes, groups, steps = columns.lanes, columns.groups, columns.lanes.bit_length() - 1
-    Complex, Tile, shift, (get, put) = complex_type(real), columns.Tile, _shift(columns, southward), _access(columns)
-    Pair, part = wp.types.vector(length=4, dtype=real), groups * count if southward else 0
+def _powers(columns: Columns) -> Callable:
+    """r^m for chunks of 1, 2, 4, ... lanes threads; then, northward and southward, for the chunks before a thread in its
+    warp and for those of the groups before it."""
+    real, held, threads, lanes, Powers = columns.real, columns.values, columns.threads, columns.lanes, columns.Powers
+    steps = lanes.bit_length() - 1
 
     @wp.func
     def power(rate: real, chunks: int):
         return wp.exp(-rate * real(chunks * held))
 
     @wp.func
-    def scan(own: Complex, rate: real, around: real, sums: Tile, c: int, t: int):
+    def powers(rate: real, t: int):
+        result = Powers()
+        for s in range(steps + 1):
+            result[s] = power(rate, 1 << s)
+        for southward in range(2):
+            place = t
+            if southward == 1:
+                place = threads - 1 - t
+            lane = place % lanes
+            result[steps + 1 + 2 * southward] = power(rate, lane)
+            result[steps + 2 + 2 * southward] = power(rate, place - lane)
+        return result
+
+    return powers
+
+
+@functools.cache
+def _scan(columns: Columns, southward: bool) -> Callable:
+    """``scan(own, powers, around, sums, c, t)``: what enters a thread's chunk, and what leaves the last one.
+
+    `own` is what a chunk's points leave behind at its end. The result holds two complex numbers.
+    """
+    real, count, threads = columns.real, columns.count, columns.threads
+    lanes, groups, steps = columns.lanes, columns.groups, columns.lanes.bit_length() - 1
+    by_group, by_lane, by_place = steps, steps + 1 + 2 * southward, steps + 2 + 2 * southward
+    Complex, Tile, shift, (get, put) = complex_type(real), columns.Tile, _shift(columns, southward), _access(columns)
+    Powers, Pair, part = columns.Powers, wp.types.vector(length=4, dtype=real), groups * count if southward else 0
+
+    @wp.func
+    def scan(own: Complex, powers: Powers, around: real, sums: Tile, c: int, t: int):
         place = t
         if southward:
             place = threads - 1 - t
@@ -179,22 +214,21 @@ def _scan(columns: Columns, southward: bool) -> Callable:
             d = 1 << s
             earlier = Complex(shift(own[0], d), shift(own[1], d))
             if lane >= d:
-                own = own + power(rate, d) * earlier
+                own = own + powers[s] * earlier
         if lane == lanes - 1:
             put(sums, part + group * count + c, own)
         entering = Complex(shift(own[0], 1), shift(own[1], 1))
         if lane == 0:
             entering = Complex()
         barrier()
-        over_group = power(rate, lanes)
         reached = Complex()
         total = Complex()
         for g in range(groups):
             if g == group:
                 reached = total
-            total = over_group * total + get(sums, part + g * count + c)
-        reached += power(rate, lanes * group) * around * total
-        entering += power(rate, lane) * reached
+            total = powers[by_group] * total + get(sums, part + g * count + c)
+        reached += powers[by_place] * around * total
+        entering += powers[by_lane] * reached
         return Pair(entering[0], entering[1], total[0], total[1])
 
     return scan
@@ -204,11 +238,12 @@ def _scan(columns: Columns, southward: bool) -> Callable:
 def _recursion(columns: Columns, southward: bool) -> Callable:
     real, wide, held, threads, n = columns.real, columns.wide, columns.values, columns.threads, columns.n
     Values, Mode, Tile, Complex = columns.Values, columns.Mode, columns.Tile, complex_type(columns.real)
+    Powers = columns.Powers
     scan = _scan(columns, southward)
     first, onward = (held - 1, -1) if southward else (0, 1)
 
     @wp.func
-    def recursion(values: Values, mode: Mode, sums: Tile, c: int, t: int):
+    def recursion(values: Values, mode: Mode, powers: Powers, sums: Tile, c: int, t: int):
         loss = wide(mode[1])
         x = wide(0.0)
         y = wide(0.0)
@@ -216,7 +251,7 @@ def _recursion(columns: Columns, southward: bool) -> Callable:
             i = first + onward * e
             x = x + (wide(values[2 * i]) - loss * x)
             y = y + (wide(values[2 * i + 1]) - loss * y)
-        entering = scan(Complex(real(x), real(y)), mode[0], mode[2], sums, c, t)
+        entering = scan(Complex(real(x), real(y)), powers, mode[2], sums, c, t)
         x = wide(entering[0])
         y = wide(entering[1])
         mean_x = wide(0.0)
@@ -244,6 +279,7 @@ def _recursion(columns: Columns, southward: bool) -> Callable:
 def _centred(columns: Columns) -> Callable:
     real, wide, held, n = columns.real, columns.wide, columns.values, columns.n
     Values, Tile, Complex, scan = columns.Values, columns.Tile, complex_type(columns.real), _scan(columns, False)
+    powers = columns.powers
 
     @wp.func
     def centred(values: Values, sums: Tile, c: int, t: int):
@@ -252,7 +288,7 @@ def _centred(columns: Columns) -> Callable:
         for e in range(held):
             x = x + wide(values[2 * e])
             y = y + wide(values[2 * e + 1])
-        total = scan(Complex(real(x), real(y)), real(0.0), real(0.0), sums, c, t)
+        total = scan(Complex(real(x), real(y)), powers(real(0.0), t), real(0.0), sums, c, t)
         mean_x = total[2] / real(n)
         mean_y = total[3] / real(n)
         for e in range(held):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import warp as wp
 
-from .codelets import COMPLEX, END, MACROS, NUMBER, PASS, PUBLISH, TRANSFORM, TWIDDLES
+from .codelets import COMPLEX, END, MACROS, NUMBER, PASS, PUBLISH, TOUCH, TRANSFORM, TWIDDLES
 
 PADDING = 16
 
@@ -124,6 +124,11 @@ class Lines:
         return _transform(self, -1)
 
     @functools.cached_property
+    def touch(self) -> Callable:
+        """``touch(roots, t)`` has the twiddle factors of a thread loaded into the first-level cache."""
+        return _touch(self)
+
+    @functools.cached_property
     def publish(self) -> Callable:
         """``publish(values, lines, line, t)`` writes a line to its place, for its own threads to `get`.
 
@@ -198,6 +203,20 @@ def _transform(lines: Lines, sign: int) -> Callable:
     def transform(values: Values, lines: Tile, roots: wp.array(dtype=Complex), line: int, t: int) -> Values: ...
 
     return transform
+
+
+@functools.cache
+def _touch(lines: Lines) -> Callable:
+    span, body, Complex = 1, "", complex_type(lines.real)
+    for radix in factorise(lines.n, lines.radix):
+        if span > 1:
+            body += TOUCH.format(radix=radix, span=span, **lines._numbers)
+        span *= radix
+
+    @wp.func_native(_native(lines, body))
+    def touch(roots: wp.array(dtype=Complex), t: int): ...
+
+    return touch
 
 
 @functools.cache

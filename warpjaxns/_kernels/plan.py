@@ -20,24 +20,26 @@ MOST_VALUES = 24  # complex numbers that a thread holds
 # What was fastest on an H200 (docs/performance.md), by the longest line an entry is for; the last entry is for all
 # beyond. Few points leave multiprocessors idle and want small blocks; many want few halo rows, and many threads.
 FEW_POINTS = 2**18, 2**20  # of all members, of a single one
-# (radix, rows of a block, threads that are to share a multiprocessor), with few points and with many
+# (radix, rows of a block, threads that are to share a multiprocessor, whether the block transforms all its lines at once
+# and copies its rows to shared memory), with few points and with many
 STAGE = {
-    64: ((4, 16, 768), (4, 16, 768)),
-    128: ((8, 16, 768), (8, 16, 768)),
-    256: ((4, 2, 512), (8, 8, 768)),
-    512: ((8, 4, 512), (8, 8, 1024)),
-    1024: ((16, 4, 512), (16, 8, 768)),
-    2048: ((16, 8, 768), (16, 8, 768)),
-    4096: ((16, 4, 768), (16, 4, 768)),
+    64: ((4, 16, 512, True), (4, 16, 768, True)),
+    128: ((8, 16, 512, True), (8, 16, 512, True)),
+    256: ((4, 4, 512, True), (8, 8, 768, True)),
+    512: ((8, 8, 768, True), (8, 8, 1024, True)),
+    1024: ((16, 8, 512, True), (16, 8, 768, True)),
+    2048: ((16, 8, 768, True), (16, 8, 768, True)),
+    4096: ((16, 2, 512, False), (16, 2, 512, False)),
 }
 # (points of a column that a thread holds, columns of a block), likewise
 COLUMNS = {
     64: ((8, 4), (8, 8)),
+    128: ((8, 4), (16, 16)),
     256: ((8, 4), (16, 8)),
-    1024: ((8, 4), (16, 8)),
-    2048: ((16, 8), (16, 8)),
-    4096: ((16, 4), (16, 4)),
-    8192: ((32, 4), (32, 4)),
+    512: ((8, 4), (32, 8)),
+    1024: ((16, 8), (32, 8)),
+    2048: ((32, 8), (32, 8)),
+    4096: ((32, 4), (32, 4)),
 }
 # (most rows of a block, threads of the last kernel, threads of the first, whether that one fetches its rows), likewise
 BACKWARD = {
@@ -65,7 +67,7 @@ class Plan:
         radix: the largest radix of the transforms of rows, which is also about how many numbers a thread holds.
         chunk: the most points of a column that a thread holds.
         resident: threads that are to share a multiprocessor; more have fewer registers each.
-        groups: lines that a stage transforms at the same time; 0 for all of a block's.
+        groups: lines that a stage transforms at the same time, a divisor of rows/2; 0 for all of a block's.
         banded: whether a block copies the rows it works on to shared memory before it needs them.
         many: whether there are many points.
         shared_memory: bytes that a block may use.
@@ -135,10 +137,11 @@ class Plan:
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent along, and so need twice as much of everything."""
         most, resident = entry(TANGENT, self.shape[1])
-        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident)
-        while plan.rows > 2 and plan.tangent_lines.nbytes > min(TANGENT_MEMORY, self.shared_memory):
+        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
+        while plan.rows > 2 and plan.tangent_bytes > min(TANGENT_MEMORY, self.shared_memory):
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
-        return plan
+        fits = plan.tangent_bytes <= min(TANGENT_MEMORY, self.shared_memory)
+        return plan if fits else dataclasses.replace(plan, banded=False)
 
     @property
     def for_adjoint(self) -> "Plan":
@@ -178,6 +181,11 @@ class Plan:
         """Shared memory of a block of a stage."""
         return self.stage_lines.nbytes + self.band_bytes
 
+    @property
+    def tangent_bytes(self) -> int:
+        """Likewise, where a tangent is carried along."""
+        return self.tangent_lines.nbytes + 2 * self.band_bytes
+
     def need(self) -> tuple[int, int]:
         """The threads and bytes of shared memory without which the kernels of a step cannot run. The backward sweep
         makes do with as much; the tangent's kernel may not (`warp.tangent_fits`)."""
@@ -198,7 +206,7 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     allowed = min(SHARED_MEMORY, shared_memory or SHARED_MEMORY)
     ny, nx = shape
     many = batch * ny * nx > FEW_POINTS[batch == 1]
-    row_radix, rows, resident = entry(STAGE, nx)[many]
+    row_radix, rows, resident, at_once = entry(STAGE, nx)[many]
     chunk, columns = entry(COLUMNS, ny)[many]
     if dtype == "float64":  # of twice the size: the same registers, the same sectors of memory
         chunk, columns = chunk // 2, columns // 2
@@ -210,6 +218,8 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
         radix=largest_radix(nx, row_radix),
         chunk=chunk,
         resident=resident,
+        groups=0 if at_once else 1,
+        banded=at_once,
         many=many,
         announced=many,
         shared_memory=allowed,

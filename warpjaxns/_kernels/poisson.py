@@ -12,10 +12,12 @@ from .rows import forward_rows, inverse_rows
 
 
 @functools.cache
-def solve_columns(plan: Plan) -> wp.Kernel:
-    """Turn the rows' spectra ``(batch, ny, pitch)`` of omega into those of psi, in place."""
+def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
+    """Turn the rows' spectra ``(batch, ny, pitch)`` of omega into those of psi, in place. Unless `centre`, psi may have
+    a mean, which its derivatives do not see."""
     columns, ny, real = plan.column_chunks, plan.shape[0], plan.real
     northward, southward, centred, size = columns.northward, columns.southward, columns.centred, columns.size
+    reach = columns.powers
     held, count, Values = columns.values, columns.count, columns.Values
     Complex, spectrum = complex_type(real), memory.lane(complex_type(real), (ny, plan.pitch))
     (number, set_number), mode_line = memory.numbers(real), memory.line(columns.Mode)
@@ -32,17 +34,18 @@ def solve_columns(plan: Plan) -> wp.Kernel:
         mode = mode_line(table, modes_at)[wp.min(k, wavenumbers - 1)]
         sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         column = spectrum(table, spectrum_at, member, t * held, k)
+        powers = reach(mode[0], t)
         values = Values()
         follow()
         for e in range(held):
             value = number(column, pitch * e)
             values[2 * e] = value[0]
             values[2 * e + 1] = value[1]
-        values = southward(northward(values, mode, sums, c, t), mode, sums, c, t)
-        if first == 0:
-            centre = centred(values, sums, c, t)
+        values = southward(northward(values, mode, powers, sums, c, t), mode, powers, sums, c, t)
+        if centre and first == 0:
+            less = centred(values, sums, c, t)
             if k == 0:
-                values = centre
+                values = less
         for e in range(held):
             set_number(column, pitch * e, mode[3] * Complex(values[2 * e], values[2 * e + 1]))
 
@@ -54,10 +57,10 @@ def column_blocks(plan: Plan) -> int:
     return -(-plan.half // plan.columns)
 
 
-def launch_columns(plan: Plan, tables, spectrum):
-    """Solve the spectra in place. `tables`: modes of the columns, roots of unity along x."""
+def launch_columns(plan: Plan, tables, spectrum, centre: bool = True):
+    """Solve the spectra in place. `tables`: modes of the columns, roots of unity along x. `centre`: `solve_columns`."""
     blocks = spectrum.shape[0] * column_blocks(plan)
-    launch(solve_columns(plan), blocks, [tables[0], spectrum], plan.column_chunks.block_dim)
+    launch(solve_columns(plan, centre), blocks, [tables[0], spectrum], plan.column_chunks.block_dim)
 
 
 def launch_rows(plan: Plan, kernel, batch: int, arguments, lines=None):

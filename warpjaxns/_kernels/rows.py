@@ -209,7 +209,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
     """Spectra of the rows of a field."""
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
     forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
-    pairs, kit = rows // 2, row_functions(plan, lines)
+    pairs, kit, touch = rows // 2, row_functions(plan, lines), lines.touch
     store, here, Values = kit.store, kit.here, lines.Values
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
@@ -221,6 +221,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
         row = (block - member * bands) * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        touch(roots, t)
         follow()
         for pair in range(thread // threads, pairs, groups):
             field_i = field(table, field_at, member, (row + 2 * pair) % ny, t)
@@ -240,7 +241,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     """Rows of the field that has the given spectra."""
     lines, real, rows, bands = plan.band_lines, plan.real, plan.rows, plan.bands
     inverse, size, held, threads, groups = lines.inverse, lines.size, lines.values, lines.threads, lines.groups
-    pairs, kit = rows // 2, row_functions(plan, lines)
+    pairs, kit, touch = rows // 2, row_functions(plan, lines), lines.touch
     load, fetch_pair, present, here, line_barrier = kit.load, kit.fetch_pair, kit.present, kit.here, lines.barrier
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
@@ -252,6 +253,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         row = (block - member * bands) * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        touch(roots, t)
         follow()
         for pair in range(thread // threads, pairs, groups):
             fetch_pair(table, spectrum_at, member, row + 2 * pair, buffer, pair, t)

@@ -15,7 +15,7 @@ from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
-from .rows import forward_rows, row_functions, wait
+from .rows import band_functions, forward_rows, row_functions, wait
 from .stencils import stencils
 
 
@@ -60,9 +60,11 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     dpsi_lines = pairs + 1  # the first line of dpsi
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
-    fetch_pair, line_barrier = by_row.fetch_pair, lines.barrier
+    fetch_pair, line_barrier, touch = by_row.fetch_pair, lines.barrier, lines.touch
     west, here, east, present = by_row.west, by_row.here, by_row.east, by_row.present
-    Metric, strip, south, north = kit.Metric, kit.strip, kit.south, kit.north
+    Metric, Strip, strip, south, north = kit.Metric, kit.Strip, kit.strip, kit.south, kit.north
+    by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
+    fetch, band_strip = by_band.fetch, by_band.strip
     shared, force = kit.shared, memory.force(real, plan.shape)
     rate, dot_rate = tendency(real, scheme), tangent_rate(real, scheme)
     Values, field = lines.Values, memory.lane(real, plan.shape)
@@ -108,7 +110,13 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         dnu = shared(line(table, dviscosity_at), member)
         dmu = shared(line(table, ddrag_at), member)
         dh = c * shared(line(table, ddt_at), member)
+        band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
+        dband = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        if banded:  # both are older than the kernel ahead
+            fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
+            fetch(dband, field(table, dstate_at, member, 0, 0), row - 1, thread)
+        touch(roots, t)
         follow()
         for pair in range(group, pairs + 1, groups):
             fetch_pair(table, spectrum_at, member, row - 1 + 2 * pair, buffer, pair, t)
@@ -136,11 +144,24 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
                 force_k = force(table, forcing_at, step, member, k, t)
                 dforce_i = force(table, dforcing_at, step, member, i, t)
                 dforce_k = force(table, dforcing_at, step, member, k, t)
+                if a != real(0.0):
+                    for e in range(held):
+                        new[2 * e] = a * start_i[here(e)]
+                        dnew[2 * e] = a * dstart_i[here(e)]
+                        if present(row + 2 * pair + 1):  # else it is a row that another block may be writing
+                            new[2 * e + 1] = a * start_k[here(e)]
+                            dnew[2 * e + 1] = a * dstart_k[here(e)]
+                w = Strip()
+                dw = Strip()
                 for e in range(held):
                     p = psi_strip(buffer, pair, t + west(e, t), t + here(e), t + east(e, t))
                     dp = psi_strip(buffer, dpsi_lines + pair, t + west(e, t), t + here(e), t + east(e, t))
-                    w = strip(state, west(e, t), here(e), east(e, t))
-                    dw = strip(dstate, west(e, t), here(e), east(e, t))
+                    if banded:
+                        w = band_strip(band, pair, t + west(e, t), t + here(e), t + east(e, t))
+                        dw = band_strip(dband, pair, t + west(e, t), t + here(e), t + east(e, t))
+                    else:
+                        w = strip(state, west(e, t), here(e), east(e, t))
+                        dw = strip(dstate, west(e, t), here(e), east(e, t))
                     f_i = real(0.0)
                     f_k = real(0.0)
                     df_i = real(0.0)
@@ -154,12 +175,11 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
                     r_k = rate(north(p), north(w), metric, nu, mu, f_k)
                     dr_i = dot_rate(south(p), south(w), south(dp), south(dw), metric, nu, mu, dnu, dmu, df_i)
                     dr_k = dot_rate(north(p), north(w), north(dp), north(dw), metric, nu, mu, dnu, dmu, df_k)
-                    new[2 * e] = a * start_i[here(e)] + b * w[7] + h * r_i
-                    if present(row + 2 * pair + 1):  # else it is a row that another block may be writing
-                        new[2 * e + 1] = a * start_k[here(e)] + b * w[4] + h * r_k
-                    dnew[2 * e] = a * dstart_i[here(e)] + b * dw[7] + h * dr_i + dh * r_i
+                    new[2 * e] += b * w[7] + h * r_i
+                    dnew[2 * e] += b * dw[7] + h * dr_i + dh * r_i
                     if present(row + 2 * pair + 1):
-                        dnew[2 * e + 1] = a * dstart_k[here(e)] + b * dw[4] + h * dr_k + dh * r_k
+                        new[2 * e + 1] += b * w[4] + h * r_k
+                        dnew[2 * e + 1] += b * dw[4] + h * dr_k + dh * r_k
                 out_i = field(table, state_out_at, member, i, t)
                 out_k = field(table, state_out_at, member, k, t)
                 dout_i = field(table, dstate_out_at, member, i, t)
@@ -214,7 +234,7 @@ def tangent(
     for step in range(steps):
         start = state
         for (a, b, c), *target in zip(RK3, states, dstates, strict=True):
-            launch_columns(plan, tables, spectrum)
+            launch_columns(plan, tables, spectrum, centre=False)
             arguments = [
                 *(a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step),
                 *(*start, *state, *spectrum.halves(), roots, *target, *other.halves()),
