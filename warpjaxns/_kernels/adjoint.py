@@ -15,7 +15,7 @@ import warp as wp
 from . import memory
 from .advance import RK3
 from .fft import barrier, complex_type
-from .memory import Place, Table, follow, launch
+from .memory import Place, Table, block_index, follow, launch, thread_index
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
@@ -43,7 +43,9 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         table: Table, state_at: Place, cotangent_at: Place, metric: Metric, roots_at: Place, spectrum_out_at: Place
     ):
         roots = line(table, roots_at)
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // bands
         row = (block - member * bands) * rows
         t = thread % threads
@@ -120,7 +122,9 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         cotangent_out_at: Place,
     ):
         roots = complex_line(table, roots_at)
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // bands
         row = (block - member * bands) * rows
         t = thread % threads

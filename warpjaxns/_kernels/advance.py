@@ -12,7 +12,7 @@ import warp as wp
 
 from . import memory
 from .fft import barrier, complex_type
-from .memory import NONE, Place, Table, follow
+from .memory import NONE, Place, Table, block_index, follow, thread_index
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
 from .rows import band_functions, forward_rows, row_functions, wait
@@ -74,7 +74,9 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         psi_out_at: Place,
     ):
         roots = complex_line(table, roots_at)
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // bands
         row = (block - member * bands) * rows
         group = thread // threads

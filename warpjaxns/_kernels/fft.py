@@ -190,11 +190,14 @@ def _native(lines: Lines, body: str) -> str:
 def _transform(lines: Lines, sign: int) -> Callable:
     span, passes, twiddles = 1, "", ""
     for radix in factorise(lines.n, lines.radix):
-        twiddle = ""
+        dft = "F::dft(u, RADIX, SIGN);"
         if span > 1:
-            twiddle = f"F::twiddle(u, w{span}[q], RADIX);"
             twiddles += TWIDDLES.format(radix=radix, span=span)
-        passes += PASS.format(radix=radix, span=span, twiddle=twiddle)
+            if radix & (radix - 1):
+                dft = f"F::twiddle(u, w{span}[q], RADIX); {dft}"
+            else:
+                dft = f"F::twiddled_dft(u, w{span}[q], RADIX, SIGN);"
+        passes += PASS.format(radix=radix, span=span, dft=dft)
         span *= radix
     body = TRANSFORM.format(**lines._numbers, sign=sign, passes=passes, twiddles=twiddles)
     Values, Tile, Complex = lines.Values, lines.Tile, complex_type(lines.real)

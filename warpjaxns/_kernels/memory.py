@@ -34,6 +34,42 @@ def kernel(**options) -> Callable:
     return decorate
 
 
+@wp.func_native("""
+#if defined(__CUDA_ARCH__)
+  return blockIdx.x;
+#else
+  return index;
+#endif
+""")
+def block_index(index: int) -> int:
+    """The block's number, given what `wp.tid` says: Warp divides 64-bit numbers for it, which CUDA knows."""
+    ...
+
+
+@wp.func_native("""
+#if defined(__CUDA_ARCH__)
+  return threadIdx.x;
+#else
+  return 0;
+#endif
+""")
+def thread_index() -> int:
+    """The thread's number in its block."""
+    ...
+
+
+@wp.func_native("""
+#if defined(__CUDA_ARCH__)
+  return __ldg((const unsigned long long*)table.data + slot);
+#else
+  return table.data[slot];
+#endif
+""")
+def address(table: Table, slot: int) -> wp.uint64:
+    """What stands in a slot of the table. No kernel that reads the table writes it."""
+    ...
+
+
 @wp.func_native(FOLLOW)
 def follow():
     """From here on what the kernel ahead has written may be read, and what it reads may be written.
@@ -64,7 +100,7 @@ def stack(dtype, shape: tuple[int, int]) -> Callable:
 
     @wp.func
     def stack(table: Table, place: Place):
-        start = table[place[0]] + wp.uint64(place[1]) * wp.uint64(place[2]) * wp.uint64(item)
+        start = address(table, place[0]) + wp.uint64(place[1]) * wp.uint64(place[2]) * wp.uint64(item)
         return wp.array(ptr=in_global_memory(start), shape=(place[2], rows, columns), dtype=dtype)
 
     return stack
@@ -82,7 +118,7 @@ def lane(dtype, shape: tuple[int, int]) -> Callable:
     def lane(table: Table, place: Place, member: int, i: int, j: int):
         row = (wp.int64(place[1]) * wp.int64(place[2]) + wp.int64(member)) * wp.int64(rows) + wp.int64(i)
         offset = (row * wp.int64(columns) + wp.int64(j)) * wp.int64(item)
-        start = table[place[0]] + wp.uint64(offset)
+        start = address(table, place[0]) + wp.uint64(offset)
         length = wp.int32(columns)
         return wp.array(ptr=in_global_memory(start), shape=(length,), dtype=dtype)
 
@@ -139,7 +175,7 @@ def line(dtype) -> Callable:
 
     @wp.func
     def line(table: Table, place: Place):
-        return wp.array(ptr=in_global_memory(table[place[0]]), shape=(place[2],), dtype=dtype)
+        return wp.array(ptr=in_global_memory(address(table, place[0])), shape=(place[2],), dtype=dtype)
 
     return line
 
@@ -151,7 +187,9 @@ def series(dtype, shape: tuple[int, int]) -> Callable:
 
     @wp.func
     def series(table: Table, place: Place):
-        return wp.array(ptr=in_global_memory(table[place[0]]), shape=(place[1], place[2], rows, columns), dtype=dtype)
+        return wp.array(
+            ptr=in_global_memory(address(table, place[0])), shape=(place[1], place[2], rows, columns), dtype=dtype
+        )
 
     return series
 

@@ -5,7 +5,7 @@ import functools
 import warp as wp
 
 from . import memory
-from .memory import Place, Table, follow, launch
+from .memory import Place, Table, block_index, follow, launch, thread_index
 from .plan import Plan
 from .stencils import stencils
 
@@ -21,7 +21,9 @@ def laplacian_kernel(plan: Plan) -> wp.Kernel:
     def laplacian(table: Table, metric: Metric, a_at: Place, out_at: Place):
         a = fields(table, a_at)
         out = fields(table, out_at)
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // ny
         i = block - member * ny
         follow()
@@ -41,7 +43,9 @@ def jacobian_kernel(plan: Plan, scheme: str) -> wp.Kernel:
         a = fields(table, a_at)
         b = fields(table, b_at)
         out = fields(table, out_at)
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // ny
         i = block - member * ny
         follow()
@@ -61,7 +65,9 @@ def copy_kernel(plan: Plan) -> wp.Kernel:
     def copy(table: Table, a_at: Place, out_at: Place):
         a = fields(table, a_at)
         out = fields(table, out_at)
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // ny
         i = block - member * ny
         follow()

@@ -12,7 +12,6 @@ from .fft import Lines, factorise
 REALS = {"float32": wp.float32, "float64": wp.float64}
 SHARED_MEMORY = 200 * 1024  # bytes a block may use, where the device has more
 CPU_MEMORY = 256 * 1024  # bytes of tiles that Warp has for a block on the CPU
-TANGENT_MEMORY = 110 * 1024  # likewise, of a kernel that carries a tangent along, for two blocks a multiprocessor
 LARGEST_BLOCK = 1024  # threads
 MOST_COLUMNS = 8  # of a block
 MOST_VALUES = 24  # complex numbers that a thread holds
@@ -41,15 +40,27 @@ COLUMNS = {
     2048: ((32, 8), (32, 8)),
     4096: ((32, 4), (32, 4)),
 }
-# (most rows of a block, threads of the last kernel, threads of the first, whether that one fetches its rows), likewise
-BACKWARD = {
-    512: ((8, 512, 512, False), (8, 768, 768, True)),
-    1024: ((4, 512, 512, False), (4, 512, 768, True)),
-    2048: ((4, 512, 512, False), (4, 512, 512, False)),
-    4096: ((2, 512, 512, False), (2, 512, 512, False)),
+# (most rows of a block, threads, whether it copies its rows) of the backward sweep's first kernel, likewise
+SOURCE = {
+    64: ((16, 512, True), (8, 1024, True)),
+    128: ((8, 512, True), (8, 768, True)),
+    256: ((4, 512, True), (8, 768, True)),
+    512: ((8, 512, True), (8, 768, True)),
+    1024: ((4, 512, False), (4, 512, True)),
+    2048: ((4, 512, False), (4, 512, False)),
+    4096: ((2, 512, False), (2, 512, False)),
 }
-# (most rows of a block, threads) of kernels that carry a tangent along
-TANGENT = {512: (8, 256), 4096: (8, 512)}
+# (most rows of a block, threads) of its last kernel, likewise
+ADJOINT = {
+    64: ((16, 512), (8, 768)),
+    128: ((16, 512), (8, 512)),
+    256: ((4, 512), (4, 512)),
+    512: ((8, 512), (4, 512)),
+    2048: ((4, 512), (4, 512)),
+    4096: ((2, 512), (2, 512)),
+}
+# the same of kernels that carry a tangent along, with few points or many
+TANGENT = {128: (16, 512), 256: (8, 512), 512: (8, 768), 2048: (4, 512), 4096: (2, 512)}
 
 
 def entry(table: dict, n: int):
@@ -131,32 +142,33 @@ class Plan:
     def tangent_lines(self) -> Lines:
         """psi and its tangent as in `stage_lines`, one behind the other."""
         pairs = self.rows // 2
-        return self.row_lines(2 * pairs + 2, pairs + 1)
+        lines = self.row_lines(2 * pairs + 2, pairs + 1)
+        return lines if lines.block_dim <= LARGEST_BLOCK else self.row_lines(2 * pairs + 2, 1)
 
     @property
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent along, and so need twice as much of everything."""
         most, resident = entry(TANGENT, self.shape[1])
         plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
-        while plan.rows > 2 and plan.tangent_bytes > min(TANGENT_MEMORY, self.shared_memory):
+        while plan.rows > 2 and plan.tangent_bytes > self.shared_memory:
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
-        fits = plan.tangent_bytes <= min(TANGENT_MEMORY, self.shared_memory)
-        return plan if fits else dataclasses.replace(plan, banded=False)
-
-    @property
-    def for_adjoint(self) -> "Plan":
-        """The plan of the backward sweep's last kernel, which works on the rows of two fields."""
-        most, resident, _, _ = entry(BACKWARD, self.shape[1])[self.many]
-        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
-        fits = plan.band_lines.nbytes + 2 * plan.band_bytes <= self.shared_memory
-        return plan if fits else dataclasses.replace(plan, banded=False)
+        return plan if plan.tangent_bytes <= self.shared_memory else dataclasses.replace(plan, banded=False)
 
     @property
     def for_source(self) -> "Plan":
-        """The plan of its first kernel, which has nothing to do until its rows are there."""
-        _, _, resident, banded = entry(BACKWARD, self.shape[1])[self.many]
-        plan = self.for_adjoint
-        return dataclasses.replace(plan, resident=resident, banded=plan.banded and banded)
+        """The plan of the backward sweep's first kernel, which works on the rows of two fields."""
+        most, resident, banded = entry(SOURCE, self.shape[1])[self.many]
+        return self._backward(most, resident, banded)
+
+    @property
+    def for_adjoint(self) -> "Plan":
+        """The plan of its last kernel, likewise."""
+        return self._backward(*entry(ADJOINT, self.shape[1])[self.many], True)
+
+    def _backward(self, most: int, resident: int, banded: bool) -> "Plan":
+        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
+        fits = plan.band_lines.nbytes + 2 * plan.band_bytes <= self.shared_memory
+        return dataclasses.replace(plan, banded=banded and fits)
 
     @functools.cached_property
     def column_chunks(self) -> Columns:

@@ -6,7 +6,7 @@ import warp as wp
 
 from . import memory
 from .fft import complex_type
-from .memory import Place, Table, follow, launch
+from .memory import Place, Table, block_index, follow, launch, thread_index
 from .plan import Plan
 from .rows import forward_rows, inverse_rows
 
@@ -25,7 +25,9 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
 
     @memory.kernel(launch_bounds=plan.bounds(columns))
     def solve_columns(table: Table, modes_at: Place, spectrum_at: Place):
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // blocks
         first = (block - member * blocks) * count
         c = thread % count

@@ -18,7 +18,7 @@ import warp as wp
 from . import memory
 from .codelets import ANNOUNCE, FETCH, FETCH_PAIR, WAIT
 from .fft import Lines, c_name, complex_type
-from .memory import Place, Table, follow
+from .memory import Place, Table, block_index, follow, thread_index
 from .plan import Plan
 from .stencils import stencils
 
@@ -39,7 +39,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     Strip, Rows = kit.Strip, kit.Rows
     field, spectrum = memory.lane(real, (ny, nx)), memory.lane(Complex, (ny, plan.pitch))
     second, (_, set_number) = lines.half_spectrum, memory.numbers(real)
-    whole, kept = ny % plan.rows == 0, (half - 1) // threads + 1
+    whole, kept, sure = ny % plan.rows == 0, (half - 1) // threads + 1, half // threads
 
     @wp.func
     def west(e: int, t: int):
@@ -122,7 +122,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
             b = spectrum(table, place, member, row + 1, t)
             for e in range(kept):
                 k = t + threads * e
-                if k < half:
+                if e < sure or k < half:
                     mirror = nx - k
                     if e == 0 and t == 0:
                         mirror = 0
@@ -216,7 +216,9 @@ def forward_rows(plan: Plan) -> wp.Kernel:
     @memory.kernel(launch_bounds=plan.bounds(lines))
     def forward_rows(table: Table, field_at: Place, roots_at: Place, spectrum_out_at: Place):
         roots = line(table, roots_at)
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // bands
         row = (block - member * bands) * rows
         t = thread % threads
@@ -248,7 +250,9 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     @memory.kernel(launch_bounds=plan.bounds(lines))
     def inverse_rows(table: Table, spectrum_at: Place, roots_at: Place, field_out_at: Place):
         roots = line(table, roots_at)
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // bands
         row = (block - member * bands) * rows
         t = thread % threads

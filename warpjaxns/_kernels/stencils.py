@@ -43,7 +43,7 @@ def stencils(real) -> types.SimpleNamespace:
     Patch = wp.types.vector(length=9, dtype=real)
     Strip = wp.types.vector(length=12, dtype=real)
     Metric = wp.types.vector(length=3, dtype=real)
-    at = memory.at(real)
+    at, third = memory.at(real), real(1 / 3)
 
     @wp.struct
     class Rows:
@@ -126,7 +126,7 @@ def stencils(real) -> types.SimpleNamespace:
 
     @wp.func
     def arakawa(a: Patch, b: Patch, metric: Metric):
-        return (plus_plus(a, b) + plus_cross(a, b) - plus_cross(b, a)) * (metric[2] / real(3.0))
+        return (plus_plus(a, b) + plus_cross(a, b) - plus_cross(b, a)) * (third * metric[2])
 
     jacobian = {
         "arakawa": arakawa,
@@ -135,10 +135,10 @@ def stencils(real) -> types.SimpleNamespace:
         "cross_plus": central_first,
     }
 
-    @wp.func
-    def shared(values: wp.array(dtype=real), member: int):
+    @wp.func_native("return values.data[values.shape[0] == 1 ? 0 : member];")
+    def shared(values: wp.array(dtype=real), member: int) -> real:
         """A parameter of this member, or the one that all members share."""
-        return values[wp.where(values.shape[0] == 1, 0, member)]
+        ...
 
     @wp.func
     def force(forcing: wp.array4d(dtype=real), step: int, member: int, i: int, j: int):

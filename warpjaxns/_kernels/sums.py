@@ -6,7 +6,7 @@ import warp as wp
 
 from . import memory
 from .advance import tendency
-from .memory import Place, Table, follow
+from .memory import Place, Table, block_index, follow, thread_index
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .stencils import stencils
@@ -46,7 +46,9 @@ def parameter_sums(plan: Plan, scheme: str) -> wp.Kernel:
         psi = fields(table, psi_at)
         cotangent = fields(table, cotangent_at)
         sums = line(table, sums_at)
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // ny
         i = block - member * ny
         nu = shared(line(table, viscosity_at), member)
@@ -91,7 +93,9 @@ def forcing_sum(plan: Plan) -> wp.Kernel:
     def forcing_sum(table: Table, fresh: int, c: real, dt_at: Place, cotangent_at: Place, sums_at: Place):
         cotangent = fields(table, cotangent_at)
         sums = fields(table, sums_at)
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // ny
         i = block - member * ny
         h = c * shared(line(table, dt_at), member)

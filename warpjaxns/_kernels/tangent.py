@@ -12,7 +12,7 @@ import warp as wp
 from . import memory
 from .advance import RK3, tendency
 from .fft import barrier, complex_type
-from .memory import NONE, Place, Table, follow
+from .memory import NONE, Place, Table, block_index, follow, thread_index
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
 from .rows import band_functions, forward_rows, row_functions, wait
@@ -58,6 +58,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     forward, inverse, publish, size = lines.forward, lines.inverse, lines.publish, lines.size
     held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
     dpsi_lines = pairs + 1  # the first line of dpsi
+    turns = -(-pairs // groups) * groups  # all groups take part in all barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
     fetch_pair, line_barrier, touch = by_row.fetch_pair, lines.barrier, lines.touch
@@ -99,7 +100,9 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         dspectrum_out_at: Place,
     ):
         roots = complex_line(table, roots_at)
-        block, thread = wp.tid()
+        index, _ = wp.tid()
+        block = block_index(index)
+        thread = thread_index()
         member = block // bands
         row = (block - member * bands) * rows
         group = thread // threads
@@ -128,7 +131,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
             publish(inverse(load(buffer, pair, t), buffer, roots, pair, t), buffer, pair, t)
             publish(inverse(load(buffer, dpsi_line, t), buffer, roots, dpsi_line, t), buffer, dpsi_line, t)
         barrier()
-        for pair in range(group, pairs + 1, groups):
+        for pair in range(group, turns, groups):
             new = Values()
             dnew = Values()
             if pair < pairs:
