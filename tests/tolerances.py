@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+COLUMNS = {"float32": 3e-7, "float64": 3e-15}  # of the largest that the solution can be
 FFT = {"float32": 3e-7, "float64": 6e-16}  # a transform of up to 2048 points
 RELATIVE = {"float32": 2e-6, "float64": 1e-12}  # one application of an operator
 ROLLOUT = {"float32": 1e-5, "float64": 1e-11}  # tens of steps, and derivatives through them

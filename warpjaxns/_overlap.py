@@ -51,7 +51,7 @@ def _overlap(driver, graph) -> int:
     Nodes, Edges = ctypes.c_void_p * count.value, _Edge * count.value
     starts, ends, full = Nodes(), Nodes(), Edges()
     check(driver.cuGraphGetEdges_v2(graph, starts, ends, full, ctypes.byref(count)))
-    if not all(map(is_kernel, {*starts, *ends})):
+    if not count.value or not all(map(is_kernel, {*starts, *ends})):
         return 0
     programmatic = Edges(*[_Edge(PROGRAMMATIC, 0, PROGRAMMATIC)] * count.value)
     check(driver.cuGraphRemoveDependencies_v2(graph, starts, ends, full, count))

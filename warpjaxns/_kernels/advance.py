@@ -41,7 +41,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     lines, ny, real, bands, rows = plan.stage_lines, plan.shape[0], plan.real, plan.bands, plan.rows
     forward, inverse, publish, get, size = lines.forward, lines.inverse, lines.publish, lines.get, lines.size
     held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
-    turns = -(-pairs // groups) * groups  # all groups take part in all barriers
+    turns, together = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
     fetch_pair, line_barrier, touch = by_row.fetch_pair, lines.barrier, lines.touch
@@ -146,8 +146,9 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                         if keep_psi:
                             psi_k[here(e)] = get(buffer, pair + 1, t + here(e))[0]
             barrier()
-            new = forward(new, buffer, roots, pair, t)
-            store(new, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair, pair < pairs)
+            if pair < pairs or together:
+                new = forward(new, buffer, roots, pair, t)
+                store(new, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair, pair < pairs)
 
     return stage_rows
 

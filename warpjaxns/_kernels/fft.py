@@ -147,6 +147,11 @@ class Lines:
         return _line_barrier(self)
 
     @property
+    def alone(self) -> bool:
+        """Whether the threads of a line can go ahead without those of other lines of a block."""
+        return "__syncthreads" not in self._barrier
+
+    @property
     def _barrier(self) -> str:
         """What makes the threads of a line wait for each other: as few threads as can be."""
         threads = self.threads

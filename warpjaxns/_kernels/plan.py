@@ -22,17 +22,17 @@ FEW_POINTS = 2**18, 2**20  # of all members, of a single one
 # (radix, rows of a block, threads that are to share a multiprocessor, whether the block transforms all its lines at once
 # and copies its rows to shared memory), with few points and with many
 STAGE = {
-    64: ((4, 16, 512, True), (4, 16, 768, True)),
-    128: ((8, 16, 512, True), (8, 16, 512, True)),
-    256: ((4, 4, 512, True), (8, 8, 768, True)),
-    512: ((8, 8, 768, True), (8, 8, 1024, True)),
+    64: ((4, 8, 768, True), (4, 16, 768, True)),
+    128: ((8, 16, 512, True), (8, 16, 768, True)),
+    256: ((4, 4, 512, True), (8, 16, 1024, True)),
+    512: ((8, 8, 512, True), (8, 8, 1024, True)),
     1024: ((16, 8, 512, True), (16, 8, 768, True)),
     2048: ((16, 8, 768, True), (16, 8, 768, True)),
     4096: ((16, 2, 512, False), (16, 2, 512, False)),
 }
 # (points of a column that a thread holds, columns of a block), likewise
 COLUMNS = {
-    64: ((8, 4), (8, 8)),
+    64: ((8, 8), (8, 8)),
     128: ((8, 4), (16, 16)),
     256: ((8, 4), (16, 8)),
     512: ((8, 4), (32, 8)),

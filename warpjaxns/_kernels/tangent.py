@@ -58,7 +58,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     forward, inverse, publish, size = lines.forward, lines.inverse, lines.publish, lines.size
     held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
     dpsi_lines = pairs + 1  # the first line of dpsi
-    turns = -(-pairs // groups) * groups  # all groups take part in all barriers
+    turns, together = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
     fetch_pair, line_barrier, touch = by_row.fetch_pair, lines.barrier, lines.touch
@@ -195,11 +195,12 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
                         out_k[here(e)] = new[2 * e + 1]
                         dout_k[here(e)] = dnew[2 * e + 1]
             barrier()
-            new = forward(new, buffer, roots, pair, t)
-            dnew = forward(dnew, buffer, roots, dpsi_lines + pair, t)
             mine, south_row = pair < pairs, row + 2 * pair
-            store(new, buffer, pair, t, table, spectrum_out_at, member, south_row, mine)
-            store(dnew, buffer, dpsi_lines + pair, t, table, dspectrum_out_at, member, south_row, mine)
+            if mine or together:
+                new = forward(new, buffer, roots, pair, t)
+                dnew = forward(dnew, buffer, roots, dpsi_lines + pair, t)
+                store(new, buffer, pair, t, table, spectrum_out_at, member, south_row, mine)
+                store(dnew, buffer, dpsi_lines + pair, t, table, dspectrum_out_at, member, south_row, mine)
 
     return tangent_rows
 

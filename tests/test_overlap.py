@@ -1,0 +1,90 @@
+"""Programmatic dependencies of CUDA graphs, against a driver that is made of Python."""
+
+import ctypes
+
+import pytest
+import warp as wp
+
+from warpjaxns import _overlap
+from warpjaxns._kernels import memory
+from warpjaxns._kernels.memory import Table, follow
+
+
+class Driver:
+    """A graph of `kinds` of nodes (0: kernels) in a row, and the calls that `_overlap` makes."""
+
+    def __init__(self, kinds, fails=()):
+        self.kinds, self.fails = kinds, fails
+        full = (0, 0, 0)
+        self.edges = {(i + 1, i + 2): full for i in range(len(kinds) - 1)}
+
+    def cuGraphGetEdges_v2(self, graph, starts, ends, edges, count):  # noqa: N802
+        if starts is not None:
+            for i, ((start, end), (from_port, to_port, kind)) in enumerate(self.edges.items()):
+                starts[i], ends[i] = start, end
+                edges[i].from_port, edges[i].to_port, edges[i].type = from_port, to_port, kind
+        count._obj.value = len(self.edges)
+        return 0
+
+    def cuGraphNodeGetType(self, node, kind):  # noqa: N802
+        kind._obj.value = self.kinds[node.value - 1]
+        return 0
+
+    def cuGraphRemoveDependencies_v2(self, graph, starts, ends, edges, count):  # noqa: N802
+        for i in range(count.value):
+            del self.edges[starts[i], ends[i]]
+        return 0
+
+    def cuGraphAddDependencies_v2(self, graph, starts, ends, edges, count):  # noqa: N802
+        if edges[0].type in self.fails:
+            return 1
+        for i in range(count.value):
+            self.edges[starts[i], ends[i]] = edges[i].from_port, edges[i].to_port, edges[i].type
+        return 0
+
+
+def overlap(monkeypatch, driver):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
+    return _overlap.overlap(1)
+
+
+def test_kernels_overlap(monkeypatch):
+    driver = Driver([0, 0, 0])
+    assert overlap(monkeypatch, driver) == 2
+    assert driver.edges == {(1, 2): (1, 0, 1), (2, 3): (1, 0, 1)}
+
+
+@pytest.mark.parametrize(
+    "driver",
+    [Driver([0, 1, 0]), Driver([0, 0, 0], fails=(1,)), Driver([0])],
+    ids=["not only kernels", "refused", "one kernel"],
+)
+def test_graphs_left_as_they_were(driver, monkeypatch):
+    before = dict(driver.edges)
+    assert overlap(monkeypatch, driver) == 0
+    assert driver.edges == before
+
+
+def test_a_driver_that_knows_no_such_dependencies(monkeypatch):
+    assert overlap(monkeypatch, object()) == 0
+
+    def missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert _overlap.overlap(1) == 0
+
+
+def test_kernels_must_follow():
+    with pytest.raises(TypeError, match="kernel rash does not call"):
+
+        @memory.kernel()
+        def rash(table: Table, x: float):
+            wp.printf("%f", x)
+
+    @memory.kernel()
+    def patient(table: Table, x: float):
+        follow()
+        wp.printf("%f", x)
+
+    assert isinstance(patient, wp.Kernel)
