@@ -19,7 +19,9 @@ def solve(columns, omega, mode, device):
     northward, southward, centred, powers = columns.northward, columns.southward, columns.centred, columns.powers
     Complex, Values, Mode = complex_type(real), columns.Values, columns.Mode
 
-    @wp.kernel(module="unique", enable_backward=False, module_options={"max_unroll": 32})
+    block_dim, options = columns.block_dim, {"max_unroll": 32}
+
+    @wp.kernel(module="unique", enable_backward=False, module_options=options, launch_bounds=block_dim)
     def run(column: wp.array2d(dtype=Complex), mode: wp.array(dtype=Mode), out: wp.array2d(dtype=Complex)):
         _, thread = wp.tid()
         c = thread % count
@@ -42,14 +44,15 @@ def solve(columns, omega, mode, device):
     given = wp.array(np.stack([omega.real, omega.imag], -1).astype(dtype), dtype=Complex, device=device)
     table = wp.array(mode.astype(dtype), dtype=Mode, device=device)
     out = wp.zeros_like(given)
-    wp.launch_tiled(run, dim=[1], inputs=[given, table], outputs=[out], block_dim=columns.block_dim, device=device)
+    wp.launch_tiled(run, dim=[1], inputs=[given, table], outputs=[out], block_dim=block_dim, device=device)
     return out.numpy() @ np.array([1, 1j])
 
 
 def expected(omega, eigenvalues, nx):
     """The same by Fourier transforms, in double precision, and the size of what rounding of omega alone can change."""
     n = omega.shape[-1]
-    along_y = (2 * np.sin(np.pi * np.arange(n) / n) / SPACING[0]) ** 2
+    m = np.arange(n)
+    along_y = (2 * np.sin(np.pi * np.minimum(m, n - m) / n) / SPACING[0]) ** 2
     total = along_y + eigenvalues[:, None]
     total[total == 0] = np.inf
     gain = (1 / total).max(-1) / (2 * nx)

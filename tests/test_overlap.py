@@ -18,7 +18,7 @@ class Driver:
         full = (0, 0, 0)
         self.edges = {(i + 1, i + 2): full for i in range(len(kinds) - 1)}
 
-    def cuGraphGetEdges_v2(self, graph, starts, ends, edges, count):  # noqa: N802
+    def cuGraphGetEdges_v2(self, graph, starts, ends, edges, count):
         if starts is not None:
             for i, ((start, end), (from_port, to_port, kind)) in enumerate(self.edges.items()):
                 starts[i], ends[i] = start, end
@@ -26,16 +26,16 @@ class Driver:
         count._obj.value = len(self.edges)
         return 0
 
-    def cuGraphNodeGetType(self, node, kind):  # noqa: N802
+    def cuGraphNodeGetType(self, node, kind):
         kind._obj.value = self.kinds[node.value - 1]
         return 0
 
-    def cuGraphRemoveDependencies_v2(self, graph, starts, ends, edges, count):  # noqa: N802
+    def cuGraphRemoveDependencies_v2(self, graph, starts, ends, edges, count):
         for i in range(count.value):
             del self.edges[starts[i], ends[i]]
         return 0
 
-    def cuGraphAddDependencies_v2(self, graph, starts, ends, edges, count):  # noqa: N802
+    def cuGraphAddDependencies_v2(self, graph, starts, ends, edges, count):
         if edges[0].type in self.fails:
             return 1
         for i in range(count.value):

@@ -35,7 +35,7 @@ def kernels(dtype, scheme):
     real = REALS[dtype]
     kit = stencils(real)
     Metric, neighbourhood, J = kit.Metric, kit.neighbourhood, kit.jacobian[scheme]
-    shared, force = kit.shared, kit.force
+    force = kit.force
     rate = tendency(real, scheme if scheme in SCHEMES else "arakawa")
 
     @wp.kernel(module="unique", enable_backward=True)
@@ -51,7 +51,8 @@ def kernels(dtype, scheme):
         member, i, j = wp.tid()
         p = neighbourhood(psi, member, i, j)
         w = neighbourhood(omega, member, i, j)
-        nu, mu = shared(viscosity, member), shared(drag, member)
+        nu = viscosity[wp.where(viscosity.shape[0] == 1, 0, member)]
+        mu = drag[wp.where(drag.shape[0] == 1, 0, member)]
         out[member, i, j] = rate(p, w, metric, nu, mu, force(forcing, 0, member, i, j))
 
     @wp.kernel(module="unique", enable_backward=True)

@@ -85,7 +85,8 @@ def call(
         components of a vector or matrix, which trail in JAX's shape.
     - `inputs`: Warp's dtypes of the operands. Needed where one holds vectors or matrices.
     - `graph`: capture the launches into a CUDA graph that serves all later calls. The kernels must be of
-        `memory.kernel` then, which take places in a table of addresses. Without it, `launch` gets arrays and runs at each call.
+        `memory.kernel` then, which take places in a table of addresses. Without it, `launch` gets arrays and runs at
+        each call.
     - `repeats`: how often to do it all, with `graph`. From the second time on, the launches find the output `feed[1]`
         in the place of the input `feed[0]`, both counted among all arrays, and so work in place. Equal numbers feed
         nothing.

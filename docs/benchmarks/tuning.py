@@ -61,6 +61,7 @@ def plans(n: int, members: int, kind: str):
 
 
 def in_use(n: int, members: int, kind: str) -> Plan:
+    """The plan of a kernel as it is."""
     plan = make_plan((n, n), "float32", members)
     return {"source": plan.for_source, "adjoint": plan.for_adjoint, "tangent": plan.for_tangent}.get(kind, plan)
 

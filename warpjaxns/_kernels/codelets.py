@@ -79,7 +79,8 @@ COMPLEX = r"""
       e = sum;
     }
     static CUDA_CALLABLE void twiddled_dft(Z* v, Z w, int radix, real s) {
-      const real cosine[4] = {1, real(0.92387953251128675613), real(0.70710678118654752440), real(0.38268343236508977173)};
+      const real h = real(0.70710678118654752440);
+      const real cosine[4] = {1, real(0.92387953251128675613), h, real(0.38268343236508977173)};
       Z u[16], power[5];   // u: v in the order of reversed bits; power: w^1, w^2, w^4, w^8
       power[0] = w;
 UNROLL

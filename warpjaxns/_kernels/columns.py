@@ -27,8 +27,8 @@ WARP = 32  # threads that exchange registers
 
 
 def modes(n: int, spacing: tuple[float, float], nx: int, eigenvalues: np.ndarray) -> np.ndarray:
-    """What the kernels need to know of each wavenumber along x: ``-log r``, ``1 - r``, ``1 / (1 - r^n)``, and the factor
-    of the solution, ``dy^2 r / 2 nx``, with the factor 1/2nx of the transforms of rows. Shape (wavenumbers, 4), float64.
+    """What the kernels need to know of each wavenumber along x, (wavenumbers, 4), float64: ``-log r``, ``1 - r``,
+    ``1 / (1 - r^n)``, and the factor of the solution, ``dy^2 r / 2 nx``, with 1/2nx for the transforms of rows.
 
     The third is 0 for the mean over x.
     """
@@ -165,8 +165,8 @@ def _access(columns: Columns) -> tuple[Callable, Callable]:
 
 @functools.cache
 def _powers(columns: Columns) -> Callable:
-    """r^m for chunks of 1, 2, 4, ... lanes threads; then, northward and southward, for the chunks before a thread in its
-    warp and for those of the groups before it."""
+    """r^m for the chunks of 1, 2, 4, ... lanes threads; then, northward and southward, for the chunks before a thread
+    in its warp and for those of the groups before it."""
     real, held, threads, lanes, Powers = columns.real, columns.values, columns.threads, columns.lanes, columns.Powers
     steps = lanes.bit_length() - 1
 

@@ -19,8 +19,8 @@ MOST_VALUES = 24  # complex numbers that a thread holds
 # What was fastest on an H200 (docs/performance.md), by the longest line an entry is for; the last entry is for all
 # beyond. Few points leave multiprocessors idle and want small blocks; many want few halo rows, and many threads.
 FEW_POINTS = 2**18, 2**20  # of all members, of a single one
-# (radix, rows of a block, threads that are to share a multiprocessor, whether the block transforms all its lines at once
-# and copies its rows to shared memory), with few points and with many
+# (radix, rows of a block, threads that are to share a multiprocessor, whether the block transforms all its lines at
+# once and copies its rows to shared memory), with few points and with many
 STAGE = {
     64: ((4, 8, 768, True), (4, 16, 768, True)),
     128: ((8, 16, 512, True), (8, 16, 768, True)),

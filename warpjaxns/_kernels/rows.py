@@ -27,8 +27,8 @@ from .stencils import stencils
 def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     """What kernels that work on row pairs are made of.
 
-    - ``fetch_pair`` starts to copy the spectra of a row pair to the place of a line; when they are there, ``load`` makes
-      of them what a thread holds. ``store``: back to spectra.
+    - ``fetch_pair`` starts to copy the spectra of a row pair to the place of a line; when they are there, ``load``
+      makes of them what a thread holds. ``store``: back to spectra.
     - ``around``: the rows that the stencils of a row pair need; ``psi_strip`` has the same out of published lines.
     - ``west``, ``here``, ``east``: the e-th point and its neighbours, counted from the thread's first point.
     - ``present``: whether a row of a band is one of the grid.

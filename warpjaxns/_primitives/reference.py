@@ -18,10 +18,15 @@ Field: TypeAlias = Float[Array, "... ny nx"]
 def eigenvalues(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues of the negative 5-point Laplacian along y and along x, float64, FFT order.
 
-    ``lambda_m = (2 - 2 cos(2 pi m / n)) / h^2``, written as ``(2 sin(pi m / n) / h)^2`` so that small
-    wavenumbers keep all their digits.
+    ``lambda_m = (2 - 2 cos(2 pi m / n)) / h^2``, written as ``(2 sin(pi m / n) / h)^2``, with n - m for m where that is
+    less, so that small wavenumbers of either sign keep all their digits.
     """
-    return tuple((2 * np.sin(np.pi * np.arange(n) / n) / h) ** 2 for n, h in zip(grid.shape, grid.spacing, strict=True))
+
+    def along(n, h):
+        m = np.arange(n)
+        return (2 * np.sin(np.pi * np.minimum(m, n - m) / n) / h) ** 2
+
+    return tuple(along(n, h) for n, h in zip(grid.shape, grid.spacing, strict=True))
 
 
 def poisson(grid: Grid, omega: Field) -> Field:
