@@ -23,8 +23,8 @@ FEW_POINTS = 2**18, 2**20  # of all members, of a single one
 # once and copies its rows to shared memory), with few points and with many
 STAGE = {
     64: ((4, 8, 768, True), (4, 16, 768, True)),
-    128: ((8, 16, 512, True), (8, 16, 768, True)),
-    256: ((4, 4, 512, True), (8, 16, 1024, True)),
+    128: ((8, 16, 512, True), (8, 16, 512, True)),
+    256: ((4, 4, 512, True), (8, 8, 1024, True)),
     512: ((8, 8, 512, True), (8, 8, 1024, True)),
     1024: ((16, 8, 512, True), (16, 8, 768, True)),
     2048: ((16, 8, 768, True), (16, 8, 768, True)),
