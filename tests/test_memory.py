@@ -21,11 +21,12 @@ def reverse_mode_memory(adjoint, steps, backend):
 
 @pytest.mark.parametrize("backend", ["warp", "xla"])
 def test_checkpointed_grows_like_the_square_root(backend):
-    fields = [reverse_mode_memory(Checkpointed(), steps, backend) for steps in (100, 1000, 10000)]
+    fields = [reverse_mode_memory(Checkpointed(), steps, backend) for steps in (80, 400, 2500, 10000)]
     # the states kept and the stages of one stretch: T/k + 6k fields, 700 for T = 10,000 and k = 100
-    assert 10**0.5 / 2 < fields[1] / fields[0] < 10**0.5 * 2
-    assert 10**0.5 / 2 < fields[2] / fields[1] < 10**0.5 * 2
-    assert 100 < fields[2] < 10000 / 8
+    assert 2.5 * 0.7 < fields[2] / fields[1] < 2.5 * 1.4
+    assert 2 * 0.7 < fields[3] / fields[2] < 2 * 1.4
+    assert 100 < fields[3] < 10000 / 8
+    assert fields[0] < 80 * 72 / 20  # a twentieth of what Warp's tape keeps of Warp's example
 
 
 @pytest.mark.parametrize("backend", ["warp", "xla"])

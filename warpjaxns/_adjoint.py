@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 LONGEST_CALL = 128  # steps a call of `Direct`: a CUDA graph of several hundred kernels
-SHORTEST_CALL = 8  # fewer steps a call would cost more on the host than they save in memory
+SHORTEST_CALL = 16  # fewer steps a call would cost more on the host than they save in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Checkpointed:
     It costs one more forward rollout than `Direct`.
 
     Args:
-        every: steps from one kept state to the next; None: near the square root of the number of steps.
+        every: steps from one kept state to the next; None: near the square root of the number of steps, or near 16
+            where that is more.
 
     Raises:
         TypeError: `every` is not an integer or None.

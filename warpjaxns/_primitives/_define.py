@@ -60,8 +60,8 @@ def bind(p: Primitive, *operands: jax.Array, **params) -> list[jax.Array]:
     return p.bind(*_ffi.align(*operands), **params)
 
 
-def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Callable) -> None:
-    """Register the batching rule: the mapped axis joins the batch axis.
+def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Callable) -> Callable:
+    """Register, and return, the batching rule: the mapped axis joins the batch axis.
 
     `axes(**params)` and `out_axes(**params)` give the batch axis of each operand and result; `full(**params)` tells
     for each operand whether it must have the whole batch (True) or may stay shared (False).
@@ -82,6 +82,7 @@ def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Cal
         return unfolded, axes_out
 
     batching.primitive_batchers[p] = rule
+    return rule
 
 
 def define_self_adjoint(name: str, xla: Callable, warp: Callable) -> Primitive:

@@ -1,9 +1,11 @@
-"""Time steps of the vorticity equation and their derivatives: three fused primitives, each the derivative or transpose
-of another.
+"""Time steps of the vorticity equation and their derivatives: fused primitives, each the derivative or transpose of
+another.
 
 - `advance_p` carries the state over `steps` steps of SSP-RK3, `repeats` times over: one foreign call, however long the
   rollout, that launches one CUDA graph again and again. Its derivative is that of a scan of as many calls.
-- `tangent_p` is its derivative, linear in the tangents of state and parameters.
+- `along_p` is both together: the state and its derivative along tangents. Where the tangents are not known yet, in
+  reverse mode, it falls apart into `advance_p` and
+- `tangent_p`, the derivative, linear in the tangents of state and parameters.
 - `adjoint_p` is the transpose of that, linear in the cotangent.
 
 Operands, with one explicit batch axis (`_define`):
@@ -21,7 +23,8 @@ what they are not linear in come from `algebra`, whose parts are closed under di
 
 import jax
 import jax.numpy as jnp
-from jax.interpreters import ad
+from jax.extend.core import Var
+from jax.interpreters import ad, batching, partial_eval
 
 from . import algebra, warp
 from ._define import batch_by_folding, bind, define, sum_to
@@ -64,11 +67,12 @@ batch_by_folding(
 def _advance_jvp(primals, tangents, *, keep, direct, repeats, **params):
     if repeats > 1:
         return _repeated_jvp(primals, tangents, keep=keep, direct=direct, repeats=repeats, **params)
-    cached = keep or direct
-    out, *kept = bind(advance_p, *primals, keep=cached, direct=direct, repeats=1, **params)
     along = [_materialise(t, x) for t, x in zip(tangents, primals, strict=True)]
-    (dout,) = bind(tangent_p, *primals, *along, *kept, keep=cached, **params)
-    results = [out, *kept] if keep else [out]
+    if not keep:
+        out, dout = bind(along_p, *primals, *along, direct=direct, **params)
+        return [out], [dout]
+    results = bind(advance_p, *primals, keep=True, direct=direct, repeats=1, **params)
+    (dout,) = bind(tangent_p, *primals, *along, *results[1:], keep=True, **params)
     return results, [dout, *(ad.Zero(jax.typeof(field).to_tangent_aval()) for field in results[1:])]
 
 
@@ -93,6 +97,83 @@ def _repeated_jvp(primals, tangents, *, repeats, **params):
 ad.primitive_jvps[advance_p] = _advance_jvp
 
 
+# ------------------------------------------------------------------------------------------------ along
+
+
+def _along_abstract(omega, *_, **__):
+    return [(omega.shape, omega.dtype)] * 2
+
+
+def _along_xla(*operands, direct, **params):
+    return algebra.along(*operands, **params)
+
+
+def _along_warp(*operands, grid, direct, **params):
+    fused = warp.tangent_fits(grid, operands[0])
+    return (warp if fused else algebra).along(*operands, grid=grid, **params)
+
+
+along_p = define("along", _along_abstract, _along_xla, _along_warp)
+_fold_along = batch_by_folding(
+    along_p,
+    axes=lambda **_: [*_AXES, *_AXES],
+    out_axes=lambda **_: [0, 0],
+    full=lambda **_: [*_FULL, *_FULL],
+)
+
+
+# With many tangents at one state, as in `jax.jacfwd`, there is one next state.
+def _along_batching(operands, dims, *, direct, **params):
+    if any(dim is not None for dim in dims[:5]):
+        return _fold_along(operands, dims, direct=direct, **params)
+    (out,) = bind(advance_p, *operands[:5], keep=False, direct=direct, repeats=1, **params)
+    (dout,), (dim,) = _fold_tangent(operands, dims, keep=False, **params)
+    return [out, dout], [None, dim]
+
+
+# along(x; dx) = advance(x), tangent(x; dx)
+def _along_jvp(primals, tangents, *, direct, **params):
+    out, dout = bind(along_p, *primals, direct=direct, **params)
+    if all(type(t) is ad.Zero for t in tangents[:5]):
+        to_out = ad.Zero(jax.typeof(out).to_tangent_aval())
+    else:
+        along = [_materialise(t, x) for t, x in zip(tangents[:5], primals[:5], strict=True)]
+        (to_out,) = bind(tangent_p, *primals[:5], *along, keep=False, **params)
+    return [out, dout], [to_out, *_tangent_jvp(primals, tangents, keep=False, **params)[1]]
+
+
+# Reverse mode knows x, but not yet dx: it computes advance(x) and, unless told not to, keeps what adjoint(x; .) needs.
+def _along_when_partly_known(trace, *tracers, direct, **params):
+    known = [tracer.pval.get_known() for tracer in tracers]
+    if all(x is not None for x in known):
+        return along_p.bind(*known, direct=direct, **params)
+    if any(x is None for x in known[:5]):
+        return trace.default_process_primitive(along_p, tracers, {"direct": direct, **params})
+    out, *kept = advance_p.bind(*known[:5], keep=direct, direct=direct, repeats=1, **params)
+    dout = trace.default_process_primitive(tangent_p, [*tracers, *kept], {"keep": direct, **params})
+    return [out, *dout]
+
+
+# `jax.checkpoint`: the first pass computes advance(x). The second does so again, and falls apart by the rule above.
+def _along_in_a_checkpoint(saveable, unknown, instantiated, equation):
+    needed = [x for x, there in zip(equation.invars, instantiated, strict=True) if isinstance(x, Var) and not there]
+    if any(unknown[:5]):
+        return None, equation, [True, True], [True, True], needed
+    if not any(unknown):
+        return equation, equation, [False, False], [True, True], needed
+    params = {"keep": False, "repeats": 1, **equation.params}
+    first = equation.replace(
+        primitive=advance_p, invars=equation.invars[:5], outvars=equation.outvars[:1], params=params
+    )
+    return first, equation, [False, True], [True, True], needed
+
+
+batching.primitive_batchers[along_p] = _along_batching
+ad.primitive_jvps[along_p] = _along_jvp
+partial_eval.custom_partial_eval_rules[along_p] = _along_when_partly_known
+partial_eval.partial_eval_jaxpr_custom_rules[along_p] = _along_in_a_checkpoint
+
+
 # ------------------------------------------------------------------------------------------------ tangent
 
 
@@ -106,7 +187,7 @@ def _tangent_warp(*operands, grid, **params):
 
 
 tangent_p = define("tangent", _tangent_abstract, algebra.tangent, _tangent_warp)
-batch_by_folding(
+_fold_tangent = batch_by_folding(
     tangent_p,
     axes=lambda keep, **_: [*_AXES, *_AXES, *(_CACHE_AXES if keep else ())],
     out_axes=lambda **_: [0],

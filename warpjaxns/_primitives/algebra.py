@@ -59,8 +59,8 @@ def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, backend
     return [out, *(field.reshape(3 * steps, *omega.shape) for field in kept)]
 
 
-def tangent(omega, viscosity, drag, dt, forcing, *tangents, grid, scheme, steps, keep, backend):
-    """The derivative of `advance` along `tangents`; what is kept is of no use here.
+def along(omega, viscosity, drag, dt, forcing, *tangents, grid, scheme, steps, backend):
+    """`advance`, and its derivative along `tangents`.
 
     State and tangent go through one Poisson solve together. (Two at a time, on a few cores, can lock up the FFTs of
     XLA on the CPU.)
@@ -89,8 +89,13 @@ def tangent(omega, viscosity, drag, dt, forcing, *tangents, grid, scheme, steps,
                 state, dstate = a * first + state, a * dfirst + dstate
         return (state, dstate), None
 
-    (_, dout), _ = jax.lax.scan(step, (omega, domega), (every, devery), length=steps)
-    return [dout]
+    (out, dout), _ = jax.lax.scan(step, (omega, domega), (every, devery), length=steps)
+    return [out, dout]
+
+
+def tangent(*operands, keep, **params):
+    """The derivative of `advance` alone; what is kept is of no use here."""
+    return along(*operands[:10], **params)[1:]
 
 
 def adjoint(omega, viscosity, drag, dt, forcing, cotangent, *kept, grid, scheme, steps, keep, wrt, backend):

@@ -124,7 +124,7 @@ def tangent_fits(grid: Grid, omega) -> bool:
     return plan.for_tangent.tangent_lines.nbytes <= limit
 
 
-def tangent(*operands, grid, scheme, steps, keep, backend):
+def along(*operands, grid, scheme, steps, backend):
     plan, field, (number, spectral_shape) = _layout(grid, operands[0])
     real, shape = field
     spectra = number, (2 * spectral_shape[0], *spectral_shape[1:])
@@ -134,13 +134,17 @@ def tangent(*operands, grid, scheme, steps, keep, backend):
         missing = 4 if operands[4].shape[-1] == 1 else 9
         operands[missing] = jnp.zeros((1, 1, *grid.shape), operands[0].dtype)
 
-    def launch(tables, omega, nu, mu, dt, forcing, domega, dnu, dmu, ddt, dforcing, out, scratch, *spectra):
-        states, dstates = [scratch[0], scratch[1], scratch[2]], [scratch[3], scratch[4], out]
+    def launch(tables, omega, nu, mu, dt, forcing, domega, dnu, dmu, ddt, dforcing, out, dout, scratch, *spectra):
+        states, dstates = [scratch[0], scratch[1], out], [scratch[2], scratch[3], dout]
         primal, along = ((nu, mu, dt), _whole(forcing)), ((dnu, dmu, ddt), _whole(dforcing))
         tangent_kernels.tangent(*setting, tables, *primal, *along, omega, domega, states, dstates, spectra)
 
-    outputs, key = [field, (real, (5, *shape)), spectra, spectra], ["tangent", scheme, steps]
-    return _call_with_tables(launch, plan, grid, operands, key, outputs)[:1]
+    outputs, key = [field, field, (real, (4, *shape)), spectra, spectra], ["along", scheme, steps]
+    return _call_with_tables(launch, plan, grid, operands, key, outputs)[:2]
+
+
+def tangent(*operands, keep, **params):
+    return along(*operands, **params)[1:]
 
 
 def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
