@@ -227,7 +227,7 @@ def test_a_tangent_of_the_state_carries_none_of_the_forcing(repeats):
     case = CASES[0]
     (f, _), (omega, *rest) = both(case, "warp", repeats), case.operands()
     program = jax.make_jaxpr(lambda v: jax.jvp(lambda w: f(w, *rest), (omega,), (v,))[1])(omega)
-    (equation,) = equations(program.jaxpr, "tangent")
+    (equation,) = equations(program.jaxpr, "along")
     assert equation.invars[4].aval.shape == (1, 1, *SMALL.shape)
     assert equation.invars[9].aval.shape == (1,) * 4
 

@@ -79,6 +79,7 @@ class Plan:
         chunk: the most points of a column that a thread holds.
         resident: threads that are to share a multiprocessor; more have fewer registers each.
         groups: lines that a stage transforms at the same time, a divisor of rows/2; 0 for all of a block's.
+        announced: whether a block of a stage has the second-level cache load the start of the step.
         banded: whether a block copies the rows it works on to shared memory before it needs them.
         many: whether there are many points.
         shared_memory: bytes that a block may use.
