@@ -2,6 +2,9 @@
 
 compute-sanitizer --tool memcheck  python docs/benchmarks/sanitize.py
 compute-sanitizer --tool racecheck python docs/benchmarks/sanitize.py
+compute-sanitizer --tool synccheck python docs/benchmarks/sanitize.py
+
+Run it once without the sanitizer first: kernels are then found in Warp's cache, and a case takes a few seconds.
 """
 
 import argparse
