@@ -35,7 +35,15 @@ def kernels(dtype, scheme):
     real = REALS[dtype]
     kit = stencils(real)
     Metric, neighbourhood, J = kit.Metric, kit.neighbourhood, kit.jacobian[scheme]
-    force = kit.force
+
+    @wp.func
+    def force(forcing: wp.array4d(dtype=real), step: int, member: int, i: int, j: int):
+        """The forcing at a point: per step or steady, per member or shared; length 0 means none."""
+        value = real(0.0)
+        if forcing.shape[0] > 0:
+            value = forcing[wp.where(forcing.shape[0] == 1, 0, step), wp.where(forcing.shape[1] == 1, 0, member), i, j]
+        return value
+
     rate = tendency(real, scheme if scheme in SCHEMES else "arakawa")
 
     @wp.kernel(module="unique", enable_backward=True)

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 FIRST_CALL = """
@@ -45,29 +44,30 @@ def first_calls(size: int) -> dict:
     return seconds
 
 
-def microseconds(function, *arguments, steps: int, repeat: int = 5) -> float:
-    """Of a step, the median of a few calls."""
-    import jax
-    import numpy as np
+def record(case, task: str = "forward", **options):
+    """One task of Warp, as `warpjaxns bench` measures it."""
+    from warpjaxns.benchmarks import backends, measure
 
-    jax.block_until_ready(function(*arguments))
-    samples = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        jax.block_until_ready(function(*arguments))
-        samples.append(1e6 * (time.perf_counter() - start) / steps)
-    return float(np.median(samples))
+    (of_warp,) = measure(case, backends("warp"), [task], **options)
+    if of_warp.error:
+        raise RuntimeError(of_warp.error)
+    return of_warp
 
 
-def rollouts(case, backend: str, steps: int, **options):
-    """A jitted rollout and its first state."""
+def microseconds(case, steps: int = 500, repeat: int = 5) -> float:
+    """Of a step, the median of a few rollouts."""
+    return 1e6 * record(case, steps=steps, repeat=repeat).seconds_per_step
+
+
+def last_state(case, backend: str, steps: int, omega):
+    """Of a rollout."""
     import jax
 
     import warpjaxns as wns
 
-    settings = {"viscosity": 1e-3, "dt": case.dt, "check_finite": False, "backend": backend} | options
+    settings = {"viscosity": case.viscosity, "dt": case.dt, "check_finite": False, "backend": backend}
     solver = wns.NavierStokes2D(case.grid, **settings)
-    return jax.jit(lambda w: solver.rollout(w, steps=steps)), solver
+    return jax.jit(lambda w: solver.rollout(w, steps=steps))(omega)
 
 
 def accuracy(size: int) -> dict:
@@ -78,10 +78,10 @@ def accuracy(size: int) -> dict:
 
     case = Case(size, 1, "float64")
     omega = case.initial_state().astype("float32")
-    exact = rollouts(case, "xla", 100)[0](omega.astype("float64"))
+    exact = last_state(case, "xla", 100, omega.astype("float64"))
 
     def error(backend, dtype):
-        actual = rollouts(case, backend, 100)[0](omega.astype(dtype))
+        actual = last_state(case, backend, 100, omega.astype(dtype))
         return float(jnp.linalg.norm(actual.astype("float64") - exact) / jnp.linalg.norm(exact))
 
     both = itertools.product(("warp", "xla"), ("float32", "float64"))
@@ -92,9 +92,7 @@ def host_share(size: int) -> dict:
     """Time of a step in rollouts of 100 and of 2000 steps; what is over in the short one is the host's."""
     from warpjaxns.benchmarks import Case
 
-    case = Case(size)
-    omega = case.initial_state()
-    short, long = (microseconds(rollouts(case, "warp", n)[0], omega, steps=n, repeat=15) for n in (100, 2000))
+    short, long = (microseconds(Case(size), steps, repeat=15) for steps in (100, 2000))
     return {"100 steps": short, "2000 steps": long, "share": 1 - long / short}
 
 
@@ -102,8 +100,7 @@ def double_precision(size: int) -> dict:
     """Time of a step in both float types."""
     from warpjaxns.benchmarks import Case
 
-    cases = [Case(size, 1, dtype) for dtype in ("float32", "float64")]
-    single, double = (microseconds(rollouts(c, "warp", 500)[0], c.initial_state(), steps=500) for c in cases)
+    single, double = (microseconds(Case(size, 1, dtype)) for dtype in ("float32", "float64"))
     return {"float32": single, "float64": double, "ratio": double / single}
 
 
@@ -111,34 +108,19 @@ def schemes(size: int) -> dict:
     """Time of a step with each advection scheme."""
     from warpjaxns.benchmarks import Case
 
-    case = Case(size)
-    names = ("arakawa", "central")
-    return {
-        name: microseconds(rollouts(case, "warp", 500, advection=name)[0], case.initial_state(), steps=500)
-        for name in names
-    }
+    return {name: microseconds(Case(size, advection=name)) for name in ("arakawa", "central")}
 
 
 def long_gradient(size: int, steps: int) -> dict:
     """Value and gradient of the mean square of a late state with respect to the first."""
-    import jax
-    import jax.numpy as jnp
-
     from warpjaxns.benchmarks import Case
 
     case = Case(size)
-    _, solver = rollouts(case, "warp", steps)
-    loss = jax.value_and_grad(lambda w: jnp.mean(solver.rollout(w, steps=steps) ** 2))
-    omega = case.initial_state()
-    compiled = jax.jit(loss).lower(omega).compile()
-    compiled(omega)
-    start = time.perf_counter()
-    value, gradient = jax.block_until_ready(compiled(omega))
+    of_gradient = record(case, "gradient checkpointed", steps=steps, gradient_steps=steps, repeat=1)
     return {
-        "seconds": time.perf_counter() - start,
-        "temporary MiB": compiled.memory_analysis().temp_size_in_bytes / 2**20,
-        "value": float(value),
-        "norm of the gradient": float(jnp.linalg.norm(gradient)),
+        "seconds": of_gradient.median,
+        "temporary MiB": of_gradient.memory["temporaries"] / 2**20,
+        "norm of the gradient": (of_gradient.mean_square * case.points) ** 0.5,
     }
 
 

@@ -15,7 +15,7 @@ import warp as wp
 from . import memory
 from .advance import RK3
 from .fft import barrier, complex_type
-from .memory import Place, Table, block_index, follow, launch, thread_index
+from .memory import NONE, Place, Table, follow, launch, locate
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
@@ -31,10 +31,8 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
     forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
     pairs, by_row, kit = rows // 2, row_functions(plan, lines), stencils(real)
     store, around, touch = by_row.store, by_row.around, lines.touch
-    west, here, east = by_row.west, by_row.here, by_row.east
-    by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
-    fetch, band_strip = by_band.fetch, by_band.strip
-    Metric, Strip, strip, south, north = kit.Metric, kit.Strip, kit.strip, kit.south, kit.north
+    fetch, banded, band_size = band_functions(plan).fetch, plan.banded, plan.band_size
+    field_strip, Metric, south, north = by_row.field_strip, kit.Metric, kit.south, kit.north
     jacobian, Values = kit.jacobian[FIRST[scheme]], lines.Values
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
@@ -44,10 +42,8 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
     ):
         roots = line(table, roots_at)
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // bands
-        row = (block - member * bands) * rows
+        member, band_index, thread = locate(index, bands)
+        row = band_index * rows
         t = thread % threads
         band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         cotangent_band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
@@ -65,15 +61,9 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
             state = around(table, state_at, member, i, t)
             cotangent = around(table, cotangent_at, member, i, t)
             values = Values()
-            w = Strip()
-            l = Strip()
             for e in range(held):
-                if banded:
-                    w = band_strip(band, pair, t + west(e, t), t + here(e), t + east(e, t))
-                    l = band_strip(cotangent_band, pair, t + west(e, t), t + here(e), t + east(e, t))
-                else:
-                    w = strip(state, west(e, t), here(e), east(e, t))
-                    l = strip(cotangent, west(e, t), here(e), east(e, t))
+                w = field_strip(band, state, pair, e, t)
+                l = field_strip(cotangent_band, cotangent, pair, e, t)
                 values[2 * e] = jacobian(south(w), south(l), metric)
                 values[2 * e + 1] = jacobian(north(w), north(l), metric)
             values = forward(values, buffer, roots, pair, t)
@@ -90,12 +80,11 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     pairs, groups, touch = rows // 2, lines.groups, lines.touch
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, fetch_pair, around, present = by_row.load, by_row.fetch_pair, by_row.around, by_row.present
-    west, here, east = by_row.west, by_row.here, by_row.east
-    Patch, Metric, strip, south, north = kit.Patch, kit.Metric, kit.strip, kit.south, kit.north
+    here, field_strip = by_row.here, by_row.field_strip
+    Patch, Metric, south, north = kit.Patch, kit.Metric, kit.south, kit.north
     laplacian, shared, jacobian = kit.laplacian, kit.shared, kit.jacobian[SECOND[scheme]]
-    Values, Strip, field = lines.Values, kit.Strip, memory.lane(real, plan.shape)
-    by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
-    fetch, band_strip = by_band.fetch, by_band.strip
+    Values, field = lines.Values, memory.lane(real, plan.shape)
+    fetch, banded, band_size = band_functions(plan).fetch, plan.banded, plan.band_size
     line, complex_line = memory.line(real), memory.line(complex_type(real))
 
     @wp.func
@@ -123,10 +112,8 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     ):
         roots = complex_line(table, roots_at)
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // bands
-        row = (block - member * bands) * rows
+        member, band_index, thread = locate(index, bands)
+        row = band_index * rows
         t = thread % threads
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
@@ -158,15 +145,9 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
                 for e in range(held):
                     new[2 * e] = a * first_i[here(e)] + e_2 * second_i[here(e)]
                     new[2 * e + 1] = a * first_k[here(e)] + e_2 * second_k[here(e)]
-            l = Strip()
-            p = Strip()
             for e in range(held):
-                if banded:
-                    l = band_strip(band, pair, t + west(e, t), t + here(e), t + east(e, t))
-                    p = band_strip(psi_band, pair, t + west(e, t), t + here(e), t + east(e, t))
-                else:
-                    l = strip(cotangent, west(e, t), here(e), east(e, t))
-                    p = strip(psi, west(e, t), here(e), east(e, t))
+                l = field_strip(band, cotangent, pair, e, t)
+                p = field_strip(psi_band, psi, pair, e, t)
                 l_i = local(south(l), south(p), metric, b, h, nu, mu, solved[2 * e])
                 l_k = local(north(l), north(p), metric, b, h, nu, mu, solved[2 * e + 1])
                 new[2 * e] += l_i
@@ -222,7 +203,7 @@ def adjoint(
         if parameter_totals is not None:
             fresh = int(step == last and stage == 2)
             arguments = [fresh, c, metric, *parameters, forcing, step, w, psi, l, parameter_totals]
-            launch(parameter_sums(plan, scheme), batch * ny, arguments, ROW_BLOCK)
+            launch(parameter_sums(plan, scheme, forcing != NONE), batch * ny, arguments, ROW_BLOCK)
         if forcing_totals is not None:
             steady = forcing_totals.shape[0] == 1
             fresh = int(stage == 2 and (step == last or not steady))

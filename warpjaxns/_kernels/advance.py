@@ -12,7 +12,7 @@ import warp as wp
 
 from . import memory
 from .fft import barrier, complex_type
-from .memory import NONE, Place, Table, block_index, follow, thread_index
+from .memory import NONE, Place, Table, follow, locate
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
 from .rows import band_functions, forward_rows, row_functions, wait
@@ -45,10 +45,10 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
     fetch_pair, line_barrier, touch = by_row.fetch_pair, lines.barrier, lines.touch
-    west, here, east, present = by_row.west, by_row.here, by_row.east, by_row.present
-    Metric, Strip, strip, south, north = kit.Metric, kit.Strip, kit.strip, kit.south, kit.north
+    here, present, field_strip = by_row.here, by_row.present, by_row.field_strip
+    Metric, south, north = kit.Metric, kit.south, kit.north
     by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
-    fetch, band_strip, announce, announced = by_band.fetch, by_band.strip, by_band.announce, plan.announced
+    fetch, announce, many = by_band.fetch, by_band.announce, plan.many
     shared, force, rate = kit.shared, memory.force(real, plan.shape), tendency(real, scheme)
     Values, field = lines.Values, memory.lane(real, plan.shape)
     line, complex_line = memory.line(real), memory.line(complex_type(real))
@@ -75,10 +75,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     ):
         roots = complex_line(table, roots_at)
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // bands
-        row = (block - member * bands) * rows
+        member, band_index, thread = locate(index, bands)
+        row = band_index * rows
         group = thread // threads
         t = thread % threads
         nu = shared(line(table, viscosity_at), member)
@@ -88,8 +86,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         if banded:  # the state is older than the kernel ahead
             fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
-        if announced and a != real(0.0):
-            announce(field(table, start_at, member, row, 0), thread)
+        if many and a != real(0.0):
+            announce(field(table, start_at, member, 0, 0), row, thread)
         touch(roots, t)
         follow()
         for pair in range(group, pairs + 1, groups):  # psi from the row south of the band to the row north of it
@@ -114,13 +112,9 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                         new[2 * e] = a * start_i[here(e)]
                         if present(row + 2 * pair + 1):  # else it is a row that another block may be writing
                             new[2 * e + 1] = a * start_k[here(e)]
-                w = Strip()
                 for e in range(held):
-                    p = psi_strip(buffer, pair, t + west(e, t), t + here(e), t + east(e, t))
-                    if banded:
-                        w = band_strip(band, pair, t + west(e, t), t + here(e), t + east(e, t))
-                    else:
-                        w = strip(state, west(e, t), here(e), east(e, t))
+                    p = psi_strip(buffer, pair, e, t)
+                    w = field_strip(band, state, pair, e, t)
                     f_i = real(0.0)
                     f_k = real(0.0)
                     if forced:

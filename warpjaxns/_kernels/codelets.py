@@ -287,8 +287,9 @@ FETCH = """
 ANNOUNCE = """
 #if defined(__CUDA_ARCH__)
   constexpr int SECTOR = 128 / sizeof({real});
-  for (int i = thread; i < {rows} * {nx} / SECTOR; i += blockDim.x)
-    asm volatile("prefetch.global.L2 [%0];" :: "l"(rows.data + i * SECTOR));
+  const int count = min({rows}, {ny} - row) * {nx} / SECTOR;
+  for (int i = thread; i < count; i += blockDim.x)
+    asm volatile("prefetch.global.L2 [%0];" :: "l"(field.data + (size_t)row * {nx} + i * SECTOR));
 #endif
 """
 # The half spectra of two rows into the place of a line, likewise, by the threads of the line.

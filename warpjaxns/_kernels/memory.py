@@ -58,6 +58,14 @@ def thread_index() -> int:
     ...
 
 
+@wp.func
+def locate(index: int, parts: int):
+    """The member a block works for, which of its `parts` it has, and the thread; `index`: of the block, by `wp.tid`."""
+    block = block_index(index)
+    member = block // parts
+    return member, block - member * parts, thread_index()
+
+
 @wp.func_native("""
 #if defined(__CUDA_ARCH__)
   return __ldg((const unsigned long long*)table.data + slot);
@@ -180,20 +188,6 @@ def line(dtype) -> Callable:
     return line
 
 
-@functools.cache
-def series(dtype, shape: tuple[int, int]) -> Callable:
-    """``series(table, place)`` is the whole array ``(place[1], place[2], *shape)`` in a slot: see `Buffer.whole`."""
-    rows, columns = shape
-
-    @wp.func
-    def series(table: Table, place: Place):
-        return wp.array(
-            ptr=in_global_memory(address(table, place[0])), shape=(place[1], place[2], rows, columns), dtype=dtype
-        )
-
-    return series
-
-
 @dataclasses.dataclass(frozen=True)
 class Buffer:
     """An array that is known by its place in a table of addresses. `buffer[i]` is a slice along the first axis."""
@@ -223,7 +217,7 @@ class Buffer:
 
     @property
     def whole(self) -> wp.vec3i:
-        """The place of all slices, for `series` and `force`."""
+        """The place of all slices, for `force`."""
         return Place(self.slot, *self.shape[:2])
 
 

@@ -5,7 +5,7 @@ import functools
 import warp as wp
 
 from . import memory
-from .memory import Place, Table, block_index, follow, launch, thread_index
+from .memory import Place, Table, follow, launch, locate
 from .plan import Plan
 from .stencils import stencils
 
@@ -22,10 +22,7 @@ def laplacian_kernel(plan: Plan) -> wp.Kernel:
         a = fields(table, a_at)
         out = fields(table, out_at)
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // ny
-        i = block - member * ny
+        member, i, thread = locate(index, ny)
         follow()
         for j in range(thread, nx, wp.block_dim()):
             out[member, i, j] = stencil(neighbourhood(a, member, i, j), metric)
@@ -44,10 +41,7 @@ def jacobian_kernel(plan: Plan, scheme: str) -> wp.Kernel:
         b = fields(table, b_at)
         out = fields(table, out_at)
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // ny
-        i = block - member * ny
+        member, i, thread = locate(index, ny)
         follow()
         member_a = wp.where(a.shape[0] == 1, 0, member)
         member_b = wp.where(b.shape[0] == 1, 0, member)
@@ -66,10 +60,7 @@ def copy_kernel(plan: Plan) -> wp.Kernel:
         a = fields(table, a_at)
         out = fields(table, out_at)
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // ny
-        i = block - member * ny
+        member, i, thread = locate(index, ny)
         follow()
         for j in range(thread, nx, wp.block_dim()):
             out[member, i, j] = a[member, i, j]

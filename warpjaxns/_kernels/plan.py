@@ -79,7 +79,6 @@ class Plan:
         chunk: the most points of a column that a thread holds.
         resident: threads that are to share a multiprocessor; more have fewer registers each.
         groups: lines that a stage transforms at the same time, a divisor of rows/2; 0 for all of a block's.
-        announced: whether a block of a stage has the second-level cache load the start of the step.
         banded: whether a block copies the rows it works on to shared memory before it needs them.
         many: whether there are many points.
         shared_memory: bytes that a block may use.
@@ -94,7 +93,6 @@ class Plan:
     chunk: int = 16
     resident: int = 512
     groups: int = 0
-    announced: bool = False
     banded: bool = True
     many: bool = False
     shared_memory: int = SHARED_MEMORY
@@ -234,7 +232,6 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
         groups=0 if at_once else 1,
         banded=at_once,
         many=many,
-        announced=many,
         shared_memory=allowed,
     )
     while plan.rows > 2 and (plan.stage_bytes > allowed or plan.stage_lines.block_dim > LARGEST_BLOCK):

@@ -6,7 +6,7 @@ import warp as wp
 
 from . import memory
 from .fft import complex_type
-from .memory import Place, Table, block_index, follow, launch, thread_index
+from .memory import Place, Table, follow, launch, locate
 from .plan import Plan
 from .rows import forward_rows, inverse_rows
 
@@ -26,10 +26,8 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
     @memory.kernel(launch_bounds=plan.bounds(columns))
     def solve_columns(table: Table, modes_at: Place, spectrum_at: Place):
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // blocks
-        first = (block - member * blocks) * count
+        member, part, thread = locate(index, blocks)
+        first = part * count
         c = thread % count
         t = thread // count
         k = first + c  # what lies past the last wavenumber is solved for nobody

@@ -18,7 +18,7 @@ import warp as wp
 from . import memory
 from .codelets import ANNOUNCE, FETCH, FETCH_PAIR, WAIT
 from .fft import Lines, c_name, complex_type
-from .memory import Place, Table, block_index, follow, thread_index
+from .memory import Place, Table, follow, locate
 from .plan import Plan
 from .stencils import stencils
 
@@ -29,14 +29,17 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
 
     - ``fetch_pair`` starts to copy the spectra of a row pair to the place of a line; when they are there, ``load``
       makes of them what a thread holds. ``store``: back to spectra.
-    - ``around``: the rows that the stencils of a row pair need; ``psi_strip`` has the same out of published lines.
-    - ``west``, ``here``, ``east``: the e-th point and its neighbours, counted from the thread's first point.
+    - ``field_strip``: four rows of a field around a thread's e-th points of a row pair, as `stencils` has them: out of
+      the band where the plan has one, else out of the rows in memory, those ``around`` the pair. ``psi_strip`` has the
+      same of psi out of a published line and the next one.
+    - ``here``: the e-th point, counted from the thread's first point.
     - ``present``: whether a row of a band is one of the grid.
     """
     (ny, nx), half, real = plan.shape, plan.half, plan.real
     get, publish, held, threads = lines.get, lines.publish, lines.values, lines.threads
     Complex, Tile, Values, kit = complex_type(real), lines.Tile, lines.Values, stencils(real)
-    Strip, Rows = kit.Strip, kit.Rows
+    Strip, Rows, strip, band_strip = kit.Strip, kit.Rows, kit.strip, band_functions(plan).strip
+    Band = wp.tile(dtype=real, shape=(plan.band_size,))
     field, spectrum = memory.lane(real, (ny, nx)), memory.lane(Complex, (ny, plan.pitch))
     second, (_, set_number) = lines.half_spectrum, memory.numbers(real)
     whole, kept, sure = ny % plan.rows == 0, (half - 1) // threads + 1, half // threads
@@ -134,21 +137,31 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
                         set_number(b, here(e), Complex(y + q[1], q[0] - x))
 
     @wp.func
-    def psi_strip(buffer: Tile, line: int, west: int, j: int, east: int):
-        """Four rows around two points, as `stencils` has them, from a line and the next one."""
-        sw = get(buffer, line, west)
-        s = get(buffer, line, j)
-        se = get(buffer, line, east)
-        nw = get(buffer, line + 1, west)
-        n = get(buffer, line + 1, j)
-        ne = get(buffer, line + 1, east)
+    def psi_strip(buffer: Tile, line: int, e: int, t: int):
+        sw = get(buffer, line, t + west(e, t))
+        s = get(buffer, line, t + here(e))
+        se = get(buffer, line, t + east(e, t))
+        nw = get(buffer, line + 1, t + west(e, t))
+        n = get(buffer, line + 1, t + here(e))
+        ne = get(buffer, line + 1, t + east(e, t))
         return Strip(nw[1], n[1], ne[1], nw[0], n[0], ne[0], sw[1], s[1], se[1], sw[0], s[0], se[0])
 
+    if plan.banded:
+
+        @wp.func
+        def field_strip(band: Band, rows: Rows, pair: int, e: int, t: int):
+            return band_strip(band, pair, t + west(e, t), t + here(e), t + east(e, t))
+
+    else:
+
+        @wp.func
+        def field_strip(band: Band, rows: Rows, pair: int, e: int, t: int):
+            return strip(rows, west(e, t), here(e), east(e, t))
+
     return types.SimpleNamespace(
-        west=west,
         here=here,
-        east=east,
         around=around,
+        field_strip=field_strip,
         present=present,
         fetch_pair=fetch_pair,
         load=load,
@@ -166,8 +179,8 @@ def wait():
 @functools.cache
 def band_functions(plan: Plan) -> types.SimpleNamespace:
     """``fetch(band, field, row, thread)`` starts to copy rows of a member into a tile: those of a block and one on
-    either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it. ``announce(rows,
-    thread)`` has the second-level cache load the rows of a block."""
+    either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it. ``announce(field,
+    row, thread)`` has the second-level cache load the rows of a block."""
     (ny, nx), real = plan.shape, plan.real
     Band, Strip = wp.tile(dtype=real, shape=(plan.band_size,)), stencils(real).Strip
 
@@ -198,8 +211,8 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
             value(band, below + east),
         )
 
-    @wp.func_native(ANNOUNCE.format(rows=plan.rows, nx=nx, real=c_name(real)))
-    def announce(rows: wp.array(dtype=real), thread: int): ...
+    @wp.func_native(ANNOUNCE.format(rows=plan.rows, ny=ny, nx=nx, real=c_name(real)))
+    def announce(field: wp.array(dtype=real), row: int, thread: int): ...
 
     return types.SimpleNamespace(fetch=fetch, strip=strip, announce=announce)
 
@@ -217,10 +230,8 @@ def forward_rows(plan: Plan) -> wp.Kernel:
     def forward_rows(table: Table, field_at: Place, roots_at: Place, spectrum_out_at: Place):
         roots = line(table, roots_at)
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // bands
-        row = (block - member * bands) * rows
+        member, band_index, thread = locate(index, bands)
+        row = band_index * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         touch(roots, t)
@@ -251,10 +262,8 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     def inverse_rows(table: Table, spectrum_at: Place, roots_at: Place, field_out_at: Place):
         roots = line(table, roots_at)
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // bands
-        row = (block - member * bands) * rows
+        member, band_index, thread = locate(index, bands)
+        row = band_index * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         touch(roots, t)

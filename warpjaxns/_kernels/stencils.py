@@ -140,14 +140,6 @@ def stencils(real) -> types.SimpleNamespace:
         """A parameter of this member, or the one that all members share."""
         ...
 
-    @wp.func
-    def force(forcing: wp.array4d(dtype=real), step: int, member: int, i: int, j: int):
-        """The forcing at a point: per step or steady, per member or shared; length 0 means none."""
-        value = real(0.0)
-        if forcing.shape[0] > 0:
-            value = forcing[wp.where(forcing.shape[0] == 1, 0, step), wp.where(forcing.shape[1] == 1, 0, member), i, j]
-        return value
-
     return types.SimpleNamespace(
         Patch=Patch,
         Strip=Strip,
@@ -160,5 +152,4 @@ def stencils(real) -> types.SimpleNamespace:
         laplacian=laplacian,
         jacobian=jacobian,
         shared=shared,
-        force=force,
     )

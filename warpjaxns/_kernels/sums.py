@@ -6,14 +6,14 @@ import warp as wp
 
 from . import memory
 from .advance import tendency
-from .memory import Place, Table, block_index, follow, thread_index
+from .memory import Place, Table, follow, locate
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .stencils import stencils
 
 
 @functools.cache
-def parameter_sums(plan: Plan, scheme: str) -> wp.Kernel:
+def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     """A stage's share of the cotangents of viscosity, drag and dt, one partial sum a row, added to what is there
     unless `fresh`.
 
@@ -22,8 +22,8 @@ def parameter_sums(plan: Plan, scheme: str) -> wp.Kernel:
     (ny, nx), real = plan.shape, plan.real
     rate, kit = tendency(real, scheme), stencils(real)
     Metric, neighbourhood, laplacian = kit.Metric, kit.neighbourhood, kit.laplacian
-    shared, force = kit.shared, kit.force
-    fields, series, line = memory.stack(real, (ny, nx)), memory.series(real, (ny, nx)), memory.line(real)
+    shared, force = kit.shared, memory.force(real, (ny, nx))
+    fields, line = memory.stack(real, (ny, nx)), memory.line(real)
 
     @memory.kernel(launch_bounds=ROW_BLOCK)
     def parameter_sums(
@@ -41,16 +41,12 @@ def parameter_sums(plan: Plan, scheme: str) -> wp.Kernel:
         cotangent_at: Place,
         sums_at: Place,
     ):
-        forcing = series(table, forcing_at)
         state = fields(table, state_at)
         psi = fields(table, psi_at)
         cotangent = fields(table, cotangent_at)
         sums = line(table, sums_at)
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // ny
-        i = block - member * ny
+        member, i, thread = locate(index, ny)
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         dt = shared(line(table, dt_at), member)
@@ -58,27 +54,32 @@ def parameter_sums(plan: Plan, scheme: str) -> wp.Kernel:
         by_viscosity = real(0.0)
         by_drag = real(0.0)
         by_dt = real(0.0)
+        force_i = force(table, forcing_at, step, member, i, 0)
         for j in range(thread, nx, wp.block_dim()):
             w = neighbourhood(state, member, i, j)
             p = neighbourhood(psi, member, i, j)
             l = cotangent[member, i, j]
             by_viscosity += l * laplacian(w, metric)
             by_drag -= l * w[4]
-            by_dt += l * rate(p, w, metric, nu, mu, force(forcing, step, member, i, j))
+            f = real(0.0)
+            if forced:
+                f = force_i[j]
+            by_dt += l * rate(p, w, metric, nu, mu, f)
         total_viscosity = wp.tile_sum(wp.tile(by_viscosity))
         total_drag = wp.tile_sum(wp.tile(by_drag))
         total_dt = wp.tile_sum(wp.tile(by_dt))
         if thread == 0:
+            row = member * ny + i
             share_viscosity = c * dt * total_viscosity[0]
             share_drag = c * dt * total_drag[0]
             share_dt = c * total_dt[0]
             if fresh == 0:
-                share_viscosity += sums[3 * block]
-                share_drag += sums[3 * block + 1]
-                share_dt += sums[3 * block + 2]
-            sums[3 * block] = share_viscosity
-            sums[3 * block + 1] = share_drag
-            sums[3 * block + 2] = share_dt
+                share_viscosity += sums[3 * row]
+                share_drag += sums[3 * row + 1]
+                share_dt += sums[3 * row + 2]
+            sums[3 * row] = share_viscosity
+            sums[3 * row + 1] = share_drag
+            sums[3 * row + 2] = share_dt
 
     return parameter_sums
 
@@ -94,10 +95,7 @@ def forcing_sum(plan: Plan) -> wp.Kernel:
         cotangent = fields(table, cotangent_at)
         sums = fields(table, sums_at)
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // ny
-        i = block - member * ny
+        member, i, thread = locate(index, ny)
         h = c * shared(line(table, dt_at), member)
         follow()
         for j in range(thread, nx, wp.block_dim()):

@@ -12,7 +12,7 @@ import warp as wp
 from . import memory
 from .advance import RK3, tendency
 from .fft import barrier, complex_type
-from .memory import NONE, Place, Table, block_index, follow, thread_index
+from .memory import NONE, Place, Table, follow, locate
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
 from .rows import band_functions, forward_rows, row_functions, wait
@@ -62,10 +62,9 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
     fetch_pair, line_barrier, touch = by_row.fetch_pair, lines.barrier, lines.touch
-    west, here, east, present = by_row.west, by_row.here, by_row.east, by_row.present
-    Metric, Strip, strip, south, north = kit.Metric, kit.Strip, kit.strip, kit.south, kit.north
-    by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
-    fetch, band_strip = by_band.fetch, by_band.strip
+    here, present, field_strip = by_row.here, by_row.present, by_row.field_strip
+    Metric, south, north = kit.Metric, kit.south, kit.north
+    fetch, banded, band_size = band_functions(plan).fetch, plan.banded, plan.band_size
     shared, force = kit.shared, memory.force(real, plan.shape)
     rate, dot_rate = tendency(real, scheme), tangent_rate(real, scheme)
     Values, field = lines.Values, memory.lane(real, plan.shape)
@@ -101,10 +100,8 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     ):
         roots = complex_line(table, roots_at)
         index, _ = wp.tid()
-        block = block_index(index)
-        thread = thread_index()
-        member = block // bands
-        row = (block - member * bands) * rows
+        member, band_index, thread = locate(index, bands)
+        row = band_index * rows
         group = thread // threads
         t = thread % threads
         nu = shared(line(table, viscosity_at), member)
@@ -154,17 +151,11 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
                         if present(row + 2 * pair + 1):  # else it is a row that another block may be writing
                             new[2 * e + 1] = a * start_k[here(e)]
                             dnew[2 * e + 1] = a * dstart_k[here(e)]
-                w = Strip()
-                dw = Strip()
                 for e in range(held):
-                    p = psi_strip(buffer, pair, t + west(e, t), t + here(e), t + east(e, t))
-                    dp = psi_strip(buffer, dpsi_lines + pair, t + west(e, t), t + here(e), t + east(e, t))
-                    if banded:
-                        w = band_strip(band, pair, t + west(e, t), t + here(e), t + east(e, t))
-                        dw = band_strip(dband, pair, t + west(e, t), t + here(e), t + east(e, t))
-                    else:
-                        w = strip(state, west(e, t), here(e), east(e, t))
-                        dw = strip(dstate, west(e, t), here(e), east(e, t))
+                    p = psi_strip(buffer, pair, e, t)
+                    dp = psi_strip(buffer, dpsi_lines + pair, e, t)
+                    w = field_strip(band, state, pair, e, t)
+                    dw = field_strip(dband, dstate, pair, e, t)
                     f_i = real(0.0)
                     f_k = real(0.0)
                     df_i = real(0.0)

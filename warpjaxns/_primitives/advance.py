@@ -47,6 +47,10 @@ def _materialise(tangent, primal):
     return jnp.zeros(shape, primal.dtype)
 
 
+def _materialised(tangents, primals):
+    return [_materialise(t, x) for t, x in zip(tangents, primals, strict=True)]
+
+
 # ------------------------------------------------------------------------------------------------ advance
 
 
@@ -67,7 +71,7 @@ batch_by_folding(
 def _advance_jvp(primals, tangents, *, keep, direct, repeats, **params):
     if repeats > 1:
         return _repeated_jvp(primals, tangents, keep=keep, direct=direct, repeats=repeats, **params)
-    along = [_materialise(t, x) for t, x in zip(tangents, primals, strict=True)]
+    along = _materialised(tangents, primals)
     if not keep:
         out, dout = bind(along_p, *primals, *along, direct=direct, **params)
         return [out], [dout]
@@ -137,9 +141,9 @@ def _along_jvp(primals, tangents, *, direct, **params):
     if all(type(t) is ad.Zero for t in tangents[:5]):
         to_out = ad.Zero(jax.typeof(out).to_tangent_aval())
     else:
-        along = [_materialise(t, x) for t, x in zip(tangents[:5], primals[:5], strict=True)]
+        along = _materialised(tangents[:5], primals[:5])
         (to_out,) = bind(tangent_p, *primals[:5], *along, keep=False, **params)
-    return [out, dout], [to_out, *_tangent_jvp(primals, tangents, keep=False, **params)[1]]
+    return [out, dout], [to_out, *_tangent_along(primals, tangents, keep=False, **params)]
 
 
 # Reverse mode knows x, but not yet dx: it computes advance(x) and, unless told not to, keeps what adjoint(x; .) needs.
@@ -181,9 +185,8 @@ def _tangent_abstract(omega, *_, **__):
     return [(omega.shape, omega.dtype)]
 
 
-def _tangent_warp(*operands, grid, **params):
-    fused = warp.tangent_fits(grid, operands[0])
-    return (warp if fused else algebra).tangent(*operands, grid=grid, **params)
+def _tangent_warp(*operands, keep, **params):
+    return _along_warp(*operands[:10], direct=False, **params)[1:]
 
 
 tangent_p = define("tangent", _tangent_abstract, algebra.tangent, _tangent_warp)
@@ -198,17 +201,19 @@ _fold_tangent = batch_by_folding(
 # tangent(x; dx) is linear in dx, so along dx alone its derivative is itself. Along x it is the second derivative of
 # advance, which the algebra provides.
 def _tangent_jvp(primals, tangents, **params):
-    out = bind(tangent_p, *primals, **params)
+    return bind(tangent_p, *primals, **params), _tangent_along(primals, tangents, **params)
+
+
+def _tangent_along(primals, tangents, **params):
     x, dx, kept = primals[:5], primals[5:10], primals[10:]
     if all(type(t) is ad.Zero for t in tangents[:5]):
-        along = [_materialise(t, p) for t, p in zip(tangents[5:10], dx, strict=True)]
-        return out, bind(tangent_p, *x, *along, *kept, **params)
+        return bind(tangent_p, *x, *_materialised(tangents[5:10], dx), *kept, **params)
 
     def final(*operands):
         return algebra.tangent(*operands, **params)
 
     along = [ad.instantiate_zeros(t) for t in tangents[:10]]
-    return out, jax.jvp(final, primals[:10], tuple(along))[1]
+    return jax.jvp(final, primals[:10], tuple(along))[1]
 
 
 # <c, tangent(x; dx)> = <adjoint(x; c), dx>. Only the cotangents asked for are computed; those of parameters shared by

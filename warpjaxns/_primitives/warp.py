@@ -129,7 +129,7 @@ def along(*operands, grid, scheme, steps, backend):
     real, shape = field
     spectra = number, (2 * spectral_shape[0], *spectral_shape[1:])
     setting = plan, scheme, metric(grid.spacing), steps
-    operands = list(operands[:10])
+    operands = list(operands)
     if (operands[4].shape[-1] > 1) != (operands[9].shape[-1] > 1):  # of forcing and its tangent, one is missing
         missing = 4 if operands[4].shape[-1] == 1 else 9
         operands[missing] = jnp.zeros((1, 1, *grid.shape), operands[0].dtype)
@@ -141,10 +141,6 @@ def along(*operands, grid, scheme, steps, backend):
 
     outputs, key = [field, field, (real, (4, *shape)), spectra, spectra], ["along", scheme, steps]
     return _call_with_tables(launch, plan, grid, operands, key, outputs)[:2]
-
-
-def tangent(*operands, keep, **params):
-    return along(*operands, **params)[1:]
 
 
 def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
