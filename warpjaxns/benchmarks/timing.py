@@ -1,10 +1,13 @@
 """How it is measured: all contenders in one process, in turns, so that a drifting clock hits all equally.
 
-A sample is the wall time from the call of a jitted function to its result being there. Beside it stand
+On an accelerator a sample is the wall time of a call of a jitted function among several that are enqueued before anyone
+waits for a result, as in a training loop. Beside it stand
 
-- the time until the call returns, which is what the host needs to enqueue the work;
-- for rollouts, the time of a call among several that are enqueued before anyone waits. What a lone call takes longer is
-  host time and latency that no kernel hides.
+- the wall time of a call by itself, until its result is there: what it takes longer is host time and latency that no
+  kernel hides;
+- the time until that call returns, which is what the host needs to enqueue the work.
+
+On a CPU calls do not overlap, and the call by itself is the sample.
 """
 
 import dataclasses
@@ -21,8 +24,7 @@ from .._checks import check_count, check_option
 from .cases import TASKS, Case
 from .contenders import Contender, Program, backends
 
-PIPELINED = 4  # calls enqueued before waiting,
-PIPELINED_SAMPLES = 2  # and how often: they take long
+IN_A_ROW = 4  # calls enqueued before waiting
 PROBE = 5  # steps from which the length of a sample on a CPU is found
 
 
@@ -36,8 +38,8 @@ class Record:
         what: one of `TASKS`.
         steps: time steps of a sample.
         seconds: the samples.
-        enqueue_seconds: until the same calls returned.
-        pipelined_seconds: of a call among several enqueued ones (``forward`` only).
+        lone_seconds: of a call by itself.
+        enqueue_seconds: until the same call returned.
         compile_seconds: of tracing and compiling, for the first time in this process. Warp's kernels are compiled by
             the first run (or found in Warp's cache on disk).
         first_seconds: of the first run.
@@ -53,8 +55,8 @@ class Record:
     what: str
     steps: int = 0
     seconds: list[float] = dataclasses.field(default_factory=list)
+    lone_seconds: list[float] = dataclasses.field(default_factory=list)
     enqueue_seconds: list[float] = dataclasses.field(default_factory=list)
-    pipelined_seconds: list[float] = dataclasses.field(default_factory=list)
     compile_seconds: float | None = None
     first_seconds: float | None = None
     recompile_seconds: float | None = None
@@ -228,12 +230,14 @@ def _sample(program: Program, record: Record) -> None:
     pending = program.start()
     returned = time.perf_counter()
     program.wait(pending)
-    record.seconds.append(time.perf_counter() - start)
+    record.lone_seconds.append(time.perf_counter() - start)
     record.enqueue_seconds.append(returned - start)
-    if record.what == "forward" and len(record.pipelined_seconds) < PIPELINED_SAMPLES:
+    if jax.default_backend() == "cpu":
+        record.seconds.append(record.lone_seconds[-1])
+    else:
         start = time.perf_counter()
-        pending = [program.start() for _ in range(PIPELINED)]
+        pending = [program.start() for _ in range(IN_A_ROW)]
         for result in pending:
             program.wait(result)
-        record.pipelined_seconds.append((time.perf_counter() - start) / PIPELINED)
+        record.seconds.append((time.perf_counter() - start) / IN_A_ROW)
     record.launches += _ffi.statistics()["launches"] - launches
