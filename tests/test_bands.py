@@ -20,11 +20,12 @@ from warpjaxns._kernels.rows import band_functions, wait
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    ("shape", "rows"), [((5, 6), 4), ((4, 4), 4), ((7, 9), 6), ((4, 5), 8)], ids=str
-)  # fewer rows than a band has with its neighbours, and row lengths that are no whole number of 16 bytes
+    ("shape", "rows"), [((5, 6), 4), ((4, 4), 4), ((7, 9), 6), ((4, 5), 8), ((6, 32), 4)], ids=str
+)  # fewer rows than a band has with its neighbours; row lengths that are no whole number of 16 bytes; padded rows
 def test_a_band_and_its_strips(shape, rows, dtype):
     (ny, nx), members = shape, 2
-    plan = Plan(shape, dtype, rows=rows, columns=1, serial=True)
+    plan = Plan(shape, dtype, rows=rows, columns=1)
+    assert (plan.row_pitch > nx) == (nx == 32)
     real, size, kit = plan.real, plan.band_size, band_functions(plan)
     fetch, strip, lane = kit.fetch, kit.strip, memory.lane(real, shape)
     at_rows = memory.lane(real, (rows // 2, 12))

@@ -233,7 +233,7 @@ FOLLOW = """
 # What a thread of the same warp holds.
 SHUFFLE = """
 #if defined(__CUDA_ARCH__)
-  return __shfl_{direction}_sync({mask}, x, {apart} * places, {width});
+  return __shfl{kind}_sync({mask}, x, {lanes}, {width});
 #else
   return x;
 #endif
@@ -263,14 +263,15 @@ GLOBAL_VALUE = """
 
 # Rows of a field into shared memory, past the registers: nothing waits for them until WAIT.
 FETCH = """
-  constexpr unsigned ROWS = {rows}, NY = {ny}, NX = {nx}, CHUNK = 16 / sizeof({real}), PER_ROW = NX / CHUNK;
+  constexpr unsigned ROWS = {rows}, NY = {ny}, NX = {nx}, PITCH = {pitch};
+  constexpr unsigned CHUNK = 16 / sizeof({real}), PER_ROW = NX / CHUNK;
 #if __CUDA_ARCH__ >= 800
   if (NX % CHUNK == 0) {{
     const unsigned to = (unsigned)__cvta_generic_to_shared(band.data.ptr);
     for (unsigned i = thread; i < ROWS * PER_ROW; i += blockDim.x) {{
-      const unsigned r = (row + NY + i / PER_ROW) % NY;
-      const auto* from = field.data + (size_t)r * NX + i % PER_ROW * CHUNK;
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to + 16 * i), "l"(from) : "memory");
+      const unsigned r = i / PER_ROW, j = i % PER_ROW * CHUNK, at = to + (r * PITCH + j) * sizeof({real});
+      const auto* from = field.data + (size_t)((row + NY + r) % NY) * NX + j;
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(at), "l"(from) : "memory");
     }}
     return;
   }}
@@ -281,7 +282,7 @@ FETCH = """
   const unsigned THREADS = 1;
 #endif
   for (unsigned i = thread; i < ROWS * NX; i += THREADS)
-    band.data.ptr[i] = field.data[(size_t)((row + NY + i / NX) % NY) * NX + i % NX];
+    band.data.ptr[i / NX * PITCH + i % NX] = field.data[(size_t)((row + NY + i / NX) % NY) * NX + i % NX];
 """
 # Rows of a field that will be read, to the second-level cache.
 ANNOUNCE = """

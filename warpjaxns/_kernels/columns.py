@@ -136,17 +136,34 @@ class Columns:
         return _centred(self)
 
 
+def _neighbours(columns: Columns) -> tuple[str, int]:
+    """The threads of a warp that exchange registers, as a mask, and how many there are."""
+    width = columns.lanes * columns.count
+    return "0xffffffffu" if width == WARP else f"{(1 << width) - 1:#x}u << (threadIdx.x & {WARP - width})", width
+
+
 @functools.cache
 def _shift(columns: Columns, southward: bool) -> Callable:
     """``shift(x, places)``: x of the thread that many places before in the warp. Places count along a recursion."""
-    real, width = columns.real, columns.lanes * columns.count
-    direction = "down" if southward else "up"
-    mask = "0xffffffffu" if width == WARP else f"{(1 << width) - 1:#x}u << (threadIdx.x & {WARP - width})"
+    real, (mask, width) = columns.real, _neighbours(columns)
+    kind = "_down" if southward else "_up"
 
-    @wp.func_native(SHUFFLE.format(direction=direction, mask=mask, apart=columns.count, width=width))
+    @wp.func_native(SHUFFLE.format(kind=kind, mask=mask, lanes=f"{columns.count} * places", width=width))
     def shift(x: real, places: int) -> real: ...
 
     return shift
+
+
+@functools.cache
+def _last(columns: Columns, southward: bool) -> Callable:
+    """``last(x, c)``: x of that thread of a column which comes last along a recursion, of those in the warp."""
+    real, (mask, width) = columns.real, _neighbours(columns)
+    lane = 0 if southward else (columns.lanes - 1) * columns.count
+
+    @wp.func_native(SHUFFLE.format(kind="", mask=mask, lanes=f"{lane} + c", width=width))
+    def last(x: real, c: int) -> real: ...
+
+    return last
 
 
 @functools.cache
@@ -201,6 +218,7 @@ def _scan(columns: Columns, southward: bool) -> Callable:
     lanes, groups, steps = columns.lanes, columns.groups, columns.lanes.bit_length() - 1
     by_group, by_lane, by_place = steps, steps + 1 + 2 * southward, steps + 2 + 2 * southward
     Complex, Tile, shift, (get, put) = complex_type(real), columns.Tile, _shift(columns, southward), _access(columns)
+    last = _last(columns, southward)
     Powers, Pair, part = columns.Powers, wp.types.vector(length=4, dtype=real), groups * count if southward else 0
 
     @wp.func
@@ -215,18 +233,21 @@ def _scan(columns: Columns, southward: bool) -> Callable:
             earlier = Complex(shift(own[0], d), shift(own[1], d))
             if lane >= d:
                 own = own + powers[s] * earlier
-        if lane == lanes - 1:
+        if groups > 1 and lane == lanes - 1:
             put(sums, part + group * count + c, own)
         entering = Complex(shift(own[0], 1), shift(own[1], 1))
         if lane == 0:
             entering = Complex()
-        barrier()
         reached = Complex()
         total = Complex()
-        for g in range(groups):
-            if g == group:
-                reached = total
-            total = powers[by_group] * total + get(sums, part + g * count + c)
+        if groups == 1:
+            total = Complex(last(own[0], c), last(own[1], c))
+        else:
+            barrier()
+            for g in range(groups):
+                if g == group:
+                    reached = total
+                total = powers[by_group] * total + get(sums, part + g * count + c)
         reached += powers[by_place] * around * total
         entering += powers[by_lane] * reached
         return Pair(entering[0], entering[1], total[0], total[1])

@@ -84,8 +84,10 @@ class Lines:
 
     @property
     def padded(self) -> int:
-        """Complex numbers of a line with its padding, and at least two half spectra; an even number."""
-        return 2 * math.ceil(max(self.n + math.ceil(self.n / PADDING), 2 * self.half_spectrum) / 2)
+        """Complex numbers of a line with its padding, and at least two half spectra; an even number. Two lines of 8
+        threads, which share an access, lie half of all memory banks apart."""
+        least = max(self.n + math.ceil(self.n / PADDING), 2 * self.half_spectrum)
+        return 2 * math.ceil(least / 2) if self.threads != 8 else 16 * math.ceil((least - 8) / 16) + 8
 
     @property
     def half_spectrum(self) -> int:

@@ -32,7 +32,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     - ``field_strip``: four rows of a field around a thread's e-th points of a row pair, as `stencils` has them: out of
       the band where the plan has one, else out of the rows in memory, those ``around`` the pair. ``psi_strip`` has the
       same of psi out of a published line and the next one.
-    - ``here``: the e-th point, counted from the thread's first point.
+    - ``here``: the e-th point, counted from the thread's first point, and those to its ``west`` and ``east``.
     - ``present``: whether a row of a band is one of the grid.
     """
     (ny, nx), half, real = plan.shape, plan.half, plan.real
@@ -159,7 +159,9 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
             return strip(rows, west(e, t), here(e), east(e, t))
 
     return types.SimpleNamespace(
+        west=west,
         here=here,
+        east=east,
         around=around,
         field_strip=field_strip,
         present=present,
@@ -181,10 +183,10 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
     """``fetch(band, field, row, thread)`` starts to copy rows of a member into a tile: those of a block and one on
     either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it. ``announce(field,
     row, thread)`` has the second-level cache load the rows of a block."""
-    (ny, nx), real = plan.shape, plan.real
+    (ny, nx), pitch, real = plan.shape, plan.row_pitch, plan.real
     Band, Strip = wp.tile(dtype=real, shape=(plan.band_size,)), stencils(real).Strip
 
-    @wp.func_native(FETCH.format(rows=plan.rows + 2, ny=ny, nx=nx, real=c_name(real)))
+    @wp.func_native(FETCH.format(rows=plan.rows + 2, ny=ny, nx=nx, pitch=pitch, real=c_name(real)))
     def fetch(band: Band, field: wp.array(dtype=real), row: int, thread: int): ...
 
     @wp.func_native("return band.data.ptr[i];")
@@ -192,10 +194,10 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
 
     @wp.func
     def strip(band: Band, pair: int, west: int, j: int, east: int):
-        below = 2 * pair * nx
-        here = below + nx
-        above = here + nx
-        beyond = above + nx
+        below = 2 * pair * pitch
+        here = below + pitch
+        above = here + pitch
+        beyond = above + pitch
         return Strip(
             value(band, beyond + west),
             value(band, beyond + j),

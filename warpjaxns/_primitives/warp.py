@@ -13,7 +13,7 @@ from .. import _ffi
 from .._grid import Grid
 from .._kernels import adjoint as adjoint_kernels
 from .._kernels import advance as advance_kernels
-from .._kernels import operators
+from .._kernels import members, operators
 from .._kernels import poisson as poisson_kernels
 from .._kernels import tangent as tangent_kernels
 from .._kernels.columns import modes
@@ -84,6 +84,11 @@ def jacobian(a, b, *, grid, scheme, backend):
     return _ffi.call(launch, a, b, key=("jacobian", grid, scheme), outputs=[field], graph=True)
 
 
+def _advance(plan, *arguments):
+    """Launch steps, of a member a block where the plan says so."""
+    (members if plan.whole else advance_kernels).advance(plan, *arguments)
+
+
 def _keep_stages(setting, tables, operands, out, states, psis, spectra):
     """Launch an advance that keeps the input of every stage, and its streamfunction."""
     plan, *_ = setting
@@ -91,7 +96,7 @@ def _keep_stages(setting, tables, operands, out, states, psis, spectra):
     operators.copy(plan, omega, states[0])
     targets = [*(states[s] for s in range(1, states.shape[0])), out]
     parameters = nu, mu, dt
-    advance_kernels.advance(*setting, tables, parameters, _whole(forcing), omega, targets, psis, spectra)
+    _advance(*setting, tables, parameters, _whole(forcing), omega, targets, psis, spectra)
 
 
 def _whole(forcing):
@@ -106,7 +111,7 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats):
 
     def launch(tables, omega, nu, mu, dt, forcing, out, scratch, *spectra):
         parameters, targets = (nu, mu, dt), [scratch[0], scratch[1], out] * steps
-        advance_kernels.advance(*setting, tables, parameters, _whole(forcing), omega, targets, None, spectra)
+        _advance(*setting, tables, parameters, _whole(forcing), omega, targets, None, spectra)
 
     def launch_and_keep(tables, omega, nu, mu, dt, forcing, out, states, psis, *spectra):
         _keep_stages(setting, tables, (omega, nu, mu, dt, forcing), out, states, psis, spectra)
