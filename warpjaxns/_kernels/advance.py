@@ -45,7 +45,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
     fetch_pair, line_barrier, touch = by_row.fetch_pair, lines.barrier, lines.touch
-    here, present, field_strip = by_row.here, by_row.present, by_row.field_strip
+    here, present, field_strip = lines.here, by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
     by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
     fetch, announce, many = by_band.fetch, by_band.announce, plan.many

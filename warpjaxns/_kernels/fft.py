@@ -19,6 +19,7 @@ import warp as wp
 from .codelets import COMPLEX, END, MACROS, NUMBER, PASS, PUBLISH, TOUCH, TRANSFORM, TWIDDLES
 
 PADDING = 16
+BANKS = 32  # of shared memory
 
 
 def factorise(n: int, largest: int = 16) -> tuple[int, ...]:
@@ -144,6 +145,21 @@ class Lines:
         return _get(self)
 
     @functools.cached_property
+    def here(self) -> Callable:
+        """``here(e)``: a thread's e-th number of a line, counted from its first."""
+        return _points(self)[1]
+
+    @functools.cached_property
+    def west(self) -> Callable:
+        """``west(e, t)``: the one before that, around the line."""
+        return _points(self)[0]
+
+    @functools.cached_property
+    def east(self) -> Callable:
+        """``east(e, t)``: the one after it."""
+        return _points(self)[2]
+
+    @functools.cached_property
     def barrier(self) -> Callable:
         """``barrier()``: the threads of a line wait for each other; all threads of a block have to take part."""
         return _line_barrier(self)
@@ -169,6 +185,13 @@ class Lines:
     def _numbers(self) -> dict[str, int]:
         """What the native text needs to know."""
         return {name: getattr(self, name) for name in ("n", "threads", "values", "padded")}
+
+
+def row_pitch(lines: Lines) -> int:
+    """Numbers from one row of real numbers in shared memory to the next, where each line's threads work on two. Lines
+    that share a warp must not meet in a memory bank."""
+    n, threads = lines.n, lines.threads
+    return n + max(threads // 2, 4) if 1 < threads < BANKS and n % BANKS == 0 else n
 
 
 @wp.func_native("""
@@ -227,6 +250,31 @@ def _touch(lines: Lines) -> Callable:
     def touch(roots: wp.array(dtype=Complex), t: int): ...
 
     return touch
+
+
+@functools.cache
+def _points(lines: Lines) -> tuple[Callable, Callable, Callable]:
+    n, held, threads = lines.n, lines.values, lines.threads
+
+    @wp.func
+    def west(e: int, t: int):
+        j = threads * e - 1
+        if e == 0 and t == 0:
+            j = n - 1
+        return j
+
+    @wp.func
+    def here(e: int):
+        return threads * e
+
+    @wp.func
+    def east(e: int, t: int):
+        j = threads * e + 1
+        if e == held - 1 and t == threads - 1:
+            j = -t
+        return j
+
+    return west, here, east
 
 
 @functools.cache

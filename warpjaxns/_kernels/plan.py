@@ -6,11 +6,12 @@ import math
 
 import warp as wp
 
-from .columns import WARP, Columns
-from .fft import Lines, factorise
+from .columns import Columns
+from .fft import Lines, factorise, row_pitch
+from .whole import Whole
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
-SHARED_MEMORY = 200 * 1024  # bytes a block may use, where the device has more
+SHARED_MEMORY = 208 * 1024  # bytes a block may use, where the device has more
 CPU_MEMORY = 256 * 1024  # bytes of tiles that Warp has for a block on the CPU
 LARGEST_BLOCK = 1024  # threads
 MOST_COLUMNS = 8  # of a block
@@ -84,8 +85,7 @@ class Plan:
         groups: lines that a stage transforms at the same time, a divisor of rows/2; 0 for all of a block's.
         banded: whether a block copies the rows it works on to shared memory before it needs them.
         many: whether there are many points.
-        whole: radix, and threads that are to share a multiprocessor, where a block takes a whole member through all its
-            steps; None where it does not.
+        whole: how a block takes a whole member through all its steps; None where it does not.
         shared_memory: bytes that a block may use.
         serial: for the CPU, where a block has one thread.
     """
@@ -100,7 +100,7 @@ class Plan:
     groups: int = 0
     banded: bool = True
     many: bool = False
-    whole: tuple[int, int] | None = None
+    whole: Whole | None = None
     shared_memory: int = SHARED_MEMORY
     serial: bool = False
 
@@ -179,46 +179,10 @@ class Plan:
     def column_chunks(self) -> Columns:
         return Columns(self.shape[0], self.columns, self.chunk, self.real, self.serial)
 
-    @functools.cached_property
-    def member_lines(self) -> Lines:
-        """All rows of a member, two a line."""
-        pairs, (radix, _) = self.shape[0] // 2, self.whole
-        return dataclasses.replace(self, radix=radix).row_lines(pairs, pairs)
-
-    @functools.cached_property
-    def member_columns(self) -> Columns:
-        """Columns that a warp solves at a time. A thread holds whole lines of two points."""
-        ny = self.shape[0]
-        threads = math.gcd(ny // 2, 8)
-        return Columns(ny, 1 if self.serial else WARP // threads, ny // threads, self.real, self.serial)
-
     @property
-    def member_warps(self) -> int:
-        """Of a block that takes a whole member: one more where a single turn of columns would be left over."""
-        warps = -(-self.member_lines.block_dim // WARP)
-        return warps + (-(-self.half // self.member_columns.count) == warps + 1)
-
-    @property
-    def member_bounds(self) -> tuple[int, int]:
-        block_dim = 1 if self.serial else self.member_warps * WARP
-        return block_dim, max(1, self.whole[1] // block_dim)
-
-    @property
-    def member_pitch(self) -> int:
-        return _row_pitch(self.shape[1], self.member_lines)
-
-    @property
-    def member_fields(self) -> int:
-        """Real numbers of two states in shared memory."""
-        return 2 * self.shape[0] * self.member_pitch
-
-    @property
-    def member_fits(self) -> bool:
-        """Whether a block can take a whole member."""
-        lines, columns = self.member_lines, self.member_columns
-        need = lines.nbytes + columns.nbytes + self.member_fields * wp.types.type_size_in_bytes(self.real)
-        fits = need <= self.shared_memory and self.member_bounds[0] <= LARGEST_BLOCK
-        return fits and lines.alone and columns.values <= MOST_VALUES
+    def whole_tangent(self) -> bool:
+        """Whether a block can carry a tangent along with a whole member."""
+        return self.whole is not None and self.whole.with_tangent.fits(self.shared_memory)
 
     @staticmethod
     def bounds(lines: Lines | Columns, resident: int = 512) -> tuple[int, int]:
@@ -227,8 +191,8 @@ class Plan:
 
     @property
     def row_pitch(self) -> int:
-        """Numbers from one row of a band to the next."""
-        return _row_pitch(self.shape[1], self.row_lines(1, 1))
+        """Numbers from one row of a band to the next: lines that share a warp must not meet in a memory bank."""
+        return row_pitch(self.row_lines(1, 1))
 
     @property
     def band_size(self) -> int:
@@ -254,11 +218,6 @@ class Plan:
         makes do with as much; the tangent's kernel may not (`warp.tangent_fits`)."""
         threads = max(self.stage_lines.block_dim, self.column_chunks.block_dim)
         return threads, self.stage_bytes
-
-
-def _row_pitch(nx: int, lines: Lines) -> int:
-    """Numbers from one row to the next in shared memory, where lines that one warp holds must not meet in a bank."""
-    return nx + max(lines.threads // 2, 4) if 1 < lines.threads < WARP and nx % WARP == 0 else nx
 
 
 def largest_radix(n: int, wanted: int) -> int:
@@ -297,12 +256,11 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
         plan = dataclasses.replace(plan, banded=False)
     while plan.columns > 1 and plan.column_chunks.block_dim > LARGEST_BLOCK:
         plan = dataclasses.replace(plan, columns=plan.columns // 2)
-    *whole, fewest = entry(WHOLE, max(ny, nx))
+    radix, resident, fewest = entry(WHOLE, max(ny, nx))
     if max(ny, nx) <= max(WHOLE) and ny % 2 == 0 and batch >= fewest:
-        radix, resident = whole
-        by_members = dataclasses.replace(plan, whole=(largest_radix(nx, radix), resident))
-        if by_members.member_fits:
-            return by_members
+        whole = Whole(shape, plan.real, largest_radix(nx, radix), resident)
+        if whole.fits(allowed) and whole.columns.values <= MOST_VALUES:
+            return dataclasses.replace(plan, whole=whole)
     return plan
 
 

@@ -12,6 +12,7 @@ loops over e are unrolled, so that every address is a constant away from the fir
 
 import functools
 import types
+from collections.abc import Callable
 
 import warp as wp
 
@@ -24,43 +25,9 @@ from .stencils import stencils
 
 
 @functools.cache
-def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
-    """What kernels that work on row pairs are made of.
-
-    - ``fetch_pair`` starts to copy the spectra of a row pair to the place of a line; when they are there, ``load``
-      makes of them what a thread holds. ``store``: back to spectra.
-    - ``field_strip``: four rows of a field around a thread's e-th points of a row pair, as `stencils` has them: out of
-      the band where the plan has one, else out of the rows in memory, those ``around`` the pair. ``psi_strip`` has the
-      same of psi out of a published line and the next one.
-    - ``here``: the e-th point, counted from the thread's first point, and those to its ``west`` and ``east``.
-    - ``present``: whether a row of a band is one of the grid.
-    """
-    (ny, nx), half, real = plan.shape, plan.half, plan.real
-    get, publish, held, threads = lines.get, lines.publish, lines.values, lines.threads
-    Complex, Tile, Values, kit = complex_type(real), lines.Tile, lines.Values, stencils(real)
-    Strip, Rows, strip, band_strip = kit.Strip, kit.Rows, kit.strip, band_functions(plan).strip
-    Band = wp.tile(dtype=real, shape=(plan.band_size,))
-    field, spectrum = memory.lane(real, (ny, nx)), memory.lane(Complex, (ny, plan.pitch))
-    second, (_, set_number) = lines.half_spectrum, memory.numbers(real)
-    whole, kept, sure = ny % plan.rows == 0, (half - 1) // threads + 1, half // threads
-
-    @wp.func
-    def west(e: int, t: int):
-        j = threads * e - 1
-        if e == 0 and t == 0:
-            j = nx - 1
-        return j
-
-    @wp.func
-    def here(e: int):
-        return threads * e
-
-    @wp.func
-    def east(e: int, t: int):
-        j = threads * e + 1
-        if e == held - 1 and t == threads - 1:
-            j = -t
-        return j
+def rows_around(real, shape: tuple[int, int]) -> Callable:
+    """``around(table, place, member, i, t)``: rows i - 1 to i + 2 of a member, as seen from point t."""
+    ny, Rows, field = shape[0], stencils(real).Rows, memory.lane(real, shape)
 
     @wp.func
     def around(table: Table, place: Place, member: int, i: int, t: int):
@@ -70,6 +37,30 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         rows.above = field(table, place, member, (i + 1) % ny, t)
         rows.beyond = field(table, place, member, (i + 2) % ny, t)
         return rows
+
+    return around
+
+
+@functools.cache
+def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
+    """What kernels that work on row pairs are made of.
+
+    - ``fetch_pair`` starts to copy the spectra of a row pair to the place of a line; when they are there, ``load``
+      makes of them what a thread holds. ``store``: back to spectra.
+    - ``field_strip``: four rows of a field around a thread's e-th points of a row pair, as `stencils` has them: out of
+      the band where the plan has one, else out of the rows in memory, those ``around`` the pair. ``psi_strip`` has the
+      same of psi out of a published line and the next one.
+    - ``present``: whether a row of a band is one of the grid.
+    """
+    (ny, nx), half, real = plan.shape, plan.half, plan.real
+    get, publish, held, threads = lines.get, lines.publish, lines.values, lines.threads
+    Complex, Tile, Values, kit = complex_type(real), lines.Tile, lines.Values, stencils(real)
+    Strip, Rows, strip, band_strip = kit.Strip, kit.Rows, kit.strip, band_functions(plan).strip
+    Band = wp.tile(dtype=real, shape=(plan.band_size,))
+    spectrum = memory.lane(Complex, (ny, plan.pitch))
+    second, (_, set_number) = lines.half_spectrum, memory.numbers(real)
+    west, here, east = lines.west, lines.here, lines.east
+    whole, kept, sure = ny % plan.rows == 0, (half - 1) // threads + 1, half // threads
 
     @wp.func
     def present(row: int):
@@ -159,10 +150,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
             return strip(rows, west(e, t), here(e), east(e, t))
 
     return types.SimpleNamespace(
-        west=west,
-        here=here,
-        east=east,
-        around=around,
+        around=rows_around(real, plan.shape),
         field_strip=field_strip,
         present=present,
         fetch_pair=fetch_pair,
@@ -225,7 +213,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
     forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
     pairs, kit, touch = rows // 2, row_functions(plan, lines), lines.touch
-    store, here, Values = kit.store, kit.here, lines.Values
+    store, here, Values = kit.store, lines.here, lines.Values
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
     @memory.kernel(launch_bounds=plan.bounds(lines))
@@ -257,7 +245,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     lines, real, rows, bands = plan.band_lines, plan.real, plan.rows, plan.bands
     inverse, size, held, threads, groups = lines.inverse, lines.size, lines.values, lines.threads, lines.groups
     pairs, kit, touch = rows // 2, row_functions(plan, lines), lines.touch
-    load, fetch_pair, present, here, line_barrier = kit.load, kit.fetch_pair, kit.present, kit.here, lines.barrier
+    load, fetch_pair, present, here, line_barrier = kit.load, kit.fetch_pair, kit.present, lines.here, lines.barrier
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
     @memory.kernel(launch_bounds=plan.bounds(lines))

@@ -13,7 +13,7 @@ from .. import _ffi
 from .._grid import Grid
 from .._kernels import adjoint as adjoint_kernels
 from .._kernels import advance as advance_kernels
-from .._kernels import members, operators
+from .._kernels import members, members_adjoint, members_tangent, operators
 from .._kernels import poisson as poisson_kernels
 from .._kernels import tangent as tangent_kernels
 from .._kernels.columns import modes
@@ -126,7 +126,7 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats):
 def tangent_fits(grid: Grid, omega) -> bool:
     """Whether the fused tangent's lines, longer than those of the other kernels, fit the devices here."""
     plan, limit = _layout(grid, omega)[0], shared_memory() or CPU_MEMORY
-    return plan.for_tangent.tangent_lines.nbytes <= limit
+    return plan.whole_tangent or plan.for_tangent.tangent_lines.nbytes <= limit
 
 
 def along(*operands, grid, scheme, steps, backend):
@@ -142,7 +142,8 @@ def along(*operands, grid, scheme, steps, backend):
     def launch(tables, omega, nu, mu, dt, forcing, domega, dnu, dmu, ddt, dforcing, out, dout, scratch, *spectra):
         states, dstates = [scratch[0], scratch[1], out], [scratch[2], scratch[3], dout]
         primal, along = ((nu, mu, dt), _whole(forcing)), ((dnu, dmu, ddt), _whole(dforcing))
-        tangent_kernels.tangent(*setting, tables, *primal, *along, omega, domega, states, dstates, spectra)
+        kernels = members_tangent if plan.whole_tangent else tangent_kernels
+        kernels.tangent(*setting, tables, *primal, *along, omega, domega, states, dstates, spectra)
 
     outputs, key = [field, field, (real, (4, *shape)), spectra, spectra], ["along", scheme, steps]
     return _call_with_tables(launch, plan, grid, operands, key, outputs)[:2]
@@ -156,7 +157,7 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
     setting = plan, scheme, metric(grid.spacing), steps
 
     def sweep(tables, parameters, forcing, cotangent, states, psis, result, sums, forcing_sums, scratch, spectrum):
-        adjoint_kernels.adjoint(
+        (members_adjoint if plan.whole else adjoint_kernels).adjoint(
             *setting,
             *(tables, parameters, _whole(forcing), states, psis, cotangent, result),
             *((scratch[0], scratch[1], scratch[2]), spectrum),

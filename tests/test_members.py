@@ -1,0 +1,101 @@
+"""Small members, which a block takes as a whole through all steps: the same numbers as any other way."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from oracle import normal
+from test_advance import ALL, Case, derivatives
+from tolerances import ROLLOUT, assert_close, assert_trees_close
+
+from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
+from warpjaxns._kernels import members, members_adjoint, members_tangent, memory, plan
+from warpjaxns._kernels.plan import make_plan
+
+# Grids of their own: a callable that another test has made knows only what its plan was then.
+ODD, LONG, SQUARE = Grid((10, 15), (2.0, 3.1)), Grid((6, 24), (0.7, 2.9)), Grid((16, 16), (1.7, 1.9))
+CASES = [
+    Case(grid=SQUARE, steps=2, forcing="none"),
+    Case(grid=ODD, scheme="central", per_member=ALL, forcing="per step"),
+    Case(grid=LONG, per_member=ALL, forcing="per step", direct=True),
+    Case(grid=LONG, scheme="central", per_member=("viscosity",), direct=True, batch=3),
+    Case(grid=ODD, steps=1, per_member=("drag",), batch=1, forcing="steady"),
+    Case(grid=SQUARE, scheme="central", dtype="float32", forcing="per step"),
+    Case(grid=ODD, dtype="float32", per_member=ALL, direct=True),
+]
+
+
+@pytest.fixture(autouse=True)
+def all_whole(monkeypatch):
+    monkeypatch.setattr(plan, "WHOLE", {n: (*rest, 1) for n, (*rest, _) in plan.WHOLE.items()})
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_value_jvp_and_vjp(case):
+    assert make_plan(case.grid.shape, case.dtype, case.batch).whole_tangent
+    f, x = case.fused("warp"), case.operands()
+    assert_close(jax.jit(f)(*x), case.oracle(*x), ROLLOUT)
+    actual, expected = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, case.oracle))
+    assert_trees_close(actual, expected, ROLLOUT)
+
+
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(every=4)], ids=str)
+def test_rollouts_that_repeat_a_stretch(adjoint):
+    grid, omega = Grid((8, 12), (1.1, 1.3)), normal(0, (3, 8, 12))
+    nu = jnp.array([0.01, 0.02, 0.03])
+
+    def run(backend, function):
+        solver = NavierStokes2D(grid, viscosity=nu, dt=0.01, adjoint=adjoint, backend=backend, check_finite=False)
+        return jax.jit(function(lambda w: solver.rollout(w, steps=10)))(omega)
+
+    for function in (lambda f: f, lambda f: jax.grad(lambda w: jnp.sum(f(w) ** 3)), lambda f: jax.jacfwd(f)):
+        assert_close(run("warp", function), run("xla", function), ROLLOUT)
+
+
+@pytest.mark.parametrize("what", ["advance", "adjoint", "tangent"])
+def test_one_launch_for_all_steps(what, monkeypatch):
+    launched = []
+
+    def launch(kernel, *arguments):
+        launched.append(kernel.key)
+        memory.launch(kernel, *arguments)
+
+    for module in (members, members_adjoint, members_tangent):
+        monkeypatch.setattr(module, "launch", launch)
+    grid = Grid((8, 10), {"advance": (1.0, 1.1), "adjoint": (1.0, 1.2), "tangent": (1.0, 1.3)}[what])
+    omega = normal(0, (2, *grid.shape))
+    solver = NavierStokes2D(grid, viscosity=0.01, dt=0.01, adjoint=Direct(), backend="warp", check_finite=False)
+
+    def roll(w):
+        return solver.rollout(w, steps=7)
+
+    functions = {
+        "advance": roll,
+        "adjoint": jax.grad(lambda w: jnp.sum(roll(w) ** 2)),
+        "tangent": lambda w: jax.jvp(roll, (w,), (w,))[1],
+    }
+    jax.block_until_ready(functions[what](omega))
+    assert len(launched) == {"advance": 1, "adjoint": 2, "tangent": 1}[what]
+
+
+def test_which_grids_are_taken_whole(monkeypatch):
+    monkeypatch.undo()
+    few = make_plan((64, 64), "float32", 1)
+    assert few.whole is None or plan.WHOLE[64][2] <= 1
+    assert make_plan((64, 64), "float32", 1024).whole
+    assert make_plan((128, 128), "float32", 1024).whole
+    assert make_plan((128, 128), "float64", 1024).whole is None  # 400 KiB
+    assert make_plan((63, 64), "float32", 1024).whole is None  # rows do not go in pairs
+    assert make_plan((62, 64), "float32", 1024).whole is None  # a thread would hold a whole column
+    assert make_plan((64, 9), "float32", 1024).whole is None  # three threads a line, which only a block can hold up
+    assert make_plan((256, 64), "float32", 1024).whole is None
+    assert not make_plan((128, 128), "float32", 1024).whole_tangent
+
+
+def test_blocks_of_a_whole_member():
+    whole = make_plan((64, 64), "float32", 1024).whole
+    assert (whole.block_dim, whole.parts, whole.columns.groups) == (288, 9, 1)
+    serial = dataclasses.replace(whole, serial=True)
+    assert (serial.block_dim, serial.parts, serial.columns.values) == (1, 33, 64)

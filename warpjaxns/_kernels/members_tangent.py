@@ -1,0 +1,170 @@
+"""The linearised time steps of small grids, with the steps they linearise: a block carries state and tangent of a whole
+member, as `members` does the state. Their lines stay apart, as in `tangent`."""
+
+import functools
+
+import warp as wp
+
+from . import memory
+from .advance import tendency
+from .fft import barrier, complex_type
+from .members import coefficient
+from .memory import NONE, Place, Table, follow, launch, locate
+from .plan import Plan
+from .stencils import stencils
+from .tangent import tangent_rate
+from .whole import Whole, whole_functions
+
+
+@functools.cache
+def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
+    """`steps` steps of state and tangent."""
+    lines, columns, real, (pitch, pairs) = whole.lines, whole.columns, whole.real, (whole.pitch, whole.pairs)
+    held, threads, groups, here = lines.values, lines.threads, lines.groups, lines.here
+    kit, by_block, field = stencils(real), whole_functions(whole, False), memory.lane(real, whole.shape)
+    rows_to_lines, solve, lines_back = by_block.rows_to_lines, by_block.solve, by_block.lines_back
+    psi_strip, strip, put = by_block.psi_strip, by_block.strip, by_block.put
+    Metric, south, north, shared = kit.Metric, kit.south, kit.north, kit.shared
+    force, rate, dot_rate = memory.force(real, whole.shape), tendency(real, scheme), tangent_rate(real, scheme)
+    line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
+    of_start, of_state, of_rate = (coefficient(real, which) for which in range(3))
+    one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
+
+    @memory.kernel(launch_bounds=whole.bounds)
+    def tangent_members(
+        table: Table,
+        steps: int,
+        metric: Metric,
+        viscosity_at: Place,
+        drag_at: Place,
+        dt_at: Place,
+        forcing_at: Place,
+        dviscosity_at: Place,
+        ddrag_at: Place,
+        ddt_at: Place,
+        dforcing_at: Place,
+        start_at: Place,
+        dstart_at: Place,
+        modes_at: Place,
+        roots_at: Place,
+        out_at: Place,
+        dout_at: Place,
+    ):
+        roots = complex_line(table, roots_at)
+        modes = mode_line(table, modes_at)
+        index, _ = wp.tid()
+        member, _, thread = locate(index, 1)
+        group = thread // threads
+        t = thread % threads
+        nu = shared(line(table, viscosity_at), member)
+        mu = shared(line(table, drag_at), member)
+        dt = shared(line(table, dt_at), member)
+        dnu = shared(line(table, dviscosity_at), member)
+        dmu = shared(line(table, ddrag_at), member)
+        ddt = shared(line(table, ddt_at), member)
+        buffer = wp.tile_empty(shape=(lines_size,), dtype=real, storage="shared")
+        fields = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
+        follow()
+        for pair in range(group, pairs, groups):
+            for row in range(2):
+                i = 2 * pair + row
+                start = field(table, start_at, member, i, t)
+                dstart = field(table, dstart_at, member, i, t)
+                out = field(table, out_at, member, i, t)
+                dout = field(table, dout_at, member, i, t)
+                for e in range(held):
+                    w_start = start[here(e)]
+                    dw_start = dstart[here(e)]
+                    put(fields, i * pitch + t + here(e), w_start)
+                    put(fields, one_field + i * pitch + t + here(e), dw_start)
+                    out[here(e)] = w_start
+                    dout[here(e)] = dw_start
+        for turn in range(3 * steps):
+            step = turn // 3
+            stage = turn - 3 * step
+            now = turn % 2 * 2 * one_field  # state and tangent take turns with the next ones
+            then = 2 * one_field - now
+            a = of_start(stage)
+            b = of_state(stage)
+            h = of_rate(stage) * dt
+            dh = of_rate(stage) * ddt
+            rows_to_lines(fields, now, buffer, roots, thread)
+            barrier()
+            solve(buffer, modes, sums, thread)
+            barrier()
+            lines_back(buffer, roots, thread)
+            barrier()
+            for pair in range(group, pairs, groups):
+                i = 2 * pair
+                out_i = field(table, out_at, member, i, t)
+                out_k = field(table, out_at, member, i + 1, t)
+                dout_i = field(table, dout_at, member, i, t)
+                dout_k = field(table, dout_at, member, i + 1, t)
+                force_i = force(table, forcing_at, step, member, i, t)
+                force_k = force(table, forcing_at, step, member, i + 1, t)
+                dforce_i = force(table, dforcing_at, step, member, i, t)
+                dforce_k = force(table, dforcing_at, step, member, i + 1, t)
+                at = then + i * pitch + t
+                for e in range(held):
+                    p = psi_strip(buffer, 0, pair, e, t)
+                    dp = psi_strip(buffer, pairs, pair, e, t)
+                    w = strip(fields, now, pair, e, t)
+                    dw = strip(fields, now + one_field, pair, e, t)
+                    f_i = real(0.0)
+                    f_k = real(0.0)
+                    df_i = real(0.0)
+                    df_k = real(0.0)
+                    if forced:
+                        f_i = force_i[here(e)]
+                        f_k = force_k[here(e)]
+                        df_i = dforce_i[here(e)]
+                        df_k = dforce_k[here(e)]
+                    r_i = rate(south(p), south(w), metric, nu, mu, f_i)
+                    r_k = rate(north(p), north(w), metric, nu, mu, f_k)
+                    dr_i = dot_rate(south(p), south(w), south(dp), south(dw), metric, nu, mu, dnu, dmu, df_i)
+                    dr_k = dot_rate(north(p), north(w), north(dp), north(dw), metric, nu, mu, dnu, dmu, df_k)
+                    new_i = b * w[7] + h * r_i
+                    new_k = b * w[4] + h * r_k
+                    dnew_i = b * dw[7] + h * dr_i + dh * r_i
+                    dnew_k = b * dw[4] + h * dr_k + dh * r_k
+                    if stage > 0:  # the start of the step lies where its result will
+                        new_i += a * out_i[here(e)]
+                        new_k += a * out_k[here(e)]
+                        dnew_i += a * dout_i[here(e)]
+                        dnew_k += a * dout_k[here(e)]
+                    put(fields, at + here(e), new_i)
+                    put(fields, at + pitch + here(e), new_k)
+                    put(fields, at + one_field + here(e), dnew_i)
+                    put(fields, at + one_field + pitch + here(e), dnew_k)
+                    if stage == 2:
+                        out_i[here(e)] = new_i
+                        out_k[here(e)] = new_k
+                        dout_i[here(e)] = dnew_i
+                        dout_k[here(e)] = dnew_k
+            barrier()
+
+    return tangent_members
+
+
+def tangent(
+    plan: Plan,
+    scheme,
+    metric,
+    steps,
+    tables,
+    parameters,
+    forcing,
+    dparameters,
+    dforcing,
+    omega,
+    domega,
+    states,
+    dstates,
+    spectra,
+):
+    """As `tangent.tangent`, in one launch: only the last of `states` and `dstates` are used."""
+    whole, (modes, roots) = plan.whole.with_tangent.on(omega.on_cpu), tables
+    kernel, metric = tangent_members(whole, scheme, forcing != NONE), stencils(whole.real).Metric(*metric)
+    given = [steps, metric, *parameters, forcing, *dparameters, dforcing, omega, domega]
+    launch(kernel, omega.shape[0], [*given, modes, roots, states[-1], dstates[-1]], whole.block_dim)

@@ -1,0 +1,256 @@
+"""Blocks that hold a whole member, and what their kernels are made of.
+
+Line p of such a block has rows 2p and 2p + 1 as its real and imaginary parts: first their spectra, then their
+streamfunction. A warp solves a few columns at a time, out of the lines and back into them: as wavenumbers k and -k of a
+line hold all there is of either row at k, no thread needs what another one writes.
+"""
+
+import dataclasses
+import functools
+import math
+import types
+
+import warp as wp
+
+from .codelets import NUMBER
+from .columns import WARP, Columns
+from .fft import Lines, c_name, complex_type, row_pitch
+from .stencils import stencils
+
+MOST_THREADS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """How a block holds a member.
+
+    Args:
+        shape: of the grid; an even number of rows.
+        real: ``wp.float32`` or ``wp.float64``.
+        radix: the largest radix of the transforms of rows.
+        resident: threads that are to share a multiprocessor.
+        copies: fields that take the same way: 1, or 2 where a tangent is carried along.
+        serial: for the CPU, where a block has one thread.
+    """
+
+    shape: tuple[int, int]
+    real: type
+    radix: int
+    resident: int
+    copies: int = 1
+    serial: bool = False
+
+    def on(self, cpu: bool) -> "Whole":
+        """The same for kernels that run there."""
+        return dataclasses.replace(self, serial=True) if cpu else self
+
+    @property
+    def with_tangent(self) -> "Whole":
+        return dataclasses.replace(self, copies=2)
+
+    @property
+    def pairs(self) -> int:
+        return self.shape[0] // 2
+
+    @functools.cached_property
+    def lines(self) -> Lines:
+        groups = 1 if self.serial else self.pairs
+        return Lines(self.shape[1], self.copies * self.pairs, groups, self.real, self.radix, self.serial)
+
+    @functools.cached_property
+    def columns(self) -> Columns:
+        """Columns that a warp solves at a time. A thread holds whole lines of two points."""
+        ny = self.shape[0]
+        threads = math.gcd(self.pairs, 8)
+        return Columns(ny, 1 if self.serial else WARP // threads, ny // threads, self.real, self.serial)
+
+    @property
+    def parts(self) -> int:
+        """Turns of a warp that all columns of a field take."""
+        return -(-(self.shape[1] // 2 + 1) // self.columns.count)
+
+    @property
+    def warps(self) -> int:
+        """One more than transforms need where a single turn of columns would be left over."""
+        warps = -(-self.lines.block_dim // WARP)
+        return warps + (self.parts == warps + 1)
+
+    @property
+    def block_dim(self) -> int:
+        return 1 if self.serial else WARP * self.warps
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Threads of a block, and the fewest blocks that are to share a multiprocessor."""
+        return self.block_dim, max(1, self.resident // self.block_dim)
+
+    @property
+    def pitch(self) -> int:
+        """Numbers from one row of a field to the next."""
+        return row_pitch(self.lines)
+
+    @property
+    def field(self) -> int:
+        """Numbers of a field."""
+        return self.shape[0] * self.pitch
+
+    @property
+    def size(self) -> int:
+        """Numbers of all fields: each twice, as new values are written while their neighbours need the old ones."""
+        return 2 * self.copies * self.field
+
+    @property
+    def Fields(self):
+        return wp.tile(dtype=self.real, shape=(self.size,))
+
+    def fits(self, shared_memory: int) -> bool:
+        """Whether a block of that much shared memory can hold a member."""
+        nbytes = self.lines.nbytes + self.columns.nbytes + self.size * wp.types.type_size_in_bytes(self.real)
+        return nbytes <= shared_memory and self.block_dim <= MOST_THREADS and self.lines.alone
+
+
+@functools.cache
+def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
+    """What kernels that hold a whole member are made of. Each function is for all threads of a block.
+
+    - ``rows_to_lines(fields, start, lines, roots, thread)``: spectra of the rows of the fields from `start` on.
+    - ``solve(lines, modes, sums, thread)``: spectra of omega to those of psi. Unless `centre`, psi may have a mean,
+        which its derivatives do not see.
+    - ``lines_back(lines, roots, thread)``: spectra back to rows.
+    - ``psi_strip(lines, first, pair, e, t)`` and ``strip(fields, start, pair, e, t)``: four rows around a thread's e-th
+        points of a row pair, as `stencils` has them, out of the lines from `first` on and of the field at `start`.
+    - ``value(fields, i)`` and ``put(fields, i, value)``.
+    """
+    lines, columns, real = whole.lines, whole.columns, whole.real
+    (ny, nx), pitch, pairs, copies, parts, warps = (
+        whole.shape,
+        whole.pitch,
+        whole.pairs,
+        whole.copies,
+        whole.parts,
+        whole.warps,
+    )
+    forward, inverse, publish, get, Tile = lines.forward, lines.inverse, lines.publish, lines.get, lines.Tile
+    held, threads, groups, Values, here = lines.values, lines.threads, lines.groups, lines.Values, lines.here
+    Complex, Strip, Fields, west, east = complex_type(real), stencils(real).Strip, whole.Fields, lines.west, lines.east
+    ColumnValues, Mode, Sums = columns.Values, columns.Mode, columns.Tile
+    chunk, northward, southward, reach = columns.values // 2, columns.northward, columns.southward, columns.powers
+    centred = columns.centred
+    count, field, last = columns.count, whole.field, nx // 2
+    number = NUMBER.format(real=c_name(real))
+
+    @wp.func_native(f"{number} Number p; p.x = x; p.y = y; ((Number*)lines.data.ptr)[line * {lines.padded} + i] = p;")
+    def put_number(lines: Tile, line: int, i: int, x: real, y: real): ...
+
+    @wp.func_native("return fields.data.ptr[i];")
+    def value(fields: Fields, i: int) -> real: ...
+
+    @wp.func_native("fields.data.ptr[i] = value;")
+    def put(fields: Fields, i: int, value: real): ...
+
+    @wp.func
+    def rows_to_lines(fields: Fields, start: int, lines: Tile, roots: wp.array(dtype=Complex), thread: int):
+        t = thread % threads
+        for which in range(copies):
+            for pair in range(thread // threads, pairs, groups):
+                at = start + which * field + 2 * pair * pitch + t
+                values = Values()
+                for e in range(held):
+                    values[2 * e] = value(fields, at + here(e))
+                    values[2 * e + 1] = value(fields, at + pitch + here(e))
+                line = which * pairs + pair
+                publish(forward(values, lines, roots, line, t), lines, line, t)
+
+    @wp.func
+    def lines_back(lines: Tile, roots: wp.array(dtype=Complex), thread: int):
+        t = thread % threads
+        for which in range(copies):
+            for pair in range(thread // threads, pairs, groups):
+                line = which * pairs + pair
+                values = Values()
+                for e in range(held):
+                    z = get(lines, line, t + here(e))
+                    values[2 * e] = z[0]
+                    values[2 * e + 1] = z[1]
+                publish(inverse(values, lines, roots, line, t), lines, line, t)
+
+    @wp.func
+    def solve_columns(lines: Tile, mode: Mode, sums: Sums, first: int, k: int, c: int, t: int):
+        powers = reach(mode[0], t)
+        mirror = wp.where(k == 0, 0, nx - k)
+        values = ColumnValues()
+        for e in range(chunk):  # two rows a line
+            p = get(lines, first + t * chunk + e, k)
+            q = get(lines, first + t * chunk + e, mirror)
+            values[4 * e] = p[0] + q[0]
+            values[4 * e + 1] = p[1] - q[1]
+            values[4 * e + 2] = p[1] + q[1]
+            values[4 * e + 3] = q[0] - p[0]
+        values = southward(northward(values, mode, powers, sums, c, t), mode, powers, sums, c, t)
+        if centre:
+            less = centred(values, sums, c, t)
+            if k == 0:
+                values = less
+        for e in range(chunk):
+            a = mode[3] * Complex(values[4 * e], values[4 * e + 1])
+            b = mode[3] * Complex(values[4 * e + 2], values[4 * e + 3])
+            put_number(lines, first + t * chunk + e, k, a[0] - b[1], a[1] + b[0])
+            put_number(lines, first + t * chunk + e, mirror, a[0] + b[1], b[0] - a[1])
+
+    @wp.func
+    def solve(lines: Tile, modes: wp.array(dtype=Mode), sums: Sums, thread: int):
+        c = thread % WARP % count
+        t = thread % WARP // count
+        for turn in range(thread // WARP, copies * parts, warps):
+            which = turn // parts
+            k = wp.min((turn - which * parts) * count + c, last)  # the last one may be solved more than once
+            solve_columns(lines, modes[k], sums, which * pairs, k, c, t)
+
+    @wp.func
+    def psi_strip(lines: Tile, first: int, pair: int, e: int, t: int):
+        line = first + pair
+        below = first + wp.where(pair == 0, pairs - 1, pair - 1)
+        above = first + wp.where(pair == pairs - 1, 0, pair + 1)
+        w = t + west(e, t)
+        j = t + here(e)
+        o = t + east(e, t)
+        at_w, at_j, at_o = get(lines, line, w), get(lines, line, j), get(lines, line, o)
+        n_w, n_j, n_o = get(lines, above, w), get(lines, above, j), get(lines, above, o)
+        s_w, s_j, s_o = get(lines, below, w), get(lines, below, j), get(lines, below, o)
+        return Strip(
+            n_w[0], n_j[0], n_o[0], at_w[1], at_j[1], at_o[1], at_w[0], at_j[0], at_o[0], s_w[1], s_j[1], s_o[1]
+        )
+
+    @wp.func
+    def strip(fields: Fields, start: int, pair: int, e: int, t: int):
+        middle = start + 2 * pair * pitch
+        above = middle + pitch
+        below = start + wp.where(pair == 0, ny - 1, 2 * pair - 1) * pitch
+        beyond = start + wp.where(pair == pairs - 1, 0, 2 * pair + 2) * pitch
+        w = t + west(e, t)
+        j = t + here(e)
+        o = t + east(e, t)
+        return Strip(
+            value(fields, beyond + w),
+            value(fields, beyond + j),
+            value(fields, beyond + o),
+            value(fields, above + w),
+            value(fields, above + j),
+            value(fields, above + o),
+            value(fields, middle + w),
+            value(fields, middle + j),
+            value(fields, middle + o),
+            value(fields, below + w),
+            value(fields, below + j),
+            value(fields, below + o),
+        )
+
+    return types.SimpleNamespace(
+        rows_to_lines=rows_to_lines,
+        solve=solve,
+        lines_back=lines_back,
+        psi_strip=psi_strip,
+        strip=strip,
+        value=value,
+        put=put,
+    )
