@@ -10,6 +10,7 @@ from oracle import normal
 from tolerances import DOT, GPU, GPU_GRADIENT, relative_error
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, _ffi, jacobian, laplacian, streamfunction
+from warpjaxns._kernels.plan import make_plan
 
 pytestmark = pytest.mark.gpu
 # powers of two, threes and fives, odd sizes, the smallest, and large ones
@@ -65,6 +66,33 @@ def test_rollouts_and_gradients_agree(shape, dtype):
         solvers = [jax.tree.map(lambda leaf: leaf.astype(dtype), solver) for solver in solvers]
         close(*(jax.jit(gradients)(s, omega) for s in solvers), GPU_GRADIENT)
         close(*(jax.jit(lambda w, s=s: jax.jvp(s.step, (w,), (w,)))(omega) for s in solvers), GPU)
+
+
+@pytest.mark.parametrize("scheme", ["arakawa", "central"])
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((64, 64), "float32"),
+        ((64, 64), "float64"),
+        ((128, 128), "float32"),
+        ((32, 128), "float32"),
+        ((48, 30), "float64"),
+    ],
+    ids=str,
+)
+def test_whole_members(shape, dtype, scheme):
+    members, grid = 70, Grid(shape, (2.0, 3.5))
+    assert make_plan(shape, dtype, members).whole
+    omega, control = field(grid, dtype, 0, (members,)), 0.1 * normal(1, (6, members, *shape), dtype)
+    viscosity = (0.01 * min(grid.spacing) * (1 + jnp.arange(members) / members)).astype(dtype)
+    for adjoint in (Direct(), Checkpointed(3)):
+        solvers = [make(grid, n, advection=scheme, viscosity=viscosity, adjoint=adjoint) for n in ("warp", "xla")]
+        solvers = [jax.tree.map(lambda leaf: leaf.astype(dtype), solver) for solver in solvers]
+        both = jax.value_and_grad(loss, (0, 1, 2))
+        close(*(jax.jit(lambda s, w, c: both(s, w, c, 6))(s, omega, control) for s in solvers), GPU_GRADIENT)
+    close(*(jax.jit(lambda w, s=s: s.rollout(w, steps=40))(omega) for s in solvers), GPU)
+    push = [lambda w, c, s=s: s.rollout(w, steps=6, forcing=c) for s in solvers]
+    close(*(jax.jit(lambda w, c, f=f: jax.jvp(f, (w, c), (c[0], c)))(omega, control) for f in push), GPU)
 
 
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(4), Checkpointed()], ids=str)

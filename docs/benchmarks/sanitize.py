@@ -13,7 +13,18 @@ import numpy as np
 import warp as wp
 
 from warpjaxns import Grid
-from warpjaxns._kernels import adjoint, advance, columns, memory, operators, poisson, tangent
+from warpjaxns._kernels import (
+    adjoint,
+    advance,
+    columns,
+    members,
+    members_adjoint,
+    members_tangent,
+    memory,
+    operators,
+    poisson,
+    tangent,
+)
 from warpjaxns._kernels.fft import complex_type, roots_of_unity
 from warpjaxns._kernels.plan import make_plan
 from warpjaxns._kernels.stencils import metric
@@ -21,20 +32,20 @@ from warpjaxns._primitives.reference import eigenvalues
 
 # (ny, nx), members, dtype: long lines with few of them reach the plans of large grids in little time
 CASES = [
-    *[((64, 64), members, "float32") for members in (3, 300)],
-    *[((128, 128), members, "float32") for members in (20, 70)],
+    *[((64, 64), count, "float32") for count in (3, 300)],
+    *[((128, 128), count, "float32") for count in (20, 70)],
     *[((256, 256), 1, "float32"), ((128, 256), 40, "float32")],
-    *[((512, 512), members, "float32") for members in (1, 5)],
-    *[((512, 1024), members, "float32") for members in (1, 3)],
-    *[((64, 2048), members, "float32") for members in (1, 17)],
+    *[((512, 512), count, "float32") for count in (1, 5)],
+    *[((512, 1024), count, "float32") for count in (1, 3)],
+    *[((64, 2048), count, "float32") for count in (1, 17)],
     *[(shape, 1, "float32") for shape in ((64, 4096), (2048, 64), (4096, 16))],
     *[((45, 75), 2, "float32"), ((96, 100), 1, "float64"), ((256, 256), 2, "float64"), ((64, 2048), 1, "float64")],
 ]
 
 
-def one_step(shape, members, dtype, device):
+def one_step(shape, batch, dtype, device):
     """A step forward with and without forcing, its adjoint with all sums, its tangent, and a Poisson solve."""
-    plan = make_plan(shape, dtype, members)
+    plan = make_plan(shape, dtype, batch)
     spacing = Grid(shape).spacing
     (ny, nx), number, random = shape, complex_type(plan.real), np.random.default_rng(0)
 
@@ -44,15 +55,15 @@ def one_step(shape, members, dtype, device):
     def zeros(*shape, kind=plan.real):
         return wp.zeros(shape, dtype=kind, device=device)
 
-    fields = [random.standard_normal((members, ny, nx)) for _ in range(2)]
+    fields = [random.standard_normal((batch, ny, nx)) for _ in range(2)]
     arrays = [
         values(columns.modes(ny, spacing, nx, eigenvalues(Grid(shape))[1][: plan.half]), plan.column_chunks.Mode),
         values(roots_of_unity(nx, dtype), number),
         *(values([x]) for x in (1e-3, 0.1, 1e-3)),
-        *(values(random.standard_normal((1, 1, ny, nx))), *map(values, fields), zeros(members, ny, nx)),
-        *(zeros(count, members, ny, nx) for count in (4, 3, 3, 3, 1)),
-        *(zeros(count, ny, plan.pitch, kind=number) for count in (members, members, 2 * members, 2 * members)),
-        zeros(members * ny * 3),
+        *(values(random.standard_normal((1, 1, ny, nx))), *map(values, fields), zeros(batch, ny, nx)),
+        *(zeros(count, batch, ny, nx) for count in (4, 3, 3, 3, 1)),
+        *(zeros(count, ny, plan.pitch, kind=number) for count in (batch, batch, 2 * batch, 2 * batch)),
+        zeros(batch * ny * 3),
     ]
     table = wp.array(np.array([a.ptr for a in arrays], np.uint64), dtype=wp.uint64, device=device)
     buffers = memory.buffers(table, arrays)
@@ -62,13 +73,15 @@ def one_step(shape, members, dtype, device):
     how = plan, "arakawa", metric(spacing), 1, tables, parameters
     three, dthree = ([stack[s] for s in range(3)] for stack in (scratch, dscratch))
     operators.copy(plan, w, states[0])
-    advance.advance(*how, forcing.whole, w, [states[1], states[2], states[3]], psis, (z, y))
-    advance.advance(*how, memory.NONE, w, three, None, (z, y))
-    adjoint.adjoint(*how, forcing.whole, states, psis, l, out, three, z, sums, forcing_sums)
     poisson.poisson(plan, tables, w, out, z)
-    tangents = parameters, forcing.whole
-    if plan.for_tangent.tangent_lines.nbytes <= plan.shared_memory:
-        tangent.tangent(*how, forcing.whole, *tangents, w, l, three, dthree, (zz, yy))
+    for forward in (advance, members) if plan.whole else (advance,):
+        forward.advance(*how, forcing.whole, w, [states[1], states[2], states[3]], psis, (z, y))
+        forward.advance(*how, memory.NONE, w, three, None, (z, y))
+    for backward in (adjoint, members_adjoint) if plan.whole_adjoint else (adjoint,):
+        backward.adjoint(*how, forcing.whole, states, psis, l, out, three, z, sums, forcing_sums)
+    along = [tangent] if plan.for_tangent.tangent_lines.nbytes <= plan.shared_memory else []
+    for pushed in [*along, members_tangent] if plan.whole_tangent else along:
+        pushed.tangent(*how, forcing.whole, parameters, forcing.whole, w, l, three, dthree, (zz, yy))
     return float(np.abs(arrays[8].numpy()).max())
 
 

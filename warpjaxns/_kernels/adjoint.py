@@ -16,12 +16,13 @@ import warp as wp
 from . import memory
 from .advance import RK3
 from .fft import barrier, complex_type
-from .memory import Place, Table, follow, locate
+from .memory import NONE, Place, Table, follow, launch, locate
+from .operators import ROW_BLOCK
 from .plan import Plan
 from .poisson import launch_columns, launch_rows
 from .rows import band_functions, row_functions, wait
 from .stencils import FIRST, SECOND, stencils
-from .sums import adder
+from .sums import forcing_sum, parameter_sums
 
 
 @functools.cache
@@ -73,14 +74,13 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
 
 
 @functools.cache
-def pulled_back(real, scheme: str) -> Callable:
-    """``b l + h R'(w)^T l`` at one point, given S F(w, l) there: `solved`."""
-    kit = stencils(real)
-    Patch, Metric, laplacian, jacobian = kit.Patch, kit.Metric, kit.laplacian, kit.jacobian[SECOND[scheme]]
+def pulled_back(real) -> Callable:
+    """``b l + h R'(w)^T l`` at one point, given S F(w, l) and G(l, psi) there: `solved` and `carried`."""
+    Patch, Metric, laplacian = stencils(real).Patch, stencils(real).Metric, stencils(real).laplacian
 
     @wp.func
-    def pulled_back(l: Patch, psi: Patch, metric: Metric, b: real, h: real, nu: real, mu: real, solved: real):
-        return b * l[4] + h * (solved + jacobian(l, psi, metric) + nu * laplacian(l, metric) - mu * l[4])
+    def pulled_back(l: Patch, metric: Metric, b: real, h: real, nu: real, mu: real, solved: real, carried: real):
+        return b * l[4] + h * (solved + carried + nu * laplacian(l, metric) - mu * l[4])
 
     return pulled_back
 
@@ -94,7 +94,8 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     by_row, kit = row_functions(plan, lines), stencils(real)
     load, fetch_pair, around, present = by_row.load, by_row.fetch_pair, by_row.around, by_row.present
     here, field_strip = lines.here, by_row.field_strip
-    Metric, south, north, shared, local = kit.Metric, kit.south, kit.north, kit.shared, pulled_back(real, scheme)
+    Metric, south, north, shared, local = kit.Metric, kit.south, kit.north, kit.shared, pulled_back(real)
+    jacobian = kit.jacobian[SECOND[scheme]]
     Values, field = lines.Values, memory.lane(real, plan.shape)
     fetch, banded, band_size = band_functions(plan).fetch, plan.banded, plan.band_size
     line, complex_line = memory.line(real), memory.line(complex_type(real))
@@ -156,10 +157,10 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
             for e in range(held):
                 l = field_strip(band, cotangent, pair, e, t)
                 p = field_strip(psi_band, psi, pair, e, t)
-                l_i = local(south(l), south(p), metric, b, h, nu, mu, solved[2 * e])
-                l_k = local(north(l), north(p), metric, b, h, nu, mu, solved[2 * e + 1])
-                new[2 * e] += l_i
-                new[2 * e + 1] += l_k
+                g_i = jacobian(south(l), south(p), metric)
+                g_k = jacobian(north(l), north(p), metric)
+                new[2 * e] += local(south(l), metric, b, h, nu, mu, solved[2 * e], g_i)
+                new[2 * e + 1] += local(north(l), metric, b, h, nu, mu, solved[2 * e + 1], g_k)
             out_i = field(table, cotangent_out_at, member, i, t)
             out_k = field(table, cotangent_out_at, member, k, t)
             for e in range(held):
@@ -195,18 +196,28 @@ def adjoint(
     ``(steps or 1, batch, ny, nx)`` receive sums; None: not wanted.
     """
     source_plan, plan = (p.on(cotangent.on_cpu) for p in (plan.for_source, plan.for_adjoint))
-    batch, real, roots = cotangent.shape[0], plan.real, tables[1]
+    batch, ny, _ = cotangent.shape
+    real, roots = plan.real, tables[1]
     metric = stencils(real).Metric(*metric)
-    add_up = adder(plan, scheme, metric, steps, parameters, forcing, states, psis, parameter_totals, forcing_totals)
     to_spectrum = source_rows(source_plan, scheme)
     combine = adjoint_rows(plan, scheme)
+    dt = parameters[2]
     late, early, flip = scratch
+    last = steps - 1
 
     def pull_back(stage, step, l, l_out, a=0.0, e=0.0, first=None, second=None):
         """From the cotangent l of a stage's result to b l + c dt R'^T l (+ a first + e second)."""
         _, b, c = RK3[stage]
         w, psi = states[3 * step + stage], psis[3 * step + stage]
-        add_up(3 * step + stage, l)
+        if parameter_totals is not None:
+            fresh = int(step == last and stage == 2)
+            arguments = [fresh, c, metric, *parameters, forcing, step, w, psi, l, parameter_totals]
+            launch(parameter_sums(plan, scheme, forcing != NONE), batch * ny, arguments, ROW_BLOCK)
+        if forcing_totals is not None:
+            steady = forcing_totals.shape[0] == 1
+            fresh = int(stage == 2 and (step == last or not steady))
+            total = forcing_totals[0 if steady else step]
+            launch(forcing_sum(plan), batch * ny, [fresh, c, dt, l, total], ROW_BLOCK)
         launch_rows(source_plan, to_spectrum, batch, [w, l, metric, roots, spectrum])
         launch_columns(plan, tables, spectrum)
         first, second = (l, l) if first is None else (first, second)

@@ -267,7 +267,7 @@ FETCH = """
   constexpr unsigned CHUNK = 16 / sizeof({real}), PER_ROW = NX / CHUNK;
 #if __CUDA_ARCH__ >= 800
   if (NX % CHUNK == 0) {{
-    const unsigned to = (unsigned)__cvta_generic_to_shared(band.data.ptr);
+    const unsigned to = (unsigned)__cvta_generic_to_shared(rows.data.ptr + start);
     for (unsigned i = thread; i < ROWS * PER_ROW; i += blockDim.x) {{
       const unsigned r = i / PER_ROW, j = i % PER_ROW * CHUNK, at = to + (r * PITCH + j) * sizeof({real});
       const auto* from = field.data + (size_t)((row + NY + r) % NY) * NX + j;
@@ -282,7 +282,7 @@ FETCH = """
   const unsigned THREADS = 1;
 #endif
   for (unsigned i = thread; i < ROWS * NX; i += THREADS)
-    band.data.ptr[i / NX * PITCH + i % NX] = field.data[(size_t)((row + NY + i / NX) % NY) * NX + i % NX];
+    rows.data.ptr[start + i / NX * PITCH + i % NX] = field.data[(size_t)((row + NY + i / NX) % NY) * NX + i % NX];
 """
 # Rows of a field that will be read, to the second-level cache.
 ANNOUNCE = """

@@ -1,6 +1,7 @@
 """The adjoint of the time steps of small grids: a block sweeps back over a whole member (`adjoint` has the equations).
 
-The cotangent lies in shared memory, the kept states and streamfunctions are read as the sweep comes to them.
+The cotangent stays in shared memory. The kept states and streamfunctions are copied there while columns are solved, a
+phase before they are needed. The sums for parameters and forcing are gathered on the way.
 """
 
 import functools
@@ -12,42 +13,46 @@ from .adjoint import pulled_back
 from .advance import RK3
 from .fft import barrier, complex_type
 from .members import coefficient
-from .memory import Place, Table, follow, launch, locate
+from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
-from .rows import rows_around
-from .stencils import FIRST, stencils
-from .sums import adder
+from .rows import fetcher, wait
+from .stencils import FIRST, SECOND, stencils
 from .whole import Whole, whole_functions
 
 
 @functools.cache
-def adjoint_members(whole: Whole, scheme: str) -> wp.Kernel:
-    """Back over `turns` stages from stage `last` on, counted from the first step, and from the cotangent of its result.
+def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool, by_forcing: bool) -> wp.Kernel:
+    """Back over `steps` steps, from the cotangent of their result.
 
     ``w_0`` enters a step as the state of its first stage, with a_2 in the second and with a_3 in the third. `first` and
     `late` keep the cotangents that the last two need.
+
+    From ``w_s = ... + c dt R(w)`` a stage adds ``c dt <l, Lap w>``, ``-c dt <l, w>`` and ``c <l, R(w)>`` to the
+    cotangents of viscosity, drag and dt, where ``<l, J(psi, w)> = <w, G(l, psi)>``, and ``c dt l`` to the forcing's.
     """
     lines, columns, real, (pitch, pairs) = whole.lines, whole.columns, whole.real, (whole.pitch, whole.pairs)
     held, threads, groups, Values = lines.values, lines.threads, lines.groups, lines.Values
-    forward, inverse, publish, get = lines.forward, lines.inverse, lines.publish, lines.get
-    west, here, east = lines.west, lines.here, lines.east
+    forward, inverse, publish, get, here = lines.forward, lines.inverse, lines.publish, lines.get, lines.here
     kit, by_block, field = stencils(real), whole_functions(whole, True), memory.lane(real, whole.shape)
     solve, strip, value, put = by_block.solve, by_block.strip, by_block.value, by_block.put
-    Metric, south, north, shared, around = kit.Metric, kit.south, kit.north, kit.shared, rows_around(real, whole.shape)
-    source, local, strip_of_rows = kit.jacobian[FIRST[scheme]], pulled_back(real, scheme), kit.strip
+    Metric, south, north, shared, laplacian = kit.Metric, kit.south, kit.north, kit.shared, kit.laplacian
+    source, carry, local = kit.jacobian[FIRST[scheme]], kit.jacobian[SECOND[scheme]], pulled_back(real)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_state, of_rate, a_2, a_3 = coefficient(real, 1), coefficient(real, 2), real(RK3[1][0]), real(RK3[2][0])
     one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
+    fetch = fetcher(real, whole.shape, whole.shape[0], pitch, size)
+    force, shares = memory.force(real, whole.shape), 3 * whole.shape[0]
+    state_start, psi_start = 2 * one_field, 3 * one_field
 
     @memory.kernel(launch_bounds=whole.bounds)
     def adjoint_members(
         table: Table,
-        last: int,
-        turns: int,
+        steps: int,
         metric: Metric,
         viscosity_at: Place,
         drag_at: Place,
         dt_at: Place,
+        forcing_at: Place,
         states_at: Place,
         psis_at: Place,
         cotangent_at: Place,
@@ -56,6 +61,8 @@ def adjoint_members(whole: Whole, scheme: str) -> wp.Kernel:
         first_at: Place,
         late_at: Place,
         out_at: Place,
+        parameter_totals_at: Place,
+        forcing_totals_at: Place,
     ):
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -69,36 +76,67 @@ def adjoint_members(whole: Whole, scheme: str) -> wp.Kernel:
         buffer = wp.tile_empty(shape=(lines_size,), dtype=real, storage="shared")
         fields = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
+        by_viscosity = real(0.0)
+        by_drag = real(0.0)
+        by_dt = real(0.0)
         follow()
-        for pair in range(group, pairs, groups):
-            given_i = field(table, cotangent_at, member, 2 * pair, t)
-            given_k = field(table, cotangent_at, member, 2 * pair + 1, t)
-            for e in range(held):
-                put(fields, 2 * pair * pitch + t + here(e), given_i[here(e)])
-                put(fields, (2 * pair + 1) * pitch + t + here(e), given_k[here(e)])
+        fetch(fields, 0, field(table, cotangent_at, member, 0, 0), 0, thread)
+        last = Place(states_at[0], 3 * steps - 1, states_at[2])
+        fetch(fields, state_start, field(table, last, member, 0, 0), 0, thread)
+        wait()
         barrier()
-        for done in range(turns):
-            turn = last - done
-            stage = turn % 3
+        for done in range(3 * steps):
+            turn = 3 * steps - 1 - done
+            step = turn // 3
+            stage = turn - 3 * step
             now = done % 2 * one_field
             then = one_field - now
+            state_at = Place(states_at[0], turn, states_at[2])
             b = of_state(stage)
-            h = of_rate(stage) * dt
+            c = of_rate(stage)
+            h = c * dt
             for pair in range(group, pairs, groups):
-                state = around(table, Place(states_at[0], turn, states_at[2]), member, 2 * pair, t)
+                i = 2 * pair
+                force_i = force(table, forcing_at, step, member, i, t)
+                force_k = force(table, forcing_at, step, member, i + 1, t)
+                share_i = force(table, forcing_totals_at, step, member, i, t)
+                share_k = force(table, forcing_totals_at, step, member, i + 1, t)
+                fresh = done == 0 or (stage == 2 and forcing_totals_at[1] > 1)
                 values = Values()
                 for e in range(held):
-                    w = strip_of_rows(state, west(e, t), here(e), east(e, t))
+                    w = strip(fields, state_start, pair, e, t)
                     l = strip(fields, now, pair, e, t)
                     values[2 * e] = source(south(w), south(l), metric)
                     values[2 * e + 1] = source(north(w), north(l), metric)
+                    if by_parameter:
+                        spread = l[7] * laplacian(south(w), metric) + l[4] * laplacian(north(w), metric)
+                        along = l[7] * w[7] + l[4] * w[4]
+                        by_viscosity += h * spread
+                        by_drag -= h * along
+                        by_dt += c * (nu * spread - mu * along)
+                        if forced:
+                            by_dt += c * (l[7] * force_i[here(e)] + l[4] * force_k[here(e)])
+                    if by_forcing:
+                        total_i = h * l[7]
+                        total_k = h * l[4]
+                        if not fresh:
+                            total_i += share_i[here(e)]
+                            total_k += share_k[here(e)]
+                        share_i[here(e)] = total_i
+                        share_k[here(e)] = total_k
                 publish(forward(values, buffer, roots, pair, t), buffer, pair, t)
             barrier()
+            fetch(fields, psi_start, field(table, Place(psis_at[0], turn, psis_at[2]), member, 0, 0), 0, thread)
+            if turn > 0:
+                before = Place(states_at[0], turn - 1, states_at[2])
+                fetch(fields, state_start, field(table, before, member, 0, 0), 0, thread)
             solve(buffer, modes, sums, thread)
+            wait()
             barrier()
             for pair in range(group, pairs, groups):
                 i = 2 * pair
-                psi = around(table, Place(psis_at[0], turn, psis_at[2]), member, i, t)
+                state_i = field(table, state_at, member, i, t)
+                state_k = field(table, state_at, member, i + 1, t)
                 first_i = field(table, first_at, member, i, t)
                 first_k = field(table, first_at, member, i + 1, t)
                 late_i = field(table, late_at, member, i, t)
@@ -116,9 +154,13 @@ def adjoint_members(whole: Whole, scheme: str) -> wp.Kernel:
                         new[2 * e + 1] = a_3 * first_k[here(e)] + a_2 * late_k[here(e)]
                 for e in range(held):
                     l = strip(fields, now, pair, e, t)
-                    p = strip_of_rows(psi, west(e, t), here(e), east(e, t))
-                    new[2 * e] += local(south(l), south(p), metric, b, h, nu, mu, solved[2 * e])
-                    new[2 * e + 1] += local(north(l), north(p), metric, b, h, nu, mu, solved[2 * e + 1])
+                    p = strip(fields, psi_start, pair, e, t)
+                    g_i = carry(south(l), south(p), metric)
+                    g_k = carry(north(l), north(p), metric)
+                    new[2 * e] += local(south(l), metric, b, h, nu, mu, solved[2 * e], g_i)
+                    new[2 * e + 1] += local(north(l), metric, b, h, nu, mu, solved[2 * e + 1], g_k)
+                    if by_parameter:
+                        by_dt += c * (state_i[here(e)] * g_i + state_k[here(e)] * g_k)
                 for e in range(held):
                     put(fields, then + i * pitch + t + here(e), new[2 * e])
                     put(fields, then + (i + 1) * pitch + t + here(e), new[2 * e + 1])
@@ -128,13 +170,27 @@ def adjoint_members(whole: Whole, scheme: str) -> wp.Kernel:
                         first_k[here(e)] = value(fields, now + (i + 1) * pitch + t + here(e))
                         late_i[here(e)] = new[2 * e]
                         late_k[here(e)] = new[2 * e + 1]
-                if done == turns - 1:
+                if turn == 0:
                     out_i = field(table, out_at, member, i, t)
                     out_k = field(table, out_at, member, i + 1, t)
                     for e in range(held):
                         out_i[here(e)] = new[2 * e]
                         out_k[here(e)] = new[2 * e + 1]
             barrier()
+        if by_parameter:  # the caller adds up all rows: everything goes to the first one
+            totals = line(table, parameter_totals_at)
+            total_viscosity = wp.tile_sum(wp.tile(by_viscosity))
+            total_drag = wp.tile_sum(wp.tile(by_drag))
+            total_dt = wp.tile_sum(wp.tile(by_dt))
+            for share in range(thread, shares, wp.block_dim()):
+                total = real(0.0)
+                if share == 0:
+                    total = total_viscosity[0]
+                if share == 1:
+                    total = total_drag[0]
+                if share == 2:
+                    total = total_dt[0]
+                totals[member * shares + share] = total
 
     return adjoint_members
 
@@ -156,13 +212,10 @@ def adjoint(
     parameter_totals,
     forcing_totals,
 ):
-    """As `adjoint.adjoint`: in one launch, or in one for each stage where sums are wanted of the cotangents between."""
-    whole, (modes, roots), (first, late, _) = plan.whole.on(cotangent.on_cpu), tables, scratch
-    metric, kernel = stencils(whole.real).Metric(*metric), adjoint_members(whole, scheme)
-    add_up = adder(plan, scheme, metric, steps, parameters, forcing, states, psis, parameter_totals, forcing_totals)
-    turns = 3 * steps if parameter_totals is None and forcing_totals is None else 1
-    for turn in range(3 * steps - 1, -1, -turns):
-        add_up(turn, cotangent)
-        arguments = [turn, turns, metric, *parameters, states[0], psis[0], cotangent, modes, roots, first, late, result]
-        launch(kernel, cotangent.shape[0], arguments, whole.block_dim)
-        cotangent = result
+    """As `adjoint.adjoint`, in one launch."""
+    whole, (modes, roots), (first, late, _) = plan.whole.with_stage.on(cotangent.on_cpu), tables, scratch
+    wanted = parameter_totals is not None, forcing_totals is not None
+    kernel, metric = adjoint_members(whole, scheme, forcing != NONE, *wanted), stencils(whole.real).Metric(*metric)
+    given = [steps, metric, *parameters, forcing, states[0], psis[0], cotangent, modes, roots, first, late, result]
+    totals = [parameter_totals if wanted[0] else NONE, forcing_totals.whole if wanted[1] else NONE]
+    launch(kernel, cotangent.shape[0], [*given, *totals], whole.block_dim)

@@ -64,7 +64,7 @@ ADJOINT = {
 TANGENT = {128: (16, 512), 256: (8, 512), 512: (8, 768), 2048: (4, 512), 4096: (2, 512)}
 # (radix, threads that are to share a multiprocessor, fewest members) where a block takes whole members, of at most so
 # many points a side
-WHOLE = {64: (8, 576, 64), 128: (16, 544, 128)}
+WHOLE = {64: (8, 576, 48), 128: (16, 544, 64)}
 
 
 def entry(table: dict, n: int):
@@ -178,6 +178,11 @@ class Plan:
     @functools.cached_property
     def column_chunks(self) -> Columns:
         return Columns(self.shape[0], self.columns, self.chunk, self.real, self.serial)
+
+    @property
+    def whole_adjoint(self) -> bool:
+        """Whether a block can sweep back over a whole member."""
+        return self.whole is not None and self.whole.with_stage.fits(self.shared_memory)
 
     @property
     def whole_tangent(self) -> bool:

@@ -25,23 +25,6 @@ from .stencils import stencils
 
 
 @functools.cache
-def rows_around(real, shape: tuple[int, int]) -> Callable:
-    """``around(table, place, member, i, t)``: rows i - 1 to i + 2 of a member, as seen from point t."""
-    ny, Rows, field = shape[0], stencils(real).Rows, memory.lane(real, shape)
-
-    @wp.func
-    def around(table: Table, place: Place, member: int, i: int, t: int):
-        rows = Rows()
-        rows.below = field(table, place, member, wp.where(i == 0, ny - 1, i - 1), t)
-        rows.here = field(table, place, member, i, t)
-        rows.above = field(table, place, member, (i + 1) % ny, t)
-        rows.beyond = field(table, place, member, (i + 2) % ny, t)
-        return rows
-
-    return around
-
-
-@functools.cache
 def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     """What kernels that work on row pairs are made of.
 
@@ -57,10 +40,19 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     Complex, Tile, Values, kit = complex_type(real), lines.Tile, lines.Values, stencils(real)
     Strip, Rows, strip, band_strip = kit.Strip, kit.Rows, kit.strip, band_functions(plan).strip
     Band = wp.tile(dtype=real, shape=(plan.band_size,))
-    spectrum = memory.lane(Complex, (ny, plan.pitch))
+    field, spectrum = memory.lane(real, (ny, nx)), memory.lane(Complex, (ny, plan.pitch))
     second, (_, set_number) = lines.half_spectrum, memory.numbers(real)
     west, here, east = lines.west, lines.here, lines.east
     whole, kept, sure = ny % plan.rows == 0, (half - 1) // threads + 1, half // threads
+
+    @wp.func
+    def around(table: Table, place: Place, member: int, i: int, t: int):
+        rows = Rows()
+        rows.below = field(table, place, member, wp.where(i == 0, ny - 1, i - 1), t)
+        rows.here = field(table, place, member, i, t)
+        rows.above = field(table, place, member, (i + 1) % ny, t)
+        rows.beyond = field(table, place, member, (i + 2) % ny, t)
+        return rows
 
     @wp.func
     def present(row: int):
@@ -150,7 +142,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
             return strip(rows, west(e, t), here(e), east(e, t))
 
     return types.SimpleNamespace(
-        around=rows_around(real, plan.shape),
+        around=around,
         field_strip=field_strip,
         present=present,
         fetch_pair=fetch_pair,
@@ -167,6 +159,18 @@ def wait():
 
 
 @functools.cache
+def fetcher(real, shape: tuple[int, int], count: int, pitch: int, size: int) -> Callable:
+    """``fetch(rows, start, field, row, thread)`` starts to copy `count` rows of a member to a tile of that size."""
+    ny, nx = shape
+    Rows = wp.tile(dtype=real, shape=(size,))
+
+    @wp.func_native(FETCH.format(rows=count, ny=ny, nx=nx, pitch=pitch, real=c_name(real)))
+    def fetch(rows: Rows, start: int, field: wp.array(dtype=real), row: int, thread: int): ...
+
+    return fetch
+
+
+@functools.cache
 def band_functions(plan: Plan) -> types.SimpleNamespace:
     """``fetch(band, field, row, thread)`` starts to copy rows of a member into a tile: those of a block and one on
     either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it. ``announce(field,
@@ -174,8 +178,11 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
     (ny, nx), pitch, real = plan.shape, plan.row_pitch, plan.real
     Band, Strip = wp.tile(dtype=real, shape=(plan.band_size,)), stencils(real).Strip
 
-    @wp.func_native(FETCH.format(rows=plan.rows + 2, ny=ny, nx=nx, pitch=pitch, real=c_name(real)))
-    def fetch(band: Band, field: wp.array(dtype=real), row: int, thread: int): ...
+    fetch_rows = fetcher(real, plan.shape, plan.rows + 2, pitch, plan.band_size)
+
+    @wp.func
+    def fetch(band: Band, field: wp.array(dtype=real), row: int, thread: int):
+        fetch_rows(band, 0, field, row, thread)
 
     @wp.func_native("return band.data.ptr[i];")
     def value(band: Band, i: int) -> real: ...

@@ -1,13 +1,12 @@
 """What a stage of the backward sweep adds to the cotangents of the parameters and of the forcing."""
 
 import functools
-from collections.abc import Callable
 
 import warp as wp
 
 from . import memory
-from .advance import RK3, tendency
-from .memory import NONE, Place, Table, follow, launch, locate
+from .advance import tendency
+from .memory import Place, Table, follow, locate
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .stencils import stencils
@@ -106,25 +105,3 @@ def forcing_sum(plan: Plan) -> wp.Kernel:
             sums[member, i, j] = share
 
     return forcing_sum
-
-
-def adder(
-    plan: Plan, scheme, metric, steps, parameters, forcing, states, psis, parameter_totals, forcing_totals
-) -> Callable:
-    """``add(turn, cotangent)``: launch what adds the share of a stage, counted from the first step, to the totals of
-    `adjoint.adjoint`, in a sweep that begins with the last stage."""
-    last = 3 * steps - 1
-
-    def add(turn: int, cotangent):
-        (step, stage), blocks = divmod(turn, 3), cotangent.shape[0] * cotangent.shape[1]
-        c = RK3[stage][2]
-        if parameter_totals is not None:
-            arguments = [int(turn == last), c, metric, *parameters, forcing, step, states[turn], psis[turn], cotangent]
-            launch(parameter_sums(plan, scheme, forcing != NONE), blocks, [*arguments, parameter_totals], ROW_BLOCK)
-        if forcing_totals is not None:
-            steady = forcing_totals.shape[0] == 1
-            fresh = turn == last if steady else stage == 2
-            total = forcing_totals[0 if steady else step]
-            launch(forcing_sum(plan), blocks, [int(fresh), c, parameters[2], cotangent, total], ROW_BLOCK)
-
-    return add

@@ -29,7 +29,8 @@ class Whole:
         real: ``wp.float32`` or ``wp.float64``.
         radix: the largest radix of the transforms of rows.
         resident: threads that are to share a multiprocessor.
-        copies: fields that take the same way: 1, or 2 where a tangent is carried along.
+        copies: fields that are transformed: 1, or 2 where a tangent is carried along.
+        beside: fields that are only read.
         serial: for the CPU, where a block has one thread.
     """
 
@@ -38,6 +39,7 @@ class Whole:
     radix: int
     resident: int
     copies: int = 1
+    beside: int = 0
     serial: bool = False
 
     def on(self, cpu: bool) -> "Whole":
@@ -47,6 +49,11 @@ class Whole:
     @property
     def with_tangent(self) -> "Whole":
         return dataclasses.replace(self, copies=2)
+
+    @property
+    def with_stage(self) -> "Whole":
+        """For the backward sweep, which reads the input of a stage and its streamfunction."""
+        return dataclasses.replace(self, beside=2)
 
     @property
     def pairs(self) -> int:
@@ -96,8 +103,8 @@ class Whole:
 
     @property
     def size(self) -> int:
-        """Numbers of all fields: each twice, as new values are written while their neighbours need the old ones."""
-        return 2 * self.copies * self.field
+        """Numbers of all fields: those transformed twice, as new values are written while neighbours need old ones."""
+        return (2 * self.copies + self.beside) * self.field
 
     @property
     def Fields(self):

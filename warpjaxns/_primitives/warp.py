@@ -157,7 +157,7 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
     setting = plan, scheme, metric(grid.spacing), steps
 
     def sweep(tables, parameters, forcing, cotangent, states, psis, result, sums, forcing_sums, scratch, spectrum):
-        (members_adjoint if plan.whole else adjoint_kernels).adjoint(
+        (members_adjoint if plan.whole_adjoint else adjoint_kernels).adjoint(
             *setting,
             *(tables, parameters, _whole(forcing), states, psis, cotangent, result),
             *((scratch[0], scratch[1], scratch[2]), spectrum),
