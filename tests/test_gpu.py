@@ -68,27 +68,18 @@ def test_rollouts_and_gradients_agree(shape, dtype):
         close(*(jax.jit(lambda w, s=s: jax.jvp(s.step, (w,), (w,)))(omega) for s in solvers), GPU)
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (32, 128), (48, 30), (128, 128)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scheme", ["arakawa", "central"])
-@pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [
-        ((64, 64), "float32"),
-        ((64, 64), "float64"),
-        ((128, 128), "float32"),
-        ((32, 128), "float32"),
-        ((48, 30), "float64"),
-    ],
-    ids=str,
-)
 def test_whole_members(shape, dtype, scheme):
     members, grid = 70, Grid(shape, (2.0, 3.5))
-    assert make_plan(shape, dtype, members).whole
+    assert (make_plan(shape, dtype, members).whole is None) == ((shape, dtype) == ((128, 128), "float64"))
     omega, control = field(grid, dtype, 0, (members,)), 0.1 * normal(1, (6, members, *shape), dtype)
     viscosity = (0.01 * min(grid.spacing) * (1 + jnp.arange(members) / members)).astype(dtype)
+    both = jax.value_and_grad(loss, (0, 1, 2))
     for adjoint in (Direct(), Checkpointed(3)):
         solvers = [make(grid, n, advection=scheme, viscosity=viscosity, adjoint=adjoint) for n in ("warp", "xla")]
         solvers = [jax.tree.map(lambda leaf: leaf.astype(dtype), solver) for solver in solvers]
-        both = jax.value_and_grad(loss, (0, 1, 2))
         close(*(jax.jit(lambda s, w, c: both(s, w, c, 6))(s, omega, control) for s in solvers), GPU_GRADIENT)
     close(*(jax.jit(lambda w, s=s: s.rollout(w, steps=40))(omega) for s in solvers), GPU)
     push = [lambda w, c, s=s: s.rollout(w, steps=6, forcing=c) for s in solvers]
