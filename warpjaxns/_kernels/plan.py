@@ -8,12 +8,11 @@ import warp as wp
 
 from .columns import Columns
 from .fft import Lines, factorise, row_pitch
-from .whole import Whole
+from .whole import LARGEST_BLOCK, Whole
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
 SHARED_MEMORY = 208 * 1024  # bytes a block may use, where the device has more
 CPU_MEMORY = 256 * 1024  # bytes of tiles that Warp has for a block on the CPU
-LARGEST_BLOCK = 1024  # threads
 MOST_COLUMNS = 8  # of a block
 MOST_VALUES = 24  # complex numbers that a thread holds
 

@@ -17,7 +17,7 @@ from .columns import WARP, Columns
 from .fft import Lines, c_name, complex_type, row_pitch
 from .stencils import stencils
 
-MOST_THREADS = 1024
+LARGEST_BLOCK = 1024  # threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Whole:
     def fits(self, shared_memory: int) -> bool:
         """Whether a block of that much shared memory can hold a member."""
         nbytes = self.lines.nbytes + self.columns.nbytes + self.size * wp.types.type_size_in_bytes(self.real)
-        return nbytes <= shared_memory and self.block_dim <= MOST_THREADS and self.lines.alone
+        return nbytes <= shared_memory and self.block_dim <= LARGEST_BLOCK and self.lines.alone
 
 
 @functools.cache
