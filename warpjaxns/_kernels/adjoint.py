@@ -14,7 +14,7 @@ from collections.abc import Callable
 import warp as wp
 
 from . import memory
-from .advance import RK3
+from .advance import runge_kutta
 from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, launch, locate
 from .operators import ROW_BLOCK
@@ -203,11 +203,12 @@ def adjoint(
     combine = adjoint_rows(plan, scheme)
     dt = parameters[2]
     late, early, flip = scratch
+    coefficients = runge_kutta(plan.dtype)
     last = steps - 1
 
     def pull_back(stage, step, l, l_out, a=0.0, e=0.0, first=None, second=None):
         """From the cotangent l of a stage's result to b l + c dt R'^T l (+ a first + e second)."""
-        _, b, c = RK3[stage]
+        _, b, c = coefficients[stage]
         w, psi = states[3 * step + stage], psis[3 * step + stage]
         if parameter_totals is not None:
             fresh = int(step == last and stage == 2)
@@ -225,7 +226,7 @@ def adjoint(
             plan, combine, batch, [a, e, b, c, metric, *parameters, first, second, l, psi, spectrum, roots, l_out]
         )
 
-    (_, _, _), (a2, _, _), (a3, _, _) = RK3
+    (_, _, _), (a2, _, _), (a3, _, _) = coefficients
     l = cotangent
     for step in reversed(range(steps)):
         # the last sweep lands in `result`; those before it alternate between two arrays

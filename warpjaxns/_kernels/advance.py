@@ -8,6 +8,7 @@ transforms the new rows for the next stage.
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import warp as wp
 
 from . import memory
@@ -20,6 +21,13 @@ from .stencils import stencils
 
 # SSP-RK3 (Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5) in low-storage form: (a, b, c) of each stage.
 RK3 = ((0.0, 1.0, 1.0), (3 / 4, 1 / 4, 1 / 4), (1 / 3, 2 / 3, 2 / 3))
+
+
+def runge_kutta(dtype) -> tuple[tuple[float, float, float], ...]:
+    """`RK3` in a float type, rounded such that a + b is 1. In float32 the nearest numbers to 1/3 and 2/3 add up to
+    1 + 3e-8, by which every step would multiply the state."""
+    rounded = [(float(np.dtype(dtype).type(b)), c) for _, b, c in RK3]
+    return tuple((1 - b, b, c) for b, c in rounded)
 
 
 @functools.cache
@@ -163,7 +171,7 @@ def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omeg
     state = omega
     for step in range(steps):
         start = state
-        for s, (a, b, c) in enumerate(RK3):
+        for s, (a, b, c) in enumerate(runge_kutta(plan.dtype)):
             launch_columns(plan, tables, spectrum, centre=False)
             target = targets[3 * step + s]
             psi = target if psis is None else psis[3 * step + s]

@@ -9,7 +9,7 @@ import functools
 import warp as wp
 
 from . import memory
-from .advance import RK3, tendency
+from .advance import runge_kutta, tendency
 from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
@@ -19,8 +19,8 @@ from .whole import Whole, whole_functions
 
 @functools.cache
 def coefficient(real, which: int):
-    """``coefficient(stage)``: a, b or c of that stage of `RK3`."""
-    first, second, third = (real(row[which]) for row in RK3)
+    """``coefficient(stage)``: a, b or c of that stage of `runge_kutta`."""
+    first, second, third = (real(row[which]) for row in runge_kutta(wp.dtype_to_numpy(real)))
 
     @wp.func
     def coefficient(stage: int):

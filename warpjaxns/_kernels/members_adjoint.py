@@ -10,7 +10,7 @@ import warp as wp
 
 from . import memory
 from .adjoint import pulled_back
-from .advance import RK3
+from .advance import runge_kutta
 from .fft import barrier, complex_type
 from .members import coefficient
 from .memory import NONE, Place, Table, follow, launch, locate
@@ -38,7 +38,8 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     Metric, south, north, shared, laplacian = kit.Metric, kit.south, kit.north, kit.shared, kit.laplacian
     source, carry, local = kit.jacobian[FIRST[scheme]], kit.jacobian[SECOND[scheme]], pulled_back(real)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
-    of_state, of_rate, a_2, a_3 = coefficient(real, 1), coefficient(real, 2), real(RK3[1][0]), real(RK3[2][0])
+    of_state, of_rate = coefficient(real, 1), coefficient(real, 2)
+    a_2, a_3 = (real(a) for a, _, _ in runge_kutta(wp.dtype_to_numpy(real))[1:])
     one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
     fetch = fetcher(real, whole.shape, whole.shape[0], pitch, size)
     force, shares = memory.force(real, whole.shape), 3 * whole.shape[0]

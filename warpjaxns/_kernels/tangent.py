@@ -10,7 +10,7 @@ from collections.abc import Callable
 import warp as wp
 
 from . import memory
-from .advance import RK3, tendency
+from .advance import runge_kutta, tendency
 from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, locate
 from .plan import Plan
@@ -228,7 +228,7 @@ def tangent(
     state = omega, domega
     for step in range(steps):
         start = state
-        for (a, b, c), *target in zip(RK3, states, dstates, strict=True):
+        for (a, b, c), *target in zip(runge_kutta(plan.dtype), states, dstates, strict=True):
             launch_columns(plan, tables, spectrum, centre=False)
             arguments = [
                 *(a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step),

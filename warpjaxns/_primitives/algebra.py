@@ -11,7 +11,7 @@ all stages, in order.
 import jax
 import jax.numpy as jnp
 
-from .._kernels.advance import RK3
+from .._kernels.advance import runge_kutta
 from .._kernels.stencils import FIRST, SECOND
 from .jacobian import jacobian
 from .laplacian import laplacian
@@ -43,7 +43,7 @@ def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, backend
 
     def step(start, force):
         state, kept = start, []
-        for a, b, c in RK3:
+        for a, b, c in runge_kutta(omega.dtype):
             psi = poisson(state, grid=grid, backend=backend)
             kept.append((state, psi))
             rate = tendency(state, psi, viscosity, drag, force_of(force), grid=grid, scheme=scheme, backend=backend)
@@ -79,7 +79,7 @@ def along(omega, viscosity, drag, dt, forcing, *tangents, grid, scheme, steps, b
     def step(start, forces):
         force, dforce = force_of(forces[0]), dforce_of(forces[1])
         (state, dstate), (first, dfirst) = start, start
-        for a, b, c in RK3:
+        for a, b, c in runge_kutta(omega.dtype):
             psi, dpsi = jnp.split(poisson(jnp.concatenate([state, dstate]), **where), 2)
             at, towards = (state, psi, *parameters, force), (dstate, dpsi, *dparameters, dforce)
             rate, drate = jax.jvp(rate_at, at, towards)
@@ -111,12 +111,13 @@ def adjoint(omega, viscosity, drag, dt, forcing, cotangent, *kept, grid, scheme,
         kept = advance(omega, viscosity, drag, dt, forcing, scheme=scheme, steps=steps, keep=True, **where)[1:]
     states, psis = (field.reshape(steps, 3, *omega.shape) for field in kept)
     every, force_of = _over_steps(forcing)
+    coefficients = runge_kutta(omega.dtype)
 
     def inner(l, field):
         return jnp.sum(l * field, axis=(-2, -1))
 
     def pull_back(stage, l, states, psis, force):
-        _, b, c = RK3[stage]
+        _, b, c = coefficients[stage]
         w, psi, h = states[stage], psis[stage], c * dt
         solved = poisson(jacobian(w, l, scheme=FIRST[scheme], **where), **where)
         local = jacobian(l, psi, scheme=SECOND[scheme], **where)
@@ -141,7 +142,7 @@ def adjoint(omega, viscosity, drag, dt, forcing, cotangent, *kept, grid, scheme,
         early, shares2 = pull_back(1, late, states, psis, force)
         to_start, shares1 = pull_back(0, early, states, psis, force)
         # w_0 enters a step as stage 1's input and, by the coefficients a, in stages 2 and 3
-        to_start = to_start + RK3[1][0] * late + RK3[2][0] * l
+        to_start = to_start + coefficients[1][0] * late + coefficients[2][0] * l
         return to_start, [sum(terms) for terms in zip(shares1, shares2, shares3, strict=True)]
 
     result, shares = jax.lax.scan(step, cotangent, (states, psis, every), length=steps, reverse=True)
