@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--weight", type=float, default=0.02, help="of the cost (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/control_enstrophy"), metavar="FOLDER")
     options = parser.parse_args(argv)
+    jax.config.update("jax_default_matmul_precision", "highest")  # GPUs round inner products to TF32 else
     steps = options.steps
 
     # 1. Two vortices that merge, and where they shall be instead.

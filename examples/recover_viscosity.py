@@ -74,6 +74,7 @@ def main(argv: list[str] | None = None) -> Recovery:
     parser.add_argument("--quick", action="store_true", help="a small setting, of a few seconds")
     parser.add_argument("--output", type=Path, default=Path("results/recover_viscosity"), metavar="FOLDER")
     options = parser.parse_args(argv)
+    jax.config.update("jax_default_matmul_precision", "highest")  # GPUs round inner products to TF32 else
     if options.quick:
         options = parser.parse_args(argv, argparse.Namespace(**QUICK))  # what is given still counts
 

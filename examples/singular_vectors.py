@@ -98,6 +98,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--radii", type=float, nargs="+", default=[0.001, 0.1, 0.3, 1.0], help="sizes of perturbations")
     parser.add_argument("--output", type=Path, default=Path("results/singular_vectors"), metavar="FOLDER")
     options = parser.parse_args(argv)
+    jax.config.update("jax_default_matmul_precision", "highest")  # GPUs round inner products to TF32 else
     steps, iterations = options.steps, options.iterations
 
     # 1. A Kolmogorov flow that has become turbulent.
