@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 import warp as wp
 
-from .codelets import SHUFFLE
+from .accesses import SHUFFLE
 from .fft import barrier, c_name, complex_type
 
 WARP = 32  # threads that exchange registers

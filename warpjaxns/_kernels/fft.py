@@ -16,7 +16,8 @@ from collections.abc import Callable
 import numpy as np
 import warp as wp
 
-from .codelets import COMPLEX, END, MACROS, NUMBER, PASS, PUBLISH, TOUCH, TRANSFORM, TWIDDLES
+from .accesses import NUMBER
+from .codelets import COMPLEX, END, MACROS, PASS, PUBLISH, TOUCH, TRANSFORM, TWIDDLES
 
 PADDING = 16
 BANKS = 32  # of shared memory

@@ -13,7 +13,7 @@ from typing import Any
 
 import warp as wp
 
-from .codelets import FOLLOW, GLOBAL_NUMBER, GLOBAL_VALUE, NUMBER
+from .accesses import FOLLOW, GLOBAL_NUMBER, GLOBAL_VALUE, NUMBER
 
 Table = wp.array(dtype=wp.uint64)
 # Loops over what a thread holds are unrolled, so that it is held in registers.

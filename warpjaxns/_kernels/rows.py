@@ -17,7 +17,7 @@ from collections.abc import Callable
 import warp as wp
 
 from . import memory
-from .codelets import ANNOUNCE, FETCH, FETCH_PAIR, WAIT
+from .accesses import ANNOUNCE, FETCH, FETCH_PAIR, WAIT
 from .fft import Lines, c_name, complex_type
 from .memory import Place, Table, follow, locate
 from .plan import Plan

@@ -12,7 +12,7 @@ import types
 
 import warp as wp
 
-from .codelets import NUMBER
+from .accesses import NUMBER
 from .columns import WARP, Columns
 from .fft import Lines, c_name, complex_type, row_pitch
 from .stencils import stencils

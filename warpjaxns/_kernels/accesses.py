@@ -1,0 +1,106 @@
+"""The native text of accesses: in one piece, between the threads of a warp, and copies to shared memory for which
+nobody waits.
+
+Written once for CUDA and the CPU. `memory`, `rows` and `columns` fill in what stands in braces. The other native text,
+of transforms, is in `codelets`; elsewhere native code is a line.
+"""
+
+# Wait for the kernel before this one, and let the next one be started.
+FOLLOW = """
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+"""
+
+# What a thread of the same warp holds.
+SHUFFLE = """
+#if defined(__CUDA_ARCH__)
+  return __shfl{kind}_sync({mask}, x, {lanes}, {width});
+#else
+  return x;
+#endif
+"""
+
+# A complex number that is read and written in one access. (Tiles on the CPU are not aligned for that.)
+NUMBER = """
+#if defined(__CUDA_ARCH__)
+  struct alignas(2 * sizeof({real})) Number {{ {real} x, y; }};
+#else
+  struct Number {{ {real} x, y; }};
+#endif
+"""
+GLOBAL_NUMBER = """
+  auto* at = (Number*)lane.data + i;
+#if defined(__CUDA_ARCH__)
+  __builtin_assume(__isGlobal(at));
+#endif
+"""
+GLOBAL_VALUE = """
+  const auto* at = lane.data + i;
+#if defined(__CUDA_ARCH__)
+  __builtin_assume(__isGlobal(at));
+#endif
+  return *at;
+"""
+
+# Rows of a field into shared memory, past the registers: nothing waits for them until WAIT.
+FETCH = """
+  constexpr unsigned ROWS = {rows}, NY = {ny}, NX = {nx}, PITCH = {pitch};
+  constexpr unsigned CHUNK = 16 / sizeof({real}), PER_ROW = NX / CHUNK;
+#if __CUDA_ARCH__ >= 800
+  if (NX % CHUNK == 0) {{
+    const unsigned to = (unsigned)__cvta_generic_to_shared(rows.data.ptr + start);
+    for (unsigned i = thread; i < ROWS * PER_ROW; i += blockDim.x) {{
+      const unsigned r = i / PER_ROW, j = i % PER_ROW * CHUNK, at = to + (r * PITCH + j) * sizeof({real});
+      const auto* from = field.data + (size_t)((row + NY + r) % NY) * NX + j;
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(at), "l"(from) : "memory");
+    }}
+    return;
+  }}
+#endif
+#if defined(__CUDA_ARCH__)
+  const unsigned THREADS = blockDim.x;
+#else
+  const unsigned THREADS = 1;
+#endif
+  for (unsigned i = thread; i < ROWS * NX; i += THREADS)
+    rows.data.ptr[start + i / NX * PITCH + i % NX] = field.data[(size_t)((row + NY + i / NX) % NY) * NX + i % NX];
+"""
+# Rows of a field that will be read, to the second-level cache.
+ANNOUNCE = """
+#if defined(__CUDA_ARCH__)
+  constexpr int SECTOR = 128 / sizeof({real});
+  const int count = min({rows}, {ny} - row) * {nx} / SECTOR;
+  for (int i = thread; i < count; i += blockDim.x)
+    asm volatile("prefetch.global.L2 [%0];" :: "l"(field.data + (size_t)row * {nx} + i * SECTOR));
+#endif
+"""
+# The half spectra of two rows into the place of a line, likewise, by the threads of the line.
+FETCH_PAIR = """
+  constexpr int COUNT = 2 * {half} * sizeof({real}) / 16, THREADS = {threads};
+#if defined(__CUDA_ARCH__)
+  struct alignas(16) Chunk {{ {real} numbers[16 / sizeof({real})]; }};
+#else
+  struct Chunk {{ {real} numbers[16 / sizeof({real})]; }};
+#endif
+  const Chunk* from[2] = {{(const Chunk*)a.data, (const Chunk*)b.data}};
+  Chunk* to = (Chunk*)(lines.data.ptr + 2 * {padded} * line);
+  for (int r = 0; r < 2; ++r)
+#if defined(__CUDA_ARCH__)
+#pragma unroll 1
+#endif
+    for (int i = t; i < COUNT; i += THREADS) {{
+#if __CUDA_ARCH__ >= 800
+      const unsigned at = (unsigned)__cvta_generic_to_shared(to + r * COUNT + i);
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(at), "l"(from[r] + i) : "memory");
+#else
+      to[r * COUNT + i] = from[r][i];
+#endif
+    }}
+"""
+WAIT = """
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+"""
