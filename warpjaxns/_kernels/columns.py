@@ -181,11 +181,26 @@ def _access(columns: Columns) -> tuple[Callable, Callable]:
 
 
 @functools.cache
+def _place(columns: Columns, southward: bool) -> Callable:
+    """``place(t)``: how many threads of the column come before a thread along a recursion."""
+    threads = columns.threads
+
+    @wp.func
+    def place(t: int):
+        ahead = t
+        if southward:
+            ahead = threads - 1 - t
+        return ahead
+
+    return place
+
+
+@functools.cache
 def _powers(columns: Columns) -> Callable:
     """r^m for the chunks of 1, 2, 4, ... lanes threads; then, northward and southward, for the chunks before a thread
     in its warp and for those of the groups before it."""
-    real, held, threads, lanes, Powers = columns.real, columns.values, columns.threads, columns.lanes, columns.Powers
-    steps = lanes.bit_length() - 1
+    real, held, lanes, Powers = columns.real, columns.values, columns.lanes, columns.Powers
+    steps, north, south = lanes.bit_length() - 1, _place(columns, False), _place(columns, True)
 
     @wp.func
     def power(rate: real, chunks: int):
@@ -196,13 +211,10 @@ def _powers(columns: Columns) -> Callable:
         result = Powers()
         for s in range(steps + 1):
             result[s] = power(rate, 1 << s)
-        for southward in range(2):
-            place = t
-            if southward == 1:
-                place = threads - 1 - t
-            lane = place % lanes
-            result[steps + 1 + 2 * southward] = power(rate, lane)
-            result[steps + 2 + 2 * southward] = power(rate, place - lane)
+        result[steps + 1] = power(rate, north(t) % lanes)
+        result[steps + 2] = power(rate, north(t) - north(t) % lanes)
+        result[steps + 3] = power(rate, south(t) % lanes)
+        result[steps + 4] = power(rate, south(t) - south(t) % lanes)
         return result
 
     return powers
@@ -214,7 +226,7 @@ def _scan(columns: Columns, southward: bool) -> Callable:
 
     `own` is what a chunk's points leave behind at its end. The result holds two complex numbers.
     """
-    real, count, threads = columns.real, columns.count, columns.threads
+    real, count, place = columns.real, columns.count, _place(columns, southward)
     lanes, groups, steps = columns.lanes, columns.groups, columns.lanes.bit_length() - 1
     by_group, by_lane, by_place = steps, steps + 1 + 2 * southward, steps + 2 + 2 * southward
     Complex, Tile, shift, (get, put) = complex_type(real), columns.Tile, _shift(columns, southward), _access(columns)
@@ -223,11 +235,8 @@ def _scan(columns: Columns, southward: bool) -> Callable:
 
     @wp.func
     def scan(own: Complex, powers: Powers, around: real, sums: Tile, c: int, t: int):
-        place = t
-        if southward:
-            place = threads - 1 - t
-        lane = place % lanes
-        group = place // lanes
+        lane = place(t) % lanes
+        group = place(t) // lanes
         for s in range(steps):  # own becomes what all chunks up to this one leave behind
             d = 1 << s
             earlier = Complex(shift(own[0], d), shift(own[1], d))
@@ -257,7 +266,7 @@ def _scan(columns: Columns, southward: bool) -> Callable:
 
 @functools.cache
 def _recursion(columns: Columns, southward: bool) -> Callable:
-    real, wide, held, threads, n = columns.real, columns.wide, columns.values, columns.threads, columns.n
+    real, wide, held, n, place = columns.real, columns.wide, columns.values, columns.n, _place(columns, southward)
     Values, Mode, Tile, Complex = columns.Values, columns.Mode, columns.Tile, complex_type(columns.real)
     Powers = columns.Powers
     scan = _scan(columns, southward)
@@ -278,9 +287,7 @@ def _recursion(columns: Columns, southward: bool) -> Callable:
         mean_x = wide(0.0)
         mean_y = wide(0.0)
         if mode[2] == real(0.0):  # the mean over x
-            before = t
-            if southward:
-                before = threads - 1 - t
+            before = place(t)
             mean_x = wide(entering[2]) / wide(n)
             mean_y = wide(entering[3]) / wide(n)
             x = x - wide(held * before) * mean_x

@@ -11,6 +11,7 @@ On a CPU calls do not overlap, and the call by itself is the sample.
 """
 
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +25,8 @@ from .._checks import check_count, check_option
 from .cases import TASKS, Case
 from .contenders import Contender, Program, backends
 
-IN_A_ROW = 4  # calls enqueued before waiting
+ROW = 0.1  # seconds that calls in a row should take together,
+IN_A_ROW = 4, 20  # and how many there are at least and at most
 PROBE = 5  # steps from which the length of a sample on a CPU is found
 
 
@@ -235,9 +237,11 @@ def _sample(program: Program, record: Record) -> None:
     if jax.default_backend() == "cpu":
         record.seconds.append(record.lone_seconds[-1])
     else:
+        fewest, most = IN_A_ROW
+        calls = min(most, max(fewest, math.ceil(ROW / record.lone_seconds[-1])))
         start = time.perf_counter()
-        pending = [program.start() for _ in range(IN_A_ROW)]
+        pending = [program.start() for _ in range(calls)]
         for result in pending:
             program.wait(result)
-        record.seconds.append((time.perf_counter() - start) / IN_A_ROW)
+        record.seconds.append((time.perf_counter() - start) / calls)
     record.launches += _ffi.statistics()["launches"] - launches
