@@ -109,17 +109,18 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats):
     real, shape = field
     setting = plan, scheme, metric(grid.spacing), steps
 
-    def launch(tables, omega, nu, mu, dt, forcing, out, scratch, *spectra):
-        parameters, targets = (nu, mu, dt), [scratch[0], scratch[1], out] * steps
-        _advance(*setting, tables, parameters, _whole(forcing), omega, targets, None, spectra)
+    def launch(tables, omega, nu, mu, dt, forcing, out, scratch=None, *spectra):
+        targets = [scratch[0], scratch[1], out] * steps if scratch else [out]
+        _advance(*setting, tables, (nu, mu, dt), _whole(forcing), omega, targets, None, spectra)
 
     def launch_and_keep(tables, omega, nu, mu, dt, forcing, out, states, psis, *spectra):
         _keep_stages(setting, tables, (omega, nu, mu, dt, forcing), out, states, psis, spectra)
 
-    kept = [(real, (3 * steps, *shape))] * 2 if keep else [(real, (2, *shape))]
-    outputs, key = [field, *kept, spectrum, spectrum], ["advance", scheme, steps, keep]
+    key, spectra = ["advance", scheme, steps, keep], [] if plan.whole else [spectrum] * 2
     if keep:
+        outputs = [field, *[(real, (3 * steps, *shape))] * 2, *spectra]
         return _call_with_tables(launch_and_keep, plan, grid, operands, key, outputs)[:3]
+    outputs = [field] if plan.whole else [field, (real, (2, *shape)), *spectra]
     return _call_with_tables(launch, plan, grid, operands, key, outputs, repeats)[:1]
 
 
@@ -139,20 +140,22 @@ def along(*operands, grid, scheme, steps, backend):
         missing = 4 if operands[4].shape[-1] == 1 else 9
         operands[missing] = jnp.zeros((1, 1, *grid.shape), operands[0].dtype)
 
-    def launch(tables, omega, nu, mu, dt, forcing, domega, dnu, dmu, ddt, dforcing, out, dout, scratch, *spectra):
-        states, dstates = [scratch[0], scratch[1], out], [scratch[2], scratch[3], dout]
+    def launch(tables, omega, nu, mu, dt, forcing, domega, dnu, dmu, ddt, dforcing, out, dout, scratch=None, *spectra):
+        states = [scratch[0], scratch[1], out] if scratch else [out]
+        dstates = [scratch[2], scratch[3], dout] if scratch else [dout]
         primal, along = ((nu, mu, dt), _whole(forcing)), ((dnu, dmu, ddt), _whole(dforcing))
         kernels = members_tangent if plan.whole_tangent else tangent_kernels
         kernels.tangent(*setting, tables, *primal, *along, omega, domega, states, dstates, spectra)
 
-    outputs, key = [field, field, (real, (4, *shape)), spectra, spectra], ["along", scheme, steps]
+    scratch = [] if plan.whole_tangent else [(real, (4, *shape)), spectra, spectra]
+    outputs, key = [field, field, *scratch], ["along", scheme, steps]
     return _call_with_tables(launch, plan, grid, operands, key, outputs)[:2]
 
 
 def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
     plan, field, spectrum = _layout(grid, operands[0])
     real, shape = field
-    members, ny, _ = shape
+    batch, ny, _ = shape
     by_parameter, by_forcing = any(wrt[:3]), wrt[3]
     setting = plan, scheme, metric(grid.spacing), steps
 
@@ -172,7 +175,7 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
     def launch_from_kept(tables, omega, nu, mu, dt, forcing, cotangent, states, psis, *results):
         sweep(tables, (nu, mu, dt), forcing, cotangent, states, psis, *results)
 
-    sums = real, (members * ny * 3 if by_parameter else 1,)
+    sums = real, (batch * ny * 3 if by_parameter else 1,)
     forcing_sums = real, (operands[4].shape[0], *shape) if by_forcing else (1,)
     outputs = [field, sums, forcing_sums, (real, (3, *shape)), spectrum]
     if not keep:
@@ -181,6 +184,6 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
     results = _call_with_tables(launch_from_kept if keep else launch, plan, grid, operands, key, outputs)
     totals = [None] * 3
     if by_parameter:
-        totals = list(jnp.sum(results[1].reshape(members, ny, 3), axis=1).T)
+        totals = list(jnp.sum(results[1].reshape(batch, ny, 3), axis=1).T)
     totals.append(results[2])
     return [results[0], *(total for total, wanted in zip(totals, wrt, strict=True) if wanted)]
