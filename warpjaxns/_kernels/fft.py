@@ -92,6 +92,13 @@ class Lines:
         return 2 * math.ceil(least / 2) if self.threads != 8 else 16 * math.ceil((least - 8) / 16) + 8
 
     @property
+    def row_pitch(self) -> int:
+        """Numbers from one row of real numbers in shared memory to the next, where the threads of a line work on two
+        rows. Lines that share a warp must not meet in a memory bank."""
+        apart = 1 < self.threads < BANKS and self.n % BANKS == 0
+        return self.n + max(self.threads // 2, 4) if apart else self.n
+
+    @property
     def half_spectrum(self) -> int:
         """Room for the first ``n//2 + 1`` numbers of a line; an even number."""
         return (self.n // 2 + 2) // 2 * 2
@@ -186,13 +193,6 @@ class Lines:
     def _numbers(self) -> dict[str, int]:
         """What the native text needs to know."""
         return {name: getattr(self, name) for name in ("n", "threads", "values", "padded")}
-
-
-def row_pitch(lines: Lines) -> int:
-    """Numbers from one row of real numbers in shared memory to the next, where each line's threads work on two. Lines
-    that share a warp must not meet in a memory bank."""
-    n, threads = lines.n, lines.threads
-    return n + max(threads // 2, 4) if 1 < threads < BANKS and n % BANKS == 0 else n
 
 
 @wp.func_native("""

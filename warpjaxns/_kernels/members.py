@@ -32,20 +32,13 @@ def coefficient(real, which: int):
 @functools.cache
 def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.Kernel:
     """`steps` steps. With `keep`, also the psi of each stage, and what each but the last one leaves behind."""
-    lines, columns, real, (pitch, pairs) = whole.lines, whole.columns, whole.real, (whole.pitch, whole.pairs)
-    get, held, threads, groups, Values, here = (
-        lines.get,
-        lines.values,
-        lines.threads,
-        lines.groups,
-        lines.Values,
-        lines.here,
-    )
-    kit, by_block, field = stencils(real), whole_functions(whole, False), memory.lane(real, whole.shape)
+    lines, columns, real, pairs = whole.lines, whole.columns, whole.real, whole.pairs
+    held, threads, groups, Values, here = lines.values, lines.threads, lines.groups, lines.Values, lines.here
+    kit, by_block = stencils(real), whole_functions(whole, False)
     rows_to_lines, solve, lines_back = by_block.rows_to_lines, by_block.solve, by_block.lines_back
-    psi_strip, strip, put = by_block.psi_strip, by_block.strip, by_block.put
-    Metric, south, north, shared = kit.Metric, kit.south, kit.north, kit.shared
-    force, rate = memory.force(real, whole.shape), tendency(real, scheme)
+    psi_strip, strip, of_line, to_rows = by_block.psi_strip, by_block.strip, by_block.of_line, by_block.to_rows
+    read, write, Metric, shared = by_block.read, by_block.write, kit.Metric, kit.shared
+    south, north, force, rate = kit.south, kit.north, memory.force(real, whole.shape), tendency(real, scheme)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_start, of_state, of_rate = (coefficient(real, which) for which in range(3))
     one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
@@ -80,17 +73,9 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
         follow()
         for pair in range(group, pairs, groups):
-            start_i = field(table, start_at, member, 2 * pair, t)
-            start_k = field(table, start_at, member, 2 * pair + 1, t)
-            out_i = field(table, out_at, member, 2 * pair, t)
-            out_k = field(table, out_at, member, 2 * pair + 1, t)
-            for e in range(held):
-                w_i = start_i[here(e)]
-                w_k = start_k[here(e)]
-                put(fields, 2 * pair * pitch + t + here(e), w_i)
-                put(fields, (2 * pair + 1) * pitch + t + here(e), w_k)
-                out_i[here(e)] = w_i
-                out_k[here(e)] = w_k
+            first = read(table, start_at, member, pair, t)
+            to_rows(first, fields, 0, pair, t)
+            write(first, table, out_at, member, pair, t)
         for turn in range(3 * steps):
             step = turn // 3
             stage = turn - 3 * step
@@ -106,16 +91,14 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
             lines_back(buffer, roots, thread)
             barrier()
             for pair in range(group, pairs, groups):
-                i = 2 * pair
-                out_i = field(table, out_at, member, i, t)
-                out_k = field(table, out_at, member, i + 1, t)
-                force_i = force(table, forcing_at, step, member, i, t)
-                force_k = force(table, forcing_at, step, member, i + 1, t)
+                force_i = force(table, forcing_at, step, member, 2 * pair, t)
+                force_k = force(table, forcing_at, step, member, 2 * pair + 1, t)
                 new = Values()
                 if stage > 0:  # the start of the step lies where its result will
-                    for e in range(held):
-                        new[2 * e] = a * out_i[here(e)]
-                        new[2 * e + 1] = a * out_k[here(e)]
+                    start = read(table, out_at, member, pair, t)
+                    for e in range(held):  # number by number: Warp would copy a vector that a branch assigns
+                        new[2 * e] = a * start[2 * e]
+                        new[2 * e + 1] = a * start[2 * e + 1]
                 for e in range(held):
                     p = psi_strip(buffer, 0, pair, e, t)
                     w = strip(fields, now, pair, e, t)
@@ -128,26 +111,13 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                     r_k = rate(north(p), north(w), metric, nu, mu, f_k)
                     new[2 * e] += b * w[7] + h * r_i
                     new[2 * e + 1] += b * w[4] + h * r_k
-                for e in range(held):
-                    put(fields, then + i * pitch + t + here(e), new[2 * e])
-                    put(fields, then + (i + 1) * pitch + t + here(e), new[2 * e + 1])
+                to_rows(new, fields, then, pair, t)
                 if stage == 2:
-                    for e in range(held):
-                        out_i[here(e)] = new[2 * e]
-                        out_k[here(e)] = new[2 * e + 1]
+                    write(new, table, out_at, member, pair, t)
                 if keep:
-                    psi_i = field(table, Place(psis_at[0], turn, psis_at[2]), member, i, t)
-                    psi_k = field(table, Place(psis_at[0], turn, psis_at[2]), member, i + 1, t)
-                    for e in range(held):
-                        z = get(buffer, pair, t + here(e))
-                        psi_i[here(e)] = z[0]
-                        psi_k[here(e)] = z[1]
+                    write(of_line(buffer, pair, t), table, Place(psis_at[0], turn, psis_at[2]), member, pair, t)
                     if turn + 1 < 3 * steps:
-                        state_i = field(table, Place(states_at[0], turn + 1, states_at[2]), member, i, t)
-                        state_k = field(table, Place(states_at[0], turn + 1, states_at[2]), member, i + 1, t)
-                        for e in range(held):
-                            state_i[here(e)] = new[2 * e]
-                            state_k[here(e)] = new[2 * e + 1]
+                        write(new, table, Place(states_at[0], turn + 1, states_at[2]), member, pair, t)
             barrier()
 
     return advance_members

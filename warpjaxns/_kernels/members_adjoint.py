@@ -30,18 +30,19 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     From ``w_s = ... + c dt R(w)`` a stage adds ``c dt <l, Lap w>``, ``-c dt <l, w>`` and ``c <l, R(w)>`` to the
     cotangents of viscosity, drag and dt, where ``<l, J(psi, w)> = <w, G(l, psi)>``, and ``c dt l`` to the forcing's.
     """
-    lines, columns, real, (pitch, pairs) = whole.lines, whole.columns, whole.real, (whole.pitch, whole.pairs)
+    lines, columns, real, pairs = whole.lines, whole.columns, whole.real, whole.pairs
     held, threads, groups, Values = lines.values, lines.threads, lines.groups, lines.Values
-    forward, inverse, publish, get, here = lines.forward, lines.inverse, lines.publish, lines.get, lines.here
+    forward, inverse, publish, here = lines.forward, lines.inverse, lines.publish, lines.here
     kit, by_block, field = stencils(real), whole_functions(whole, True), memory.lane(real, whole.shape)
-    solve, strip, value, put = by_block.solve, by_block.strip, by_block.value, by_block.put
+    solve, strip, of_line, of_rows = by_block.solve, by_block.strip, by_block.of_line, by_block.of_rows
+    to_rows, read, write = by_block.to_rows, by_block.read, by_block.write
     Metric, south, north, shared, laplacian = kit.Metric, kit.south, kit.north, kit.shared, kit.laplacian
     source, carry, local = kit.jacobian[FIRST[scheme]], kit.jacobian[SECOND[scheme]], pulled_back(real)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_state, of_rate = coefficient(real, 1), coefficient(real, 2)
     a_2, a_3 = (real(a) for a, _, _ in runge_kutta(wp.dtype_to_numpy(real))[1:])
     one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
-    fetch = fetcher(real, whole.shape, whole.shape[0], pitch, size)
+    fetch = fetcher(real, whole.shape, whole.shape[0], lines.row_pitch, size)
     force, shares = memory.force(real, whole.shape), 3 * whole.shape[0]
     state_start, psi_start = 2 * one_field, 3 * one_field
 
@@ -92,7 +93,6 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
             stage = turn - 3 * step
             now = done % 2 * one_field
             then = one_field - now
-            state_at = Place(states_at[0], turn, states_at[2])
             b = of_state(stage)
             c = of_rate(stage)
             h = c * dt
@@ -135,24 +135,17 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
             wait()
             barrier()
             for pair in range(group, pairs, groups):
-                i = 2 * pair
-                state_i = field(table, state_at, member, i, t)
-                state_k = field(table, state_at, member, i + 1, t)
-                first_i = field(table, first_at, member, i, t)
-                first_k = field(table, first_at, member, i + 1, t)
-                late_i = field(table, late_at, member, i, t)
-                late_k = field(table, late_at, member, i + 1, t)
-                solved = Values()
-                for e in range(held):
-                    z = get(buffer, pair, t + here(e))
-                    solved[2 * e] = z[0]
-                    solved[2 * e + 1] = z[1]
-                solved = inverse(solved, buffer, roots, pair, t)
+                own = Values()
+                if by_parameter:  # in shared memory the next state is taking its place
+                    own = read(table, Place(states_at[0], turn, states_at[2]), member, pair, t)
+                solved = inverse(of_line(buffer, pair, t), buffer, roots, pair, t)
                 new = Values()
                 if stage == 0:
-                    for e in range(held):
-                        new[2 * e] = a_3 * first_i[here(e)] + a_2 * late_i[here(e)]
-                        new[2 * e + 1] = a_3 * first_k[here(e)] + a_2 * late_k[here(e)]
+                    first = read(table, first_at, member, pair, t)
+                    late = read(table, late_at, member, pair, t)
+                    for e in range(held):  # number by number: Warp would copy a vector that a branch assigns
+                        new[2 * e] = a_3 * first[2 * e] + a_2 * late[2 * e]
+                        new[2 * e + 1] = a_3 * first[2 * e + 1] + a_2 * late[2 * e + 1]
                 for e in range(held):
                     l = strip(fields, now, pair, e, t)
                     p = strip(fields, psi_start, pair, e, t)
@@ -161,22 +154,13 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                     new[2 * e] += local(south(l), metric, b, h, nu, mu, solved[2 * e], g_i)
                     new[2 * e + 1] += local(north(l), metric, b, h, nu, mu, solved[2 * e + 1], g_k)
                     if by_parameter:
-                        by_dt += c * (state_i[here(e)] * g_i + state_k[here(e)] * g_k)
-                for e in range(held):
-                    put(fields, then + i * pitch + t + here(e), new[2 * e])
-                    put(fields, then + (i + 1) * pitch + t + here(e), new[2 * e + 1])
+                        by_dt += c * (own[2 * e] * g_i + own[2 * e + 1] * g_k)
+                to_rows(new, fields, then, pair, t)
                 if stage == 2:
-                    for e in range(held):
-                        first_i[here(e)] = value(fields, now + i * pitch + t + here(e))
-                        first_k[here(e)] = value(fields, now + (i + 1) * pitch + t + here(e))
-                        late_i[here(e)] = new[2 * e]
-                        late_k[here(e)] = new[2 * e + 1]
+                    write(of_rows(fields, now, pair, t), table, first_at, member, pair, t)
+                    write(new, table, late_at, member, pair, t)
                 if turn == 0:
-                    out_i = field(table, out_at, member, i, t)
-                    out_k = field(table, out_at, member, i + 1, t)
-                    for e in range(held):
-                        out_i[here(e)] = new[2 * e]
-                        out_k[here(e)] = new[2 * e + 1]
+                    write(new, table, out_at, member, pair, t)
             barrier()
         if by_parameter:  # the caller adds up all rows: everything goes to the first one
             totals = line(table, parameter_totals_at)

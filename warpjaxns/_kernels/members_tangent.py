@@ -19,11 +19,12 @@ from .whole import Whole, whole_functions
 @functools.cache
 def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
     """`steps` steps of state and tangent."""
-    lines, columns, real, (pitch, pairs) = whole.lines, whole.columns, whole.real, (whole.pitch, whole.pairs)
+    lines, columns, real, (pitch, pairs) = whole.lines, whole.columns, whole.real, (whole.lines.row_pitch, whole.pairs)
     held, threads, groups, here = lines.values, lines.threads, lines.groups, lines.here
     kit, by_block, field = stencils(real), whole_functions(whole, False), memory.lane(real, whole.shape)
     rows_to_lines, solve, lines_back = by_block.rows_to_lines, by_block.solve, by_block.lines_back
-    psi_strip, strip, put = by_block.psi_strip, by_block.strip, by_block.put
+    psi_strip, strip, put, to_rows = by_block.psi_strip, by_block.strip, by_block.put, by_block.to_rows
+    read, write = by_block.read, by_block.write
     Metric, south, north, shared = kit.Metric, kit.south, kit.north, kit.shared
     force, rate, dot_rate = memory.force(real, whole.shape), tendency(real, scheme), tangent_rate(real, scheme)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
@@ -67,19 +68,12 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
         follow()
         for pair in range(group, pairs, groups):
-            for row in range(2):
-                i = 2 * pair + row
-                start = field(table, start_at, member, i, t)
-                dstart = field(table, dstart_at, member, i, t)
-                out = field(table, out_at, member, i, t)
-                dout = field(table, dout_at, member, i, t)
-                for e in range(held):
-                    w_start = start[here(e)]
-                    dw_start = dstart[here(e)]
-                    put(fields, i * pitch + t + here(e), w_start)
-                    put(fields, one_field + i * pitch + t + here(e), dw_start)
-                    out[here(e)] = w_start
-                    dout[here(e)] = dw_start
+            first = read(table, start_at, member, pair, t)
+            dfirst = read(table, dstart_at, member, pair, t)
+            to_rows(first, fields, 0, pair, t)
+            to_rows(dfirst, fields, one_field, pair, t)
+            write(first, table, out_at, member, pair, t)
+            write(dfirst, table, dout_at, member, pair, t)
         for turn in range(3 * steps):
             step = turn // 3
             stage = turn - 3 * step

@@ -7,7 +7,7 @@ import math
 import warp as wp
 
 from .columns import Columns
-from .fft import Lines, factorise, row_pitch
+from .fft import Lines, factorise
 from .whole import LARGEST_BLOCK, Whole
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
@@ -195,8 +195,8 @@ class Plan:
 
     @property
     def row_pitch(self) -> int:
-        """Numbers from one row of a band to the next: lines that share a warp must not meet in a memory bank."""
-        return row_pitch(self.row_lines(1, 1))
+        """Numbers from one row of a band to the next."""
+        return self.row_lines(1, 1).row_pitch
 
     @property
     def band_size(self) -> int:

@@ -21,7 +21,7 @@ from .accesses import ANNOUNCE, FETCH, FETCH_PAIR, WAIT
 from .fft import Lines, c_name, complex_type
 from .memory import Place, Table, follow, locate
 from .plan import Plan
-from .stencils import stencils
+from .stencils import stencils, tile_strip
 
 
 @functools.cache
@@ -176,37 +176,17 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
     either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it. ``announce(field,
     row, thread)`` has the second-level cache load the rows of a block."""
     (ny, nx), pitch, real = plan.shape, plan.row_pitch, plan.real
-    Band, Strip = wp.tile(dtype=real, shape=(plan.band_size,)), stencils(real).Strip
-
+    Band, strip_of = wp.tile(dtype=real, shape=(plan.band_size,)), tile_strip(real, plan.band_size)
     fetch_rows = fetcher(real, plan.shape, plan.rows + 2, pitch, plan.band_size)
 
     @wp.func
     def fetch(band: Band, field: wp.array(dtype=real), row: int, thread: int):
         fetch_rows(band, 0, field, row, thread)
 
-    @wp.func_native("return band.data.ptr[i];")
-    def value(band: Band, i: int) -> real: ...
-
     @wp.func
     def strip(band: Band, pair: int, west: int, j: int, east: int):
         below = 2 * pair * pitch
-        here = below + pitch
-        above = here + pitch
-        beyond = above + pitch
-        return Strip(
-            value(band, beyond + west),
-            value(band, beyond + j),
-            value(band, beyond + east),
-            value(band, above + west),
-            value(band, above + j),
-            value(band, above + east),
-            value(band, here + west),
-            value(band, here + j),
-            value(band, here + east),
-            value(band, below + west),
-            value(band, below + j),
-            value(band, below + east),
-        )
+        return strip_of(band, below, below + pitch, below + 2 * pitch, below + 3 * pitch, west, j, east)
 
     @wp.func_native(ANNOUNCE.format(rows=plan.rows, ny=ny, nx=nx, real=c_name(real)))
     def announce(field: wp.array(dtype=real), row: int, thread: int): ...

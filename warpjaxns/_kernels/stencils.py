@@ -11,6 +11,7 @@ The neighbourhood of a point is a 9-vector, row by row from the north-west (larg
 
 import functools
 import types
+from collections.abc import Callable
 
 import warp as wp
 
@@ -153,3 +154,32 @@ def stencils(real) -> types.SimpleNamespace:
         jacobian=jacobian,
         shared=shared,
     )
+
+
+@functools.cache
+def tile_strip(real, size: int) -> Callable:
+    """``strip(tile, below, here, above, beyond, west, j, east)``: as `strip` of `stencils`, out of a tile of that size,
+    in which the four rows start there."""
+    Strip, Tile = stencils(real).Strip, wp.tile(dtype=real, shape=(size,))
+
+    @wp.func_native("return tile.data.ptr[i];")
+    def value(tile: Tile, i: int) -> real: ...
+
+    @wp.func
+    def strip(tile: Tile, below: int, here: int, above: int, beyond: int, west: int, j: int, east: int):
+        return Strip(
+            value(tile, beyond + west),
+            value(tile, beyond + j),
+            value(tile, beyond + east),
+            value(tile, above + west),
+            value(tile, above + j),
+            value(tile, above + east),
+            value(tile, here + west),
+            value(tile, here + j),
+            value(tile, here + east),
+            value(tile, below + west),
+            value(tile, below + j),
+            value(tile, below + east),
+        )
+
+    return strip

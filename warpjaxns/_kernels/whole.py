@@ -12,10 +12,12 @@ import types
 
 import warp as wp
 
+from . import memory
 from .accesses import NUMBER
 from .columns import WARP, Columns
-from .fft import Lines, c_name, complex_type, row_pitch
-from .stencils import stencils
+from .fft import Lines, c_name, complex_type
+from .memory import Place, Table
+from .stencils import stencils, tile_strip
 
 LARGEST_BLOCK = 1024  # threads
 
@@ -92,23 +94,14 @@ class Whole:
         return self.block_dim, max(1, self.resident // self.block_dim)
 
     @property
-    def pitch(self) -> int:
-        """Numbers from one row of a field to the next."""
-        return row_pitch(self.lines)
-
-    @property
     def field(self) -> int:
         """Numbers of a field."""
-        return self.shape[0] * self.pitch
+        return self.shape[0] * self.lines.row_pitch
 
     @property
     def size(self) -> int:
         """Numbers of all fields: those transformed twice, as new values are written while neighbours need old ones."""
         return (2 * self.copies + self.beside) * self.field
-
-    @property
-    def Fields(self):
-        return wp.tile(dtype=self.real, shape=(self.size,))
 
     def fits(self, shared_memory: int) -> bool:
         """Whether a block of that much shared memory can hold a member."""
@@ -118,32 +111,34 @@ class Whole:
 
 @functools.cache
 def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
-    """What kernels that hold a whole member are made of. Each function is for all threads of a block.
+    """What kernels that hold a whole member are made of.
+
+    By all threads of a block:
 
     - ``rows_to_lines(fields, start, lines, roots, thread)``: spectra of the rows of the fields from `start` on.
     - ``solve(lines, modes, sums, thread)``: spectra of omega to those of psi. Unless `centre`, psi may have a mean,
         which its derivatives do not see.
     - ``lines_back(lines, roots, thread)``: spectra back to rows.
-    - ``psi_strip(lines, first, pair, e, t)`` and ``strip(fields, start, pair, e, t)``: four rows around a thread's e-th
-        points of a row pair, as `stencils` has them, out of the lines from `first` on and of the field at `start`.
-    - ``value(fields, i)`` and ``put(fields, i, value)``.
+
+    What a thread t holds of a row pair, from and to elsewhere:
+
+    - ``of_line(lines, line, t)``. Of the field that starts there: ``of_rows(fields, start, pair, t)``,
+        ``to_rows(values, fields, start, pair, t)``. In memory: ``read(table, place, member, pair, t)``,
+        ``write(values, table, place, member, pair, t)``.
+    - ``psi_strip(lines, first, pair, e, t)`` and ``strip(fields, start, pair, e, t)``: four rows around its e-th
+        points, as `stencils` has them, out of the lines from `first` on and of the field at `start`.
+    - ``put(fields, i, value)``: a single number.
     """
-    lines, columns, real = whole.lines, whole.columns, whole.real
-    (ny, nx), pitch, pairs, copies, parts, warps = (
-        whole.shape,
-        whole.pitch,
-        whole.pairs,
-        whole.copies,
-        whole.parts,
-        whole.warps,
-    )
+    lines, columns, real, (ny, nx), pairs = whole.lines, whole.columns, whole.real, whole.shape, whole.pairs
+    copies, parts, warps, pitch, field = whole.copies, whole.parts, whole.warps, lines.row_pitch, whole.field
     forward, inverse, publish, get, Tile = lines.forward, lines.inverse, lines.publish, lines.get, lines.Tile
-    held, threads, groups, Values, here = lines.values, lines.threads, lines.groups, lines.Values, lines.here
-    Complex, Strip, Fields, west, east = complex_type(real), stencils(real).Strip, whole.Fields, lines.west, lines.east
+    held, threads, groups, Values = lines.values, lines.threads, lines.groups, lines.Values
+    west, here, east = lines.west, lines.here, lines.east
+    Complex, Strip, Fields = complex_type(real), stencils(real).Strip, wp.tile(dtype=real, shape=(whole.size,))
+    strip_of, row = tile_strip(real, whole.size), memory.lane(real, whole.shape)
     ColumnValues, Mode, Sums = columns.Values, columns.Mode, columns.Tile
     chunk, northward, southward, reach = columns.values // 2, columns.northward, columns.southward, columns.powers
-    centred = columns.centred
-    count, field, last = columns.count, whole.field, nx // 2
+    centred, count, last = columns.centred, columns.count, nx // 2
     number = NUMBER.format(real=c_name(real))
 
     @wp.func_native(f"{number} Number p; p.x = x; p.y = y; ((Number*)lines.data.ptr)[line * {lines.padded} + i] = p;")
@@ -156,16 +151,54 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
     def put(fields: Fields, i: int, value: real): ...
 
     @wp.func
+    def of_line(lines: Tile, line: int, t: int):
+        values = Values()
+        for e in range(held):
+            z = get(lines, line, t + here(e))
+            values[2 * e] = z[0]
+            values[2 * e + 1] = z[1]
+        return values
+
+    @wp.func
+    def of_rows(fields: Fields, start: int, pair: int, t: int):
+        at = start + 2 * pair * pitch + t
+        values = Values()
+        for e in range(held):
+            values[2 * e] = value(fields, at + here(e))
+            values[2 * e + 1] = value(fields, at + pitch + here(e))
+        return values
+
+    @wp.func
+    def to_rows(values: Values, fields: Fields, start: int, pair: int, t: int):
+        at = start + 2 * pair * pitch + t
+        for e in range(held):
+            put(fields, at + here(e), values[2 * e])
+            put(fields, at + pitch + here(e), values[2 * e + 1])
+
+    @wp.func
+    def read(table: Table, place: Place, member: int, pair: int, t: int):
+        row_i = row(table, place, member, 2 * pair, t)
+        row_k = row(table, place, member, 2 * pair + 1, t)
+        values = Values()
+        for e in range(held):
+            values[2 * e] = row_i[here(e)]
+            values[2 * e + 1] = row_k[here(e)]
+        return values
+
+    @wp.func
+    def write(values: Values, table: Table, place: Place, member: int, pair: int, t: int):
+        row_i = row(table, place, member, 2 * pair, t)
+        row_k = row(table, place, member, 2 * pair + 1, t)
+        for e in range(held):
+            row_i[here(e)] = values[2 * e]
+            row_k[here(e)] = values[2 * e + 1]
+
+    @wp.func
     def rows_to_lines(fields: Fields, start: int, lines: Tile, roots: wp.array(dtype=Complex), thread: int):
         t = thread % threads
         for which in range(copies):
             for pair in range(thread // threads, pairs, groups):
-                at = start + which * field + 2 * pair * pitch + t
-                values = Values()
-                for e in range(held):
-                    values[2 * e] = value(fields, at + here(e))
-                    values[2 * e + 1] = value(fields, at + pitch + here(e))
-                line = which * pairs + pair
+                values, line = of_rows(fields, start + which * field, pair, t), which * pairs + pair
                 publish(forward(values, lines, roots, line, t), lines, line, t)
 
     @wp.func
@@ -174,12 +207,7 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
         for which in range(copies):
             for pair in range(thread // threads, pairs, groups):
                 line = which * pairs + pair
-                values = Values()
-                for e in range(held):
-                    z = get(lines, line, t + here(e))
-                    values[2 * e] = z[0]
-                    values[2 * e + 1] = z[1]
-                publish(inverse(values, lines, roots, line, t), lines, line, t)
+                publish(inverse(of_line(lines, line, t), lines, roots, line, t), lines, line, t)
 
     @wp.func
     def solve_columns(lines: Tile, mode: Mode, sums: Sums, first: int, k: int, c: int, t: int):
@@ -230,34 +258,21 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
 
     @wp.func
     def strip(fields: Fields, start: int, pair: int, e: int, t: int):
-        middle = start + 2 * pair * pitch
-        above = middle + pitch
+        at = start + 2 * pair * pitch
         below = start + wp.where(pair == 0, ny - 1, 2 * pair - 1) * pitch
         beyond = start + wp.where(pair == pairs - 1, 0, 2 * pair + 2) * pitch
-        w = t + west(e, t)
-        j = t + here(e)
-        o = t + east(e, t)
-        return Strip(
-            value(fields, beyond + w),
-            value(fields, beyond + j),
-            value(fields, beyond + o),
-            value(fields, above + w),
-            value(fields, above + j),
-            value(fields, above + o),
-            value(fields, middle + w),
-            value(fields, middle + j),
-            value(fields, middle + o),
-            value(fields, below + w),
-            value(fields, below + j),
-            value(fields, below + o),
-        )
+        return strip_of(fields, below, at, at + pitch, beyond, t + west(e, t), t + here(e), t + east(e, t))
 
     return types.SimpleNamespace(
         rows_to_lines=rows_to_lines,
         solve=solve,
         lines_back=lines_back,
+        of_line=of_line,
+        of_rows=of_rows,
+        to_rows=to_rows,
+        read=read,
+        write=write,
         psi_strip=psi_strip,
         strip=strip,
-        value=value,
         put=put,
     )
