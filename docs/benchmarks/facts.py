@@ -7,6 +7,7 @@ import argparse
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -91,21 +92,13 @@ def accuracy(size: int) -> dict:
 def host_share(size: int) -> dict:
     """Time of a step in rollouts of 100 and of 2000 steps, several in a row and one by itself; what is over in
     the short ones is the host's."""
-    import statistics
-
     from warpjaxns.benchmarks import Case
 
     short, long = (record(Case(size), steps=steps, repeat=15) for steps in (100, 2000))
-    in_a_row, by_itself, kernels = (
-        1e6 * seconds / steps
-        for seconds, steps in ((short.median, 100), (statistics.median(short.lone_seconds), 100), (long.median, 2000))
-    )
-    return {
-        "100 steps": in_a_row,
-        "100 steps by themselves": by_itself,
-        "2000 steps": kernels,
-        "share": 1 - kernels / in_a_row,
-    }
+    in_a_row, kernels = (1e6 * each.seconds_per_step for each in (short, long))
+    by_itself = 1e6 * statistics.median(short.lone_seconds) / short.steps
+    share = 1 - kernels / in_a_row
+    return {"100 steps": in_a_row, "100 steps by themselves": by_itself, "2000 steps": kernels, "share": share}
 
 
 def double_precision(size: int) -> dict:
