@@ -19,8 +19,9 @@ from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, launch, locate
 from .operators import ROW_BLOCK
 from .plan import Plan
-from .poisson import launch_columns, launch_rows
+from .poisson import Spectra, launch_rows
 from .rows import band_functions, row_functions, wait
+from .spectra import spectra_functions
 from .stencils import FIRST, SECOND, stencils
 from .sums import forcing_sum, parameter_sums
 
@@ -31,7 +32,8 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
     forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
     pairs, by_row, kit = rows // 2, row_functions(plan, lines), stencils(real)
-    store, around, touch = by_row.store, by_row.around, lines.touch
+    around, touch, spectra, by_bands = by_row.around, lines.touch, spectra_functions(plan, lines), plan.by_bands
+    keep, leave, mode_line = spectra.keep, spectra.leave, spectra.line
     fetch, banded, band_size = band_functions(plan).fetch, plan.banded, plan.band_size
     field_strip, Metric, south, north = by_row.field_strip, kit.Metric, kit.south, kit.north
     jacobian, Values = kit.jacobian[FIRST[scheme]], lines.Values
@@ -39,9 +41,17 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
 
     @memory.kernel(launch_bounds=plan.bounds(lines, plan.resident))
     def source_rows(
-        table: Table, state_at: Place, cotangent_at: Place, metric: Metric, roots_at: Place, spectrum_out_at: Place
+        table: Table,
+        state_at: Place,
+        cotangent_at: Place,
+        metric: Metric,
+        roots_at: Place,
+        modes_at: Place,
+        spectrum_out_at: Place,
+        sums_out_at: Place,
     ):
         roots = line(table, roots_at)
+        modes = mode_line(table, modes_at)
         index, _ = wp.tid()
         member, band_index, thread = locate(index, bands)
         row = band_index * rows
@@ -68,7 +78,10 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
                 values[2 * e] = jacobian(south(w), south(l), metric)
                 values[2 * e + 1] = jacobian(north(w), north(l), metric)
             values = forward(values, buffer, roots, pair, t)
-            store(values, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair, True)
+            keep(values, buffer, 0, pair, t, table, spectrum_out_at, member, row + 2 * pair, True)
+        if by_bands:
+            barrier()
+            leave(buffer, 0, table, spectrum_out_at, sums_out_at, modes, member, band_index, thread)
 
     return source_rows
 
@@ -92,7 +105,8 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     inverse, size, held, threads = lines.inverse, lines.size, lines.values, lines.threads
     pairs, groups, touch = rows // 2, lines.groups, lines.touch
     by_row, kit = row_functions(plan, lines), stencils(real)
-    load, fetch_pair, around, present = by_row.load, by_row.fetch_pair, by_row.around, by_row.present
+    load, around, present, spectra = by_row.load, by_row.around, by_row.present, spectra_functions(plan, lines)
+    arrive, solve, mode_line, by_bands = spectra.arrive, spectra.solve, spectra.line, plan.by_bands
     here, field_strip = lines.here, by_row.field_strip
     Metric, south, north, shared, local = kit.Metric, kit.south, kit.north, kit.shared, pulled_back(real)
     jacobian = kit.jacobian[SECOND[scheme]]
@@ -116,10 +130,13 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         cotangent_at: Place,
         psi_at: Place,
         spectrum_at: Place,
+        sums_at: Place,
         roots_at: Place,
+        modes_at: Place,
         cotangent_out_at: Place,
     ):
         roots = complex_line(table, roots_at)
+        modes = mode_line(table, modes_at)
         index, _ = wp.tid()
         member, band_index, thread = locate(index, bands)
         row = band_index * rows
@@ -135,10 +152,12 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
             fetch(psi_band, field(table, psi_at, member, 0, 0), row - 1, thread)
         touch(roots, t)
         follow()
-        for pair in range(thread // threads, pairs, groups):
-            fetch_pair(table, spectrum_at, member, row + 2 * pair, buffer, pair, t)
+        arrive(table, spectrum_at, sums_at, member, band_index, buffer, 0, thread)
         wait()
         barrier()
+        if by_bands:
+            solve(modes, buffer, 0, thread)
+            barrier()
         for pair in range(thread // threads, pairs, groups):
             i = (row + 2 * pair) % ny
             k = (i + 1) % ny
@@ -184,25 +203,24 @@ def adjoint(
     psis,
     cotangent,
     result,
+    fields,
     scratch,
-    spectrum,
     parameter_totals,
     forcing_totals,
 ):
     """Launch the backward sweep.
 
     `states[s]` and `psis[s]`: the input of stage s and its streamfunction. `cotangent` of the last state; `result`
-    receives that of the first. `scratch`: three fields. `parameter_totals` ``(batch ny 3,)`` and `forcing_totals`
+    receives that of the first. `fields`: three to work with; `scratch`: `Plan.scratch`, of one side. `parameter_totals` ``(batch ny 3,)`` and `forcing_totals`
     ``(steps or 1, batch, ny, nx)`` receive sums; None: not wanted.
     """
     source_plan, plan = (p.on(cotangent.on_cpu) for p in (plan.for_source, plan.for_adjoint))
     batch, ny, _ = cotangent.shape
-    real, roots = plan.real, tables[1]
-    metric = stencils(real).Metric(*metric)
+    metric, spectra = stencils(plan.real).Metric(*metric), Spectra(plan, tables, scratch)
     to_spectrum = source_rows(source_plan, scheme)
     combine = adjoint_rows(plan, scheme)
     dt = parameters[2]
-    late, early, flip = scratch
+    late, early, flip = fields
     coefficients = runge_kutta(plan.dtype)
     last = steps - 1
 
@@ -219,12 +237,11 @@ def adjoint(
             fresh = int(stage == 2 and (step == last or not steady))
             total = forcing_totals[0 if steady else step]
             launch(forcing_sum(plan), batch * ny, [fresh, c, dt, l, total], ROW_BLOCK)
-        launch_rows(source_plan, to_spectrum, batch, [w, l, metric, roots, spectrum])
-        launch_columns(plan, tables, spectrum)
+        launch_rows(source_plan, to_spectrum, batch, [w, l, metric, tables[1], tables[0], *spectra.out])
+        spectra.turn(centre=True)
         first, second = (l, l) if first is None else (first, second)
-        launch_rows(
-            plan, combine, batch, [a, e, b, c, metric, *parameters, first, second, l, psi, spectrum, roots, l_out]
-        )
+        arguments = [a, e, b, c, metric, *parameters, first, second, l, psi, *spectra.ready, tables[1], tables[0], l_out]
+        launch_rows(plan, combine, batch, arguments)
 
     (_, _, _), (a2, _, _), (a3, _, _) = coefficients
     l = cotangent

@@ -15,8 +15,9 @@ from . import memory
 from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, locate
 from .plan import Plan
-from .poisson import launch_columns, launch_rows
-from .rows import band_functions, forward_rows, row_functions, wait
+from .poisson import Spectra, launch_rows
+from .rows import band_functions, row_functions, wait
+from .spectra import spectra_functions
 from .stencils import stencils
 
 # SSP-RK3 (Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5) in low-storage form: (a, b, c) of each stage.
@@ -51,8 +52,9 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
     turns, together = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
-    load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
-    fetch_pair, line_barrier, touch = by_row.fetch_pair, lines.barrier, lines.touch
+    spectra, load, around, psi_strip = spectra_functions(plan, lines, True), by_row.load, by_row.around, by_row.psi_strip
+    arrive, solve, keep, leave, mode_line = spectra.arrive, spectra.solve, spectra.keep, spectra.leave, spectra.line
+    by_bands, line_barrier, touch = plan.by_bands, lines.barrier, lines.touch
     here, present, field_strip = lines.here, by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
     by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
@@ -76,12 +78,16 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         start_at: Place,
         state_at: Place,
         spectrum_at: Place,
+        sums_at: Place,
         roots_at: Place,
+        modes_at: Place,
         state_out_at: Place,
         spectrum_out_at: Place,
+        sums_out_at: Place,
         psi_out_at: Place,
     ):
         roots = complex_line(table, roots_at)
+        modes = mode_line(table, modes_at)
         index, _ = wp.tid()
         member, band_index, thread = locate(index, bands)
         row = band_index * rows
@@ -98,9 +104,13 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             announce(field(table, start_at, member, 0, 0), row, thread)
         touch(roots, t)
         follow()
-        for pair in range(group, pairs + 1, groups):  # psi from the row south of the band to the row north of it
-            fetch_pair(table, spectrum_at, member, row - 1 + 2 * pair, buffer, pair, t)
+        # psi from the row south of the band to the row north of it
+        arrive(table, spectrum_at, sums_at, member, band_index, buffer, 0, thread)
         wait()
+        if by_bands:
+            barrier()
+            solve(modes, buffer, 0, thread)
+            barrier()
         for pair in range(group, pairs + 1, groups):
             line_barrier()
             publish(inverse(load(buffer, pair, t), buffer, roots, pair, t), buffer, pair, t)
@@ -150,32 +160,34 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             barrier()
             if pair < pairs or together:
                 new = forward(new, buffer, roots, pair, t)
-                store(new, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair, pair < pairs)
+                keep(new, buffer, 0, pair, t, table, spectrum_out_at, member, row + 2 * pair, pair < pairs)
+        if by_bands:
+            barrier()
+            leave(buffer, 0, table, spectrum_out_at, sums_out_at, modes, member, band_index, thread)
 
     return stage_rows
 
 
-def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omega, targets, psis, spectra):
+def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omega, targets, psis, scratch):
     """Launch `steps` steps from `omega`.
 
     `parameters`: viscosity, drag, dt. `forcing`: its `Buffer.whole`, or NONE. `targets[s]` receives the state
     after stage s = 0 ... 3 steps - 1, and `psis[s]`, unless `psis` is None, the streamfunction of the state before it.
-    Where a stage's target is its step's start, the kernel reads each point before writing it. `spectra`: two scratch
-    arrays.
+    Where a stage's target is its step's start, the kernel reads each point before writing it. `scratch`: `Plan.scratch`.
     """
     plan = plan.on(omega.on_cpu)
-    batch, roots, metric = omega.shape[0], tables[1], stencils(plan.real).Metric(*metric)
-    spectrum, other = spectra
-    launch_rows(plan, forward_rows(plan), batch, [omega, roots, spectrum])
+    batch, metric = omega.shape[0], stencils(plan.real).Metric(*metric)
+    spectra = Spectra(plan, tables, scratch)
+    spectra.begin(omega)
     stage = stage_rows(plan, scheme, forced=forcing != NONE, keep_psi=psis is not None)
     state = omega
     for step in range(steps):
         start = state
         for s, (a, b, c) in enumerate(runge_kutta(plan.dtype)):
-            launch_columns(plan, tables, spectrum, centre=False)
             target = targets[3 * step + s]
             psi = target if psis is None else psis[3 * step + s]
-            arguments = [a, b, c, metric, *parameters, forcing, step, start, state, spectrum, roots]
-            launch_rows(plan, stage, batch, [*arguments, target, other, psi], plan.stage_lines)
+            arguments = [a, b, c, metric, *parameters, forcing, step, start, state, *spectra.ready, tables[1], tables[0]]
+            launch_rows(plan, stage, batch, [*arguments, target, *spectra.out, psi], plan.stage_lines)
             state = target
-            spectrum, other = other, spectrum
+            if 3 * step + s + 1 < len(targets):
+                spectra.turn()

@@ -131,8 +131,18 @@ class Columns:
         return _recursion(self, southward=True)
 
     @functools.cached_property
+    def ahead(self) -> tuple[Callable, Callable]:
+        """`northward` and `southward`, but for each point what the recursion brings to it: without its own value."""
+        return _recursion(self, southward=False, own=False), _recursion(self, southward=True, own=False)
+
+    @functools.cached_property
+    def mean(self) -> Callable:
+        """``mean(values, sums, c, t)`` of the column, by all threads of a block together."""
+        return _mean(self)
+
+    @functools.cached_property
     def centred(self) -> Callable:
-        """``centred(values, sums, c, t)``: less the mean of the column, by all threads of a block together."""
+        """``centred(values, sums, c, t)``: less the mean of the column, likewise."""
         return _centred(self)
 
 
@@ -265,7 +275,7 @@ def _scan(columns: Columns, southward: bool) -> Callable:
 
 
 @functools.cache
-def _recursion(columns: Columns, southward: bool) -> Callable:
+def _recursion(columns: Columns, southward: bool, own: bool = True) -> Callable:
     real, wide, held, n, place = columns.real, columns.wide, columns.values, columns.n, _place(columns, southward)
     Values, Mode, Tile, Complex = columns.Values, columns.Mode, columns.Tile, complex_type(columns.real)
     Powers = columns.Powers
@@ -294,34 +304,50 @@ def _recursion(columns: Columns, southward: bool) -> Callable:
             y = y - wide(held * before) * mean_y
         for e in range(held):
             i = first + onward * e
-            x = x + ((wide(values[2 * i]) - mean_x) - loss * x)
-            y = y + ((wide(values[2 * i + 1]) - mean_y) - loss * y)
-            values[2 * i] = real(x)
-            values[2 * i + 1] = real(y)
+            next_x = x + ((wide(values[2 * i]) - mean_x) - loss * x)
+            next_y = y + ((wide(values[2 * i + 1]) - mean_y) - loss * y)
+            if own:
+                values[2 * i] = real(next_x)
+                values[2 * i + 1] = real(next_y)
+            else:
+                values[2 * i] = real(x)
+                values[2 * i + 1] = real(y)
+            x = next_x
+            y = next_y
         return values
 
     return recursion
 
 
 @functools.cache
-def _centred(columns: Columns) -> Callable:
+def _mean(columns: Columns) -> Callable:
     real, wide, held, n = columns.real, columns.wide, columns.values, columns.n
     Values, Tile, Complex, scan = columns.Values, columns.Tile, complex_type(columns.real), _scan(columns, False)
     powers = columns.powers
 
     @wp.func
-    def centred(values: Values, sums: Tile, c: int, t: int):
+    def mean(values: Values, sums: Tile, c: int, t: int):
         x = wide(0.0)
         y = wide(0.0)
         for e in range(held):
             x = x + wide(values[2 * e])
             y = y + wide(values[2 * e + 1])
         total = scan(Complex(real(x), real(y)), powers(real(0.0), t), real(0.0), sums, c, t)
-        mean_x = total[2] / real(n)
-        mean_y = total[3] / real(n)
+        return Complex(total[2] / real(n), total[3] / real(n))
+
+    return mean
+
+
+@functools.cache
+def _centred(columns: Columns) -> Callable:
+    held, mean, Values, Tile = columns.values, columns.mean, columns.Values, columns.Tile
+
+    @wp.func
+    def centred(values: Values, sums: Tile, c: int, t: int):
+        less = mean(values, sums, c, t)
         for e in range(held):
-            values[2 * e] -= mean_x
-            values[2 * e + 1] -= mean_y
+            values[2 * e] -= less[0]
+            values[2 * e + 1] -= less[1]
         return values
 
     return centred

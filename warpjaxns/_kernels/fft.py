@@ -153,6 +153,11 @@ class Lines:
         return _get(self)
 
     @functools.cached_property
+    def put(self) -> Callable:
+        """``put(lines, line, i, x, y)`` writes the i-th number of a line."""
+        return _put(self)
+
+    @functools.cached_property
     def here(self) -> Callable:
         """``here(e)``: a thread's e-th number of a line, counted from its first."""
         return _points(self)[1]
@@ -308,3 +313,13 @@ def _get(lines: Lines) -> Callable:
     def get(lines: Tile, line: int, i: int) -> Complex: ...
 
     return get
+
+
+@functools.cache
+def _put(lines: Lines) -> Callable:
+    Tile, real, number = lines.Tile, lines.real, NUMBER.format(real=c_name(lines.real))
+
+    @wp.func_native(f"{number} Number p; p.x = x; p.y = y; ((Number*)lines.data.ptr)[line * {lines.padded} + i] = p;")
+    def put(lines: Tile, line: int, i: int, x: real, y: real): ...
+
+    return put

@@ -202,10 +202,11 @@ class Buffer:
             raise IndexError(f"slice {index} of a buffer of shape {self.shape}")
         return Buffer(self.table, self.slot, self.shape[1:], index)
 
-    def halves(self) -> tuple["Buffer", "Buffer"]:
-        """The two halves along the first axis."""
-        shape = (self.shape[0] // 2, *self.shape[1:])
-        return Buffer(self.table, self.slot, shape, 0), Buffer(self.table, self.slot, shape, 1)
+    @property
+    def merged(self) -> "Buffer":
+        """Its first two axes as one."""
+        first, second, *rest = self.shape
+        return Buffer(self.table, self.slot, (first * second, *rest))
 
     @property
     def on_cpu(self) -> bool:

@@ -14,6 +14,7 @@ REALS = {"float32": wp.float32, "float64": wp.float64}
 SHARED_MEMORY = 208 * 1024  # bytes a block may use, where the device has more
 CPU_MEMORY = 256 * 1024  # bytes of tiles that Warp has for a block on the CPU
 MOST_COLUMNS = 8  # of a block
+FEWEST_ROWS = 4  # of a band that leaves sums, which are two rows
 MOST_VALUES = 24  # complex numbers that a thread holds
 
 # What was fastest on an H200 (docs/performance.md), by the longest line an entry is for; the last entry is for all
@@ -39,6 +40,17 @@ COLUMNS = {
     1024: ((16, 8), (32, 8)),
     2048: ((32, 8), (32, 8)),
     4096: ((32, 4), (32, 4)),
+}
+# (bands that a thread holds, columns of a block) where blocks solve the Poisson equation of their rows themselves, and
+# None where whole columns are solved, likewise
+BANDS = {
+    64: (None, (8, 8)),
+    128: (None, (8, 8)),
+    256: (None, (8, 8)),
+    512: (None, (8, 8)),
+    1024: (None, (8, 8)),
+    2048: ((8, 8), (8, 8)),
+    4096: ((16, 8), (16, 8)),
 }
 # (most rows of a block, threads, whether it copies its rows) of the backward sweep's first kernel, likewise
 SOURCE = {
@@ -83,6 +95,7 @@ class Plan:
         resident: threads that are to share a multiprocessor; more have fewer registers each.
         groups: lines that a stage transforms at the same time, a divisor of rows/2; 0 for all of a block's.
         banded: whether a block copies the rows it works on to shared memory before it needs them.
+        by_bands: whether a block solves the Poisson equation of its rows itself.
         many: whether there are many points.
         whole: how a block takes a whole member through all its steps; None where it does not.
         shared_memory: bytes that a block may use.
@@ -98,6 +111,7 @@ class Plan:
     resident: int = 512
     groups: int = 0
     banded: bool = True
+    by_bands: bool = False
     many: bool = False
     whole: Whole | None = None
     shared_memory: int = SHARED_MEMORY
@@ -105,7 +119,8 @@ class Plan:
 
     def on(self, cpu: bool) -> "Plan":
         """The plan for kernels that run there."""
-        return dataclasses.replace(self, rows=2, columns=1, serial=True) if cpu else self
+        rows = self.rows if self.by_bands else 2
+        return dataclasses.replace(self, rows=rows, columns=1, serial=True) if cpu else self
 
     @property
     def real(self):
@@ -138,9 +153,9 @@ class Plan:
 
     @functools.cached_property
     def band_lines(self) -> Lines:
-        """The rows of a band, two a line."""
+        """The rows of a band, two a line, and the line that `bands` needs beside them."""
         pairs = self.rows // 2
-        return self.row_lines(pairs, pairs)
+        return self.row_lines(pairs + self.by_bands, pairs)
 
     @functools.cached_property
     def tangent_lines(self) -> Lines:
@@ -149,13 +164,20 @@ class Plan:
         lines = self.row_lines(2 * pairs + 2, pairs + 1)
         return lines if lines.block_dim <= LARGEST_BLOCK else self.row_lines(2 * pairs + 2, 1)
 
+    def scratch(self, batch: int, copies: int = 1, sides: int = 2) -> list[tuple[int, ...]]:
+        """Shapes of the complex arrays in which spectra go from kernel to kernel, `copies` fields a member: as many as
+        `sides`, two where a kernel writes to one while others read the other; bands only read what is their own, and
+        have one, and their sums."""
+        spectrum = copies, batch, self.shape[0], self.pitch
+        return [spectrum, (copies, batch, 2 * self.bands, self.pitch)] if self.by_bands else [spectrum] * sides
+
     @property
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent along, and so need twice as much of everything."""
         most, resident = entry(TANGENT, self.shape[1])
-        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
+        plan = dataclasses.replace(self, resident=resident, banded=True).cut(most)
         while plan.rows > 2 and plan.tangent_bytes > self.shared_memory:
-            plan = dataclasses.replace(plan, rows=plan.rows - 2)
+            plan = plan.cut(plan.rows - 2)
         return plan if plan.tangent_bytes <= self.shared_memory else dataclasses.replace(plan, banded=False)
 
     @property
@@ -170,13 +192,27 @@ class Plan:
         return self._backward(*entry(ADJOINT, self.shape[1])[self.many], True)
 
     def _backward(self, most: int, resident: int, banded: bool) -> "Plan":
-        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
-        fits = plan.band_lines.nbytes + 2 * plan.band_bytes <= self.shared_memory
+        plan = dataclasses.replace(self, resident=resident, banded=True).cut(self._rows_backward or most)
+        fits = plan.backward_bytes <= self.shared_memory
         return dataclasses.replace(plan, banded=banded and fits)
+
+    @property
+    def _rows_backward(self) -> int:
+        """Rows of a band that both kernels of the backward sweep take, or 0 where they need not be the same."""
+        return entry(ADJOINT, self.shape[1])[self.many][0] if self.by_bands else 0
+
+    def cut(self, most: int) -> "Plan":
+        """With at most so many rows a band, and bands that solve the Poisson equation only where they can."""
+        rows = min(self.rows, most)
+        if self.by_bands:
+            rows = max(r for r in range(2, rows + 1, 2) if self.shape[0] % r == 0)
+        return dataclasses.replace(self, rows=rows, by_bands=self.by_bands and rows >= FEWEST_ROWS)
 
     @functools.cached_property
     def column_chunks(self) -> Columns:
-        return Columns(self.shape[0], self.columns, self.chunk, self.real, self.serial)
+        """What is solved along y by a kernel of its own: whole columns, or what bands leave of them."""
+        n = self.bands if self.by_bands else self.shape[0]
+        return Columns(n, self.columns, self.chunk, self.real, self.serial)
 
     @property
     def whole_adjoint(self) -> bool:
@@ -216,6 +252,11 @@ class Plan:
     def tangent_bytes(self) -> int:
         """Likewise, where a tangent is carried along."""
         return self.tangent_lines.nbytes + 2 * self.band_bytes
+
+    @property
+    def backward_bytes(self) -> int:
+        """Likewise, in the backward sweep."""
+        return self.band_lines.nbytes + 2 * self.band_bytes
 
     def need(self) -> tuple[int, int]:
         """The threads and bytes of shared memory without which the kernels of a step cannot run. The backward sweep
@@ -258,6 +299,9 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
         plan = dataclasses.replace(plan, rows=plan.rows - 2)
     if plan.stage_bytes > allowed:
         plan = dataclasses.replace(plan, banded=False)
+    if (by_bands := entry(BANDS, nx)[many]) and ny % plan.rows == 0 and plan.rows >= FEWEST_ROWS:
+        chunk, columns = by_bands
+        plan = dataclasses.replace(plan, by_bands=True, chunk=chunk, columns=columns)
     while plan.columns > 1 and plan.column_chunks.block_dim > LARGEST_BLOCK:
         plan = dataclasses.replace(plan, columns=plan.columns // 2)
     radix, resident, fewest = entry(WHOLE, max(ny, nx))

@@ -1,14 +1,98 @@
-"""The Poisson equation ``-Lap(psi) = omega``: rows forward, columns solved, rows back."""
+"""The Poisson equation ``-Lap(psi) = omega``: rows forward, solved along y, rows back."""
 
 import functools
 
 import warp as wp
 
 from . import memory
-from .fft import complex_type
-from .memory import Place, Table, follow, launch, locate
+from .bands import between
+from .fft import barrier, complex_type
+from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
-from .rows import forward_rows, inverse_rows
+from .rows import row_functions, wait
+from .spectra import spectra_functions
+
+
+@functools.cache
+def forward_rows(plan: Plan) -> wp.Kernel:
+    """Spectra of the rows of a field."""
+    lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
+    forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
+    pairs, touch, here, Values, spectra = rows // 2, lines.touch, lines.here, lines.Values, spectra_functions(plan, lines)
+    keep, leave, mode_line, by_bands = spectra.keep, spectra.leave, spectra.line, plan.by_bands
+    field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
+
+    @memory.kernel(launch_bounds=plan.bounds(lines))
+    def forward_rows(
+        table: Table, field_at: Place, roots_at: Place, modes_at: Place, spectrum_out_at: Place, sums_out_at: Place
+    ):
+        roots = line(table, roots_at)
+        modes = mode_line(table, modes_at)
+        index, _ = wp.tid()
+        member, band_index, thread = locate(index, bands)
+        row = band_index * rows
+        t = thread % threads
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        touch(roots, t)
+        follow()
+        for pair in range(thread // threads, pairs, groups):
+            field_i = field(table, field_at, member, (row + 2 * pair) % ny, t)
+            field_k = field(table, field_at, member, (row + 2 * pair + 1) % ny, t)
+            values = Values()
+            for e in range(held):
+                values[2 * e] = field_i[here(e)]
+                values[2 * e + 1] = field_k[here(e)]
+            values = forward(values, buffer, roots, pair, t)
+            keep(values, buffer, 0, pair, t, table, spectrum_out_at, member, row + 2 * pair, True)
+        if by_bands:
+            barrier()
+            leave(buffer, 0, table, spectrum_out_at, sums_out_at, modes, member, band_index, thread)
+
+    return forward_rows
+
+
+@functools.cache
+def inverse_rows(plan: Plan) -> wp.Kernel:
+    """Rows of psi."""
+    lines, real, rows, bands = plan.band_lines, plan.real, plan.rows, plan.bands
+    inverse, size, held, threads, groups = lines.inverse, lines.size, lines.values, lines.threads, lines.groups
+    pairs, kit, touch, spectra = rows // 2, row_functions(plan, lines), lines.touch, spectra_functions(plan, lines)
+    load, present, here, line_barrier = kit.load, kit.present, lines.here, lines.barrier
+    arrive, solve, mode_line = spectra.arrive, spectra.solve, spectra.line
+    field, line, by_bands = memory.lane(real, plan.shape), memory.line(complex_type(real)), plan.by_bands
+
+    @memory.kernel(launch_bounds=plan.bounds(lines))
+    def inverse_rows(
+        table: Table, spectrum_at: Place, sums_at: Place, roots_at: Place, modes_at: Place, field_out_at: Place
+    ):
+        roots = line(table, roots_at)
+        modes = mode_line(table, modes_at)
+        index, _ = wp.tid()
+        member, band_index, thread = locate(index, bands)
+        row = band_index * rows
+        t = thread % threads
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        touch(roots, t)
+        follow()
+        arrive(table, spectrum_at, sums_at, member, band_index, buffer, 0, thread)
+        wait()
+        if by_bands:
+            barrier()
+            solve(modes, buffer, 0, thread)
+            barrier()
+        for pair in range(thread // threads, pairs, groups):
+            i = row + 2 * pair
+            line_barrier()
+            values = inverse(load(buffer, pair, t), buffer, roots, pair, t)
+            out_i = field(table, field_out_at, member, i, t)
+            out_k = field(table, field_out_at, member, i + 1, t)
+            for e in range(held):
+                if present(i):
+                    out_i[here(e)] = values[2 * e]
+                if present(i + 1):
+                    out_k[here(e)] = values[2 * e + 1]
+
+    return inverse_rows
 
 
 @functools.cache
@@ -57,10 +141,43 @@ def column_blocks(plan: Plan) -> int:
     return -(-plan.half // plan.columns)
 
 
-def launch_columns(plan: Plan, tables, spectrum, centre: bool = True):
-    """Solve the spectra in place. `tables`: modes of the columns, roots of unity along x. `centre`: `solve_columns`."""
-    blocks = spectrum.shape[0] * column_blocks(plan)
-    launch(solve_columns(plan, centre), blocks, [tables[0], spectrum], plan.column_chunks.block_dim)
+class Spectra:
+    """The spectra of one or more fields on their way from a kernel that makes rows to the one that needs psi of them.
+
+    For every field in turn, `ready` has the spectra of omega, or of psi where columns have a kernel of their own, and
+    what bands need to know of each other; the next kernel writes to `out`. `arrays`: `Plan.scratch`.
+    """
+
+    def __init__(self, plan: Plan, tables, arrays):
+        self.plan, self.tables = plan, tables
+        spectra = arrays[:1] if plan.by_bands else arrays
+        self._sums = arrays[1] if plan.by_bands else None
+        self._out, self._ready = spectra[0], spectra[-1]
+
+    def _fields(self, spectrum):
+        return sum(((spectrum[i], self._sums[i] if self._sums else NONE) for i in range(spectrum.shape[0])), ())
+
+    @property
+    def out(self):
+        return self._fields(self._out)
+
+    @property
+    def ready(self):
+        return self._fields(self._ready)
+
+    def begin(self, *fields, centre: bool = False):
+        """With the rows of the fields."""
+        for which, field in enumerate(fields):
+            arguments = [field, self.tables[1], self.tables[0], *self.out[2 * which : 2 * which + 2]]
+            launch_rows(self.plan, forward_rows(self.plan), field.shape[0], arguments)
+        self.turn(centre)
+
+    def turn(self, centre: bool = False):
+        """What was written to `out` is ready, once it is solved along y. `centre`: `solve_columns`."""
+        self._out, self._ready = self._ready, self._out
+        kernel, array = (between, self._sums) if self.plan.by_bands else (solve_columns, self._ready)
+        blocks = array.shape[0] * array.shape[1] * column_blocks(self.plan)
+        launch(kernel(self.plan, centre), blocks, [self.tables[0], array.merged], self.plan.column_chunks.block_dim)
 
 
 def launch_rows(plan: Plan, kernel, batch: int, arguments, lines=None):
@@ -68,10 +185,9 @@ def launch_rows(plan: Plan, kernel, batch: int, arguments, lines=None):
     launch(kernel, batch * plan.bands, arguments, (lines or plan.band_lines).block_dim)
 
 
-def poisson(plan: Plan, tables, omega, psi, spectrum):
-    """``psi = (-Lap)^-1 omega``. `spectrum` is scratch ``(batch, ny, pitch)``."""
+def poisson(plan: Plan, tables, omega, psi, *scratch):
+    """``psi = (-Lap)^-1 omega``. `scratch`: `Plan.scratch`."""
     plan = plan.on(omega.on_cpu)
-    batch, roots = omega.shape[0], tables[1]
-    launch_rows(plan, forward_rows(plan), batch, [omega, roots, spectrum])
-    launch_columns(plan, tables, spectrum)
-    launch_rows(plan, inverse_rows(plan), batch, [spectrum, roots, psi])
+    spectra = Spectra(plan, tables, scratch)
+    spectra.begin(omega, centre=True)
+    launch_rows(plan, inverse_rows(plan), omega.shape[0], [*spectra.ready, tables[1], tables[0], psi])

@@ -29,7 +29,8 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     """What kernels that work on row pairs are made of.
 
     - ``fetch_pair`` starts to copy the spectra of a row pair to the place of a line; when they are there, ``load``
-      makes of them what a thread holds. ``store``: back to spectra.
+      makes of them what a thread holds. ``store``: back to spectra. ``fetch_sums`` copies what a band has to know of
+      the others (`bands`), likewise.
     - ``field_strip``: four rows of a field around a thread's e-th points of a row pair, as `stencils` has them: out of
       the band where the plan has one, else out of the rows in memory, those ``around`` the pair. ``psi_strip`` has the
       same of psi out of a published line and the next one.
@@ -41,6 +42,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     Strip, Rows, strip, band_strip = kit.Strip, kit.Rows, kit.strip, band_functions(plan).strip
     Band = wp.tile(dtype=real, shape=(plan.band_size,))
     field, spectrum = memory.lane(real, (ny, nx)), memory.lane(Complex, (ny, plan.pitch))
+    sums = memory.lane(Complex, (2 * plan.bands, plan.pitch))
     second, (_, set_number) = lines.half_spectrum, memory.numbers(real)
     west, here, east = lines.west, lines.here, lines.east
     whole, kept, sure = ny % plan.rows == 0, (half - 1) // threads + 1, half // threads
@@ -77,6 +79,12 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         k = wp.where(i == ny - 1, 0, i + 1)
         a = spectrum(table, place, member, i, 0)
         b = spectrum(table, place, member, k, 0)
+        fetch_lines(a, b, buffer, line, t)
+
+    @wp.func
+    def fetch_sums(table: Table, place: Place, member: int, band: int, buffer: Tile, line: int, t: int):
+        a = sums(table, place, member, 2 * band, 0)
+        b = sums(table, place, member, 2 * band + 1, 0)
         fetch_lines(a, b, buffer, line, t)
 
     @wp.func
@@ -146,6 +154,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         field_strip=field_strip,
         present=present,
         fetch_pair=fetch_pair,
+        fetch_sums=fetch_sums,
         load=load,
         store=store,
         psi_strip=psi_strip,
@@ -192,72 +201,3 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
     def announce(field: wp.array(dtype=real), row: int, thread: int): ...
 
     return types.SimpleNamespace(fetch=fetch, strip=strip, announce=announce)
-
-
-@functools.cache
-def forward_rows(plan: Plan) -> wp.Kernel:
-    """Spectra of the rows of a field."""
-    lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
-    forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
-    pairs, kit, touch = rows // 2, row_functions(plan, lines), lines.touch
-    store, here, Values = kit.store, lines.here, lines.Values
-    field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
-
-    @memory.kernel(launch_bounds=plan.bounds(lines))
-    def forward_rows(table: Table, field_at: Place, roots_at: Place, spectrum_out_at: Place):
-        roots = line(table, roots_at)
-        index, _ = wp.tid()
-        member, band_index, thread = locate(index, bands)
-        row = band_index * rows
-        t = thread % threads
-        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        touch(roots, t)
-        follow()
-        for pair in range(thread // threads, pairs, groups):
-            field_i = field(table, field_at, member, (row + 2 * pair) % ny, t)
-            field_k = field(table, field_at, member, (row + 2 * pair + 1) % ny, t)
-            values = Values()
-            for e in range(held):
-                values[2 * e] = field_i[here(e)]
-                values[2 * e + 1] = field_k[here(e)]
-            values = forward(values, buffer, roots, pair, t)
-            store(values, buffer, pair, t, table, spectrum_out_at, member, row + 2 * pair, True)
-
-    return forward_rows
-
-
-@functools.cache
-def inverse_rows(plan: Plan) -> wp.Kernel:
-    """Rows of the field that has the given spectra."""
-    lines, real, rows, bands = plan.band_lines, plan.real, plan.rows, plan.bands
-    inverse, size, held, threads, groups = lines.inverse, lines.size, lines.values, lines.threads, lines.groups
-    pairs, kit, touch = rows // 2, row_functions(plan, lines), lines.touch
-    load, fetch_pair, present, here, line_barrier = kit.load, kit.fetch_pair, kit.present, lines.here, lines.barrier
-    field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
-
-    @memory.kernel(launch_bounds=plan.bounds(lines))
-    def inverse_rows(table: Table, spectrum_at: Place, roots_at: Place, field_out_at: Place):
-        roots = line(table, roots_at)
-        index, _ = wp.tid()
-        member, band_index, thread = locate(index, bands)
-        row = band_index * rows
-        t = thread % threads
-        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        touch(roots, t)
-        follow()
-        for pair in range(thread // threads, pairs, groups):
-            fetch_pair(table, spectrum_at, member, row + 2 * pair, buffer, pair, t)
-        wait()
-        for pair in range(thread // threads, pairs, groups):
-            i = row + 2 * pair
-            line_barrier()
-            values = inverse(load(buffer, pair, t), buffer, roots, pair, t)
-            out_i = field(table, field_out_at, member, i, t)
-            out_k = field(table, field_out_at, member, i + 1, t)
-            for e in range(held):
-                if present(i):
-                    out_i[here(e)] = values[2 * e]
-                if present(i + 1):
-                    out_k[here(e)] = values[2 * e + 1]
-
-    return inverse_rows

@@ -14,8 +14,9 @@ from .advance import runge_kutta, tendency
 from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, locate
 from .plan import Plan
-from .poisson import launch_columns, launch_rows
-from .rows import band_functions, forward_rows, row_functions, wait
+from .poisson import Spectra, launch_rows
+from .rows import band_functions, row_functions, wait
+from .spectra import spectra_functions
 from .stencils import stencils
 
 
@@ -60,8 +61,9 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     dpsi_lines = pairs + 1  # the first line of dpsi
     turns, together = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
-    load, store, around, psi_strip = by_row.load, by_row.store, by_row.around, by_row.psi_strip
-    fetch_pair, line_barrier, touch = by_row.fetch_pair, lines.barrier, lines.touch
+    load, around, psi_strip, spectra = by_row.load, by_row.around, by_row.psi_strip, spectra_functions(plan, lines, True)
+    arrive, solve, keep, leave, mode_line = spectra.arrive, spectra.solve, spectra.keep, spectra.leave, spectra.line
+    by_bands, line_barrier, touch = plan.by_bands, lines.barrier, lines.touch
     here, present, field_strip = lines.here, by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
     fetch, banded, band_size = band_functions(plan).fetch, plan.banded, plan.band_size
@@ -91,14 +93,20 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         state_at: Place,
         dstate_at: Place,
         spectrum_at: Place,
+        sums_at: Place,
         dspectrum_at: Place,
+        dsums_at: Place,
         roots_at: Place,
+        modes_at: Place,
         state_out_at: Place,
         dstate_out_at: Place,
         spectrum_out_at: Place,
+        sums_out_at: Place,
         dspectrum_out_at: Place,
+        dsums_out_at: Place,
     ):
         roots = complex_line(table, roots_at)
+        modes = mode_line(table, modes_at)
         index, _ = wp.tid()
         member, band_index, thread = locate(index, bands)
         row = band_index * rows
@@ -118,10 +126,14 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
             fetch(dband, field(table, dstate_at, member, 0, 0), row - 1, thread)
         touch(roots, t)
         follow()
-        for pair in range(group, pairs + 1, groups):
-            fetch_pair(table, spectrum_at, member, row - 1 + 2 * pair, buffer, pair, t)
-            fetch_pair(table, dspectrum_at, member, row - 1 + 2 * pair, buffer, dpsi_lines + pair, t)
+        arrive(table, spectrum_at, sums_at, member, band_index, buffer, 0, thread)
+        arrive(table, dspectrum_at, dsums_at, member, band_index, buffer, dpsi_lines, thread)
         wait()
+        if by_bands:
+            barrier()
+            solve(modes, buffer, 0, thread)
+            solve(modes, buffer, dpsi_lines, thread)
+            barrier()
         for pair in range(group, pairs + 1, groups):
             dpsi_line = dpsi_lines + pair
             line_barrier()
@@ -190,8 +202,12 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
             if mine or together:
                 new = forward(new, buffer, roots, pair, t)
                 dnew = forward(dnew, buffer, roots, dpsi_lines + pair, t)
-                store(new, buffer, pair, t, table, spectrum_out_at, member, south_row, mine)
-                store(dnew, buffer, dpsi_lines + pair, t, table, dspectrum_out_at, member, south_row, mine)
+                keep(new, buffer, 0, pair, t, table, spectrum_out_at, member, south_row, mine)
+                keep(dnew, buffer, dpsi_lines, pair, t, table, dspectrum_out_at, member, south_row, mine)
+        if by_bands:
+            barrier()
+            leave(buffer, 0, table, spectrum_out_at, sums_out_at, modes, member, band_index, thread)
+            leave(buffer, dpsi_lines, table, dspectrum_out_at, dsums_out_at, modes, member, band_index, thread)
 
     return tangent_rows
 
@@ -210,30 +226,27 @@ def tangent(
     domega,
     states,
     dstates,
-    spectra,
+    scratch,
 ):
     """Launch `steps` steps of state and tangent.
 
     `forcing` and `dforcing`: the `Buffer.whole` of each, or NONE both. `states` and `dstates`: three arrays each, for
-    the results of the three stages; the last ones hold the answer. `spectra`: two scratch arrays ``(2 batch, ny,
-    pitch)``, first the states', then the tangents'.
+    the results of the three stages; the last ones hold the answer. `scratch`: `Plan.scratch` of two copies, first the
+    states', then the tangents'.
     """
     plan = plan.for_tangent.on(omega.on_cpu)
-    batch = omega.shape[0]
-    metric, roots = stencils(plan.real).Metric(*metric), tables[1]
-    spectrum, other = spectra
+    batch, metric, spectra = omega.shape[0], stencils(plan.real).Metric(*metric), Spectra(plan, tables, scratch)
     stage = tangent_rows(plan, scheme, forced=forcing != NONE)
-    for field, half in zip((omega, domega), spectrum.halves(), strict=True):
-        launch_rows(plan, forward_rows(plan), batch, [field, roots, half])
+    spectra.begin(omega, domega)
     state = omega, domega
     for step in range(steps):
         start = state
         for (a, b, c), *target in zip(runge_kutta(plan.dtype), states, dstates, strict=True):
-            launch_columns(plan, tables, spectrum, centre=False)
             arguments = [
                 *(a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step),
-                *(*start, *state, *spectrum.halves(), roots, *target, *other.halves()),
+                *(*start, *state, *spectra.ready, tables[1], tables[0], *target, *spectra.out),
             ]
             launch_rows(plan, stage, batch, arguments, plan.tangent_lines)
             state = target
-            spectrum, other = other, spectrum
+            if step + 1 < steps or target[0] is not states[2]:
+                spectra.turn()

@@ -13,9 +13,8 @@ import types
 import warp as wp
 
 from . import memory
-from .accesses import NUMBER
 from .columns import WARP, Columns
-from .fft import Lines, c_name, complex_type
+from .fft import Lines, complex_type
 from .memory import Place, Table
 from .stencils import stencils, tile_strip
 
@@ -138,12 +137,7 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
     strip_of, row = tile_strip(real, whole.size), memory.lane(real, whole.shape)
     ColumnValues, Mode, Sums = columns.Values, columns.Mode, columns.Tile
     chunk, northward, southward, reach = columns.values // 2, columns.northward, columns.southward, columns.powers
-    centred, count, last = columns.centred, columns.count, nx // 2
-    number = NUMBER.format(real=c_name(real))
-
-    @wp.func_native(f"{number} Number p; p.x = x; p.y = y; ((Number*)lines.data.ptr)[line * {lines.padded} + i] = p;")
-    def put_number(lines: Tile, line: int, i: int, x: real, y: real): ...
-
+    centred, count, last, put_number = columns.centred, columns.count, nx // 2, lines.put
     @wp.func_native("return fields.data.ptr[i];")
     def value(fields: Fields, i: int) -> real: ...
 

@@ -51,19 +51,24 @@ def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, re
 
 
 def _layout(grid: Grid, omega):
-    """The plan of a call and the Warp type and shape of a field and of a half spectrum."""
-    batch, ny, _ = omega.shape
+    """The plan of a call, and the Warp types and shapes of a field and of scratch for its spectra."""
+    batch = omega.shape[0]
     plan = make_plan(grid.shape, np.dtype(omega.dtype).name, batch, shared_memory())
-    return plan, (plan.real, omega.shape), (complex_type(plan.real), (batch, ny, plan.pitch))
+    return plan, (plan.real, omega.shape), _scratch(plan, batch)
+
+
+def _scratch(plan: Plan, batch: int, **how):
+    """Warp types and shapes of `Plan.scratch`."""
+    return [(complex_type(plan.real), shape) for shape in plan.scratch(batch, **how)]
 
 
 def poisson(omega, *, grid, backend):
-    plan, field, spectrum = _layout(grid, omega)
+    plan, field, scratch = _layout(grid, omega)
 
-    def launch(tables, omega, psi, spectrum):
-        poisson_kernels.poisson(plan, tables, omega, psi, spectrum)
+    def launch(tables, omega, psi, *scratch):
+        poisson_kernels.poisson(plan, tables, omega, psi, *scratch)
 
-    return _call_with_tables(launch, plan, grid, [omega], ["poisson"], [field, spectrum])[:1]
+    return _call_with_tables(launch, plan, grid, [omega], ["poisson"], [field, *scratch])[:1]
 
 
 def laplacian(a, *, grid, backend):
@@ -89,14 +94,14 @@ def _advance(plan, *arguments):
     (members if plan.whole else advance_kernels).advance(plan, *arguments)
 
 
-def _keep_stages(setting, tables, operands, out, states, psis, spectra):
+def _keep_stages(setting, tables, operands, out, states, psis, scratch):
     """Launch an advance that keeps the input of every stage, and its streamfunction."""
     plan, *_ = setting
     omega, nu, mu, dt, forcing = operands
     operators.copy(plan, omega, states[0])
     targets = [*(states[s] for s in range(1, states.shape[0])), out]
     parameters = nu, mu, dt
-    _advance(*setting, tables, parameters, _whole(forcing), omega, targets, psis, spectra)
+    _advance(*setting, tables, parameters, _whole(forcing), omega, targets, psis, scratch)
 
 
 def _whole(forcing):
@@ -105,22 +110,22 @@ def _whole(forcing):
 
 
 def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats):
-    plan, field, spectrum = _layout(grid, operands[0])
+    plan, field, scratch = _layout(grid, operands[0])
     real, shape = field
     setting = plan, scheme, metric(grid.spacing), steps
 
-    def launch(tables, omega, nu, mu, dt, forcing, out, scratch=None, *spectra):
-        targets = [scratch[0], scratch[1], out] * steps if scratch else [out]
-        _advance(*setting, tables, (nu, mu, dt), _whole(forcing), omega, targets, None, spectra)
+    def launch(tables, omega, nu, mu, dt, forcing, out, fields=None, *scratch):
+        targets = [fields[0], fields[1], out] * steps if fields else [out]
+        _advance(*setting, tables, (nu, mu, dt), _whole(forcing), omega, targets, None, scratch)
 
-    def launch_and_keep(tables, omega, nu, mu, dt, forcing, out, states, psis, *spectra):
-        _keep_stages(setting, tables, (omega, nu, mu, dt, forcing), out, states, psis, spectra)
+    def launch_and_keep(tables, omega, nu, mu, dt, forcing, out, states, psis, *scratch):
+        _keep_stages(setting, tables, (omega, nu, mu, dt, forcing), out, states, psis, scratch)
 
-    key, spectra = ["advance", scheme, steps, keep], [] if plan.whole else [spectrum] * 2
+    key, scratch = ["advance", scheme, steps, keep], [] if plan.whole else scratch
     if keep:
-        outputs = [field, *[(real, (3 * steps, *shape))] * 2, *spectra]
+        outputs = [field, *[(real, (3 * steps, *shape))] * 2, *scratch]
         return _call_with_tables(launch_and_keep, plan, grid, operands, key, outputs)[:3]
-    outputs = [field] if plan.whole else [field, (real, (2, *shape)), *spectra]
+    outputs = [field] if plan.whole else [field, (real, (2, *shape)), *scratch]
     return _call_with_tables(launch, plan, grid, operands, key, outputs, repeats)[:1]
 
 
@@ -131,57 +136,55 @@ def tangent_fits(grid: Grid, omega) -> bool:
 
 
 def along(*operands, grid, scheme, steps, backend):
-    plan, field, (number, spectral_shape) = _layout(grid, operands[0])
+    plan, field, _ = _layout(grid, operands[0])
     real, shape = field
-    spectra = number, (2 * spectral_shape[0], *spectral_shape[1:])
     setting = plan, scheme, metric(grid.spacing), steps
     operands = list(operands)
     if (operands[4].shape[-1] > 1) != (operands[9].shape[-1] > 1):  # of forcing and its tangent, one is missing
         missing = 4 if operands[4].shape[-1] == 1 else 9
         operands[missing] = jnp.zeros((1, 1, *grid.shape), operands[0].dtype)
 
-    def launch(tables, omega, nu, mu, dt, forcing, domega, dnu, dmu, ddt, dforcing, out, dout, scratch=None, *spectra):
-        states = [scratch[0], scratch[1], out] if scratch else [out]
-        dstates = [scratch[2], scratch[3], dout] if scratch else [dout]
+    def launch(tables, omega, nu, mu, dt, forcing, domega, dnu, dmu, ddt, dforcing, out, dout, fields=None, *scratch):
+        states = [fields[0], fields[1], out] if fields else [out]
+        dstates = [fields[2], fields[3], dout] if fields else [dout]
         primal, along = ((nu, mu, dt), _whole(forcing)), ((dnu, dmu, ddt), _whole(dforcing))
         kernels = members_tangent if plan.whole_tangent else tangent_kernels
-        kernels.tangent(*setting, tables, *primal, *along, omega, domega, states, dstates, spectra)
+        kernels.tangent(*setting, tables, *primal, *along, omega, domega, states, dstates, scratch)
 
-    scratch = [] if plan.whole_tangent else [(real, (4, *shape)), spectra, spectra]
+    scratch = [] if plan.whole_tangent else [(real, (4, *shape)), *_scratch(plan.for_tangent, shape[0], copies=2)]
     outputs, key = [field, field, *scratch], ["along", scheme, steps]
     return _call_with_tables(launch, plan, grid, operands, key, outputs)[:2]
 
 
 def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
-    plan, field, spectrum = _layout(grid, operands[0])
+    plan, field, scratch = _layout(grid, operands[0])
     real, shape = field
     batch, ny, _ = shape
     by_parameter, by_forcing = any(wrt[:3]), wrt[3]
     setting = plan, scheme, metric(grid.spacing), steps
 
-    def sweep(tables, parameters, forcing, cotangent, states, psis, result, sums, forcing_sums, scratch, spectrum):
+    def sweep(tables, parameters, forcing, cotangent, states, psis, result, sums, forcing_sums, fields, *scratch):
         (members_adjoint if plan.whole_adjoint else adjoint_kernels).adjoint(
             *setting,
             *(tables, parameters, _whole(forcing), states, psis, cotangent, result),
-            *((scratch[0], scratch[1], scratch[2]), spectrum),
+            *((fields[0], fields[1], fields[2]), scratch),
             *(sums if by_parameter else None, forcing_sums if by_forcing else None),
         )
 
     def launch(tables, omega, nu, mu, dt, forcing, cotangent, *results):
-        *_, spectrum, states, psis, other = results
-        _keep_stages(setting, tables, (omega, nu, mu, dt, forcing), results[0], states, psis, (spectrum, other))
-        sweep(tables, (nu, mu, dt), forcing, cotangent, states, psis, *results[:5])
+        mine, (states, psis, *others) = results[: len(outputs)], results[len(outputs) :]
+        _keep_stages(setting, tables, (omega, nu, mu, dt, forcing), results[0], states, psis, others)
+        sweep(tables, (nu, mu, dt), forcing, cotangent, states, psis, *mine)
 
     def launch_from_kept(tables, omega, nu, mu, dt, forcing, cotangent, states, psis, *results):
         sweep(tables, (nu, mu, dt), forcing, cotangent, states, psis, *results)
 
     sums = real, (batch * ny * 3 if by_parameter else 1,)
     forcing_sums = real, (operands[4].shape[0], *shape) if by_forcing else (1,)
-    outputs = [field, sums, forcing_sums, (real, (3, *shape)), spectrum]
-    if not keep:
-        outputs += [(real, (3 * steps, *shape))] * 2 + [spectrum]
+    outputs = [field, sums, forcing_sums, (real, (3, *shape)), *_scratch(plan.for_adjoint, batch, sides=1)]
+    stages = [] if keep else [*[(real, (3 * steps, *shape))] * 2, *scratch]
     key = ["adjoint", scheme, steps, keep, wrt]
-    results = _call_with_tables(launch_from_kept if keep else launch, plan, grid, operands, key, outputs)
+    results = _call_with_tables(launch_from_kept if keep else launch, plan, grid, operands, key, outputs + stages)
     totals = [None] * 3
     if by_parameter:
         totals = list(jnp.sum(results[1].reshape(batch, ny, 3), axis=1).T)

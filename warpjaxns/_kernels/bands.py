@@ -1,0 +1,221 @@
+"""The Poisson equation along y, solved by blocks that hold a band of rows each, and what they need to know of the others.
+
+For one wavenumber along x, with r and the two recursions of `columns`: psi follows from ``p_j = omega_j + r p_(j-1)`` and
+``q_j = p_j + r q_(j+1)``. A block that holds the rows 0 ... m-1 needs to know p_(-1) and q_m. Both are sums over all
+other rows, and those over the rows of one band are all that others need to know of it:
+
+    north = sum_j r^(m-1-j) omega_j        south = sum_j r^j omega_j
+
+So a band leaves two complex numbers for every wavenumber, instead of m, and a kernel in between carries them through
+all bands of a member (`between`), by recursions over the bands, with R = r^m:
+
+    p_(-1) = sum_s R^(s-1) north_(b-s) / (1 - r^n)
+    q_m = (S + r p_(m-1)) / (1 - r^2),    S = sum_s R^(s-1) south_(b+s) / (1 - r^n)
+
+The mean over x has r = 1, and real numbers. There a band leaves its moments ``s_i = sum_j j^i omega_j``, i = 0, 1, 2,
+as (s_0, 0) and (s_1, s_2). With the mean of omega taken out, p_(-1) is the sum of s_0 over the bands before; p_j sums up
+to ``m p_(-1) + m s_0 - s_1`` over a band; less the mean of p, that is summed up over the bands behind for q_m; and
+to take out the mean of psi, ``sum_j q_j = m q_m + sum_j (j + 1) p_j``.
+
+**Rounding**: as in `columns`. A single psi is rounded as often as by a Fourier transform, and so is the velocity.
+"""
+
+import functools
+import types
+
+import warp as wp
+
+from . import memory
+from .fft import Lines, barrier, complex_type
+from .memory import Place, Table, follow, locate
+from .plan import Plan
+
+
+@functools.cache
+def over_band(real, rows: int):
+    """``over_band(loss)`` is 1 - r^m for the m rows of a band, of 1 - r: small numbers keep their digits."""
+    bits = rows.bit_length()
+
+    @wp.func
+    def over_band(loss: real):
+        result = real(0.0)
+        power = loss
+        for bit in range(bits):
+            if (rows >> bit) % 2 == 1:
+                result = result + power - result * power
+            power = power * (real(2.0) - power)
+        return result
+
+    return over_band
+
+
+@functools.cache
+def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
+    """The functions of a block's threads, for a field whose lines start at `first`, two rows a line:
+
+    - ``solve(modes, buffer, first, thread)`` turns spectra of omega's rows into those of psi's. The line behind them
+      has what `between` says. With `halo`, psi has one more row on either side, and row -1 is the first of them.
+      A barrier has to come before and after.
+    - ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)`` writes the spectra of rows whose
+      transforms are in the lines, and their sums. A barrier has to come before.
+    """
+    (ny, nx), half, count, pitch, rows, Mode = plan.shape, plan.half, plan.bands, plan.pitch, plan.rows, plan.column_chunks.Mode
+    real, second, pairs, block = lines.real, lines.half_spectrum, rows // 2, 1 if lines.serial else lines.block_dim
+    Complex, Tile, get, put, ring = complex_type(real), lines.Tile, lines.get, lines.put, int(halo)
+    Modes, Held, (_, set_number) = wp.array(dtype=Mode), wp.types.vector(length=2 * rows, dtype=real), memory.numbers(real)
+    spectrum, sums_row = memory.lane(Complex, (ny, pitch)), memory.lane(Complex, (2 * count, pitch))
+
+    @wp.func
+    def solve(modes: Modes, buffer: Tile, first: int, thread: int):
+        for k in range(thread, half, block):
+            mode = modes[k]
+            loss = mode[1]
+            entering = get(buffer, first + pairs, k)
+            q = get(buffer, first + pairs, k + second)
+            p = entering
+            mean = real(0.0)
+            if k == 0:  # real numbers: the imaginary part is the mean of omega
+                mean = p[1]
+            held = Held()
+            for j in range(rows):
+                z = get(buffer, first + j // 2, k + (j % 2) * second)
+                p = Complex(p[0] + (z[0] - mean - loss * p[0]), p[1] + (z[1] - loss * p[1]))
+                held[2 * j] = p[0]
+                held[2 * j + 1] = p[1]
+            if k > 0:
+                q = (q + (p - loss * p)) / (loss * (real(2.0) - loss))
+            if halo:
+                put(buffer, first + pairs, k + second, mode[3] * q[0], mode[3] * q[1])
+            for i in range(rows):
+                j = rows - 1 - i
+                q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
+                row = j + ring
+                put(buffer, first + row // 2, k + (row % 2) * second, mode[3] * q[0], mode[3] * q[1])
+            if halo:
+                q = entering + (q - loss * q)
+                put(buffer, first, k, mode[3] * q[0], mode[3] * q[1])
+
+    @wp.func
+    def leave(
+        buffer: Tile,
+        first: int,
+        table: Table,
+        spectrum_at: Place,
+        sums_at: Place,
+        modes: Modes,
+        member: int,
+        band: int,
+        thread: int,
+    ):
+        for k in range(thread, half, block):
+            loss = modes[k][1]
+            mirror = wp.where(k == 0, 0, nx - k)
+            column = spectrum(table, spectrum_at, member, band * rows, k)
+            north = Complex()
+            south = Complex()
+            weight = real(1.0)
+            for j in range(pairs):
+                p = get(buffer, first + j, k)
+                q = get(buffer, first + j, mirror)
+                x = Complex(p[0] + q[0], p[1] - q[1])
+                y = Complex(p[1] + q[1], q[0] - p[0])
+                set_number(column, 2 * j * pitch, x)
+                set_number(column, 2 * j * pitch + pitch, y)
+                north = north + (x - loss * north)
+                north = north + (y - loss * north)
+                south += weight * x
+                weight = weight - loss * weight
+                south += weight * y
+                weight = weight - loss * weight
+            if k == 0:
+                away = real(0.0)
+                moments = Complex()
+                for j in range(pairs):
+                    z = get(buffer, first + j, 0)
+                    moments += real(2.0) * Complex(away * z[0], away * away * z[0])
+                    away += real(1.0)
+                    moments += real(2.0) * Complex(away * z[1], away * away * z[1])
+                    away += real(1.0)
+                north = Complex(north[0], real(0.0))
+                south = moments
+            sums = sums_row(table, sums_at, member, 2 * band, k)
+            set_number(sums, 0, north)
+            set_number(sums, pitch, south)
+
+    return types.SimpleNamespace(solve=solve, leave=leave)
+
+
+@functools.cache
+def between(plan: Plan, centre: bool) -> wp.Kernel:
+    """Turn the sums ``(batch, 2 bands, pitch)`` that bands leave into what they need of each other, in place: p_(-1) and
+    S; for the mean over x, (p_(-1), mean of omega) and (q_m, 0). Unless `centre`, psi may have a mean, which its derivatives
+    do not see."""
+    columns, half, pitch, rows = plan.column_chunks, plan.half, plan.pitch, plan.rows
+    real, size, reach, mean_of = columns.real, columns.size, columns.powers, columns.mean
+    (northward, southward), held, count, Values, Mode = columns.ahead, columns.values, columns.count, columns.Values, columns.Mode
+    Complex, row = complex_type(real), memory.lane(complex_type(real), (2 * columns.n, pitch))
+    (number, set_number), mode_line, whole_band = memory.numbers(real), memory.line(Mode), over_band(real, rows)
+    blocks, over, m = -(-half // count), real(rows), float(rows)
+    by_mean, triangle, by_rows = real((m + 1) / 2), real(m * (m + 1) / 2), real(1 / m)
+    mean_triangle = real((m + 1) / 2 - (m * m - 1) / (6 * m))  # the mean over j of (m (m + 1) - j (j + 1)) / 2m
+
+    @memory.kernel(launch_bounds=plan.bounds(columns))
+    def between_bands(table: Table, modes_at: Place, sums_at: Place):
+        index, _ = wp.tid()
+        member, part, thread = locate(index, blocks)
+        first = part * count
+        c = thread % count
+        t = thread // count
+        k = first + c  # what lies past the last wavenumber is summed for nobody
+        given = mode_line(table, modes_at)[wp.min(k, half - 1)]
+        mode = Mode(over * given[0], whole_band(given[1]), given[2], given[3])
+        sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        column = row(table, sums_at, member, 2 * t * held, k)
+        powers = reach(mode[0], t)
+        north = Values()
+        south = Values()
+        follow()
+        for e in range(held):
+            x = number(column, 2 * pitch * e)
+            y = number(column, 2 * pitch * e + pitch)
+            north[2 * e] = x[0]
+            north[2 * e + 1] = x[1]
+            south[2 * e] = y[0]
+            south[2 * e + 1] = y[1]
+        if first == 0:
+            mean = mean_of(north, sums, c, t)[0]  # of s_0
+            moments = Values()
+            for e in range(held):
+                moments[2 * e] = over * north[2 * e] - south[2 * e] - by_mean * mean
+                moments[2 * e + 1] = triangle * north[2 * e] - real(0.5) * (south[2 * e] + south[2 * e + 1])
+                moments[2 * e + 1] -= over * mean_triangle * mean
+            barrier()  # what the mean came through is free again
+            north = northward(north, mode, powers, sums, c, t)
+            barrier()
+            for e in range(held):
+                moments[2 * e] += over * north[2 * e]
+            p_mean = by_rows * mean_of(moments, sums, c, t)[0]
+            if k == 0:
+                for e in range(held):
+                    south[2 * e] = moments[2 * e]
+                    south[2 * e + 1] = real(0.0)
+            south = southward(south, mode, powers, sums, c, t)
+            if k == 0:
+                for e in range(held):
+                    north[2 * e] -= p_mean
+                    north[2 * e + 1] = by_rows * mean
+            if centre:
+                for e in range(held):
+                    moments[2 * e] = over * south[2 * e] + triangle * north[2 * e] + moments[2 * e + 1]
+                psi_mean = by_rows * mean_of(moments, sums, c, t)[0]
+                if k == 0:
+                    for e in range(held):
+                        south[2 * e] -= psi_mean
+        else:
+            north = northward(north, mode, powers, sums, c, t)
+            south = southward(south, mode, powers, sums, c, t)
+        for e in range(held):
+            set_number(column, 2 * pitch * e, Complex(north[2 * e], north[2 * e + 1]))
+            set_number(column, 2 * pitch * e + pitch, Complex(south[2 * e], south[2 * e + 1]))
+
+    return between_bands
