@@ -62,26 +62,28 @@ def one_step(shape, batch, dtype, device):
         *(values([x]) for x in (1e-3, 0.1, 1e-3)),
         *(values(random.standard_normal((1, 1, ny, nx))), *map(values, fields), zeros(batch, ny, nx)),
         *(zeros(count, batch, ny, nx) for count in (4, 3, 3, 3, 1)),
-        *(zeros(count, ny, plan.pitch, kind=number) for count in (batch, batch, 2 * batch, 2 * batch)),
         zeros(batch * ny * 3),
     ]
+    forth, back = plan.scratch(batch), plan.for_adjoint.scratch(batch, sides=1)
+    arrays += [zeros(*shape, kind=number) for shape in (*forth, *back, *plan.for_tangent.scratch(batch, copies=2))]
     table = wp.array(np.array([a.ptr for a in arrays], np.uint64), dtype=wp.uint64, device=device)
     buffers = memory.buffers(table, arrays)
     tables, parameters, (forcing, w, l, out) = buffers[:2], buffers[2:5], buffers[5:9]
     states, psis, scratch, dscratch, forcing_sums = buffers[9:14]
-    z, y, zz, yy, sums = buffers[14:]
+    sums, spectra = buffers[14], buffers[15:]
+    forth, back, both = spectra[: len(forth)], spectra[len(forth) : -2], spectra[-2:]
     how = plan, "arakawa", metric(spacing), 1, tables, parameters
     three, dthree = ([stack[s] for s in range(3)] for stack in (scratch, dscratch))
     operators.copy(plan, w, states[0])
-    poisson.poisson(plan, tables, w, out, z)
+    poisson.poisson(plan, tables, w, out, *forth)
     for forward in (advance, members) if plan.whole else (advance,):
-        forward.advance(*how, forcing.whole, w, [states[1], states[2], states[3]], psis, (z, y))
-        forward.advance(*how, memory.NONE, w, three, None, (z, y))
+        forward.advance(*how, forcing.whole, w, [states[1], states[2], states[3]], psis, forth)
+        forward.advance(*how, memory.NONE, w, three, None, forth)
     for backward in (adjoint, members_adjoint) if plan.whole_adjoint else (adjoint,):
-        backward.adjoint(*how, forcing.whole, states, psis, l, out, three, z, sums, forcing_sums)
+        backward.adjoint(*how, forcing.whole, states, psis, l, out, three, back, sums, forcing_sums)
     along = [tangent] if plan.for_tangent.tangent_lines.nbytes <= plan.shared_memory else []
     for pushed in [*along, members_tangent] if plan.whole_tangent else along:
-        pushed.tangent(*how, forcing.whole, parameters, forcing.whole, w, l, three, dthree, (zz, yy))
+        pushed.tangent(*how, forcing.whole, parameters, forcing.whole, w, l, three, dthree, both)
     return float(np.abs(arrays[8].numpy()).max())
 
 

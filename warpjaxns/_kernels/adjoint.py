@@ -105,8 +105,8 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     inverse, size, held, threads = lines.inverse, lines.size, lines.values, lines.threads
     pairs, groups, touch = rows // 2, lines.groups, lines.touch
     by_row, kit = row_functions(plan, lines), stencils(real)
-    load, around, present, spectra = by_row.load, by_row.around, by_row.present, spectra_functions(plan, lines)
-    arrive, solve, mode_line, by_bands = spectra.arrive, spectra.solve, spectra.line, plan.by_bands
+    spectra, around, present = spectra_functions(plan, lines), by_row.around, by_row.present
+    arrive, load, mode_line, by_bands = spectra.arrive, spectra.load, spectra.line, plan.by_bands
     here, field_strip = lines.here, by_row.field_strip
     Metric, south, north, shared, local = kit.Metric, kit.south, kit.north, kit.shared, pulled_back(real)
     jacobian = kit.jacobian[SECOND[scheme]]
@@ -152,12 +152,9 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
             fetch(psi_band, field(table, psi_at, member, 0, 0), row - 1, thread)
         touch(roots, t)
         follow()
-        arrive(table, spectrum_at, sums_at, member, band_index, buffer, 0, thread)
+        arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         wait()
         barrier()
-        if by_bands:
-            solve(modes, buffer, 0, thread)
-            barrier()
         for pair in range(thread // threads, pairs, groups):
             i = (row + 2 * pair) % ny
             k = (i + 1) % ny

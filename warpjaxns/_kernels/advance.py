@@ -52,8 +52,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
     turns, together = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
-    spectra, load, around, psi_strip = spectra_functions(plan, lines, True), by_row.load, by_row.around, by_row.psi_strip
-    arrive, solve, keep, leave, mode_line = spectra.arrive, spectra.solve, spectra.keep, spectra.leave, spectra.line
+    spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
+    arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
     by_bands, line_barrier, touch = plan.by_bands, lines.barrier, lines.touch
     here, present, field_strip = lines.here, by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
@@ -105,11 +105,9 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         touch(roots, t)
         follow()
         # psi from the row south of the band to the row north of it
-        arrive(table, spectrum_at, sums_at, member, band_index, buffer, 0, thread)
+        arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         wait()
         if by_bands:
-            barrier()
-            solve(modes, buffer, 0, thread)
             barrier()
         for pair in range(group, pairs + 1, groups):
             line_barrier()

@@ -53,47 +53,74 @@ def over_band(real, rows: int):
 def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     """The functions of a block's threads, for a field whose lines start at `first`, two rows a line:
 
-    - ``solve(modes, buffer, first, thread)`` turns spectra of omega's rows into those of psi's. The line behind them
-      has what `between` says. With `halo`, psi has one more row on either side, and row -1 is the first of them.
-      A barrier has to come before and after.
+    - ``solve(table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)`` puts the transforms of psi's rows
+      into the lines, given the spectra of omega's and what `between` says. With `halo`, psi has one more row on either
+      side, and row -1 is the first of them. A barrier has to follow.
     - ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)`` writes the spectra of rows whose
       transforms are in the lines, and their sums. A barrier has to come before.
     """
     (ny, nx), half, count, pitch, rows, Mode = plan.shape, plan.half, plan.bands, plan.pitch, plan.rows, plan.column_chunks.Mode
-    real, second, pairs, block = lines.real, lines.half_spectrum, rows // 2, 1 if lines.serial else lines.block_dim
-    Complex, Tile, get, put, ring = complex_type(real), lines.Tile, lines.get, lines.put, int(halo)
-    Modes, Held, (_, set_number) = wp.array(dtype=Mode), wp.types.vector(length=2 * rows, dtype=real), memory.numbers(real)
+    real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
+    Complex, Tile, get, put = complex_type(real), lines.Tile, lines.get, lines.put
+    Modes, Held, (number, set_number) = wp.array(dtype=Mode), wp.types.vector(length=2 * rows, dtype=real), memory.numbers(real)
     spectrum, sums_row = memory.lane(Complex, (ny, pitch)), memory.lane(Complex, (2 * count, pitch))
 
     @wp.func
-    def solve(modes: Modes, buffer: Tile, first: int, thread: int):
+    def put_rows(buffer: Tile, line: int, k: int, mirror: int, a: Complex, b: Complex):
+        """Two rows with those coefficients, a + ib and its mirror image."""
+        put(buffer, line, k, a[0] - b[1], a[1] + b[0])
+        put(buffer, line, mirror, a[0] + b[1], b[0] - a[1])
+
+    @wp.func
+    def solve(
+        table: Table,
+        spectrum_at: Place,
+        sums_at: Place,
+        modes: Modes,
+        member: int,
+        band: int,
+        buffer: Tile,
+        first: int,
+        thread: int,
+    ):
         for k in range(thread, half, block):
-            mode = modes[k]
-            loss = mode[1]
-            entering = get(buffer, first + pairs, k)
-            q = get(buffer, first + pairs, k + second)
-            p = entering
-            mean = real(0.0)
-            if k == 0:  # real numbers: the imaginary part is the mean of omega
-                mean = p[1]
+            column = spectrum(table, spectrum_at, member, band * rows, k)
+            sums = sums_row(table, sums_at, member, 2 * band, k)
             held = Held()
             for j in range(rows):
-                z = get(buffer, first + j // 2, k + (j % 2) * second)
-                p = Complex(p[0] + (z[0] - mean - loss * p[0]), p[1] + (z[1] - loss * p[1]))
+                z = number(column, pitch * j)
+                held[2 * j] = z[0]
+                held[2 * j + 1] = z[1]
+            p = number(sums, 0)
+            q = number(sums, pitch)
+            mode = modes[k]
+            loss = mode[1]
+            mirror = wp.where(k == 0, 0, nx - k)
+            if k == 0:  # real numbers: the imaginary part is the mean of omega
+                for j in range(rows):
+                    held[2 * j] -= p[1]
+                p[1] = real(0.0)
+            south = p
+            for j in range(rows):
+                p = Complex(p[0] + (held[2 * j] - loss * p[0]), p[1] + (held[2 * j + 1] - loss * p[1]))
                 held[2 * j] = p[0]
                 held[2 * j + 1] = p[1]
             if k > 0:
                 q = (q + (p - loss * p)) / (loss * (real(2.0) - loss))
-            if halo:
-                put(buffer, first + pairs, k + second, mode[3] * q[0], mode[3] * q[1])
-            for i in range(rows):
-                j = rows - 1 - i
+            north = q  # psi, but for a factor: of a row, and below of the one north of it
+            for i in range(pairs):
+                j = rows - 1 - 2 * i
                 q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
-                row = j + ring
-                put(buffer, first + row // 2, k + (row % 2) * second, mode[3] * q[0], mode[3] * q[1])
+                if halo:
+                    put_rows(buffer, first + pairs - i, k, mirror, mode[3] * q, mode[3] * north)
+                north = q
+                q = Complex(held[2 * j - 2], held[2 * j - 1]) + (q - loss * q)
+                if not halo:
+                    put_rows(buffer, first + pairs - 1 - i, k, mirror, mode[3] * q, mode[3] * north)
+                north = q
             if halo:
-                q = entering + (q - loss * q)
-                put(buffer, first, k, mode[3] * q[0], mode[3] * q[1])
+                q = south + (q - loss * q)
+                put_rows(buffer, first, k, mirror, mode[3] * q, mode[3] * north)
 
     @wp.func
     def leave(

@@ -153,9 +153,9 @@ class Plan:
 
     @functools.cached_property
     def band_lines(self) -> Lines:
-        """The rows of a band, two a line, and the line that `bands` needs beside them."""
+        """The rows of a band, two a line."""
         pairs = self.rows // 2
-        return self.row_lines(pairs + self.by_bands, pairs)
+        return self.row_lines(pairs, pairs)
 
     @functools.cached_property
     def tangent_lines(self) -> Lines:

@@ -57,8 +57,8 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     lines, real, rows, bands = plan.band_lines, plan.real, plan.rows, plan.bands
     inverse, size, held, threads, groups = lines.inverse, lines.size, lines.values, lines.threads, lines.groups
     pairs, kit, touch, spectra = rows // 2, row_functions(plan, lines), lines.touch, spectra_functions(plan, lines)
-    load, present, here, line_barrier = kit.load, kit.present, lines.here, lines.barrier
-    arrive, solve, mode_line = spectra.arrive, spectra.solve, spectra.line
+    present, here, line_barrier = kit.present, lines.here, lines.barrier
+    arrive, load, mode_line = spectra.arrive, spectra.load, spectra.line
     field, line, by_bands = memory.lane(real, plan.shape), memory.line(complex_type(real)), plan.by_bands
 
     @memory.kernel(launch_bounds=plan.bounds(lines))
@@ -74,11 +74,9 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         touch(roots, t)
         follow()
-        arrive(table, spectrum_at, sums_at, member, band_index, buffer, 0, thread)
+        arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         wait()
         if by_bands:
-            barrier()
-            solve(modes, buffer, 0, thread)
             barrier()
         for pair in range(thread // threads, pairs, groups):
             i = row + 2 * pair

@@ -29,8 +29,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     """What kernels that work on row pairs are made of.
 
     - ``fetch_pair`` starts to copy the spectra of a row pair to the place of a line; when they are there, ``load``
-      makes of them what a thread holds. ``store``: back to spectra. ``fetch_sums`` copies what a band has to know of
-      the others (`bands`), likewise.
+      makes of them what a thread holds. ``store``: back to spectra.
     - ``field_strip``: four rows of a field around a thread's e-th points of a row pair, as `stencils` has them: out of
       the band where the plan has one, else out of the rows in memory, those ``around`` the pair. ``psi_strip`` has the
       same of psi out of a published line and the next one.
@@ -42,7 +41,6 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     Strip, Rows, strip, band_strip = kit.Strip, kit.Rows, kit.strip, band_functions(plan).strip
     Band = wp.tile(dtype=real, shape=(plan.band_size,))
     field, spectrum = memory.lane(real, (ny, nx)), memory.lane(Complex, (ny, plan.pitch))
-    sums = memory.lane(Complex, (2 * plan.bands, plan.pitch))
     second, (_, set_number) = lines.half_spectrum, memory.numbers(real)
     west, here, east = lines.west, lines.here, lines.east
     whole, kept, sure = ny % plan.rows == 0, (half - 1) // threads + 1, half // threads
@@ -79,12 +77,6 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         k = wp.where(i == ny - 1, 0, i + 1)
         a = spectrum(table, place, member, i, 0)
         b = spectrum(table, place, member, k, 0)
-        fetch_lines(a, b, buffer, line, t)
-
-    @wp.func
-    def fetch_sums(table: Table, place: Place, member: int, band: int, buffer: Tile, line: int, t: int):
-        a = sums(table, place, member, 2 * band, 0)
-        b = sums(table, place, member, 2 * band + 1, 0)
         fetch_lines(a, b, buffer, line, t)
 
     @wp.func
@@ -154,7 +146,6 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         field_strip=field_strip,
         present=present,
         fetch_pair=fetch_pair,
-        fetch_sums=fetch_sums,
         load=load,
         store=store,
         psi_strip=psi_strip,

@@ -19,32 +19,50 @@ from .rows import row_functions
 def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.SimpleNamespace:
     """What a block's threads do together, for a field whose lines start at `first`:
 
-    - ``arrive(table, spectrum_at, sums_at, member, band, buffer, first, thread)`` has the spectra of a band fetched, with
-      `halo` those of one row more on either side. Then `rows.wait`, and where `plan.by_bands` a barrier,
-      ``solve(modes, buffer, first, thread)`` and another barrier.
-    - ``keep(values, buffer, first, pair, t, table, spectrum_at, member, row, wanted)`` for every row pair, then, where
+    - ``arrive(table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)``: the spectra of a band's rows are
+      fetched, with `halo` those of one row more on either side; or they are solved for, if `plan.by_bands`, and a
+      barrier has to follow. After `rows.wait` a line's threads ``load(buffer, line, t)`` what they transform back.
+    - ``keep(values, buffer, first, pair, t, table, spectrum_at, member, row, wanted)`` for every row pair, then, if
       `plan.by_bands`, a barrier and ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)``.
 
     ``line(table, place)`` has the modes.
     """
     by_row, rows, by_bands, Mode = row_functions(plan, lines), plan.rows, plan.by_bands, plan.column_chunks.Mode
-    fetch_pair, fetch_sums, store, publish = by_row.fetch_pair, by_row.fetch_sums, by_row.store, lines.publish
+    fetch_pair, store, publish, solver = by_row.fetch_pair, by_row.store, lines.publish, band_solver(plan, lines, halo)
     threads, groups, pairs, ring, Tile, Values = lines.threads, lines.groups, rows // 2, int(halo), lines.Tile, lines.Values
-    solver = band_solver(plan, lines, halo)
+    solve, Modes, get, held, here = solver.solve, wp.array(dtype=Mode), lines.get, lines.values, lines.here
+    unpack = by_row.load
 
     @wp.func
     def arrive(
-        table: Table, spectrum_at: Place, sums_at: Place, member: int, band: int, buffer: Tile, first: int, thread: int
+        table: Table,
+        spectrum_at: Place,
+        sums_at: Place,
+        modes: Modes,
+        member: int,
+        band: int,
+        buffer: Tile,
+        first: int,
+        thread: int,
     ):
-        t = thread % threads
         if by_bands:
-            for pair in range(thread // threads, pairs, groups):
-                fetch_pair(table, spectrum_at, member, band * rows + 2 * pair, buffer, first + pair, t)
-            if thread // threads == pairs % groups:
-                fetch_sums(table, sums_at, member, band, buffer, first + pairs, t)
+            solve(table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)
         else:
             for pair in range(thread // threads, pairs + ring, groups):
-                fetch_pair(table, spectrum_at, member, band * rows - ring + 2 * pair, buffer, first + pair, t)
+                row = band * rows - ring + 2 * pair
+                fetch_pair(table, spectrum_at, member, row, buffer, first + pair, thread % threads)
+
+    @wp.func
+    def load(buffer: Tile, line: int, t: int):
+        values = Values()
+        if by_bands:
+            for e in range(held):
+                z = get(buffer, line, t + here(e))
+                values[2 * e] = z[0]
+                values[2 * e + 1] = z[1]
+        else:
+            values = unpack(buffer, line, t)
+        return values
 
     @wp.func
     def keep(
@@ -65,5 +83,5 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
             store(values, buffer, first + pair, t, table, spectrum_at, member, row, wanted)
 
     return types.SimpleNamespace(
-        arrive=arrive, solve=solver.solve, keep=keep, leave=solver.leave, line=memory.line(Mode)
+        arrive=arrive, load=load, keep=keep, leave=solver.leave, line=memory.line(Mode)
     )

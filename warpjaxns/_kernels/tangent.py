@@ -61,8 +61,8 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     dpsi_lines = pairs + 1  # the first line of dpsi
     turns, together = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
-    load, around, psi_strip, spectra = by_row.load, by_row.around, by_row.psi_strip, spectra_functions(plan, lines, True)
-    arrive, solve, keep, leave, mode_line = spectra.arrive, spectra.solve, spectra.keep, spectra.leave, spectra.line
+    spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
+    arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
     by_bands, line_barrier, touch = plan.by_bands, lines.barrier, lines.touch
     here, present, field_strip = lines.here, by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
@@ -126,13 +126,10 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
             fetch(dband, field(table, dstate_at, member, 0, 0), row - 1, thread)
         touch(roots, t)
         follow()
-        arrive(table, spectrum_at, sums_at, member, band_index, buffer, 0, thread)
-        arrive(table, dspectrum_at, dsums_at, member, band_index, buffer, dpsi_lines, thread)
+        arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
+        arrive(table, dspectrum_at, dsums_at, modes, member, band_index, buffer, dpsi_lines, thread)
         wait()
         if by_bands:
-            barrier()
-            solve(modes, buffer, 0, thread)
-            solve(modes, buffer, dpsi_lines, thread)
             barrier()
         for pair in range(group, pairs + 1, groups):
             dpsi_line = dpsi_lines + pair
