@@ -86,7 +86,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
             h = of_rate(stage) * dt
             rows_to_lines(fields, now, buffer, roots, thread)
             barrier()
-            solve(buffer, modes, sums, thread)
+            solve(buffer, 0, modes, sums, thread)
             barrier()
             lines_back(buffer, roots, thread)
             barrier()

@@ -15,7 +15,7 @@ from .fft import barrier, complex_type
 from .members import coefficient
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
-from .rows import fetcher, wait
+from .rows import announcer, fetcher, wait
 from .stencils import FIRST, SECOND, stencils
 from .whole import Whole, whole_functions
 
@@ -34,8 +34,8 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     held, threads, groups, Values = lines.values, lines.threads, lines.groups, lines.Values
     forward, inverse, publish, here = lines.forward, lines.inverse, lines.publish, lines.here
     kit, by_block, field = stencils(real), whole_functions(whole, True), memory.lane(real, whole.shape)
-    solve, strip, of_line, of_rows = by_block.solve, by_block.strip, by_block.of_line, by_block.of_rows
-    to_rows, read, write = by_block.to_rows, by_block.read, by_block.write
+    solve, strip, psi_strip, of_line = by_block.solve, by_block.strip, by_block.psi_strip, by_block.of_line
+    read, write, in_turn = by_block.read, by_block.write, whole.beside == 1
     Metric, south, north, shared, laplacian = kit.Metric, kit.south, kit.north, kit.shared, kit.laplacian
     source, carry, local = kit.jacobian[FIRST[scheme]], kit.jacobian[SECOND[scheme]], pulled_back(real)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
@@ -43,8 +43,8 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     a_2, a_3 = (real(a) for a, _, _ in runge_kutta(wp.dtype_to_numpy(real))[1:])
     one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
     fetch = fetcher(real, whole.shape, whole.shape[0], lines.row_pitch, size)
-    force, shares = memory.force(real, whole.shape), 3 * whole.shape[0]
-    state_start, psi_start = 2 * one_field, 3 * one_field
+    announce = announcer(real, whole.shape, whole.shape[0])
+    force, shares, psi_start = memory.force(real, whole.shape), 3 * whole.shape[0], 0 if in_turn else one_field
 
     @memory.kernel(launch_bounds=whole.bounds)
     def adjoint_members(
@@ -82,17 +82,18 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
         by_drag = real(0.0)
         by_dt = real(0.0)
         follow()
-        fetch(fields, 0, field(table, cotangent_at, member, 0, 0), 0, thread)
         last = Place(states_at[0], 3 * steps - 1, states_at[2])
-        fetch(fields, state_start, field(table, last, member, 0, 0), 0, thread)
+        fetch(fields, 0, field(table, last, member, 0, 0), 0, thread)
+        for pair in range(group, pairs, groups):
+            publish(read(table, cotangent_at, member, pair, t), buffer, pair, t)
         wait()
         barrier()
         for done in range(3 * steps):
             turn = 3 * steps - 1 - done
             step = turn // 3
             stage = turn - 3 * step
-            now = done % 2 * one_field
-            then = one_field - now
+            now = done % 2 * pairs  # lines with the cotangent
+            then = pairs - now  # lines to work in, which become those with the cotangent of the stage before
             b = of_state(stage)
             c = of_rate(stage)
             h = c * dt
@@ -105,8 +106,8 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                 fresh = done == 0 or (stage == 2 and forcing_totals_at[1] > 1)
                 values = Values()
                 for e in range(held):
-                    w = strip(fields, state_start, pair, e, t)
-                    l = strip(fields, now, pair, e, t)
+                    w = strip(fields, 0, pair, e, t)
+                    l = psi_strip(buffer, now, pair, e, t)
                     values[2 * e] = source(south(w), south(l), metric)
                     values[2 * e + 1] = source(north(w), north(l), metric)
                     if by_parameter:
@@ -125,20 +126,23 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                             total_k += share_k[here(e)]
                         share_i[here(e)] = total_i
                         share_k[here(e)] = total_k
-                publish(forward(values, buffer, roots, pair, t), buffer, pair, t)
+                publish(forward(values, buffer, roots, then + pair, t), buffer, then + pair, t)
             barrier()
             fetch(fields, psi_start, field(table, Place(psis_at[0], turn, psis_at[2]), member, 0, 0), 0, thread)
             if turn > 0:
                 before = Place(states_at[0], turn - 1, states_at[2])
-                fetch(fields, state_start, field(table, before, member, 0, 0), 0, thread)
-            solve(buffer, modes, sums, thread)
+                if in_turn:  # psi takes the place of the state: have it at hand, no more
+                    announce(field(table, before, member, 0, 0), 0, thread)
+                else:
+                    fetch(fields, 0, field(table, before, member, 0, 0), 0, thread)
+            solve(buffer, then, modes, sums, thread)
             wait()
             barrier()
             for pair in range(group, pairs, groups):
                 own = Values()
                 if by_parameter:  # in shared memory the next state is taking its place
                     own = read(table, Place(states_at[0], turn, states_at[2]), member, pair, t)
-                solved = inverse(of_line(buffer, pair, t), buffer, roots, pair, t)
+                solved = inverse(of_line(buffer, then + pair, t), buffer, roots, then + pair, t)
                 new = Values()
                 if stage == 0:
                     first = read(table, first_at, member, pair, t)
@@ -147,7 +151,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                         new[2 * e] = a_3 * first[2 * e] + a_2 * late[2 * e]
                         new[2 * e + 1] = a_3 * first[2 * e + 1] + a_2 * late[2 * e + 1]
                 for e in range(held):
-                    l = strip(fields, now, pair, e, t)
+                    l = psi_strip(buffer, now, pair, e, t)
                     p = strip(fields, psi_start, pair, e, t)
                     g_i = carry(south(l), south(p), metric)
                     g_k = carry(north(l), north(p), metric)
@@ -155,13 +159,18 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                     new[2 * e + 1] += local(north(l), metric, b, h, nu, mu, solved[2 * e + 1], g_k)
                     if by_parameter:
                         by_dt += c * (own[2 * e] * g_i + own[2 * e + 1] * g_k)
-                to_rows(new, fields, then, pair, t)
+                publish(new, buffer, then + pair, t)
                 if stage == 2:
-                    write(of_rows(fields, now, pair, t), table, first_at, member, pair, t)
+                    write(of_line(buffer, now + pair, t), table, first_at, member, pair, t)
                     write(new, table, late_at, member, pair, t)
                 if turn == 0:
                     write(new, table, out_at, member, pair, t)
             barrier()
+            if in_turn and turn > 0:
+                before = Place(states_at[0], turn - 1, states_at[2])
+                fetch(fields, 0, field(table, before, member, 0, 0), 0, thread)
+                wait()
+                barrier()
         if by_parameter:  # the caller adds up all rows: everything goes to the first one
             totals = line(table, parameter_totals_at)
             total_viscosity = wp.tile_sum(wp.tile(by_viscosity))
@@ -192,13 +201,13 @@ def adjoint(
     psis,
     cotangent,
     result,
+    fields,
     scratch,
-    spectrum,
     parameter_totals,
     forcing_totals,
 ):
     """As `adjoint.adjoint`, in one launch."""
-    whole, (modes, roots), (first, late, _) = plan.whole.with_stage.on(cotangent.on_cpu), tables, scratch
+    whole, (modes, roots), (first, late, _) = plan.whole_adjoint.on(cotangent.on_cpu), tables, fields
     wanted = parameter_totals is not None, forcing_totals is not None
     kernel, metric = adjoint_members(whole, scheme, forcing != NONE, *wanted), stencils(whole.real).Metric(*metric)
     given = [steps, metric, *parameters, forcing, states[0], psis[0], cotangent, modes, roots, first, late, result]

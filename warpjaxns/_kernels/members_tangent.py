@@ -85,7 +85,7 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
             dh = of_rate(stage) * ddt
             rows_to_lines(fields, now, buffer, roots, thread)
             barrier()
-            solve(buffer, modes, sums, thread)
+            solve(buffer, 0, modes, sums, thread)
             barrier()
             lines_back(buffer, roots, thread)
             barrier()

@@ -215,9 +215,10 @@ class Plan:
         return Columns(n, self.columns, self.chunk, self.real, self.serial)
 
     @property
-    def whole_adjoint(self) -> bool:
-        """Whether a block can sweep back over a whole member."""
-        return self.whole is not None and self.whole.with_stage.fits(self.shared_memory)
+    def whole_adjoint(self) -> Whole | None:
+        """How a block sweeps back over a whole member, if it can."""
+        ways = [self.whole.with_stage(at_once) for at_once in (True, False)] if self.whole else []
+        return next((way for way in ways if way.fits(self.shared_memory)), None)
 
     @property
     def whole_tangent(self) -> bool:

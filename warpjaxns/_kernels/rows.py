@@ -171,11 +171,22 @@ def fetcher(real, shape: tuple[int, int], count: int, pitch: int, size: int) -> 
 
 
 @functools.cache
+def announcer(real, shape: tuple[int, int], count: int) -> Callable:
+    """``announce(field, row, thread)`` has the second-level cache load `count` rows of a member."""
+    ny, nx = shape
+
+    @wp.func_native(ANNOUNCE.format(rows=count, ny=ny, nx=nx, real=c_name(real)))
+    def announce(field: wp.array(dtype=real), row: int, thread: int): ...
+
+    return announce
+
+
+@functools.cache
 def band_functions(plan: Plan) -> types.SimpleNamespace:
     """``fetch(band, field, row, thread)`` starts to copy rows of a member into a tile: those of a block and one on
     either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it. ``announce(field,
     row, thread)`` has the second-level cache load the rows of a block."""
-    (ny, nx), pitch, real = plan.shape, plan.row_pitch, plan.real
+    pitch, real = plan.row_pitch, plan.real
     Band, strip_of = wp.tile(dtype=real, shape=(plan.band_size,)), tile_strip(real, plan.band_size)
     fetch_rows = fetcher(real, plan.shape, plan.rows + 2, pitch, plan.band_size)
 
@@ -188,7 +199,4 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
         below = 2 * pair * pitch
         return strip_of(band, below, below + pitch, below + 2 * pitch, below + 3 * pitch, west, j, east)
 
-    @wp.func_native(ANNOUNCE.format(rows=plan.rows, ny=ny, nx=nx, real=c_name(real)))
-    def announce(field: wp.array(dtype=real), row: int, thread: int): ...
-
-    return types.SimpleNamespace(fetch=fetch, strip=strip, announce=announce)
+    return types.SimpleNamespace(fetch=fetch, strip=strip, announce=announcer(real, plan.shape, plan.rows))

@@ -31,7 +31,8 @@ class Whole:
         radix: the largest radix of the transforms of rows.
         resident: threads that are to share a multiprocessor.
         copies: fields that are transformed: 1, or 2 where a tangent is carried along.
-        beside: fields that are only read.
+        beside: room for fields that are only read.
+        in_lines: whether values stay in lines, of which there are two sets then, and not in rows of their own.
         serial: for the CPU, where a block has one thread.
     """
 
@@ -41,6 +42,7 @@ class Whole:
     resident: int
     copies: int = 1
     beside: int = 0
+    in_lines: bool = False
     serial: bool = False
 
     def on(self, cpu: bool) -> "Whole":
@@ -51,10 +53,9 @@ class Whole:
     def with_tangent(self) -> "Whole":
         return dataclasses.replace(self, copies=2)
 
-    @property
-    def with_stage(self) -> "Whole":
-        """For the backward sweep, which reads the input of a stage and its streamfunction."""
-        return dataclasses.replace(self, beside=2)
+    def with_stage(self, at_once: bool) -> "Whole":
+        """For the backward sweep, which reads the input of a stage and its streamfunction, at once or in turn."""
+        return dataclasses.replace(self, beside=2 if at_once else 1, in_lines=True)
 
     @property
     def pairs(self) -> int:
@@ -63,7 +64,8 @@ class Whole:
     @functools.cached_property
     def lines(self) -> Lines:
         groups = 1 if self.serial else self.pairs
-        return Lines(self.shape[1], self.copies * self.pairs, groups, self.real, self.radix, self.serial)
+        count = (1 + self.in_lines) * self.copies * self.pairs
+        return Lines(self.shape[1], count, groups, self.real, self.radix, self.serial)
 
     @functools.cached_property
     def columns(self) -> Columns:
@@ -99,8 +101,9 @@ class Whole:
 
     @property
     def size(self) -> int:
-        """Numbers of all fields: those transformed twice, as new values are written while neighbours need old ones."""
-        return (2 * self.copies + self.beside) * self.field
+        """Numbers of all fields in rows: those transformed twice, as new values are written while neighbours need old
+        ones."""
+        return (self.beside if self.in_lines else 2 * self.copies) * self.field
 
     def fits(self, shared_memory: int) -> bool:
         """Whether a block of that much shared memory can hold a member."""
@@ -115,7 +118,7 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
     By all threads of a block:
 
     - ``rows_to_lines(fields, start, lines, roots, thread)``: spectra of the rows of the fields from `start` on.
-    - ``solve(lines, modes, sums, thread)``: spectra of omega to those of psi. Unless `centre`, psi may have a mean,
+    - ``solve(lines, first, modes, sums, thread)``: spectra of omega to those of psi, in the lines from `first` on. Unless `centre`, psi may have a mean,
         which its derivatives do not see.
     - ``lines_back(lines, roots, thread)``: spectra back to rows.
 
@@ -227,13 +230,13 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
             put_number(lines, first + t * chunk + e, mirror, a[0] + b[1], b[0] - a[1])
 
     @wp.func
-    def solve(lines: Tile, modes: wp.array(dtype=Mode), sums: Sums, thread: int):
+    def solve(lines: Tile, first: int, modes: wp.array(dtype=Mode), sums: Sums, thread: int):
         c = thread % WARP % count
         t = thread % WARP // count
         for turn in range(thread // WARP, copies * parts, warps):
             which = turn // parts
             k = wp.min((turn - which * parts) * count + c, last)  # the last one may be solved more than once
-            solve_columns(lines, modes[k], sums, which * pairs, k, c, t)
+            solve_columns(lines, modes[k], sums, first + which * pairs, k, c, t)
 
     @wp.func
     def psi_strip(lines: Tile, first: int, pair: int, e: int, t: int):
