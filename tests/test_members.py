@@ -29,7 +29,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def all_whole(monkeypatch):
-    monkeypatch.setattr(plan, "WHOLE", {n: (*rest, 1) for n, (*rest, _) in plan.WHOLE.items()})
+    monkeypatch.setattr(plan, "WHOLE", {n: (*how, 1, 1) for n, (*how, _, _) in plan.WHOLE.items()})
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -80,6 +80,16 @@ def test_one_launch_for_all_steps(what, monkeypatch):
     assert len(launched) == {"advance": 1, "adjoint": 2, "tangent": 1}[what]
 
 
+def test_stages_in_turn(monkeypatch):
+    """The backward sweep where a block has room for one field beside the lines, which state and streamfunction share."""
+    monkeypatch.setattr(plan.Whole, "with_stage", lambda whole, at_once: dataclasses.replace(whole, beside=1, in_lines=True))
+    case = Case(grid=Grid((10, 20), (2.0, 3.1)), per_member=ALL, forcing="per step", direct=True)
+    assert make_plan(case.grid.shape, case.dtype, case.batch).whole_adjoint.beside == 1
+    f, x = case.fused("warp"), case.operands()
+    actual, expected = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, case.oracle))
+    assert_trees_close(actual, expected, ROLLOUT)
+
+
 def test_which_grids_are_taken_whole(monkeypatch):
     monkeypatch.undo()
     few = make_plan((64, 64), "float32", 1)
@@ -92,6 +102,8 @@ def test_which_grids_are_taken_whole(monkeypatch):
     assert make_plan((64, 9), "float32", 1024).whole is None  # three threads a line, which only a block can hold up
     assert make_plan((256, 64), "float32", 1024).whole is None
     assert not make_plan((128, 128), "float32", 1024).whole_tangent
+    assert [make_plan((n, n), "float32", 1024).whole_adjoint.beside for n in (64, 128)] == [2, 1]
+    assert make_plan((128, 128), "float32", 64).whole_adjoint is None  # fewer than are worth it
 
 
 def test_blocks_of_a_whole_member():

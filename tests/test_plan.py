@@ -60,7 +60,8 @@ def test_every_plan_fits(dtype):
         assert lines.threads * lines.values == nx
         assert lines.values <= max(plans.MOST_VALUES, least_values(nx))
         assert all(lines.values % radix == 0 for radix in factorise(nx, lines.radix))
-        assert chunks.groups * chunks.lanes * chunks.values == ny
+        assert chunks.groups * chunks.lanes * chunks.values == chunks.n == (plan.bands if plan.by_bands else ny)
+        assert plan.rows * plan.bands == ny or not plan.by_bands
         assert 32 % (chunks.lanes * chunks.count) == 0
     assert seen > 1000
 
@@ -72,9 +73,13 @@ def test_derivatives_fit_where_the_steps_do(dtype):
             assert other.rows % 2 == 0
             assert 2 <= other.rows <= plan.rows
             assert other.band_lines.block_dim <= plans.LARGEST_BLOCK
-            assert other.column_chunks == plan.column_chunks  # they share spectra and column kernels
-            assert other.pitch == plan.pitch
+            assert other.column_chunks.block_dim <= plans.LARGEST_BLOCK
+            assert other.rows * other.bands == plan.shape[0] or not other.by_bands
+            assert column_blocks(other) * other.columns <= other.pitch
         source, adjoint, tangent = plan.for_source, plan.for_adjoint, plan.for_tangent
+        assert source.column_chunks == adjoint.column_chunks  # they share spectra
+        assert source.rows == adjoint.rows or not source.by_bands
+        assert (source.by_bands, source.pitch) == (adjoint.by_bands, adjoint.pitch)
         for other in (source, adjoint):
             assert other.band_lines.nbytes + 2 * other.banded * other.band_bytes <= limit
         assert tangent.tangent_lines.block_dim <= plans.LARGEST_BLOCK
@@ -102,6 +107,8 @@ def test_entries_are_what_a_square_grid_gets(table):
             plan = make_plan((n, n), "float32", 1 + many * (1 + plans.FEW_POINTS[0] // n**2))
             if many or n * n <= plans.FEW_POINTS[1]:
                 chosen = (plan.radix, plan.rows) if table is plans.STAGE else (plan.chunk, plan.columns)
+                if table is plans.COLUMNS and plan.by_bands:
+                    wanted, count, *_ = plans.entry(plans.BANDS, n)[many]
                 assert chosen == (wanted, count), (n, many)
 
 
@@ -119,3 +126,5 @@ def test_on_the_cpu_a_thread_holds_a_line():
         assert (plan.rows, plan.columns, plan.stage_lines.block_dim, plan.column_chunks.block_dim) == (2, 1, 1, 1)
         assert (plan.stage_lines.values, plan.column_chunks.values) == shape[::-1]
         assert make_plan(shape, "float64").on(cpu=False) == make_plan(shape, "float64")
+    by_bands = make_plan((64, 1024), "float32").on(cpu=True)
+    assert (by_bands.rows, by_bands.columns, by_bands.stage_lines.block_dim, by_bands.column_chunks.values) == (8, 1, 1, 8)

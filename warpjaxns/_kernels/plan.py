@@ -29,7 +29,7 @@ STAGE = {
     512: ((8, 8, 512, True), (8, 8, 1024, True)),
     1024: ((16, 8, 512, True), (16, 8, 768, True)),
     2048: ((16, 8, 768, True), (16, 8, 768, True)),
-    4096: ((16, 2, 512, False), (16, 2, 512, False)),
+    4096: ((16, 4, 512, False), (16, 4, 512, False)),
 }
 # (points of a column that a thread holds, columns of a block), likewise
 COLUMNS = {
@@ -41,16 +41,16 @@ COLUMNS = {
     2048: ((32, 8), (32, 8)),
     4096: ((32, 4), (32, 4)),
 }
-# (bands that a thread holds, columns of a block) where blocks solve the Poisson equation of their rows themselves, and
-# None where whole columns are solved, likewise
+# Where blocks solve the Poisson equation of their rows themselves (`bands`): (bands that a thread of the kernel in between
+# holds, its columns, whether the backward sweep does so too, whether kernels with a tangent do), likewise. None: whole
+# columns are solved by a kernel of their own.
 BANDS = {
-    64: (None, (8, 8)),
-    128: (None, (8, 8)),
-    256: (None, (8, 8)),
-    512: (None, (8, 8)),
-    1024: (None, (8, 8)),
-    2048: ((8, 8), (8, 8)),
-    4096: ((16, 8), (16, 8)),
+    128: (None, None),
+    256: (None, (8, 8, True, True)),
+    512: (None, (8, 16, True, True)),
+    1024: ((4, 8, True, True), (8, 16, False, True)),
+    2048: ((8, 8, False, False), (8, 8, False, False)),
+    4096: ((16, 8, False, False), (16, 8, False, False)),
 }
 # (most rows of a block, threads, whether it copies its rows) of the backward sweep's first kernel, likewise
 SOURCE = {
@@ -58,7 +58,7 @@ SOURCE = {
     128: ((8, 512, True), (8, 768, True)),
     256: ((4, 512, True), (8, 768, True)),
     512: ((8, 512, True), (8, 768, True)),
-    1024: ((4, 512, False), (4, 512, True)),
+    1024: ((8, 512, True), (4, 512, True)),
     2048: ((4, 512, False), (4, 512, False)),
     4096: ((2, 512, False), (2, 512, False)),
 }
@@ -66,16 +66,17 @@ SOURCE = {
 ADJOINT = {
     64: ((16, 512), (8, 768)),
     128: ((16, 512), (8, 512)),
-    256: ((4, 512), (4, 512)),
-    512: ((8, 512), (4, 512)),
+    256: ((4, 512), (8, 768)),
+    512: ((8, 512), (8, 768)),
+    1024: ((8, 512), (4, 512)),
     2048: ((4, 512), (4, 512)),
     4096: ((2, 512), (2, 512)),
 }
 # the same of kernels that carry a tangent along, with few points or many
-TANGENT = {128: (16, 512), 256: (8, 512), 512: (8, 768), 2048: (4, 512), 4096: (2, 512)}
-# (radix, threads that are to share a multiprocessor, fewest members) where a block takes whole members, of at most so
-# many points a side
-WHOLE = {64: (8, 576, 48), 128: (16, 544, 64)}
+TANGENT = {128: (16, 512), 256: (8, 512), 512: (8, 768), 1024: (8, 512), 2048: (4, 512), 4096: (2, 512)}
+# (radix, threads that are to share a multiprocessor, fewest members, and fewest for the backward sweep) where a block
+# takes whole members, of at most so many points a side
+WHOLE = {64: (8, 576, 48, 48), 128: (16, 544, 64, 80)}
 
 
 def entry(table: dict, n: int):
@@ -89,15 +90,16 @@ class Plan:
 
     Args:
         rows: grid rows of a block; even, since two real rows make one complex line.
-        columns: spectrum columns of a block.
         radix: the largest radix of the transforms of rows, which is also about how many numbers a thread holds.
-        chunk: the most points of a column that a thread holds.
+        columns: spectrum columns of a block of the kernel that solves along y.
+        chunk: the most points of a column, or bands, that a thread of it holds.
         resident: threads that are to share a multiprocessor; more have fewer registers each.
         groups: lines that a stage transforms at the same time, a divisor of rows/2; 0 for all of a block's.
         banded: whether a block copies the rows it works on to shared memory before it needs them.
         by_bands: whether a block solves the Poisson equation of its rows itself.
         many: whether there are many points.
         whole: how a block takes a whole member through all its steps; None where it does not.
+        whole_adjoint: how it sweeps back over one, likewise.
         shared_memory: bytes that a block may use.
         serial: for the CPU, where a block has one thread.
     """
@@ -105,8 +107,8 @@ class Plan:
     shape: tuple[int, int]
     dtype: str
     rows: int
-    columns: int
     radix: int = 16
+    columns: int = 8
     chunk: int = 16
     resident: int = 512
     groups: int = 0
@@ -114,6 +116,7 @@ class Plan:
     by_bands: bool = False
     many: bool = False
     whole: Whole | None = None
+    whole_adjoint: Whole | None = None
     shared_memory: int = SHARED_MEMORY
     serial: bool = False
 
@@ -171,13 +174,30 @@ class Plan:
         spectrum = copies, batch, self.shape[0], self.pitch
         return [spectrum, (copies, batch, 2 * self.bands, self.pitch)] if self.by_bands else [spectrum] * sides
 
+    def solved(self, by_bands: bool) -> "Plan":
+        """With bands that solve the Poisson equation of their rows themselves, if they are to and can, or with columns."""
+        (ny, nx), float64 = self.shape, self.dtype == "float64"
+        way = entry(BANDS, nx)[self.many] if by_bands and ny % self.rows == 0 and self.rows >= FEWEST_ROWS else None
+        chunk, columns = way[:2] if way else entry(COLUMNS, ny)[self.many]
+        if float64:  # of twice the size: the same registers, the same sectors of memory
+            chunk, columns = chunk // 2, columns // 2
+        plan = dataclasses.replace(self, by_bands=way is not None, chunk=chunk, columns=columns)
+        while plan.columns > 1 and plan.column_chunks.block_dim > LARGEST_BLOCK:
+            plan = dataclasses.replace(plan, columns=plan.columns // 2)
+        return plan
+
+    def _also(self, kernels: int) -> bool:
+        """Whether the backward sweep (0) or the kernels with a tangent (1) solve by bands too."""
+        return self.by_bands and entry(BANDS, self.shape[1])[self.many][2 + kernels]
+
     @property
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent along, and so need twice as much of everything."""
         most, resident = entry(TANGENT, self.shape[1])
-        plan = dataclasses.replace(self, resident=resident, banded=True).cut(most)
+        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
         while plan.rows > 2 and plan.tangent_bytes > self.shared_memory:
-            plan = plan.cut(plan.rows - 2)
+            plan = dataclasses.replace(plan, rows=plan.rows - 2)
+        plan = plan.solved(self._also(1))
         return plan if plan.tangent_bytes <= self.shared_memory else dataclasses.replace(plan, banded=False)
 
     @property
@@ -192,33 +212,17 @@ class Plan:
         return self._backward(*entry(ADJOINT, self.shape[1])[self.many], True)
 
     def _backward(self, most: int, resident: int, banded: bool) -> "Plan":
-        plan = dataclasses.replace(self, resident=resident, banded=True).cut(self._rows_backward or most)
-        fits = plan.backward_bytes <= self.shared_memory
-        return dataclasses.replace(plan, banded=banded and fits)
-
-    @property
-    def _rows_backward(self) -> int:
-        """Rows of a band that both kernels of the backward sweep take, or 0 where they need not be the same."""
-        return entry(ADJOINT, self.shape[1])[self.many][0] if self.by_bands else 0
-
-    def cut(self, most: int) -> "Plan":
-        """With at most so many rows a band, and bands that solve the Poisson equation only where they can."""
-        rows = min(self.rows, most)
-        if self.by_bands:
-            rows = max(r for r in range(2, rows + 1, 2) if self.shape[0] % r == 0)
-        return dataclasses.replace(self, rows=rows, by_bands=self.by_bands and rows >= FEWEST_ROWS)
+        if by_bands := self._also(0):  # both kernels must have the same bands
+            most = entry(ADJOINT, self.shape[1])[self.many][0]
+        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
+        fits = plan.band_lines.nbytes + 2 * plan.band_bytes <= self.shared_memory
+        return dataclasses.replace(plan, banded=banded and fits).solved(by_bands)
 
     @functools.cached_property
     def column_chunks(self) -> Columns:
         """What is solved along y by a kernel of its own: whole columns, or what bands leave of them."""
         n = self.bands if self.by_bands else self.shape[0]
         return Columns(n, self.columns, self.chunk, self.real, self.serial)
-
-    @property
-    def whole_adjoint(self) -> Whole | None:
-        """How a block sweeps back over a whole member, if it can."""
-        ways = [self.whole.with_stage(at_once) for at_once in (True, False)] if self.whole else []
-        return next((way for way in ways if way.fits(self.shared_memory)), None)
 
     @property
     def whole_tangent(self) -> bool:
@@ -254,11 +258,6 @@ class Plan:
         """Likewise, where a tangent is carried along."""
         return self.tangent_lines.nbytes + 2 * self.band_bytes
 
-    @property
-    def backward_bytes(self) -> int:
-        """Likewise, in the backward sweep."""
-        return self.band_lines.nbytes + 2 * self.band_bytes
-
     def need(self) -> tuple[int, int]:
         """The threads and bytes of shared memory without which the kernels of a step cannot run. The backward sweep
         makes do with as much; the tangent's kernel may not (`warp.tangent_fits`)."""
@@ -280,16 +279,11 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     ny, nx = shape
     many = batch * ny * nx > FEW_POINTS[batch == 1]
     row_radix, rows, resident, at_once = entry(STAGE, nx)[many]
-    chunk, columns = entry(COLUMNS, ny)[many]
-    if dtype == "float64":  # of twice the size: the same registers, the same sectors of memory
-        chunk, columns = chunk // 2, columns // 2
     plan = Plan(
         shape,
         dtype,
         rows=min(rows, ny // 2 * 2),
-        columns=columns,
         radix=largest_radix(nx, row_radix),
-        chunk=chunk,
         resident=resident,
         groups=0 if at_once else 1,
         banded=at_once,
@@ -300,17 +294,21 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
         plan = dataclasses.replace(plan, rows=plan.rows - 2)
     if plan.stage_bytes > allowed:
         plan = dataclasses.replace(plan, banded=False)
-    if (by_bands := entry(BANDS, nx)[many]) and ny % plan.rows == 0 and plan.rows >= FEWEST_ROWS:
-        chunk, columns = by_bands
-        plan = dataclasses.replace(plan, by_bands=True, chunk=chunk, columns=columns)
-    while plan.columns > 1 and plan.column_chunks.block_dim > LARGEST_BLOCK:
-        plan = dataclasses.replace(plan, columns=plan.columns // 2)
-    radix, resident, fewest = entry(WHOLE, max(ny, nx))
-    if max(ny, nx) <= max(WHOLE) and ny % 2 == 0 and batch >= fewest:
-        whole = Whole(shape, plan.real, largest_radix(nx, radix), resident)
-        if whole.fits(allowed) and whole.columns.values <= MOST_VALUES:
-            return dataclasses.replace(plan, whole=whole)
-    return plan
+    return with_whole_members(plan.solved(True), batch)
+
+
+def with_whole_members(plan: Plan, batch: int) -> Plan:
+    """The plan with whole members a block, where they fit and there are enough of them."""
+    ny, nx = plan.shape
+    radix, resident, fewest, fewest_backward = entry(WHOLE, max(ny, nx))
+    if max(ny, nx) > max(WHOLE) or ny % 2 or batch < fewest:
+        return plan
+    whole = Whole(plan.shape, plan.real, largest_radix(nx, radix), resident)
+    if not whole.fits(plan.shared_memory) or whole.columns.values > MOST_VALUES:
+        return plan
+    backward = [whole.with_stage(at_once) for at_once in (True, False)] if batch >= fewest_backward else []
+    fitting = next((way for way in backward if way.fits(plan.shared_memory)), None)
+    return dataclasses.replace(plan, whole=whole, whole_adjoint=fitting)
 
 
 def unsupported(plan: Plan, shared_memory: int | None) -> str | None:

@@ -1,0 +1,137 @@
+"""Blocks that solve the Poisson equation of their own rows: the same numbers as by columns, and as by XLA."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle import normal
+from test_advance import ALL, Case, derivatives
+from tolerances import COLUMNS, GPU, GPU_GRADIENT, RELATIVE, ROLLOUT, SUMS, assert_close, assert_trees_close, relative_error
+
+from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, streamfunction
+from warpjaxns._kernels import plan
+from warpjaxns._kernels.plan import make_plan
+
+# Grids of their own: a callable that another test has made knows only what its plan was then.
+# One band, of four rows; four of four; three of eight; the same with an odd row length
+ONE, FOUR, EIGHT, ODD = (Grid(shape, (2.1, 3.3)) for shape in ((4, 6), (16, 10), (24, 128), (16, 15)))
+CASES = [
+    Case(grid=ONE, steps=2, forcing="none"),
+    Case(grid=FOUR, scheme="central", per_member=ALL, forcing="per step"),
+    Case(grid=EIGHT, per_member=ALL, forcing="per step", direct=True),
+    Case(grid=ODD, scheme="central", per_member=("viscosity",), direct=True, batch=3),
+    Case(grid=FOUR, dtype="float32", forcing="per step"),
+    Case(grid=ODD, dtype="float32", per_member=ALL, direct=True),
+]
+
+
+@pytest.fixture(autouse=True)
+def all_by_bands(monkeypatch):
+    """Every grid by bands, of four rows up to 64 points a row and of eight beyond; no whole members."""
+    monkeypatch.setattr(plan, "BANDS", {n: ((4, 4, True, True),) * 2 for n in (64, 4096)})
+    monkeypatch.setattr(plan, "STAGE", {n: ((4, rows, 512, True),) * 2 for n, rows in ((64, 4), (4096, 8))})
+    monkeypatch.setattr(plan, "ADJOINT", {4096: ((8, 512),) * 2})
+    monkeypatch.setattr(plan, "TANGENT", {4096: (4, 512)})
+    monkeypatch.setattr(plan, "WHOLE", {4: (4, 512, 10**9, 10**9)})
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_value_jvp_and_vjp(case):
+    chosen = make_plan(case.grid.shape, case.dtype, case.batch)
+    assert all(p.by_bands for p in (chosen, chosen.for_source, chosen.for_adjoint, chosen.for_tangent))
+    f, x = case.fused("warp"), case.operands()
+    assert_close(jax.jit(f)(*x), case.oracle(*x), ROLLOUT)
+    actual, expected = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, case.oracle))
+    assert_trees_close(actual, expected, ROLLOUT)
+
+
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(every=4)], ids=str)
+def test_rollouts_that_repeat_a_stretch(adjoint):
+    grid, omega = Grid((8, 20), (1.1, 1.3)), normal(0, (3, 8, 20))
+
+    def run(backend, function):
+        solver = NavierStokes2D(grid, viscosity=0.01, dt=0.01, adjoint=adjoint, backend=backend, check_finite=False)
+        return jax.jit(function(lambda w: solver.rollout(w, steps=10)))(omega)
+
+    for function in (lambda f: f, lambda f: jax.grad(lambda w: jnp.sum(f(w) ** 3)), lambda f: jax.jacfwd(f)):
+        assert_close(run("warp", function), run("xla", function), ROLLOUT)
+
+
+# from waves that reach around the box many times to waves that end within a row
+@pytest.mark.parametrize("extent", [(1.0, 1000.0), (2.0, 3.0), (1000.0, 1.0)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(4, 8), (48, 20), (64, 9), (96, 72)], ids=str)
+def test_streamfunctions(shape, dtype, extent):
+    check_streamfunction(Grid(shape, extent), dtype, "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("extent", [(1.0, 1000.0), (2.0, 3.0), (1000.0, 1.0)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(4, 8), (48, 20), (96, 72), (1000, 256), (2048, 512), (512, 1024), (64, 2048)], ids=str)
+def test_streamfunctions_by_many_threads(shape, dtype, extent):
+    check_streamfunction(Grid(shape, extent), dtype, "gpu")
+
+
+def check_streamfunction(grid, dtype, platform):
+    """With a mean over x that is as large as the rest; omega may have a mean, psi has none."""
+    assert make_plan(grid.shape, dtype, 2).by_bands
+    with jax.default_device(jax.devices(platform)[0]):
+        omega = normal(0, (2, *grid.shape), dtype) + normal(1, (2, grid.shape[0], 1), dtype) + 1
+        psi = jax.jit(lambda w: streamfunction(grid, w, backend="warp"))(omega)
+        exact = streamfunction(grid, omega.astype("float64"), backend="xla")
+    assert psi.dtype == dtype
+    assert relative_error(psi, exact) < RELATIVE[dtype]
+    assert abs(float(psi.mean())) < SUMS[dtype] * float(jnp.abs(exact).max())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(64, 96), (256, 128), (512, 512), (1000, 500), (64, 2048)], ids=str)
+def test_rollouts_and_gradients_on_a_gpu(shape, dtype):
+    grid = Grid(shape, (2.0, 3.5))
+    omega = streamfunction(grid, normal(0, (2, *shape), dtype), backend="xla")
+    omega = omega / jnp.std(omega)
+    where = {"viscosity": 0.01 * min(grid.spacing), "dt": 0.1 * min(grid.spacing), "check_finite": False}
+    pair = [NavierStokes2D(grid, **where, backend=name, adjoint=Direct()) for name in ("warp", "xla")]
+
+    def both(function, table):
+        actual, expected = (jax.jit(function(lambda w, s=s: s.rollout(w, steps=6)))(omega) for s in pair)
+        for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+            assert relative_error(a, e) < table[dtype]
+
+    both(lambda f: f, GPU)
+    both(lambda f: jax.grad(lambda w: jnp.mean(jnp.sin(f(w)))), GPU_GRADIENT)
+    both(lambda f: lambda w: jax.jvp(f, (w,), (jnp.cos(w),)), GPU)
+
+
+def test_rounding_is_that_of_a_transform():
+    """In float32, of the velocity too, which is where a streamfunction's rounding shows."""
+    grid = Grid((256, 256))
+    k = np.hypot(*np.meshgrid(*[np.fft.fftfreq(256, 1 / 256)] * 2))
+    spectrum = np.where(k > 0, np.maximum(k, 1) ** -1.5, 0) * np.exp(2j * np.pi * np.random.default_rng(0).random(k.shape))
+    omega = np.fft.ifft2(spectrum).real
+    omega = jnp.asarray(omega / omega.std(), "float32")
+    exact = np.asarray(streamfunction(grid, omega.astype("float64"), backend="xla"))
+    errors = {}
+    for backend in ("warp", "xla"):
+        error = np.asarray(streamfunction(grid, omega, backend=backend), "float64") - exact
+        along_y = (np.roll(error, -1, 0) - np.roll(error, 1, 0)) / (np.roll(exact, -1, 0) - np.roll(exact, 1, 0)).std()
+        errors[backend] = along_y.std()
+        assert error.std() < COLUMNS["float32"] * exact.std()
+    assert errors["warp"] < 1.5 * errors["xla"], errors
+
+
+def test_where_bands_are_used(monkeypatch):
+    monkeypatch.undo()
+    for shape, members, expected in [((512, 512), 1, False), ((512, 512), 16, True), ((1024, 1024), 1, True)]:
+        assert make_plan(shape, "float32", members).by_bands is expected
+    assert not make_plan((1020, 1024), "float32").by_bands  # no whole number of bands
+    assert not make_plan((1023, 1024), "float32").by_bands
+    large = make_plan((2048, 2048), "float32")
+    assert large.by_bands
+    assert not large.for_adjoint.by_bands
+    assert large.for_adjoint.column_chunks.n == 2048
+    assert large.column_chunks.n == large.bands == 256
