@@ -106,7 +106,7 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     pairs, groups, touch = rows // 2, lines.groups, lines.touch
     by_row, kit = row_functions(plan, lines), stencils(real)
     spectra, around, present = spectra_functions(plan, lines), by_row.around, by_row.present
-    take, arrive, load, mode_line, by_bands = spectra.take, spectra.arrive, spectra.load, spectra.line, plan.by_bands
+    arrive, load, mode_line, by_bands = spectra.arrive, spectra.load, spectra.line, plan.by_bands
     here, field_strip = lines.here, by_row.field_strip
     Metric, south, north, shared, local = kit.Metric, kit.south, kit.north, kit.shared, pulled_back(real)
     jacobian = kit.jacobian[SECOND[scheme]]
@@ -151,9 +151,8 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
             fetch(band, field(table, cotangent_at, member, 0, 0), row - 1, thread)
             fetch(psi_band, field(table, psi_at, member, 0, 0), row - 1, thread)
         touch(roots, t)
-        taken = take(table, spectrum_at, member, band_index, thread)
         follow()
-        arrive(taken, table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
+        arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         wait()
         barrier()
         for pair in range(thread // threads, pairs, groups):

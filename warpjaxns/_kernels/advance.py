@@ -53,7 +53,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     turns, together = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
     spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
-    take, arrive, load, keep, leave, mode_line = spectra.take, spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
+    arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
     by_bands, line_barrier, touch = plan.by_bands, lines.barrier, lines.touch
     here, present, field_strip = lines.here, by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
@@ -103,10 +103,9 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         if many and a != real(0.0):
             announce(field(table, start_at, member, 0, 0), row, thread)
         touch(roots, t)
-        taken = take(table, spectrum_at, member, band_index, thread)
         follow()
         # psi from the row south of the band to the row north of it
-        arrive(taken, table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
+        arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         wait()
         if by_bands:
             barrier()

@@ -30,8 +30,6 @@ from .fft import Lines, barrier, complex_type
 from .memory import Place, Table, follow, locate
 from .plan import Plan
 
-AT_ONCE = 20  # numbers of a spectrum that a thread loads before it works on them
-
 
 @functools.cache
 def over_band(real, rows: int):
@@ -55,9 +53,8 @@ def over_band(real, rows: int):
 def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     """The functions of a block's threads, for a field whose lines start at `first`, two rows a line:
 
-    - ``take(table, spectrum_at, member, band, 0, thread)`` loads the spectra of omega's rows that a thread begins with;
-      given them, ``solve(taken, table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)`` puts the
-      transforms of psi's rows into the lines. What `between` says may not be there before. With `halo`, psi has one more row on either
+    - ``solve(table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)`` puts the transforms of psi's rows
+      into the lines, given the spectra of omega's and what `between` says. With `halo`, psi has one more row on either
       side, and row -1 is the first of them. A barrier has to follow.
     - ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)`` writes the spectra of rows whose
       transforms are in the lines, and their sums. A barrier has to come before.
@@ -65,10 +62,7 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     (ny, nx), half, count, pitch, rows, Mode = plan.shape, plan.half, plan.bands, plan.pitch, plan.rows, plan.column_chunks.Mode
     real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
     Complex, Tile, get, put = complex_type(real), lines.Tile, lines.get, lines.put
-    turns = -(-half // block)
-    at_once = max(1, min(turns, AT_ONCE // rows))
-    batches, Taken = -(-turns // at_once), wp.types.vector(length=2 * rows * at_once, dtype=real)
-    Modes, Entering, (number, set_number) = wp.array(dtype=Mode), wp.types.vector(length=4 * at_once, dtype=real), memory.numbers(real)
+    Modes, Held, (number, set_number) = wp.array(dtype=Mode), wp.types.vector(length=2 * rows, dtype=real), memory.numbers(real)
     spectrum, sums_row = memory.lane(Complex, (ny, pitch)), memory.lane(Complex, (2 * count, pitch))
 
     @wp.func
@@ -78,79 +72,7 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
         put(buffer, line, mirror, a[0] + b[1], b[0] - a[1])
 
     @wp.func
-    def take(table: Table, spectrum_at: Place, member: int, band: int, batch: int, thread: int):
-        taken = Taken()
-        for turn in range(at_once):
-            k = wp.min(thread + (batch * at_once + turn) * block, half - 1)
-            column = spectrum(table, spectrum_at, member, band * rows, k)
-            for j in range(rows):
-                z = number(column, pitch * j)
-                taken[2 * (turn * rows + j)] = z[0]
-                taken[2 * (turn * rows + j) + 1] = z[1]
-        return taken
-
-    @wp.func
-    def solve_batch(
-        taken: Taken,
-        table: Table,
-        sums_at: Place,
-        modes: Modes,
-        member: int,
-        band: int,
-        buffer: Tile,
-        first: int,
-        batch: int,
-        thread: int,
-    ):
-        entering = Entering()
-        for turn in range(at_once):
-            k = wp.min(thread + (batch * at_once + turn) * block, half - 1)
-            sums = sums_row(table, sums_at, member, 2 * band, k)
-            x = number(sums, 0)
-            y = number(sums, pitch)
-            entering[4 * turn] = x[0]
-            entering[4 * turn + 1] = x[1]
-            entering[4 * turn + 2] = y[0]
-            entering[4 * turn + 3] = y[1]
-        for turn in range(at_once):
-            k = thread + (batch * at_once + turn) * block
-            if k < half:
-                mode = modes[k]
-                loss = mode[1]
-                mirror = wp.where(k == 0, 0, nx - k)
-                at = 2 * rows * turn
-                p = Complex(entering[4 * turn], entering[4 * turn + 1])
-                q = Complex(entering[4 * turn + 2], entering[4 * turn + 3])
-                mean = real(0.0)
-                if k == 0:  # real numbers: the imaginary part is the mean of omega
-                    mean = p[1]
-                    p[1] = real(0.0)
-                south = p
-                for j in range(rows):
-                    omega = taken[at + 2 * j] - mean
-                    p = Complex(p[0] + (omega - loss * p[0]), p[1] + (taken[at + 2 * j + 1] - loss * p[1]))
-                    taken[at + 2 * j] = p[0]
-                    taken[at + 2 * j + 1] = p[1]
-                if k > 0:
-                    q = (q + (p - loss * p)) / (loss * (real(2.0) - loss))
-                north = q  # psi, but for a factor, of the row before
-                for i in range(pairs):
-                    j = at + 2 * (rows - 1 - 2 * i)
-                    q = Complex(taken[j], taken[j + 1]) + (q - loss * q)
-                    if halo:
-                        put_rows(buffer, first + pairs - i, k, mirror, mode[3] * q, mode[3] * north)
-                    north = q
-                    q = Complex(taken[j - 2], taken[j - 1]) + (q - loss * q)
-                    if not halo:
-                        put_rows(buffer, first + pairs - 1 - i, k, mirror, mode[3] * q, mode[3] * north)
-                    north = q
-                if halo:
-                    q = south + (q - loss * q)
-                    put_rows(buffer, first, k, mirror, mode[3] * q, mode[3] * north)
-
-    @wp.func
     def solve(
-        taken: Taken,
         table: Table,
         spectrum_at: Place,
         sums_at: Place,
@@ -161,10 +83,44 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
         first: int,
         thread: int,
     ):
-        solve_batch(taken, table, sums_at, modes, member, band, buffer, first, 0, thread)
-        for batch in range(1, batches):
-            more = take(table, spectrum_at, member, band, batch, thread)
-            solve_batch(more, table, sums_at, modes, member, band, buffer, first, batch, thread)
+        for k in range(thread, half, block):
+            column = spectrum(table, spectrum_at, member, band * rows, k)
+            sums = sums_row(table, sums_at, member, 2 * band, k)
+            held = Held()
+            for j in range(rows):
+                z = number(column, pitch * j)
+                held[2 * j] = z[0]
+                held[2 * j + 1] = z[1]
+            p = number(sums, 0)
+            q = number(sums, pitch)
+            mode = modes[k]
+            loss = mode[1]
+            mirror = wp.where(k == 0, 0, nx - k)
+            if k == 0:  # real numbers: the imaginary part is the mean of omega
+                for j in range(rows):
+                    held[2 * j] -= p[1]
+                p[1] = real(0.0)
+            south = p
+            for j in range(rows):
+                p = Complex(p[0] + (held[2 * j] - loss * p[0]), p[1] + (held[2 * j + 1] - loss * p[1]))
+                held[2 * j] = p[0]
+                held[2 * j + 1] = p[1]
+            if k > 0:
+                q = (q + (p - loss * p)) / (loss * (real(2.0) - loss))
+            north = q  # psi, but for a factor: of a row, and below of the one north of it
+            for i in range(pairs):
+                j = rows - 1 - 2 * i
+                q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
+                if halo:
+                    put_rows(buffer, first + pairs - i, k, mirror, mode[3] * q, mode[3] * north)
+                north = q
+                q = Complex(held[2 * j - 2], held[2 * j - 1]) + (q - loss * q)
+                if not halo:
+                    put_rows(buffer, first + pairs - 1 - i, k, mirror, mode[3] * q, mode[3] * north)
+                north = q
+            if halo:
+                q = south + (q - loss * q)
+                put_rows(buffer, first, k, mirror, mode[3] * q, mode[3] * north)
 
     @wp.func
     def leave(
@@ -213,7 +169,7 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
             set_number(sums, 0, north)
             set_number(sums, pitch, south)
 
-    return types.SimpleNamespace(Taken=Taken, take=take, solve=solve, leave=leave)
+    return types.SimpleNamespace(solve=solve, leave=leave)
 
 
 @functools.cache

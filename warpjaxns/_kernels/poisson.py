@@ -58,7 +58,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     inverse, size, held, threads, groups = lines.inverse, lines.size, lines.values, lines.threads, lines.groups
     pairs, kit, touch, spectra = rows // 2, row_functions(plan, lines), lines.touch, spectra_functions(plan, lines)
     present, here, line_barrier = kit.present, lines.here, lines.barrier
-    take, arrive, load, mode_line = spectra.take, spectra.arrive, spectra.load, spectra.line
+    arrive, load, mode_line = spectra.arrive, spectra.load, spectra.line
     field, line, by_bands = memory.lane(real, plan.shape), memory.line(complex_type(real)), plan.by_bands
 
     @memory.kernel(launch_bounds=plan.bounds(lines))
@@ -73,9 +73,8 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         touch(roots, t)
-        taken = take(table, spectrum_at, member, band_index, thread)
         follow()
-        arrive(taken, table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
+        arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         wait()
         if by_bands:
             barrier()

@@ -19,8 +19,7 @@ from .rows import row_functions
 def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.SimpleNamespace:
     """What a block's threads do together, for a field whose lines start at `first`:
 
-    - ``take(table, spectrum_at, member, band, thread)`` before `memory.follow`, and what it gives to
-      ``arrive(taken, table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)`` after it: the spectra of a band's rows are
+    - ``arrive(table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)``: the spectra of a band's rows are
       fetched, with `halo` those of one row more on either side; or they are solved for, if `plan.by_bands`, and a
       barrier has to follow. After `rows.wait` a line's threads ``load(buffer, line, t)`` what they transform back.
     - ``keep(values, buffer, first, pair, t, table, spectrum_at, member, row, wanted)`` for every row pair, then, if
@@ -32,20 +31,10 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
     fetch_pair, store, publish, solver = by_row.fetch_pair, by_row.store, lines.publish, band_solver(plan, lines, halo)
     threads, groups, pairs, ring, Tile, Values = lines.threads, lines.groups, rows // 2, int(halo), lines.Tile, lines.Values
     solve, Modes, get, held, here = solver.solve, wp.array(dtype=Mode), lines.get, lines.values, lines.here
-    unpack, solver_take = by_row.load, solver.take
-
-    Taken = solver.Taken if by_bands else Values
-
-    @wp.func
-    def take(table: Table, spectrum_at: Place, member: int, band: int, thread: int):
-        taken = Taken()
-        if by_bands:
-            taken = solver_take(table, spectrum_at, member, band, 0, thread)
-        return taken
+    unpack = by_row.load
 
     @wp.func
     def arrive(
-        taken: Taken,
         table: Table,
         spectrum_at: Place,
         sums_at: Place,
@@ -57,7 +46,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
         thread: int,
     ):
         if by_bands:
-            solve(taken, table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)
+            solve(table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)
         else:
             for pair in range(thread // threads, pairs + ring, groups):
                 row = band * rows - ring + 2 * pair
@@ -94,5 +83,5 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
             store(values, buffer, first + pair, t, table, spectrum_at, member, row, wanted)
 
     return types.SimpleNamespace(
-        take=take, arrive=arrive, load=load, keep=keep, leave=solver.leave, line=memory.line(Mode)
+        arrive=arrive, load=load, keep=keep, leave=solver.leave, line=memory.line(Mode)
     )

@@ -62,7 +62,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     turns, together = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
     spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
-    take, arrive, load, keep, leave, mode_line = spectra.take, spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
+    arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
     by_bands, line_barrier, touch = plan.by_bands, lines.barrier, lines.touch
     here, present, field_strip = lines.here, by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
@@ -125,11 +125,9 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
             fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
             fetch(dband, field(table, dstate_at, member, 0, 0), row - 1, thread)
         touch(roots, t)
-        taken = take(table, spectrum_at, member, band_index, thread)
-        dtaken = take(table, dspectrum_at, member, band_index, thread)
         follow()
-        arrive(taken, table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
-        arrive(dtaken, table, dspectrum_at, dsums_at, modes, member, band_index, buffer, dpsi_lines, thread)
+        arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
+        arrive(table, dspectrum_at, dsums_at, modes, member, band_index, buffer, dpsi_lines, thread)
         wait()
         if by_bands:
             barrier()
