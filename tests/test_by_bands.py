@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from oracle import normal
 from test_advance import ALL, Case, derivatives
-from tolerances import COLUMNS, GPU, GPU_GRADIENT, RELATIVE, ROLLOUT, SUMS, assert_close, assert_trees_close, relative_error
+from tolerances import (
+    COLUMNS,
+    GPU,
+    GPU_GRADIENT,
+    RELATIVE,
+    ROLLOUT,
+    SUMS,
+    assert_close,
+    assert_trees_close,
+    relative_error,
+)
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, streamfunction
 from warpjaxns._kernels import plan
@@ -29,10 +39,11 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def all_by_bands(monkeypatch):
-    """Every grid by bands, of four rows up to 64 points a row and of eight beyond; no whole members."""
-    monkeypatch.setattr(plan, "BANDS", {n: ((4, 4, True, True),) * 2 for n in (64, 4096)})
-    monkeypatch.setattr(plan, "STAGE", {n: ((4, rows, 512, True),) * 2 for n, rows in ((64, 4), (4096, 8))})
-    monkeypatch.setattr(plan, "ADJOINT", {4096: ((8, 512),) * 2})
+    """Every grid by bands, of four rows up to 64 points a row and from 1024 on; no whole members."""
+    monkeypatch.setattr(plan, "BANDS", {4096: ((4, 4, True, True),) * 2})
+    cut = {64: (4, 4), 512: (8, 8), 4096: (16, 4)}  # radix, rows
+    monkeypatch.setattr(plan, "STAGE", {n: ((radix, rows, 512, True),) * 2 for n, (radix, rows) in cut.items()})
+    monkeypatch.setattr(plan, "ADJOINT", {n: ((rows, 512),) * 2 for n, (_, rows) in cut.items()})
     monkeypatch.setattr(plan, "TANGENT", {4096: (4, 512)})
     monkeypatch.setattr(plan, "WHOLE", {4: (4, 512, 10**9, 10**9)})
 
@@ -70,20 +81,21 @@ def test_streamfunctions(shape, dtype, extent):
 @pytest.mark.gpu
 @pytest.mark.parametrize("extent", [(1.0, 1000.0), (2.0, 3.0), (1000.0, 1.0)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", [(4, 8), (48, 20), (96, 72), (1000, 256), (2048, 512), (512, 1024), (64, 2048)], ids=str)
+@pytest.mark.parametrize("shape", [(4, 8), (48, 20), (96, 72), (1000, 256), (2048, 512), (64, 2048)], ids=str)
 def test_streamfunctions_by_many_threads(shape, dtype, extent):
     check_streamfunction(Grid(shape, extent), dtype, "gpu")
 
 
 def check_streamfunction(grid, dtype, platform):
-    """With a mean over x that is as large as the rest; omega may have a mean, psi has none."""
+    """With a mean over x that is as large as the rest, and in all a small one, which psi has not."""
     assert make_plan(grid.shape, dtype, 2).by_bands
     with jax.default_device(jax.devices(platform)[0]):
-        omega = normal(0, (2, *grid.shape), dtype) + normal(1, (2, grid.shape[0], 1), dtype) + 1
+        omega = normal(0, (2, *grid.shape), dtype) + normal(1, (2, grid.shape[0], 1), dtype) + 0.1
         psi = jax.jit(lambda w: streamfunction(grid, w, backend="warp"))(omega)
         exact = streamfunction(grid, omega.astype("float64"), backend="xla")
     assert psi.dtype == dtype
-    assert relative_error(psi, exact) < RELATIVE[dtype]
+    table = RELATIVE if platform == "cpu" else GPU  # one thread adds up in double precision
+    assert relative_error(psi, exact) < table[dtype]
     assert abs(float(psi.mean())) < SUMS[dtype] * float(jnp.abs(exact).max())
 
 
@@ -111,8 +123,8 @@ def test_rounding_is_that_of_a_transform():
     """In float32, of the velocity too, which is where a streamfunction's rounding shows."""
     grid = Grid((256, 256))
     k = np.hypot(*np.meshgrid(*[np.fft.fftfreq(256, 1 / 256)] * 2))
-    spectrum = np.where(k > 0, np.maximum(k, 1) ** -1.5, 0) * np.exp(2j * np.pi * np.random.default_rng(0).random(k.shape))
-    omega = np.fft.ifft2(spectrum).real
+    phase = np.exp(2j * np.pi * np.random.default_rng(0).random(k.shape))
+    omega = np.fft.ifft2(np.where(k > 0, np.maximum(k, 1) ** -1.5, 0) * phase).real
     omega = jnp.asarray(omega / omega.std(), "float32")
     exact = np.asarray(streamfunction(grid, omega.astype("float64"), backend="xla"))
     errors = {}

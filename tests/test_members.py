@@ -81,8 +81,9 @@ def test_one_launch_for_all_steps(what, monkeypatch):
 
 
 def test_stages_in_turn(monkeypatch):
-    """The backward sweep where a block has room for one field beside the lines, which state and streamfunction share."""
-    monkeypatch.setattr(plan.Whole, "with_stage", lambda whole, at_once: dataclasses.replace(whole, beside=1, in_lines=True))
+    """The backward sweep where a block has room for one field beside the lines, for each stage's fields in turn."""
+    with_stage = plan.Whole.with_stage
+    monkeypatch.setattr(plan.Whole, "with_stage", lambda whole, at_once: with_stage(whole, False))
     case = Case(grid=Grid((10, 20), (2.0, 3.1)), per_member=ALL, forcing="per step", direct=True)
     assert make_plan(case.grid.shape, case.dtype, case.batch).whole_adjoint.beside == 1
     f, x = case.fused("warp"), case.operands()

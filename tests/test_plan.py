@@ -126,5 +126,5 @@ def test_on_the_cpu_a_thread_holds_a_line():
         assert (plan.rows, plan.columns, plan.stage_lines.block_dim, plan.column_chunks.block_dim) == (2, 1, 1, 1)
         assert (plan.stage_lines.values, plan.column_chunks.values) == shape[::-1]
         assert make_plan(shape, "float64").on(cpu=False) == make_plan(shape, "float64")
-    by_bands = make_plan((64, 1024), "float32").on(cpu=True)
-    assert (by_bands.rows, by_bands.columns, by_bands.stage_lines.block_dim, by_bands.column_chunks.values) == (8, 1, 1, 8)
+    bands = make_plan((64, 1024), "float32").on(cpu=True)
+    assert (bands.rows, bands.columns, bands.stage_lines.block_dim, bands.column_chunks.values) == (8, 1, 1, 8)

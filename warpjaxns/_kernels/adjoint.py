@@ -106,7 +106,7 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     pairs, groups, touch = rows // 2, lines.groups, lines.touch
     by_row, kit = row_functions(plan, lines), stencils(real)
     spectra, around, present = spectra_functions(plan, lines), by_row.around, by_row.present
-    arrive, load, mode_line, by_bands = spectra.arrive, spectra.load, spectra.line, plan.by_bands
+    arrive, load, mode_line = spectra.arrive, spectra.load, spectra.line
     here, field_strip = lines.here, by_row.field_strip
     Metric, south, north, shared, local = kit.Metric, kit.south, kit.north, kit.shared, pulled_back(real)
     jacobian = kit.jacobian[SECOND[scheme]]
@@ -208,8 +208,9 @@ def adjoint(
     """Launch the backward sweep.
 
     `states[s]` and `psis[s]`: the input of stage s and its streamfunction. `cotangent` of the last state; `result`
-    receives that of the first. `fields`: three to work with; `scratch`: `Plan.scratch`, of one side. `parameter_totals` ``(batch ny 3,)`` and `forcing_totals`
-    ``(steps or 1, batch, ny, nx)`` receive sums; None: not wanted.
+    receives that of the first. `fields`: three to work with; `scratch`: `Plan.scratch`, of one side.
+    `parameter_totals` ``(batch ny 3,)`` and `forcing_totals` ``(steps or 1, batch, ny, nx)`` receive sums; None: not
+    wanted.
     """
     source_plan, plan = (p.on(cotangent.on_cpu) for p in (plan.for_source, plan.for_adjoint))
     batch, ny, _ = cotangent.shape
@@ -237,8 +238,8 @@ def adjoint(
         launch_rows(source_plan, to_spectrum, batch, [w, l, metric, tables[1], tables[0], *spectra.out])
         spectra.turn(centre=True)
         first, second = (l, l) if first is None else (first, second)
-        arguments = [a, e, b, c, metric, *parameters, first, second, l, psi, *spectra.ready, tables[1], tables[0], l_out]
-        launch_rows(plan, combine, batch, arguments)
+        weights, given = [a, e, b, c, metric, *parameters], [first, second, l, psi, *spectra.ready]
+        launch_rows(plan, combine, batch, [*weights, *given, tables[1], tables[0], l_out])
 
     (_, _, _), (a2, _, _), (a3, _, _) = coefficients
     l = cotangent

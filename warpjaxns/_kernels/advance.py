@@ -171,7 +171,8 @@ def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omeg
 
     `parameters`: viscosity, drag, dt. `forcing`: its `Buffer.whole`, or NONE. `targets[s]` receives the state
     after stage s = 0 ... 3 steps - 1, and `psis[s]`, unless `psis` is None, the streamfunction of the state before it.
-    Where a stage's target is its step's start, the kernel reads each point before writing it. `scratch`: `Plan.scratch`.
+    Where a stage's target is its step's start, the kernel reads each point before writing it.
+    `scratch`: `Plan.scratch`.
     """
     plan = plan.on(omega.on_cpu)
     batch, metric = omega.shape[0], stencils(plan.real).Metric(*metric)
@@ -184,8 +185,9 @@ def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omeg
         for s, (a, b, c) in enumerate(runge_kutta(plan.dtype)):
             target = targets[3 * step + s]
             psi = target if psis is None else psis[3 * step + s]
-            arguments = [a, b, c, metric, *parameters, forcing, step, start, state, *spectra.ready, tables[1], tables[0]]
-            launch_rows(plan, stage, batch, [*arguments, target, *spectra.out, psi], plan.stage_lines)
+            weights, given = [a, b, c, metric, *parameters, forcing, step], [start, state, *spectra.ready]
+            arguments = [*weights, *given, tables[1], tables[0], target, *spectra.out, psi]
+            launch_rows(plan, stage, batch, arguments, plan.stage_lines)
             state = target
             if 3 * step + s + 1 < len(targets):
                 spectra.turn()

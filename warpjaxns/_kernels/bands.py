@@ -1,8 +1,8 @@
-"""The Poisson equation along y, solved by blocks that hold a band of rows each, and what they need to know of the others.
+"""The Poisson equation along y, solved by blocks that hold a band of rows each, and what they must know of the others.
 
-For one wavenumber along x, with r and the two recursions of `columns`: psi follows from ``p_j = omega_j + r p_(j-1)`` and
-``q_j = p_j + r q_(j+1)``. A block that holds the rows 0 ... m-1 needs to know p_(-1) and q_m. Both are sums over all
-other rows, and those over the rows of one band are all that others need to know of it:
+For one wavenumber along x, with r and the two recursions of `columns`: psi follows from ``p_j = omega_j + r p_(j-1)``
+and ``q_j = p_j + r q_(j+1)``. A block that holds the rows 0 ... m-1 needs to know p_(-1) and q_m. Both are sums over
+all other rows, and those over the rows of one band are all that others need to know of it:
 
     north = sum_j r^(m-1-j) omega_j        south = sum_j r^j omega_j
 
@@ -13,8 +13,8 @@ all bands of a member (`between`), by recursions over the bands, with R = r^m:
     q_m = (S + r p_(m-1)) / (1 - r^2),    S = sum_s R^(s-1) south_(b+s) / (1 - r^n)
 
 The mean over x has r = 1, and real numbers. There a band leaves its moments ``s_i = sum_j j^i omega_j``, i = 0, 1, 2,
-as (s_0, 0) and (s_1, s_2). With the mean of omega taken out, p_(-1) is the sum of s_0 over the bands before; p_j sums up
-to ``m p_(-1) + m s_0 - s_1`` over a band; less the mean of p, that is summed up over the bands behind for q_m; and
+as (s_0, 0) and (s_1, s_2). With the mean of omega taken out, p_(-1) is the sum of s_0 over the bands before; p_j adds
+up to ``m p_(-1) + m s_0 - s_1`` over a band; less the mean of p, that is summed up over the bands behind for q_m; and
 to take out the mean of psi, ``sum_j q_j = m q_m + sum_j (j + 1) p_j``.
 
 **Rounding**: as in `columns`. A single psi is rounded as often as by a Fourier transform, and so is the velocity.
@@ -53,16 +53,17 @@ def over_band(real, rows: int):
 def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     """The functions of a block's threads, for a field whose lines start at `first`, two rows a line:
 
-    - ``solve(table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)`` puts the transforms of psi's rows
-      into the lines, given the spectra of omega's and what `between` says. With `halo`, psi has one more row on either
-      side, and row -1 is the first of them. A barrier has to follow.
-    - ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)`` writes the spectra of rows whose
-      transforms are in the lines, and their sums. A barrier has to come before.
+    - ``solve(table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)`` puts the transforms of psi's
+      rows into the lines, given the spectra of omega's and what `between` says. With `halo`, psi has one more row on
+      either side, and row -1 is the first of them. A barrier has to follow.
+    - ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)`` writes the spectra of rows
+      whose transforms are in the lines, and their sums. A barrier has to come before.
     """
-    (ny, nx), half, count, pitch, rows, Mode = plan.shape, plan.half, plan.bands, plan.pitch, plan.rows, plan.column_chunks.Mode
+    (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.bands, plan.pitch, plan.rows
     real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
     Complex, Tile, get, put = complex_type(real), lines.Tile, lines.get, lines.put
-    Modes, Held, (number, set_number) = wp.array(dtype=Mode), wp.types.vector(length=2 * rows, dtype=real), memory.numbers(real)
+    Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
+    number, set_number = memory.numbers(real)
     spectrum, sums_row = memory.lane(Complex, (ny, pitch)), memory.lane(Complex, (2 * count, pitch))
 
     @wp.func
@@ -174,15 +175,15 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
 
 @functools.cache
 def between(plan: Plan, centre: bool) -> wp.Kernel:
-    """Turn the sums ``(batch, 2 bands, pitch)`` that bands leave into what they need of each other, in place: p_(-1) and
-    S; for the mean over x, (p_(-1), mean of omega) and (q_m, 0). Unless `centre`, psi may have a mean, which its derivatives
-    do not see."""
+    """Turn the sums ``(batch, 2 bands, pitch)`` that bands leave into what they need of each other, in place: p_(-1)
+    and S; for the mean over x, (p_(-1), mean of omega) and (q_m, 0). Unless `centre`, psi may have a mean, which its
+    derivatives do not see."""
     columns, half, pitch, rows = plan.column_chunks, plan.half, plan.pitch, plan.rows
     real, size, reach, mean_of = columns.real, columns.size, columns.powers, columns.mean
-    (northward, southward), held, count, Values, Mode = columns.ahead, columns.values, columns.count, columns.Values, columns.Mode
-    Complex, row = complex_type(real), memory.lane(complex_type(real), (2 * columns.n, pitch))
-    (number, set_number), mode_line, whole_band = memory.numbers(real), memory.line(Mode), over_band(real, rows)
-    blocks, over, m = -(-half // count), real(rows), float(rows)
+    (northward, southward), held, count, Values = columns.ahead, columns.values, columns.count, columns.Values
+    Complex, Mode, whole_band = complex_type(real), columns.Mode, over_band(real, rows)
+    row, mode_line = memory.lane(Complex, (2 * columns.n, pitch)), memory.line(Mode)
+    (number, set_number), blocks, over, m = memory.numbers(real), -(-half // count), real(rows), float(rows)
     by_mean, triangle, by_rows = real((m + 1) / 2), real(m * (m + 1) / 2), real(1 / m)
     mean_triangle = real((m + 1) / 2 - (m * m - 1) / (6 * m))  # the mean over j of (m (m + 1) - j (j + 1)) / 2m
 

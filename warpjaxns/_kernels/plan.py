@@ -14,7 +14,6 @@ REALS = {"float32": wp.float32, "float64": wp.float64}
 SHARED_MEMORY = 208 * 1024  # bytes a block may use, where the device has more
 CPU_MEMORY = 256 * 1024  # bytes of tiles that Warp has for a block on the CPU
 MOST_COLUMNS = 8  # of a block
-FEWEST_ROWS = 4  # of a band that leaves sums, which are two rows
 MOST_VALUES = 24  # complex numbers that a thread holds
 
 # What was fastest on an H200 (docs/performance.md), by the longest line an entry is for; the last entry is for all
@@ -41,9 +40,9 @@ COLUMNS = {
     2048: ((32, 8), (32, 8)),
     4096: ((32, 4), (32, 4)),
 }
-# Where blocks solve the Poisson equation of their rows themselves (`bands`): (bands that a thread of the kernel in between
-# holds, its columns, whether the backward sweep does so too, whether kernels with a tangent do), likewise. None: whole
-# columns are solved by a kernel of their own.
+# Where blocks solve the Poisson equation of their rows themselves (`bands`): (bands that a thread of the kernel in
+# between holds, its columns, whether the backward sweep does so too, whether kernels with a tangent do), likewise. None:
+# whole columns are solved by a kernel of their own.
 BANDS = {
     128: (None, None),
     256: (None, (8, 8, True, True)),
@@ -175,9 +174,10 @@ class Plan:
         return [spectrum, (copies, batch, 2 * self.bands, self.pitch)] if self.by_bands else [spectrum] * sides
 
     def solved(self, by_bands: bool) -> "Plan":
-        """With bands that solve the Poisson equation of their rows themselves, if they are to and can, or with columns."""
+        """With bands that solve the Poisson equation of their rows themselves, if they are to and can, or with columns.
+        It is not worth it where bands have fewer rows than the tables say: they leave two rows of sums each."""
         (ny, nx), float64 = self.shape, self.dtype == "float64"
-        way = entry(BANDS, nx)[self.many] if by_bands and ny % self.rows == 0 and self.rows >= FEWEST_ROWS else None
+        way = entry(BANDS, nx)[self.many] if by_bands and ny % self.rows == 0 else None
         chunk, columns = way[:2] if way else entry(COLUMNS, ny)[self.many]
         if float64:  # of twice the size: the same registers, the same sectors of memory
             chunk, columns = chunk // 2, columns // 2
@@ -197,7 +197,7 @@ class Plan:
         plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
         while plan.rows > 2 and plan.tangent_bytes > self.shared_memory:
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
-        plan = plan.solved(self._also(1))
+        plan = plan.solved(self._also(1) and plan.rows == most)
         return plan if plan.tangent_bytes <= self.shared_memory else dataclasses.replace(plan, banded=False)
 
     @property
@@ -216,7 +216,7 @@ class Plan:
             most = entry(ADJOINT, self.shape[1])[self.many][0]
         plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
         fits = plan.band_lines.nbytes + 2 * plan.band_bytes <= self.shared_memory
-        return dataclasses.replace(plan, banded=banded and fits).solved(by_bands)
+        return dataclasses.replace(plan, banded=banded and fits).solved(by_bands and plan.rows == most)
 
     @functools.cached_property
     def column_chunks(self) -> Columns:
@@ -294,7 +294,7 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
         plan = dataclasses.replace(plan, rows=plan.rows - 2)
     if plan.stage_bytes > allowed:
         plan = dataclasses.replace(plan, banded=False)
-    return with_whole_members(plan.solved(True), batch)
+    return with_whole_members(plan.solved(plan.rows == rows), batch)
 
 
 def with_whole_members(plan: Plan, batch: int) -> Plan:

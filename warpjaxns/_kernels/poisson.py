@@ -18,7 +18,13 @@ def forward_rows(plan: Plan) -> wp.Kernel:
     """Spectra of the rows of a field."""
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
     forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
-    pairs, touch, here, Values, spectra = rows // 2, lines.touch, lines.here, lines.Values, spectra_functions(plan, lines)
+    pairs, touch, here, Values, spectra = (
+        rows // 2,
+        lines.touch,
+        lines.here,
+        lines.Values,
+        spectra_functions(plan, lines),
+    )
     keep, leave, mode_line, by_bands = spectra.keep, spectra.leave, spectra.line, plan.by_bands
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 

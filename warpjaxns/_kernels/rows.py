@@ -19,7 +19,7 @@ import warp as wp
 from . import memory
 from .accesses import ANNOUNCE, FETCH, FETCH_PAIR, WAIT
 from .fft import Lines, c_name, complex_type
-from .memory import Place, Table, follow, locate
+from .memory import Place, Table
 from .plan import Plan
 from .stencils import stencils, tile_strip
 

@@ -19,19 +19,24 @@ from .rows import row_functions
 def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.SimpleNamespace:
     """What a block's threads do together, for a field whose lines start at `first`:
 
-    - ``arrive(table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)``: the spectra of a band's rows are
-      fetched, with `halo` those of one row more on either side; or they are solved for, if `plan.by_bands`, and a
+    - ``arrive(table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)``: the spectra of a band's rows
+      are fetched, with `halo` those of one row more on either side; or they are solved for, if `plan.by_bands`, and a
       barrier has to follow. After `rows.wait` a line's threads ``load(buffer, line, t)`` what they transform back.
     - ``keep(values, buffer, first, pair, t, table, spectrum_at, member, row, wanted)`` for every row pair, then, if
       `plan.by_bands`, a barrier and ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)``.
 
     ``line(table, place)`` has the modes.
     """
-    by_row, rows, by_bands, Mode = row_functions(plan, lines), plan.rows, plan.by_bands, plan.column_chunks.Mode
-    fetch_pair, store, publish, solver = by_row.fetch_pair, by_row.store, lines.publish, band_solver(plan, lines, halo)
-    threads, groups, pairs, ring, Tile, Values = lines.threads, lines.groups, rows // 2, int(halo), lines.Tile, lines.Values
-    solve, Modes, get, held, here = solver.solve, wp.array(dtype=Mode), lines.get, lines.values, lines.here
-    unpack = by_row.load
+    by_row, by_band, rows, by_bands = (
+        row_functions(plan, lines),
+        band_solver(plan, lines, halo),
+        plan.rows,
+        plan.by_bands,
+    )
+    fetch_pair, unpack, store, publish = by_row.fetch_pair, by_row.load, by_row.store, lines.publish
+    threads, groups, pairs, ring, get = lines.threads, lines.groups, rows // 2, int(halo), lines.get
+    Tile, Values, Mode, solve = lines.Tile, lines.Values, plan.column_chunks.Mode, by_band.solve
+    Modes, held, here = wp.array(dtype=Mode), lines.values, lines.here
 
     @wp.func
     def arrive(
@@ -82,6 +87,4 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
         else:
             store(values, buffer, first + pair, t, table, spectrum_at, member, row, wanted)
 
-    return types.SimpleNamespace(
-        arrive=arrive, load=load, keep=keep, leave=solver.leave, line=memory.line(Mode)
-    )
+    return types.SimpleNamespace(arrive=arrive, load=load, keep=keep, leave=by_band.leave, line=memory.line(Mode))

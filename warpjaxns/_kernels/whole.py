@@ -118,8 +118,8 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
     By all threads of a block:
 
     - ``rows_to_lines(fields, start, lines, roots, thread)``: spectra of the rows of the fields from `start` on.
-    - ``solve(lines, first, modes, sums, thread)``: spectra of omega to those of psi, in the lines from `first` on. Unless `centre`, psi may have a mean,
-        which its derivatives do not see.
+    - ``solve(lines, first, modes, sums, thread)``: spectra of omega to those of psi, in the lines from `first` on.
+        Unless `centre`, psi may have a mean, which its derivatives do not see.
     - ``lines_back(lines, roots, thread)``: spectra back to rows.
 
     What a thread t holds of a row pair, from and to elsewhere:
@@ -141,6 +141,7 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
     ColumnValues, Mode, Sums = columns.Values, columns.Mode, columns.Tile
     chunk, northward, southward, reach = columns.values // 2, columns.northward, columns.southward, columns.powers
     centred, count, last, put_number = columns.centred, columns.count, nx // 2, lines.put
+
     @wp.func_native("return fields.data.ptr[i];")
     def value(fields: Fields, i: int) -> real: ...
 
