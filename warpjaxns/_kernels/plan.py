@@ -41,8 +41,8 @@ COLUMNS = {
     4096: ((32, 4), (32, 4)),
 }
 # Where blocks solve the Poisson equation of their rows themselves (`bands`): (bands that a thread of the kernel in
-# between holds, its columns, whether the backward sweep does so too, whether kernels with a tangent do), likewise. None:
-# whole columns are solved by a kernel of their own.
+# between holds, its columns, whether the backward sweep does so too, whether kernels with a tangent do), likewise.
+# None: whole columns are solved by a kernel of their own.
 BANDS = {
     128: (None, None),
     256: (None, (8, 8, True, True)),
