@@ -11,7 +11,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from warpjaxns.benchmarks import Case, Record
+from warpjaxns.benchmarks import Case, Record, least_bytes
 from warpjaxns.benchmarks.plot import throughput
 
 
@@ -35,7 +35,8 @@ def main(argv: list[str] | None = None):
         for record in records(run):
             found.setdefault((record.case, record.contender, record.what), record)
     subtitle = f"{first['device']['kind']}, float32, Arakawa's scheme"
-    throughput([*found.values()], roof=first["bandwidth"]["roof"], subtitle=subtitle).savefig(options.output, dpi=150)
+    roof = first["bandwidth"]["bytes_per_second"] / least_bytes()
+    throughput([*found.values()], roof=roof, subtitle=subtitle).savefig(options.output, dpi=150)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import warp as wp
 
-from warpjaxns._kernels import adjoint, advance, columns, memory, poisson, tangent
+from warpjaxns._kernels import adjoint, advance, bands, columns, memory, poisson, tangent
 from warpjaxns._kernels.fft import complex_type, roots_of_unity
 from warpjaxns._kernels.plan import LARGEST_BLOCK, Plan, make_plan
 from warpjaxns._kernels.stencils import metric, stencils
@@ -69,15 +69,15 @@ def in_use(n: int, members: int, kind: str) -> Plan:
 def build(plan: Plan, kind: str):
     """A kernel and the threads of its blocks, or None where a block would need too much."""
     if kind == "columns":
-        threads = plan.column_chunks.block_dim
-        return (poisson.solve_columns(plan, False), threads) if threads <= LARGEST_BLOCK else None
-    lines, bands, make = {
+        threads, solver = plan.column_chunks.block_dim, bands.between if plan.by_bands else poisson.solve_columns
+        return (solver(plan, False), threads) if threads <= LARGEST_BLOCK else None
+    lines, copied, make = {
         "stage": lambda: (plan.stage_lines, 1, lambda: advance.stage_rows(plan, "arakawa", False, False)),
         "source": lambda: (plan.band_lines, 2, lambda: adjoint.source_rows(plan, "arakawa")),
         "adjoint": lambda: (plan.band_lines, 2, lambda: adjoint.adjoint_rows(plan, "arakawa")),
         "tangent": lambda: (plan.tangent_lines, 2, lambda: tangent.tangent_rows(plan, "arakawa", False)),
     }[kind]()
-    if lines.block_dim > LARGEST_BLOCK or lines.nbytes + bands * plan.band_bytes * plan.banded > 220 * 1024:
+    if lines.block_dim > LARGEST_BLOCK or lines.nbytes + copied * plan.band_bytes * plan.banded > 220 * 1024:
         return None
     return make(), lines.block_dim
 
@@ -103,26 +103,30 @@ class Arrays:
         mode = values(columns.modes(n, (0.01, 0.01), n, eigenvalues), plan.column_chunks.Mode)
         constants = [mode, values([1e-3]), values(roots_of_unity(n, "float32"), number)]
         fields = [wp.zeros((members, n, n), dtype=float) for _ in range(4)]
-        spectra = [wp.zeros((2 * members, n, plan.pitch), dtype=number) for _ in range(2)]
+        spectra = [wp.zeros((2, members, n, plan.pitch), dtype=number) for _ in range(3)]
         self.arrays = [*constants, *fields, *spectra]
         table = wp.array(np.array([array.ptr for array in self.arrays], np.uint64), dtype=wp.uint64)
         buffers = memory.buffers(table, self.arrays)
         self.modes, self.parameter, self.roots, *self.fields = buffers[:7]
-        self.spectra, self.members = buffers[7:], members
+        *self.spectra, self.sums = buffers[7:]  # sums are no more than a spectrum, even those of bands of two rows
+        self.members = members
         self.metric = stencils(plan.real).Metric(*metric((0.01, 0.01)))
 
     def launch(self, plan: Plan, kind: str, built):
         """One launch of a kernel, with which it hands on what the next one takes."""
         w, dw, out, dout = self.fields
-        (z, dz), (y, dy) = (spectrum.halves() for spectrum in self.spectra)
-        physics, m, r, none = [self.parameter] * 3, self.metric, self.roots, memory.NONE
+        (z, dz), (y, dy), (s, ds) = ((array[0], array[1]) for array in (*self.spectra, self.sums))
+        if plan.by_bands:  # which write where they read
+            y, dy = z, dz
+        physics, m, none, tables = [self.parameter] * 3, self.metric, memory.NONE, [self.roots, self.modes]
         weights, members = [0.75, 0.25, 0.25, m], self.members
+        given, made = [z, s, dz, ds, *tables], [y, s, dy, ds]
         arguments = {
-            "columns": [self.modes, z],
-            "stage": [*weights, *physics, none, 0, w, dw, z, r, out, y, out],
-            "source": [w, dw, m, r, y],
-            "adjoint": [0.0, 0.0, 0.25, 0.25, m, *physics, dw, dw, dw, w, z, r, out],
-            "tangent": [*weights, *physics, none, *physics, none, 0, w, w, dw, dw, z, dz, r, out, dout, y, dy],
+            "columns": [self.modes, s if plan.by_bands else z],
+            "stage": [*weights, *physics, none, 0, w, dw, z, s, *tables, out, y, s, out],
+            "source": [w, dw, m, *tables, y, s],
+            "adjoint": [0.0, 0.0, 0.25, 0.25, m, *physics, dw, dw, dw, w, z, s, *tables, out],
+            "tangent": [*weights, *physics, none, *physics, none, 0, w, w, dw, dw, *given, out, dout, *made],
         }[kind]
         blocks = members * (poisson.column_blocks(plan) if kind == "columns" else plan.bands)
         kernel, block_dim = built
