@@ -101,14 +101,14 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
                 for j in range(rows):
                     held[2 * j] -= p[1]
                 p[1] = real(0.0)
-            south = p
+            entering = p
             for j in range(rows):
                 p = Complex(p[0] + (held[2 * j] - loss * p[0]), p[1] + (held[2 * j + 1] - loss * p[1]))
                 held[2 * j] = p[0]
                 held[2 * j + 1] = p[1]
             if k > 0:
                 q = (q + (p - loss * p)) / (loss * (real(2.0) - loss))
-            north = q  # psi, but for a factor: of a row, and below of the one north of it
+            north = q  # psi of the row north of q's, both but for a factor
             for i in range(pairs):
                 j = rows - 1 - 2 * i
                 q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
@@ -120,7 +120,7 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
                     put_rows(buffer, first + pairs - 1 - i, k, mirror, mode[3] * q, mode[3] * north)
                 north = q
             if halo:
-                q = south + (q - loss * q)
+                q = entering + (q - loss * q)
                 put_rows(buffer, first, k, mirror, mode[3] * q, mode[3] * north)
 
     @wp.func
