@@ -19,7 +19,7 @@ ENTRIES = {64: [None, (8, 288), (8, 576), (8, 864), (8, 1152), (4, 1024)], 128: 
 
 def use(size: int, entry: tuple[int, int] | None):
     """Make all later calls use that entry, whatever the number of members."""
-    plan.WHOLE = {size: (*entry, 1) if entry else (8, 512, 10**9)}
+    plan.WHOLE = {size: (*entry, 1, 1) if entry else (8, 512, 10**9, 10**9)}
     wns.clear_caches()
     jax.clear_caches()
     _ffi._callables.clear()  # which know the plan of their first call
