@@ -8,7 +8,6 @@ import pytest
 from warpjaxns._kernels import plan as plans
 from warpjaxns._kernels.fft import factorise
 from warpjaxns._kernels.plan import make_plan, unsupported
-from warpjaxns._kernels.poisson import column_blocks
 
 KIB = 1024
 # either side of every boundary in the tables, powers of two, odd, and with threes and fives; the smallest
@@ -53,8 +52,8 @@ def test_every_plan_fits(dtype):
         assert plan.stage_bytes <= limit
         assert plan.column_chunks.nbytes <= 48 * KIB
         # the columns of all blocks are there, in whole sectors of 32 bytes
-        assert column_blocks(plan) * plan.columns <= plan.pitch
-        assert plan.half <= column_blocks(plan) * plan.columns
+        assert plan.column_blocks * plan.columns <= plan.pitch
+        assert plan.half <= plan.column_blocks * plan.columns
         assert plan.pitch * 2 * (4 if dtype == "float32" else 8) % 32 == 0
         lines, chunks = plan.stage_lines, plan.column_chunks
         assert lines.threads * lines.values == nx
@@ -75,7 +74,7 @@ def test_derivatives_fit_where_the_steps_do(dtype):
             assert other.band_lines.block_dim <= plans.LARGEST_BLOCK
             assert other.column_chunks.block_dim <= plans.LARGEST_BLOCK
             assert other.rows * other.bands == plan.shape[0] or not other.by_bands
-            assert column_blocks(other) * other.columns <= other.pitch
+            assert other.column_blocks * other.columns <= other.pitch
         source, adjoint, tangent = plan.for_source, plan.for_adjoint, plan.for_tangent
         assert source.column_chunks == adjoint.column_chunks  # they share spectra
         assert source.rows == adjoint.rows or not source.by_bands

@@ -118,7 +118,7 @@ class Arrays:
         (z, dz), (y, dy), (s, ds) = ((array[0], array[1]) for array in (*self.spectra, self.sums))
         if plan.by_bands:  # which write where they read
             y, dy = z, dz
-        physics, m, none, tables = [self.parameter] * 3, self.metric, memory.NONE, [self.roots, self.modes]
+        physics, m, none, tables = [self.parameter] * 3, self.metric, memory.NONE, [self.modes, self.roots]
         weights, members = [0.75, 0.25, 0.25, m], self.members
         given, made = [z, s, dz, ds, *tables], [y, s, dy, ds]
         arguments = {
@@ -128,7 +128,7 @@ class Arrays:
             "adjoint": [0.0, 0.0, 0.25, 0.25, m, *physics, dw, dw, dw, w, z, s, *tables, out],
             "tangent": [*weights, *physics, none, *physics, none, 0, w, w, dw, dw, *given, out, dout, *made],
         }[kind]
-        blocks = members * (poisson.column_blocks(plan) if kind == "columns" else plan.bands)
+        blocks = members * (plan.column_blocks if kind == "columns" else plan.bands)
         kernel, block_dim = built
         memory.launch(kernel, blocks, arguments, block_dim)
         if kind in ("stage", "source", "tangent"):

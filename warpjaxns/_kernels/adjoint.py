@@ -45,8 +45,8 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         state_at: Place,
         cotangent_at: Place,
         metric: Metric,
-        roots_at: Place,
         modes_at: Place,
+        roots_at: Place,
         spectrum_out_at: Place,
         sums_out_at: Place,
     ):
@@ -131,8 +131,8 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         psi_at: Place,
         spectrum_at: Place,
         sums_at: Place,
-        roots_at: Place,
         modes_at: Place,
+        roots_at: Place,
         cotangent_out_at: Place,
     ):
         roots = complex_line(table, roots_at)
@@ -235,11 +235,11 @@ def adjoint(
             fresh = int(stage == 2 and (step == last or not steady))
             total = forcing_totals[0 if steady else step]
             launch(forcing_sum(plan), batch * ny, [fresh, c, dt, l, total], ROW_BLOCK)
-        launch_rows(source_plan, to_spectrum, batch, [w, l, metric, tables[1], tables[0], *spectra.out])
+        launch_rows(source_plan, to_spectrum, batch, [w, l, metric, *tables, *spectra.out])
         spectra.turn(centre=True)
         first, second = (l, l) if first is None else (first, second)
         weights, given = [a, e, b, c, metric, *parameters], [first, second, l, psi, *spectra.ready]
-        launch_rows(plan, combine, batch, [*weights, *given, tables[1], tables[0], l_out])
+        launch_rows(plan, combine, batch, [*weights, *given, *tables, l_out])
 
     (_, _, _), (a2, _, _), (a3, _, _) = coefficients
     l = cotangent

@@ -79,8 +79,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         state_at: Place,
         spectrum_at: Place,
         sums_at: Place,
-        roots_at: Place,
         modes_at: Place,
+        roots_at: Place,
         state_out_at: Place,
         spectrum_out_at: Place,
         sums_out_at: Place,
@@ -186,7 +186,7 @@ def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omeg
             target = targets[3 * step + s]
             psi = target if psis is None else psis[3 * step + s]
             weights, given = [a, b, c, metric, *parameters, forcing, step], [start, state, *spectra.ready]
-            arguments = [*weights, *given, tables[1], tables[0], target, *spectra.out, psi]
+            arguments = [*weights, *given, *tables, target, *spectra.out, psi]
             launch_rows(plan, stage, batch, arguments, plan.stage_lines)
             state = target
             if 3 * step + s + 1 < len(targets):

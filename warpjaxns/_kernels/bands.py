@@ -28,6 +28,7 @@ import warp as wp
 from . import memory
 from .fft import Lines, barrier, complex_type
 from .memory import Place, Table, follow, locate
+from .pairs import pair_functions
 from .plan import Plan
 
 
@@ -61,16 +62,11 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     """
     (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.bands, plan.pitch, plan.rows
     real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
-    Complex, Tile, get, put = complex_type(real), lines.Tile, lines.get, lines.put
+    Complex, Tile, get, by_pair = complex_type(real), lines.Tile, lines.get, pair_functions(lines)
+    apart, put_rows = by_pair.apart, by_pair.put_rows
     Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
     number, set_number = memory.numbers(real)
     spectrum, sums_row = memory.lane(Complex, (ny, pitch)), memory.lane(Complex, (2 * count, pitch))
-
-    @wp.func
-    def put_rows(buffer: Tile, line: int, k: int, mirror: int, a: Complex, b: Complex):
-        """Two rows with those coefficients, a + ib and its mirror image."""
-        put(buffer, line, k, a[0] - b[1], a[1] + b[0])
-        put(buffer, line, mirror, a[0] + b[1], b[0] - a[1])
 
     @wp.func
     def solve(
@@ -143,10 +139,7 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
             south = Complex()
             weight = real(1.0)
             for j in range(pairs):
-                p = get(buffer, first + j, k)
-                q = get(buffer, first + j, mirror)
-                x = Complex(p[0] + q[0], p[1] - q[1])
-                y = Complex(p[1] + q[1], q[0] - p[0])
+                x, y = apart(get(buffer, first + j, k), get(buffer, first + j, mirror))
                 set_number(column, 2 * j * pitch, x)
                 set_number(column, 2 * j * pitch + pitch, y)
                 north = north + (x - loss * north)
@@ -183,7 +176,7 @@ def between(plan: Plan, centre: bool) -> wp.Kernel:
     (northward, southward), held, count, Values = columns.ahead, columns.values, columns.count, columns.Values
     Complex, Mode, whole_band = complex_type(real), columns.Mode, over_band(real, rows)
     row, mode_line = memory.lane(Complex, (2 * columns.n, pitch)), memory.line(Mode)
-    (number, set_number), blocks, over, m = memory.numbers(real), -(-half // count), real(rows), float(rows)
+    (number, set_number), blocks, over, m = memory.numbers(real), plan.column_blocks, real(rows), float(rows)
     by_mean, triangle, by_rows = real((m + 1) / 2), real(m * (m + 1) / 2), real(1 / m)
     mean_triangle = real((m + 1) / 2 - (m * m - 1) / (6 * m))  # the mean over j of (m (m + 1) - j (j + 1)) / 2m
 

@@ -186,9 +186,10 @@ class Plan:
             plan = dataclasses.replace(plan, columns=plan.columns // 2)
         return plan
 
-    def _also(self, kernels: int) -> bool:
-        """Whether the backward sweep (0) or the kernels with a tangent (1) solve by bands too."""
-        return self.by_bands and entry(BANDS, self.shape[1])[self.many][2 + kernels]
+    @property
+    def _derivatives_by_bands(self) -> tuple[bool, bool]:
+        """Whether the backward sweep, and kernels with a tangent, solve by bands too."""
+        return entry(BANDS, self.shape[1])[self.many][2:] if self.by_bands else (False, False)
 
     @property
     def for_tangent(self) -> "Plan":
@@ -197,7 +198,7 @@ class Plan:
         plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
         while plan.rows > 2 and plan.tangent_bytes > self.shared_memory:
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
-        plan = plan.solved(self._also(1) and plan.rows == most)
+        plan = plan.solved(self._derivatives_by_bands[1] and plan.rows == most)
         return plan if plan.tangent_bytes <= self.shared_memory else dataclasses.replace(plan, banded=False)
 
     @property
@@ -212,7 +213,7 @@ class Plan:
         return self._backward(*entry(ADJOINT, self.shape[1])[self.many], True)
 
     def _backward(self, most: int, resident: int, banded: bool) -> "Plan":
-        if by_bands := self._also(0):  # both kernels must have the same bands
+        if by_bands := self._derivatives_by_bands[0]:  # both kernels must have the same bands
             most = entry(ADJOINT, self.shape[1])[self.many][0]
         plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
         fits = plan.band_lines.nbytes + 2 * plan.band_bytes <= self.shared_memory
@@ -223,6 +224,11 @@ class Plan:
         """What is solved along y by a kernel of its own: whole columns, or what bands leave of them."""
         n = self.bands if self.by_bands else self.shape[0]
         return Columns(n, self.columns, self.chunk, self.real, self.serial)
+
+    @property
+    def column_blocks(self) -> int:
+        """Blocks of the kernel that solves along y, for each member."""
+        return -(-self.half // self.columns)
 
     @property
     def whole_tangent(self) -> bool:

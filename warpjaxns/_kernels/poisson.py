@@ -18,19 +18,14 @@ def forward_rows(plan: Plan) -> wp.Kernel:
     """Spectra of the rows of a field."""
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
     forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
-    pairs, touch, here, Values, spectra = (
-        rows // 2,
-        lines.touch,
-        lines.here,
-        lines.Values,
-        spectra_functions(plan, lines),
-    )
+    pairs, touch, here, Values = rows // 2, lines.touch, lines.here, lines.Values
+    spectra = spectra_functions(plan, lines)
     keep, leave, mode_line, by_bands = spectra.keep, spectra.leave, spectra.line, plan.by_bands
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
     @memory.kernel(launch_bounds=plan.bounds(lines))
     def forward_rows(
-        table: Table, field_at: Place, roots_at: Place, modes_at: Place, spectrum_out_at: Place, sums_out_at: Place
+        table: Table, field_at: Place, modes_at: Place, roots_at: Place, spectrum_out_at: Place, sums_out_at: Place
     ):
         roots = line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -69,7 +64,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
 
     @memory.kernel(launch_bounds=plan.bounds(lines))
     def inverse_rows(
-        table: Table, spectrum_at: Place, sums_at: Place, roots_at: Place, modes_at: Place, field_out_at: Place
+        table: Table, spectrum_at: Place, sums_at: Place, modes_at: Place, roots_at: Place, field_out_at: Place
     ):
         roots = line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -109,7 +104,7 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
     held, count, Values = columns.values, columns.count, columns.Values
     Complex, spectrum = complex_type(real), memory.lane(complex_type(real), (ny, plan.pitch))
     (number, set_number), mode_line = memory.numbers(real), memory.line(columns.Mode)
-    wavenumbers, pitch, blocks = plan.half, plan.pitch, column_blocks(plan)
+    wavenumbers, pitch, blocks = plan.half, plan.pitch, plan.column_blocks
 
     @memory.kernel(launch_bounds=plan.bounds(columns))
     def solve_columns(table: Table, modes_at: Place, spectrum_at: Place):
@@ -140,11 +135,6 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
     return solve_columns
 
 
-def column_blocks(plan: Plan) -> int:
-    """Blocks that share the columns of a member."""
-    return -(-plan.half // plan.columns)
-
-
 class Spectra:
     """The spectra of one or more fields on their way from a kernel that makes rows to the one that needs psi of them.
 
@@ -172,7 +162,7 @@ class Spectra:
     def begin(self, *fields, centre: bool = False):
         """With the rows of the fields."""
         for which, field in enumerate(fields):
-            arguments = [field, self.tables[1], self.tables[0], *self.out[2 * which : 2 * which + 2]]
+            arguments = [field, *self.tables, *self.out[2 * which : 2 * which + 2]]
             launch_rows(self.plan, forward_rows(self.plan), field.shape[0], arguments)
         self.turn(centre)
 
@@ -180,7 +170,7 @@ class Spectra:
         """What was written to `out` is ready, once it is solved along y. `centre`: `solve_columns`."""
         self._out, self._ready = self._ready, self._out
         kernel, array = (between, self._sums) if self.plan.by_bands else (solve_columns, self._ready)
-        blocks = array.shape[0] * array.shape[1] * column_blocks(self.plan)
+        blocks = array.shape[0] * array.shape[1] * self.plan.column_blocks
         launch(kernel(self.plan, centre), blocks, [self.tables[0], array.merged], self.plan.column_chunks.block_dim)
 
 
@@ -194,4 +184,4 @@ def poisson(plan: Plan, tables, omega, psi, *scratch):
     plan = plan.on(omega.on_cpu)
     spectra = Spectra(plan, tables, scratch)
     spectra.begin(omega, centre=True)
-    launch_rows(plan, inverse_rows(plan), omega.shape[0], [*spectra.ready, tables[1], tables[0], psi])
+    launch_rows(plan, inverse_rows(plan), omega.shape[0], [*spectra.ready, *tables, psi])

@@ -11,6 +11,7 @@ from . import memory
 from .bands import band_solver
 from .fft import Lines
 from .memory import Place, Table
+from .pairs import pair_functions
 from .plan import Plan
 from .rows import row_functions
 
@@ -33,10 +34,11 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
         plan.rows,
         plan.by_bands,
     )
-    fetch_pair, unpack, store, publish = by_row.fetch_pair, by_row.load, by_row.store, lines.publish
-    threads, groups, pairs, ring, get = lines.threads, lines.groups, rows // 2, int(halo), lines.get
+    fetch_pair, store, publish = by_row.fetch_pair, by_row.store, lines.publish
+    threads, groups, pairs, ring = lines.threads, lines.groups, rows // 2, int(halo)
+    load = pair_functions(lines).of_line if by_bands else by_row.load
     Tile, Values, Mode, solve = lines.Tile, lines.Values, plan.column_chunks.Mode, by_band.solve
-    Modes, held, here = wp.array(dtype=Mode), lines.values, lines.here
+    Modes = wp.array(dtype=Mode)
 
     @wp.func
     def arrive(
@@ -56,18 +58,6 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
             for pair in range(thread // threads, pairs + ring, groups):
                 row = band * rows - ring + 2 * pair
                 fetch_pair(table, spectrum_at, member, row, buffer, first + pair, thread % threads)
-
-    @wp.func
-    def load(buffer: Tile, line: int, t: int):
-        values = Values()
-        if by_bands:
-            for e in range(held):
-                z = get(buffer, line, t + here(e))
-                values[2 * e] = z[0]
-                values[2 * e + 1] = z[1]
-        else:
-            values = unpack(buffer, line, t)
-        return values
 
     @wp.func
     def keep(

@@ -96,8 +96,8 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         sums_at: Place,
         dspectrum_at: Place,
         dsums_at: Place,
-        roots_at: Place,
         modes_at: Place,
+        roots_at: Place,
         state_out_at: Place,
         dstate_out_at: Place,
         spectrum_out_at: Place,
@@ -241,7 +241,7 @@ def tangent(
         for (a, b, c), *target in zip(runge_kutta(plan.dtype), states, dstates, strict=True):
             arguments = [
                 *(a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step),
-                *(*start, *state, *spectra.ready, tables[1], tables[0], *target, *spectra.out),
+                *(*start, *state, *spectra.ready, *tables, *target, *spectra.out),
             ]
             launch_rows(plan, stage, batch, arguments, plan.tangent_lines)
             state = target

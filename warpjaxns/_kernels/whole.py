@@ -16,6 +16,7 @@ from . import memory
 from .columns import WARP, Columns
 from .fft import Lines, complex_type
 from .memory import Place, Table
+from .pairs import pair_functions
 from .stencils import stencils, tile_strip
 
 LARGEST_BLOCK = 1024  # threads
@@ -140,22 +141,14 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
     strip_of, row = tile_strip(real, whole.size), memory.lane(real, whole.shape)
     ColumnValues, Mode, Sums = columns.Values, columns.Mode, columns.Tile
     chunk, northward, southward, reach = columns.values // 2, columns.northward, columns.southward, columns.powers
-    centred, count, last, put_number = columns.centred, columns.count, nx // 2, lines.put
+    centred, count, last, by_pair = columns.centred, columns.count, nx // 2, pair_functions(lines)
+    apart, put_rows, of_line = by_pair.apart, by_pair.put_rows, by_pair.of_line
 
     @wp.func_native("return fields.data.ptr[i];")
     def value(fields: Fields, i: int) -> real: ...
 
     @wp.func_native("fields.data.ptr[i] = value;")
     def put(fields: Fields, i: int, value: real): ...
-
-    @wp.func
-    def of_line(lines: Tile, line: int, t: int):
-        values = Values()
-        for e in range(held):
-            z = get(lines, line, t + here(e))
-            values[2 * e] = z[0]
-            values[2 * e + 1] = z[1]
-        return values
 
     @wp.func
     def of_rows(fields: Fields, start: int, pair: int, t: int):
@@ -213,12 +206,12 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
         mirror = wp.where(k == 0, 0, nx - k)
         values = ColumnValues()
         for e in range(chunk):  # two rows a line
-            p = get(lines, first + t * chunk + e, k)
-            q = get(lines, first + t * chunk + e, mirror)
-            values[4 * e] = p[0] + q[0]
-            values[4 * e + 1] = p[1] - q[1]
-            values[4 * e + 2] = p[1] + q[1]
-            values[4 * e + 3] = q[0] - p[0]
+            line = first + t * chunk + e
+            a, b = apart(get(lines, line, k), get(lines, line, mirror))
+            values[4 * e] = a[0]
+            values[4 * e + 1] = a[1]
+            values[4 * e + 2] = b[0]
+            values[4 * e + 3] = b[1]
         values = southward(northward(values, mode, powers, sums, c, t), mode, powers, sums, c, t)
         if centre:
             less = centred(values, sums, c, t)
@@ -227,8 +220,7 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
         for e in range(chunk):
             a = mode[3] * Complex(values[4 * e], values[4 * e + 1])
             b = mode[3] * Complex(values[4 * e + 2], values[4 * e + 3])
-            put_number(lines, first + t * chunk + e, k, a[0] - b[1], a[1] + b[0])
-            put_number(lines, first + t * chunk + e, mirror, a[0] + b[1], b[0] - a[1])
+            put_rows(lines, first + t * chunk + e, k, mirror, a, b)
 
     @wp.func
     def solve(lines: Tile, first: int, modes: wp.array(dtype=Mode), sums: Sums, thread: int):

@@ -1,0 +1,41 @@
+"""Two real rows a and b as one complex line a + ib, of which a thread has numbers k and n - k, or puts them.
+
+``2 A[k] = Z[k] + conj Z[n-k]`` and ``2 B[k] = (Z[k] - conj Z[n-k]) / i``; the factor 2 stays.
+"""
+
+import functools
+import types
+
+import warp as wp
+
+from .fft import Lines, complex_type
+
+
+@functools.cache
+def pair_functions(lines: Lines) -> types.SimpleNamespace:
+    """- ``apart(p, q)``: A[k] and B[k] of numbers k and n - k of a line.
+    - ``put_rows(lines, line, k, mirror, a, b)``: back into a line, at k and n - k.
+    - ``of_line(lines, line, t)``: what a thread holds of a published line.
+    """
+    Complex, Tile, Values, get, put = complex_type(lines.real), lines.Tile, lines.Values, lines.get, lines.put
+    held, here = lines.values, lines.here
+
+    @wp.func
+    def apart(p: Complex, q: Complex):
+        return Complex(p[0] + q[0], p[1] - q[1]), Complex(p[1] + q[1], q[0] - p[0])
+
+    @wp.func
+    def put_rows(lines: Tile, line: int, k: int, mirror: int, a: Complex, b: Complex):
+        put(lines, line, k, a[0] - b[1], a[1] + b[0])
+        put(lines, line, mirror, a[0] + b[1], b[0] - a[1])
+
+    @wp.func
+    def of_line(lines: Tile, line: int, t: int):
+        values = Values()
+        for e in range(held):
+            z = get(lines, line, t + here(e))
+            values[2 * e] = z[0]
+            values[2 * e + 1] = z[1]
+        return values
+
+    return types.SimpleNamespace(apart=apart, put_rows=put_rows, of_line=of_line)
