@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 from oracle import normal, vdot
 from tolerances import DIFFERENCES, DOT, ROLLOUT, assert_close, assert_trees_close
 
-from warpjaxns import Grid
+from warpjaxns import Grid, NavierStokes2D
 from warpjaxns._primitives import advance as primitives
 
 SMALL, WIDE = Grid((6, 10), (2.0, 3.5)), Grid((9, 12), (0.7, 1.9))  # of WIDE, one band overhangs
@@ -92,6 +92,28 @@ def derivatives(f, case, operands):
     value, tangent = jax.jvp(f, operands, tangents)
     cotangent = normal(20, value.shape, case.dtype)
     return value, tangent, jax.vjp(f, *operands)[1](cotangent)[: 4 if case.forcing == "none" else 5]
+
+
+def check(case):
+    """Value and derivatives of Warp's kernels against the oracle's."""
+    f, x = case.fused("warp"), case.operands()
+    assert_close(jax.jit(f)(*x), case.oracle(*x), ROLLOUT)
+    actual, expected = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, case.oracle))
+    assert_trees_close(actual, expected, ROLLOUT)
+
+
+def check_stretches(grid, adjoint, viscosity=0.01):
+    """Rollouts that repeat a stretch, and their derivatives, against XLA."""
+    omega = normal(0, (3, *grid.shape))
+
+    def run(backend, function):
+        solver = NavierStokes2D(
+            grid, viscosity=viscosity, dt=0.01, adjoint=adjoint, backend=backend, check_finite=False
+        )
+        return jax.jit(function(lambda w: solver.rollout(w, steps=10)))(omega)
+
+    for function in (lambda f: f, lambda f: jax.grad(lambda w: jnp.sum(f(w) ** 3)), lambda f: jax.jacfwd(f)):
+        assert_close(run("warp", function), run("xla", function), ROLLOUT)
 
 
 @every_backend

@@ -1,15 +1,13 @@
 """Bands of rows that reach around the grid, and the smallest grids."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import warp as wp
 from oracle import normal
-from test_advance import Case, derivatives
-from tolerances import ROLLOUT, assert_close, assert_trees_close
+from test_advance import Case, check
+from tolerances import ROLLOUT, assert_close
 
 from warpjaxns import Grid, NavierStokes2D
 from warpjaxns._kernels import memory
@@ -67,10 +65,7 @@ SMALLEST = [
 
 @pytest.mark.parametrize("case", SMALLEST, ids=str)
 def test_the_smallest_grids(case):
-    f, x = case.fused("warp"), case.operands()
-    assert_close(jax.jit(f)(*x), case.oracle(*x), ROLLOUT)
-    actual, expected = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, case.oracle))
-    assert_trees_close(actual, expected, ROLLOUT)
+    check(case)
 
 
 def test_lines_too_long_for_the_cpu():

@@ -1,22 +1,17 @@
 """Blocks that solve the Poisson equation of their own rows: the same numbers as by columns, and as by XLA."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import normal
-from test_advance import ALL, Case, derivatives
+from test_advance import ALL, Case, check, check_stretches
 from tolerances import (
     COLUMNS,
     GPU,
     GPU_GRADIENT,
     RELATIVE,
-    ROLLOUT,
     SUMS,
-    assert_close,
-    assert_trees_close,
     relative_error,
 )
 
@@ -52,22 +47,12 @@ def all_by_bands(monkeypatch):
 def test_value_jvp_and_vjp(case):
     chosen = make_plan(case.grid.shape, case.dtype, case.batch)
     assert all(p.by_bands for p in (chosen, chosen.for_source, chosen.for_adjoint, chosen.for_tangent))
-    f, x = case.fused("warp"), case.operands()
-    assert_close(jax.jit(f)(*x), case.oracle(*x), ROLLOUT)
-    actual, expected = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, case.oracle))
-    assert_trees_close(actual, expected, ROLLOUT)
+    check(case)
 
 
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(every=4)], ids=str)
 def test_rollouts_that_repeat_a_stretch(adjoint):
-    grid, omega = Grid((8, 20), (1.1, 1.3)), normal(0, (3, 8, 20))
-
-    def run(backend, function):
-        solver = NavierStokes2D(grid, viscosity=0.01, dt=0.01, adjoint=adjoint, backend=backend, check_finite=False)
-        return jax.jit(function(lambda w: solver.rollout(w, steps=10)))(omega)
-
-    for function in (lambda f: f, lambda f: jax.grad(lambda w: jnp.sum(f(w) ** 3)), lambda f: jax.jacfwd(f)):
-        assert_close(run("warp", function), run("xla", function), ROLLOUT)
+    check_stretches(Grid((8, 20), (1.1, 1.3)), adjoint)
 
 
 # from waves that reach around the box many times to waves that end within a row

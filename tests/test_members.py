@@ -1,14 +1,12 @@
 """Small members, which a block takes as a whole through all steps: the same numbers as any other way."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import pytest
 from oracle import normal
-from test_advance import ALL, Case, derivatives
-from tolerances import ROLLOUT, assert_close, assert_trees_close
+from test_advance import ALL, Case, check, check_stretches
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
 from warpjaxns._kernels import members, members_adjoint, members_tangent, memory, plan
@@ -35,23 +33,12 @@ def all_whole(monkeypatch):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_value_jvp_and_vjp(case):
     assert make_plan(case.grid.shape, case.dtype, case.batch).whole_tangent
-    f, x = case.fused("warp"), case.operands()
-    assert_close(jax.jit(f)(*x), case.oracle(*x), ROLLOUT)
-    actual, expected = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, case.oracle))
-    assert_trees_close(actual, expected, ROLLOUT)
+    check(case)
 
 
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(every=4)], ids=str)
 def test_rollouts_that_repeat_a_stretch(adjoint):
-    grid, omega = Grid((8, 12), (1.1, 1.3)), normal(0, (3, 8, 12))
-    nu = jnp.array([0.01, 0.02, 0.03])
-
-    def run(backend, function):
-        solver = NavierStokes2D(grid, viscosity=nu, dt=0.01, adjoint=adjoint, backend=backend, check_finite=False)
-        return jax.jit(function(lambda w: solver.rollout(w, steps=10)))(omega)
-
-    for function in (lambda f: f, lambda f: jax.grad(lambda w: jnp.sum(f(w) ** 3)), lambda f: jax.jacfwd(f)):
-        assert_close(run("warp", function), run("xla", function), ROLLOUT)
+    check_stretches(Grid((8, 12), (1.1, 1.3)), adjoint, viscosity=jnp.array([0.01, 0.02, 0.03]))
 
 
 @pytest.mark.parametrize("what", ["advance", "adjoint", "tangent"])
@@ -86,9 +73,7 @@ def test_stages_in_turn(monkeypatch):
     monkeypatch.setattr(plan.Whole, "with_stage", lambda whole, at_once: with_stage(whole, False))
     case = Case(grid=Grid((10, 20), (2.0, 3.1)), per_member=ALL, forcing="per step", direct=True)
     assert make_plan(case.grid.shape, case.dtype, case.batch).whole_adjoint.beside == 1
-    f, x = case.fused("warp"), case.operands()
-    actual, expected = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, case.oracle))
-    assert_trees_close(actual, expected, ROLLOUT)
+    check(case)
 
 
 def test_which_grids_are_taken_whole(monkeypatch):
