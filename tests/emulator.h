@@ -1,0 +1,216 @@
+// CUDA on the CPU, as far as the kernels of this package need it: each thread of a block is a fiber, and fibers change
+// where a thread waits for others. In between a thread runs alone. So a kernel in which a barrier is missing gives other
+// results in another order of threads, and one in which threads wait for each other for ever is found out.
+//
+// It follows Warp's headers in a translation unit, and goes ahead of the kernel's text (`emulator.py`).
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#define __CUDA_ARCH__ 900
+#define __global__
+#define __launch_bounds__(...)
+#define __builtin_assume(x)
+#define __isGlobal(x) true
+#undef WP_CLUSTER_DIMS
+#define WP_CLUSTER_DIMS(x, y, z)
+using std::fma;
+struct float2 { float x, y; };
+struct double2 { double x, y; };
+template <class T> static T __ldg(const T* p) { return *p; }
+static int min(int a, int b) { return a < b ? a : b; }
+
+namespace emulator {
+constexpr int LANES = 32, MOST_THREADS = 1024, MOST_BLOCKS = 16;
+constexpr size_t STACK = 256 * 1024;
+using Storage = wp::tile_shared_storage_t;
+// of the tiles in it, after a pointer and a number a thread; they are to be aligned
+constexpr size_t ALIGNMENT = 128, OFFSET = sizeof(void*) + sizeof(unsigned) * WP_TILE_BLOCK_DIM;
+constexpr size_t SIZE = (sizeof(Storage) / ALIGNMENT + 2) * ALIGNMENT;
+
+struct Index { unsigned x, y, z; };
+struct Copy { void* to; const void* from; };
+struct Fiber {
+  ucontext_t context;
+  void* stack = nullptr;
+  int thread, rank;  // in the block, and of the block among those that run together
+  bool done;
+  std::vector<Copy> copies;  // started, not waited for
+};
+struct Barrier { int arrived = 0; long generation = 0; };
+
+static Index grid = {1, 1, 1}, block = {1, 1, 1};
+static int first_block, together;
+static std::vector<Fiber> fibers;
+static Fiber* now;
+static ucontext_t scheduler;
+static long events;  // what has happened; nothing in a whole round is a deadlock
+static std::map<std::tuple<int, int, unsigned>, Barrier> barriers;
+static Storage* storage[MOST_BLOCKS];
+static double exchanged[MOST_BLOCKS][MOST_THREADS];
+static uint64_t random_state;
+
+static unsigned random_number() {  // xorshift
+  random_state ^= random_state << 13;
+  random_state ^= random_state >> 7;
+  random_state ^= random_state << 17;
+  return (unsigned)(random_state >> 16);
+}
+
+static void wait_for(int rank, int id, unsigned mask, int count) {
+  Barrier& barrier = barriers[{rank, id, mask}];
+  const long generation = barrier.generation;
+  ++events;
+  if (++barrier.arrived == count) {
+    barrier.arrived = 0;
+    ++barrier.generation;
+  }
+  do swapcontext(&now->context, &scheduler);
+  while (barrier.generation == generation);
+}
+static void block_barrier() { wait_for(now->rank, 0, 0, block.x); }
+static void named_barrier(int id, int count) { wait_for(now->rank, id, 0, count); }
+static void warp_barrier(unsigned mask) {
+  wait_for(now->rank, LANES + now->thread / LANES, mask, __builtin_popcount(mask));
+}
+static void cluster_barrier() { wait_for(-1, 0, 0, block.x * together); }
+
+template <class T> static T lane_value(unsigned mask, T x, int lane) {
+  if (!(mask >> lane & 1)) {
+    fprintf(stderr, "a thread reads from lane %d, which takes no part\n", lane);
+    abort();
+  }
+  double* values = exchanged[now->rank];
+  values[now->thread] = x;
+  warp_barrier(mask);
+  x = (T)values[now->thread / LANES * LANES + lane];
+  warp_barrier(mask);
+  return x;
+}
+
+static char* shared_memory(int rank) { return (char*)storage[rank] + OFFSET; }
+static unsigned shared_address(const void* p) { return (unsigned)((const char*)p - shared_memory(now->rank)); }
+static void start_copy(unsigned to, const void* from) {
+  if (to % 16 || (uintptr_t)from % 16) {
+    fprintf(stderr, "a copy of 16 bytes is not aligned\n");
+    abort();
+  }
+  now->copies.push_back({shared_memory(now->rank) + to, from});
+}
+static void finish_copies() {
+  for (const Copy& copy : now->copies) memcpy(copy.to, copy.from, 16);
+  now->copies.clear();
+}
+static const void* in_block(const void* p, int rank) { return shared_memory(rank) + shared_address(p); }
+
+template <class... A, size_t... I> static void call(void (*kernel)(A...), void** p, std::index_sequence<I...>) {
+  kernel(*(A*)p[I]...);
+}
+template <class... A> static void call(void (*kernel)(A...), void** p) { call(kernel, p, std::index_sequence_for<A...>()); }
+
+static void (*body)(void**);
+static void** arguments;
+static void run_thread() {
+  body(arguments);
+  now->done = true;
+  ++events;
+  swapcontext(&now->context, &scheduler);
+}
+
+static const char* run_blocks(int order) {
+  barriers.clear();
+  for (int rank = 0; rank < together; ++rank) {
+    if (!storage[rank]) storage[rank] = (Storage*)((char*)aligned_alloc(ALIGNMENT, SIZE) + ALIGNMENT - OFFSET % ALIGNMENT);
+    memset((void*)storage[rank], 0xff, sizeof(Storage));  // not a number
+    Storage::bind(storage[rank]);
+    Storage::init();
+  }
+  std::vector<Fiber*> waiting;
+  for (Fiber& fiber : fibers) {
+    const int i = (int)(&fiber - fibers.data());
+    if (!fiber.stack) fiber.stack = malloc(STACK);
+    fiber.thread = i % block.x;
+    fiber.rank = i / block.x;
+    fiber.done = false;
+    fiber.copies.clear();
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack;
+    fiber.context.uc_stack.ss_size = STACK;
+    makecontext(&fiber.context, run_thread, 0);
+    waiting.push_back(&fiber);
+  }
+  if (order == 1) std::reverse(waiting.begin(), waiting.end());
+  while (!waiting.empty()) {
+    const long before = events;
+    if (order > 1)
+      for (size_t i = waiting.size(); i > 1; --i) std::swap(waiting[i - 1], waiting[random_number() % i]);
+    std::vector<Fiber*> left;
+    for (Fiber* fiber : waiting) {
+      now = fiber;
+      Storage::bind(storage[fiber->rank]);
+      swapcontext(&scheduler, &fiber->context);
+      if (!fiber->done) left.push_back(fiber);
+      else if (!fiber->copies.empty()) return "a thread ends before its copies have";
+    }
+    if (before == events) return "threads wait for each other for ever";
+    waiting.swap(left);
+  }
+  return nullptr;
+}
+
+// Threads in order (0), backwards (1), or shuffled anew at each barrier. Returns what went wrong, or null.
+static const char* run(int blocks, int threads, int cluster, int order, void (*kernel)(void**), void** given) {
+  grid.x = blocks;
+  block.x = threads;
+  together = cluster;
+  body = kernel;
+  arguments = given;
+  random_state = 0x9e3779b97f4a7c15 * (order + 1);
+  if ((int)fibers.size() < threads * cluster) fibers.resize(threads * cluster);
+  for (first_block = 0; first_block < blocks; first_block += cluster)
+    if (const char* problem = run_blocks(order)) return problem;
+  return nullptr;
+}
+}  // namespace emulator
+
+#define gridDim emulator::grid
+#define blockDim emulator::block
+#define blockIdx (emulator::Index{(unsigned)(emulator::first_block + emulator::now->rank), 0, 0})
+#define threadIdx (emulator::Index{(unsigned)emulator::now->thread, 0, 0})
+#define __syncthreads emulator::block_barrier
+#define __cvta_generic_to_shared emulator::shared_address
+static void __syncwarp(unsigned mask = 0xffffffffu) { emulator::warp_barrier(mask); }
+template <class T> static T __shfl_sync(unsigned mask, T x, int lane, int width) {
+  const int me = threadIdx.x % emulator::LANES;
+  return emulator::lane_value(mask, x, me / width * width + lane % width);
+}
+template <class T> static T __shfl_up_sync(unsigned mask, T x, int by, int width) {
+  const int me = threadIdx.x % emulator::LANES;
+  return emulator::lane_value(mask, x, me % width < by ? me : me - by);
+}
+template <class T> static T __shfl_down_sync(unsigned mask, T x, int by, int width) {
+  const int me = threadIdx.x % emulator::LANES;
+  return emulator::lane_value(mask, x, me % width + by < width ? me + by : me);
+}
+
+// What Warp's headers expect of its runtime.
+extern "C" int wp_cpu_get_thread_idx() { return emulator::now->thread; }
+extern "C" void wp_cpu_tile_sync() { emulator::block_barrier(); }
+extern "C" int wp_cpu_get_active_count() { return emulator::block.x; }
+extern "C" int wp_cpu_get_first_active_lane() { return 0; }
+extern "C" int _wp_isfinite(double x) { return std::isfinite(x); }
+extern "C" int _wp_isnan(double x) { return std::isnan(x); }
+extern "C" int _wp_isinf(double x) { return std::isinf(x); }
+extern "C" void _wp_assert(const char* message, const char* file, unsigned line) {
+  fprintf(stderr, "%s:%u: %s\n", file, line, message);
+  abort();
+}

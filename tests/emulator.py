@@ -1,0 +1,121 @@
+"""The CUDA side of kernels on the CPU, thread by thread (`emulator.h`), where there is a C++ compiler.
+
+On the CPU a block of this package's kernels is one thread. On a GPU it matters which thread holds what, what goes
+through shared memory, and who waits for whom. Here the text that Warp generates for CUDA is compiled by the host's
+compiler, with two hundred lines that stand for the machine.
+"""
+
+import ctypes
+import functools
+import hashlib
+import importlib
+import pkgutil
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import warp as wp
+from warp._src import build
+from warp._src.context import _build_launch_bounds_from_tuple, pack_arg
+
+from warpjaxns import _kernels
+from warpjaxns._kernels import memory, plan, whole
+
+COMPILER = shutil.which("g++")
+FLAGS = ["-O1", "-w", "-std=c++17", "-fpermissive", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC"]
+HEADER = Path(__file__).with_name("emulator.h")
+
+INLINE = [  # what stands in `asm volatile(...)`, and what stands for it here
+    (r'"griddepcontrol\.\w+;" ::: "memory"', ""),
+    (r'"ld\.global\.nc.*?"\(p\)', ""),
+    (r'"prefetch\.global.*?\)', ""),
+    (r'"bar\.sync %0, (\d+);" :: "r"\((.*?)\) : "memory"', r"emulator::named_barrier(\2, \1)"),
+    (r'"cp\.async\.cg.*?"r"\((\w+)\), "l"\((.*?)\) : "memory"', r"emulator::start_copy(\1, \2)"),
+    (r'"cp\.async\.wait_all;" ::: "memory"', "emulator::finish_copies()"),
+]
+
+
+class Emulator:
+    """Launches kernels as a GPU would. `order`: of the threads between two barriers, as in `emulator.h`. `change`: what
+    is done to the text of a kernel first."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.order, self.change, self.launched = folder, 0, lambda text: text, []
+
+    def launch(self, kernel, blocks, arguments, block_dim):
+        """In the place of `memory.launch`."""
+        run = _compiled(self.change(_translated(kernel, block_dim)), self.folder)
+        table = next(argument.table for argument in arguments if isinstance(argument, memory.Buffer))
+        values = [argument.place if isinstance(argument, memory.Buffer) else argument for argument in arguments]
+        parameters = zip(kernel.adj.args, [table, *values], strict=True)
+        packed = [pack_arg(kernel, p.type, p.label, value, table.device) for p, value in parameters]
+        packed.insert(0, _build_launch_bounds_from_tuple((blocks, block_dim), kernel.adj.kernel_dim))
+        pointers = (ctypes.c_void_p * len(packed))(*map(ctypes.addressof, packed))
+        self.launched.append(kernel.key.split("__")[-1])
+        if problem := run(blocks, block_dim, kernel.options.get("cluster_dim", 1), self.order, pointers):
+            raise RuntimeError(f"{kernel.key}: {problem.decode()}")
+
+
+def emulated(monkeypatch, folder: Path) -> Emulator:
+    """From here on all kernels of the flow are launched by an emulator, and cut into threads as on a GPU."""
+    emulator = Emulator(folder)
+    for cut in (plan.Plan, whole.Whole):
+        monkeypatch.setattr(cut, "on", lambda self, cpu: self)
+    for module in pkgutil.iter_modules(_kernels.__path__, f"{_kernels.__name__}."):
+        module = importlib.import_module(module.name)
+        if hasattr(module, "launch"):
+            monkeypatch.setattr(module, "launch", emulator.launch)
+    return emulator
+
+
+@functools.cache
+def _translated(kernel, block_dim) -> str:
+    """The text for CUDA as C++ for the host."""
+    text = _source(kernel, block_dim)
+    name = re.search(r"(\w+_cuda_kernel_forward)\(", text)[1]
+    headers = '#include "deterministic.h"\n'
+    start, kernel = text.replace("#define WP_NO_CRT\n", "").split(headers)
+    macros, kernel = kernel.split("// avoid namespacing of float type")
+    for pattern, replacement in INLINE:
+        kernel = re.sub(rf"asm volatile\({pattern}\);", f"{replacement};", kernel)
+    if left := re.search(r"asm volatile.*", kernel):
+        raise NotImplementedError(left[0])
+    # shared memory belongs to the block: no thread makes it, and none starts it again
+    kernel = re.sub(r"wp::tile_shared_storage_t( tile_mem|::init\(\));", "", kernel)
+    entry = f"""
+#undef float
+#undef int
+static void body(void** p) {{ emulator::call({name}, p); }}
+extern "C" const char* run(int blocks, int threads, int cluster, int order, void** p) {{
+  return emulator::run(blocks, threads, cluster, order, body, p);
+}}
+"""
+    return f'{start}{headers}{macros}#include "{HEADER}"\n//{kernel}{entry}'
+
+
+def _source(kernel, block_dim) -> str:
+    """What Warp would hand to the CUDA compiler."""
+    module, written = kernel.module, []
+    module.options["block_dim"] = block_dim
+    compiler, build.build_cuda = build.build_cuda, lambda path, *_, **__: written.append(Path(path).read_text())
+    try:
+        wp.compile_aot_module(module, arch=90, use_ptx=True)
+    except FileNotFoundError:  # of what the compiler was to make
+        pass
+    finally:
+        build.build_cuda = compiler
+    return written[0]
+
+
+@functools.cache
+def _compiled(text: str, folder: Path):
+    library = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+    source = library.with_suffix(".cpp")
+    source.write_text(text)
+    native = Path(wp.__file__).parent / "native"
+    defined = "-DWP_ENABLE_TILES_IN_STACK_MEMORY"
+    subprocess.run([COMPILER, *FLAGS, defined, f"-I{native}", source, "-o", library], check=True)
+    run = ctypes.CDLL(library).run
+    run.restype = ctypes.c_char_p
+    return run

@@ -1,0 +1,97 @@
+"""Kernels as a GPU runs them, with all the threads of a block, on the CPU (`emulator`)."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from emulator import COMPILER, emulated
+from oracle import normal
+from test_advance import ALL, Case, check
+from tolerances import ROLLOUT, relative_error
+
+from warpjaxns import Grid, streamfunction
+from warpjaxns._kernels import plan
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
+
+# Grids of their own: a callable that another test has made knows only what its plan was then.
+MEMBERS = {"WHOLE": {n: (*how, 1, 1) for n, (*how, _, _) in plan.WHOLE.items()}}
+NO_MEMBERS = {"WHOLE": {4: (4, 512, 10**9, 10**9)}}
+BANDS = {**NO_MEMBERS, "BANDS": {4096: ((4, 8, True, True),) * 2}}
+CASES = [
+    # by columns, as single grids are; 45 rows leave a band that overhangs, 80 points a line of 20 threads
+    (NO_MEMBERS, Case(grid=Grid((45, 80), (2.0, 3.3)), steps=2, per_member=ALL, forcing="per step")),
+    (NO_MEMBERS, Case(grid=Grid((64, 96), (2.0, 3.4)), scheme="central", dtype="float32", direct=True)),
+    # lines of 32 and of 64 threads
+    (NO_MEMBERS, Case(grid=Grid((8, 512), (0.2, 3.0)), steps=1, batch=1, forcing="none")),
+    (NO_MEMBERS, Case(grid=Grid((16, 1024), (0.2, 3.1)), steps=1, batch=1, dtype="float32")),
+    (BANDS, Case(grid=Grid((48, 64), (2.0, 3.5)), steps=2, per_member=ALL, forcing="per step", direct=True)),
+    (BANDS, Case(grid=Grid((64, 128), (2.0, 3.6)), scheme="central", dtype="float32")),
+    (BANDS, Case(grid=Grid((16, 1024), (0.2, 3.2)), steps=1, batch=1, forcing="none", dtype="float32")),
+    (MEMBERS, Case(grid=Grid((64, 64), (2.0, 3.7)), steps=2, per_member=ALL, forcing="per step")),
+    (MEMBERS, Case(grid=Grid((32, 64), (2.0, 3.8)), scheme="central", dtype="float32", direct=True)),
+    (MEMBERS, Case(grid=Grid((128, 128), (2.0, 3.9)), steps=1, dtype="float32", forcing="none", direct=True)),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where kernels are compiled."""
+    return tmp_path_factory.mktemp("emulator")
+
+
+@pytest.fixture
+def emulator(monkeypatch, folder):
+    return emulated(monkeypatch, folder)
+
+
+@pytest.mark.parametrize(("tables", "case"), CASES, ids=lambda x: x and str(x) if isinstance(x, Case) else "")
+def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
+    for name, table in tables.items():
+        monkeypatch.setattr(plan, name, table)
+    check(case)
+    assert emulator.launched
+
+
+@pytest.mark.parametrize(("tables", "case"), [CASES[i] for i in (1, 5, 8)], ids=["columns", "bands", "members"])
+def test_any_order_of_threads(tables, case, emulator, monkeypatch):
+    """Between two barriers threads run in any order, and no bit depends on it."""
+    for name, table in tables.items():
+        monkeypatch.setattr(plan, name, table)
+    x = case.operands()
+    f = jax.jit(jax.value_and_grad(lambda *x: case.fused("warp")(*x).sum(), (0, 1, 4)))
+    results = []
+    for emulator.order in range(4):
+        results.append(jax.tree.map(np.asarray, f(*x)))
+    for other in results[1:]:
+        jax.tree.map(np.testing.assert_array_equal, results[0], other)
+
+
+# That the emulator finds what it is there to find.
+
+
+@pytest.mark.parametrize("lost", [r"__syncthreads\(\);", r"__syncwarp\(.*\);"], ids=["of the block", "of the line"])
+def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
+    monkeypatch.setattr(plan, "WHOLE", MEMBERS["WHOLE"])
+    case = Case(grid=Grid((64, 128), (1.0, len(lost))), dtype="float32", steps=1, forcing="none")
+    f, x = jax.jit(case.fused("warp")), case.operands()
+    emulator.change = lambda text: re.sub(lost, "", text)
+    emulator.order = 2
+    assert not relative_error(f(*x), case.oracle(*x)) < ROLLOUT[case.dtype]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "problem"),
+    [
+        (r"emulator::finish_copies\(\);", "", "a thread ends before its copies have"),
+        (r"__syncthreads\(\);", "if (threadIdx.x > 0) __syncthreads();", "wait for each other for ever"),
+    ],
+    ids=["copies", "deadlock"],
+)
+def test_threads_that_do_not_wait_rightly(pattern, replacement, problem, emulator, monkeypatch):
+    monkeypatch.setattr(plan, "WHOLE", NO_MEMBERS["WHOLE"])
+    emulator.change = lambda text: re.sub(pattern, replacement, text)
+    grid = Grid((64, 64), (2.0, len(problem)))
+    with pytest.raises(Exception, match=problem):
+        streamfunction(grid, normal(0, grid.shape), backend="warp").block_until_ready()
