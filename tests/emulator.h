@@ -110,7 +110,9 @@ static void finish_copies() {
   for (const Copy& copy : now->copies) memcpy(copy.to, copy.from, 16);
   now->copies.clear();
 }
-static const void* in_block(const void* p, int rank) { return shared_memory(rank) + shared_address(p); }
+static uint64_t in_block(uint64_t address, int rank) {
+  return (uint64_t)shared_memory(rank) + shared_address((const void*)address);
+}
 
 template <class... A, size_t... I> static void call(void (*kernel)(A...), void** p, std::index_sequence<I...>) {
   kernel(*(A*)p[I]...);

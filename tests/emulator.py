@@ -33,6 +33,9 @@ INLINE = [  # what stands in `asm volatile(...)`, and what stands for it here
     (r'"bar\.sync %0, (\d+);" :: "r"\((.*?)\) : "memory"', r"emulator::named_barrier(\2, \1)"),
     (r'"cp\.async\.cg.*?"r"\((\w+)\), "l"\((.*?)\) : "memory"', r"emulator::start_copy(\1, \2)"),
     (r'"cp\.async\.wait_all;" ::: "memory"', "emulator::finish_copies()"),
+    (r'"barrier\.cluster\.arrive;" ::: "memory"', ""),
+    (r'"barrier\.cluster\.wait;" ::: "memory"', "emulator::cluster_barrier()"),
+    (r'"mapa\.u64 .*?"=l"\((\w+)\) : "l"\((\w+)\), "r"\((\w+)\)', r"\1 = emulator::in_block(\2, \3)"),
 ]
 
 
@@ -78,8 +81,8 @@ def _translated(kernel, block_dim) -> str:
     start, kernel = text.replace("#define WP_NO_CRT\n", "").split(headers)
     macros, kernel = kernel.split("// avoid namespacing of float type")
     for pattern, replacement in INLINE:
-        kernel = re.sub(rf"asm volatile\({pattern}\);", f"{replacement};", kernel)
-    if left := re.search(r"asm volatile.*", kernel):
+        kernel = re.sub(rf"asm(?: volatile)?\({pattern}\);", f"{replacement};", kernel)
+    if left := re.search(r"\basm\b.*", kernel):
         raise NotImplementedError(left[0])
     # shared memory belongs to the block: no thread makes it, and none starts it again
     kernel = re.sub(r"wp::tile_shared_storage_t( tile_mem|::init\(\));", "", kernel)

@@ -40,7 +40,7 @@ def all_by_bands(monkeypatch):
     monkeypatch.setattr(plan, "STAGE", {n: ((radix, rows, 512, True),) * 2 for n, (radix, rows) in cut.items()})
     monkeypatch.setattr(plan, "ADJOINT", {n: ((rows, 512),) * 2 for n, (_, rows) in cut.items()})
     monkeypatch.setattr(plan, "TANGENT", {4096: (4, 512)})
-    monkeypatch.setattr(plan, "WHOLE", {4: (4, 512, 10**9, 10**9)})
+    monkeypatch.setattr(plan, "WHOLE", {kind: {} for kind in plan.WHOLE})
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -25,9 +25,15 @@ CASES = [
 ]
 
 
+def shared_by(blocks):
+    """For `plan.WHOLE`: all members that fit so many blocks."""
+    ways = {n: [(blocks, *how, 1) for _, *how, _ in ways] for n, ways in plan.WHOLE["advance"].items()}
+    return dict.fromkeys(plan.WHOLE, ways)
+
+
 @pytest.fixture(autouse=True)
 def all_whole(monkeypatch):
-    monkeypatch.setattr(plan, "WHOLE", {n: (*how, 1, 1) for n, (*how, _, _) in plan.WHOLE.items()})
+    monkeypatch.setattr(plan, "WHOLE", shared_by(1))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -78,13 +84,13 @@ def test_stages_in_turn(monkeypatch):
 
 def test_which_grids_are_taken_whole(monkeypatch):
     monkeypatch.undo()
-    few = make_plan((64, 64), "float32", 1)
-    assert few.whole is None or plan.WHOLE[64][2] <= 1
+    assert make_plan((64, 64), "float32", 1).whole is None
     assert make_plan((64, 64), "float32", 1024).whole
     assert make_plan((128, 128), "float32", 1024).whole
     assert make_plan((128, 128), "float64", 1024).whole is None  # 400 KiB
     assert make_plan((63, 64), "float32", 1024).whole is None  # rows do not go in pairs
     assert make_plan((62, 64), "float32", 1024).whole is None  # a thread would hold a whole column
+    assert make_plan((56, 64), "float32", 1024).whole
     assert make_plan((64, 9), "float32", 1024).whole is None  # three threads a line, which only a block can hold up
     assert make_plan((256, 64), "float32", 1024).whole is None
     assert not make_plan((128, 128), "float32", 1024).whole_tangent
@@ -97,3 +103,14 @@ def test_blocks_of_a_whole_member():
     assert (whole.block_dim, whole.parts, whole.columns.groups) == (288, 9, 1)
     serial = dataclasses.replace(whole, serial=True)
     assert (serial.block_dim, serial.parts, serial.columns.values) == (1, 33, 64)
+
+
+def test_blocks_that_share_a_member(monkeypatch):
+    monkeypatch.setattr(plan, "WHOLE", {kind: {512: [(16, 16, 512, 1), (8, 16, 512, 1)]} for kind in plan.WHOLE})
+    large = make_plan((512, 512), "float32")
+    assert (large.whole.blocks, large.whole.pairs, large.whole.columns.threads) == (16, 16, 32)
+    assert large.whole.on(cpu=True).blocks == 1
+    assert make_plan((256, 512), "float32").whole_adjoint.blocks == 16
+    assert make_plan((144, 96), "float32").whole.blocks == 8  # 72 row pairs
+    assert make_plan((100, 96), "float32").whole is None
+    assert make_plan((256, 256), "float32", shared_memory=163 * 1024).whole is None  # of a device without clusters

@@ -8,6 +8,7 @@ import pytest
 from emulator import COMPILER, emulated
 from oracle import normal
 from test_advance import ALL, Case, check
+from test_members import shared_by
 from tolerances import ROLLOUT, relative_error
 
 from warpjaxns import Grid, streamfunction
@@ -16,9 +17,10 @@ from warpjaxns._kernels import plan
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
 
 # Grids of their own: a callable that another test has made knows only what its plan was then.
-MEMBERS = {"WHOLE": {n: (*how, 1, 1) for n, (*how, _, _) in plan.WHOLE.items()}}
-NO_MEMBERS = {"WHOLE": {4: (4, 512, 10**9, 10**9)}}
+NO_MEMBERS = {"WHOLE": {kind: {} for kind in plan.WHOLE}}
 BANDS = {**NO_MEMBERS, "BANDS": {4096: ((4, 8, True, True),) * 2}}
+MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_8 = ({"WHOLE": shared_by(blocks)} for blocks in (1, 2, 8))
+LONG = {"WHOLE": {**NO_MEMBERS["WHOLE"], "advance": {512: [(1, 16, 512, 1)]}}}
 CASES = [
     # by columns, as single grids are; 45 rows leave a band that overhangs, 80 points a line of 20 threads
     (NO_MEMBERS, Case(grid=Grid((45, 80), (2.0, 3.3)), steps=2, per_member=ALL, forcing="per step")),
@@ -32,6 +34,10 @@ CASES = [
     (MEMBERS, Case(grid=Grid((64, 64), (2.0, 3.7)), steps=2, per_member=ALL, forcing="per step")),
     (MEMBERS, Case(grid=Grid((32, 64), (2.0, 3.8)), scheme="central", dtype="float32", direct=True)),
     (MEMBERS, Case(grid=Grid((128, 128), (2.0, 3.9)), steps=1, dtype="float32", forcing="none", direct=True)),
+    (LONG, Case(grid=Grid((32, 512), (0.2, 4.0)), steps=1, batch=1, dtype="float32")),  # 8 of 16 lines at a time
+    (CLUSTERS_OF_2, Case(grid=Grid((32, 64), (2.0, 4.1)), steps=2, per_member=ALL, forcing="per step")),
+    (CLUSTERS_OF_2, Case(grid=Grid((128, 128), (2.0, 4.2)), steps=1, dtype="float32", scheme="central", direct=True)),
+    (CLUSTERS_OF_8, Case(grid=Grid((64, 48), (2.0, 4.3)), per_member=ALL, forcing="per step", direct=True)),
 ]
 
 
@@ -50,11 +56,18 @@ def emulator(monkeypatch, folder):
 def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     for name, table in tables.items():
         monkeypatch.setattr(plan, name, table)
+    chosen = plan.make_plan(case.grid.shape, case.dtype, case.batch)
+    for kind, way in (("advance", chosen.whole), ("adjoint", chosen.whole_adjoint)):
+        blocks = [blocks for ways in tables["WHOLE"][kind].values() for blocks, *_ in ways]
+        assert way is None if not blocks else way.blocks == blocks[0]
     check(case)
     assert emulator.launched
 
 
-@pytest.mark.parametrize(("tables", "case"), [CASES[i] for i in (1, 5, 8)], ids=["columns", "bands", "members"])
+KINDS = {"columns": 1, "bands": 5, "members": 8, "clusters": 13}
+
+
+@pytest.mark.parametrize(("tables", "case"), [CASES[i] for i in KINDS.values()], ids=list(KINDS))
 def test_any_order_of_threads(tables, case, emulator, monkeypatch):
     """Between two barriers threads run in any order, and no bit depends on it."""
     for name, table in tables.items():
@@ -73,7 +86,7 @@ def test_any_order_of_threads(tables, case, emulator, monkeypatch):
 
 @pytest.mark.parametrize("lost", [r"__syncthreads\(\);", r"__syncwarp\(.*\);"], ids=["of the block", "of the line"])
 def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
-    monkeypatch.setattr(plan, "WHOLE", MEMBERS["WHOLE"])
+    monkeypatch.setattr(plan, "WHOLE", shared_by(1))
     case = Case(grid=Grid((64, 128), (1.0, len(lost))), dtype="float32", steps=1, forcing="none")
     f, x = jax.jit(case.fused("warp")), case.operands()
     emulator.change = lambda text: re.sub(lost, "", text)

@@ -10,7 +10,7 @@ import warp as wp
 
 from . import memory
 from .advance import runge_kutta, tendency
-from .fft import barrier, complex_type
+from .fft import complex_type
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
 from .stencils import stencils
@@ -37,13 +37,13 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
     kit, by_block = stencils(real), whole_functions(whole, False)
     rows_to_lines, solve, lines_back = by_block.rows_to_lines, by_block.solve, by_block.lines_back
     psi_strip, strip, of_line, to_rows = by_block.psi_strip, by_block.strip, by_block.of_line, by_block.to_rows
-    read, write, Metric, shared = by_block.read, by_block.write, kit.Metric, kit.shared
+    read, write, meet, Metric, shared = by_block.read, by_block.write, by_block.meet, kit.Metric, kit.shared
     south, north, force, rate = kit.south, kit.north, memory.force(real, whole.shape), tendency(real, scheme)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_start, of_state, of_rate = (coefficient(real, which) for which in range(3))
-    one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
+    one_field, size, lines_size, sums_size, blocks = whole.field, whole.size, lines.size, columns.size, whole.blocks
 
-    @memory.kernel(launch_bounds=whole.bounds)
+    @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)
     def advance_members(
         table: Table,
         steps: int,
@@ -62,7 +62,8 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
-        member, _, thread = locate(index, 1)
+        member, rank, thread = locate(index, blocks)
+        start = rank * pairs  # the first of the block's row pairs
         group = thread // threads
         t = thread % threads
         nu = shared(line(table, viscosity_at), member)
@@ -73,9 +74,9 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
         follow()
         for pair in range(group, pairs, groups):
-            first = read(table, start_at, member, pair, t)
-            to_rows(first, fields, 0, pair, t)
-            write(first, table, out_at, member, pair, t)
+            given = read(table, start_at, member, start + pair, t)
+            to_rows(given, fields, 0, pair, t)
+            write(given, table, out_at, member, start + pair, t)
         for turn in range(3 * steps):
             step = turn // 3
             stage = turn - 3 * step
@@ -85,23 +86,24 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
             b = of_state(stage)
             h = of_rate(stage) * dt
             rows_to_lines(fields, now, buffer, roots, thread)
-            barrier()
-            solve(buffer, 0, modes, sums, thread)
-            barrier()
+            meet()
+            solve(buffer, 0, modes, sums, rank, thread)
+            meet()
             lines_back(buffer, roots, thread)
-            barrier()
+            meet()
             for pair in range(group, pairs, groups):
-                force_i = force(table, forcing_at, step, member, 2 * pair, t)
-                force_k = force(table, forcing_at, step, member, 2 * pair + 1, t)
+                row_pair = start + pair
+                force_i = force(table, forcing_at, step, member, 2 * row_pair, t)
+                force_k = force(table, forcing_at, step, member, 2 * row_pair + 1, t)
                 new = Values()
                 if stage > 0:  # the start of the step lies where its result will
-                    start = read(table, out_at, member, pair, t)
+                    first = read(table, out_at, member, row_pair, t)
                     for e in range(held):  # number by number: Warp would copy a vector that a branch assigns
-                        new[2 * e] = a * start[2 * e]
-                        new[2 * e + 1] = a * start[2 * e + 1]
+                        new[2 * e] = a * first[2 * e]
+                        new[2 * e + 1] = a * first[2 * e + 1]
                 for e in range(held):
-                    p = psi_strip(buffer, 0, pair, e, t)
-                    w = strip(fields, now, pair, e, t)
+                    p = psi_strip(buffer, 0, rank, pair, e, t)
+                    w = strip(fields, now, rank, pair, e, t)
                     f_i = real(0.0)
                     f_k = real(0.0)
                     if forced:
@@ -113,12 +115,12 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                     new[2 * e + 1] += b * w[4] + h * r_k
                 to_rows(new, fields, then, pair, t)
                 if stage == 2:
-                    write(new, table, out_at, member, pair, t)
+                    write(new, table, out_at, member, row_pair, t)
                 if keep:
-                    write(of_line(buffer, pair, t), table, Place(psis_at[0], turn, psis_at[2]), member, pair, t)
+                    write(of_line(buffer, pair, t), table, Place(psis_at[0], turn, psis_at[2]), member, row_pair, t)
                     if turn + 1 < 3 * steps:
-                        write(new, table, Place(states_at[0], turn + 1, states_at[2]), member, pair, t)
-            barrier()
+                        write(new, table, Place(states_at[0], turn + 1, states_at[2]), member, row_pair, t)
+            meet()
 
     return advance_members
 
@@ -131,4 +133,4 @@ def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omeg
     kept = (targets[0], psis[0]) if keep else (NONE, NONE)
     metric = stencils(whole.real).Metric(*metric)
     arguments = [steps, metric, *parameters, forcing, omega, modes, roots, targets[-1], *kept]
-    launch(kernel, omega.shape[0], arguments, whole.block_dim)
+    launch(kernel, omega.shape[0] * whole.blocks, arguments, whole.block_dim)

@@ -11,7 +11,7 @@ import warp as wp
 from . import memory
 from .adjoint import pulled_back
 from .advance import runge_kutta
-from .fft import barrier, complex_type
+from .fft import complex_type
 from .members import coefficient
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
@@ -35,18 +35,18 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     forward, inverse, publish, here = lines.forward, lines.inverse, lines.publish, lines.here
     kit, by_block, field = stencils(real), whole_functions(whole, True), memory.lane(real, whole.shape)
     solve, strip, psi_strip, of_line = by_block.solve, by_block.strip, by_block.psi_strip, by_block.of_line
-    read, write, in_turn = by_block.read, by_block.write, whole.beside == 1
+    read, write, meet, in_turn = by_block.read, by_block.write, by_block.meet, whole.beside == 1
     Metric, south, north, shared, laplacian = kit.Metric, kit.south, kit.north, kit.shared, kit.laplacian
     source, carry, local = kit.jacobian[FIRST[scheme]], kit.jacobian[SECOND[scheme]], pulled_back(real)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_state, of_rate = coefficient(real, 1), coefficient(real, 2)
     a_2, a_3 = (real(a) for a, _, _ in runge_kutta(wp.dtype_to_numpy(real))[1:])
-    one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
-    fetch = fetcher(real, whole.shape, whole.shape[0], lines.row_pitch, size)
-    announce = announcer(real, whole.shape, whole.shape[0])
-    force, shares, psi_start = memory.force(real, whole.shape), 3 * whole.shape[0], 0 if in_turn else one_field
+    one_field, size, lines_size, sums_size, blocks = whole.field, whole.size, lines.size, columns.size, whole.blocks
+    rows = 2 * pairs
+    fetch, announce = fetcher(real, whole.shape, rows, lines.row_pitch, size), announcer(real, whole.shape, rows)
+    force, shares, psi_start = memory.force(real, whole.shape), 3 * rows, 0 if in_turn else one_field
 
-    @memory.kernel(launch_bounds=whole.bounds)
+    @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)
     def adjoint_members(
         table: Table,
         steps: int,
@@ -69,7 +69,8 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
-        member, _, thread = locate(index, 1)
+        member, rank, thread = locate(index, blocks)
+        start = rank * pairs  # the first of the block's row pairs
         group = thread // threads
         t = thread % threads
         nu = shared(line(table, viscosity_at), member)
@@ -83,11 +84,11 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
         by_dt = real(0.0)
         follow()
         last = Place(states_at[0], 3 * steps - 1, states_at[2])
-        fetch(fields, 0, field(table, last, member, 0, 0), 0, thread)
+        fetch(fields, 0, field(table, last, member, 0, 0), 2 * start, thread)
         for pair in range(group, pairs, groups):
-            publish(read(table, cotangent_at, member, pair, t), buffer, pair, t)
+            publish(read(table, cotangent_at, member, start + pair, t), buffer, pair, t)
         wait()
-        barrier()
+        meet()
         for done in range(3 * steps):
             turn = 3 * steps - 1 - done
             step = turn // 3
@@ -98,7 +99,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
             c = of_rate(stage)
             h = c * dt
             for pair in range(group, pairs, groups):
-                i = 2 * pair
+                i = 2 * (start + pair)
                 force_i = force(table, forcing_at, step, member, i, t)
                 force_k = force(table, forcing_at, step, member, i + 1, t)
                 share_i = force(table, forcing_totals_at, step, member, i, t)
@@ -106,8 +107,8 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                 fresh = done == 0 or (stage == 2 and forcing_totals_at[1] > 1)
                 values = Values()
                 for e in range(held):
-                    w = strip(fields, 0, pair, e, t)
-                    l = psi_strip(buffer, now, pair, e, t)
+                    w = strip(fields, 0, rank, pair, e, t)
+                    l = psi_strip(buffer, now, rank, pair, e, t)
                     values[2 * e] = source(south(w), south(l), metric)
                     values[2 * e + 1] = source(north(w), north(l), metric)
                     if by_parameter:
@@ -127,32 +128,33 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                         share_i[here(e)] = total_i
                         share_k[here(e)] = total_k
                 publish(forward(values, buffer, roots, then + pair, t), buffer, then + pair, t)
-            barrier()
-            fetch(fields, psi_start, field(table, Place(psis_at[0], turn, psis_at[2]), member, 0, 0), 0, thread)
+            meet()
+            psi = Place(psis_at[0], turn, psis_at[2])
+            fetch(fields, psi_start, field(table, psi, member, 0, 0), 2 * start, thread)
             if turn > 0:
                 before = Place(states_at[0], turn - 1, states_at[2])
                 if in_turn:  # psi takes the place of the state: have it at hand, no more
-                    announce(field(table, before, member, 0, 0), 0, thread)
+                    announce(field(table, before, member, 0, 0), 2 * start, thread)
                 else:
-                    fetch(fields, 0, field(table, before, member, 0, 0), 0, thread)
-            solve(buffer, then, modes, sums, thread)
+                    fetch(fields, 0, field(table, before, member, 0, 0), 2 * start, thread)
+            solve(buffer, then, modes, sums, rank, thread)
             wait()
-            barrier()
+            meet()
             for pair in range(group, pairs, groups):
                 own = Values()
                 if by_parameter:  # in shared memory the next state is taking its place
-                    own = read(table, Place(states_at[0], turn, states_at[2]), member, pair, t)
+                    own = read(table, Place(states_at[0], turn, states_at[2]), member, start + pair, t)
                 solved = inverse(of_line(buffer, then + pair, t), buffer, roots, then + pair, t)
                 new = Values()
                 if stage == 0:
-                    first = read(table, first_at, member, pair, t)
-                    late = read(table, late_at, member, pair, t)
+                    first = read(table, first_at, member, start + pair, t)
+                    late = read(table, late_at, member, start + pair, t)
                     for e in range(held):  # number by number: Warp would copy a vector that a branch assigns
                         new[2 * e] = a_3 * first[2 * e] + a_2 * late[2 * e]
                         new[2 * e + 1] = a_3 * first[2 * e + 1] + a_2 * late[2 * e + 1]
                 for e in range(held):
-                    l = psi_strip(buffer, now, pair, e, t)
-                    p = strip(fields, psi_start, pair, e, t)
+                    l = psi_strip(buffer, now, rank, pair, e, t)
+                    p = strip(fields, psi_start, rank, pair, e, t)
                     g_i = carry(south(l), south(p), metric)
                     g_k = carry(north(l), north(p), metric)
                     new[2 * e] += local(south(l), metric, b, h, nu, mu, solved[2 * e], g_i)
@@ -161,17 +163,17 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                         by_dt += c * (own[2 * e] * g_i + own[2 * e + 1] * g_k)
                 publish(new, buffer, then + pair, t)
                 if stage == 2:
-                    write(of_line(buffer, now + pair, t), table, first_at, member, pair, t)
-                    write(new, table, late_at, member, pair, t)
+                    write(of_line(buffer, now + pair, t), table, first_at, member, start + pair, t)
+                    write(new, table, late_at, member, start + pair, t)
                 if turn == 0:
-                    write(new, table, out_at, member, pair, t)
-            barrier()
+                    write(new, table, out_at, member, start + pair, t)
+            meet()
             if in_turn and turn > 0:
                 before = Place(states_at[0], turn - 1, states_at[2])
-                fetch(fields, 0, field(table, before, member, 0, 0), 0, thread)
+                fetch(fields, 0, field(table, before, member, 0, 0), 2 * start, thread)
                 wait()
-                barrier()
-        if by_parameter:  # the caller adds up all rows: everything goes to the first one
+                meet()
+        if by_parameter:  # the caller adds up all rows: everything goes to the first one of a block
             totals = line(table, parameter_totals_at)
             total_viscosity = wp.tile_sum(wp.tile(by_viscosity))
             total_drag = wp.tile_sum(wp.tile(by_drag))
@@ -184,7 +186,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                     total = total_drag[0]
                 if share == 2:
                     total = total_dt[0]
-                totals[member * shares + share] = total
+                totals[(member * blocks + rank) * shares + share] = total
 
     return adjoint_members
 
@@ -212,4 +214,4 @@ def adjoint(
     kernel, metric = adjoint_members(whole, scheme, forcing != NONE, *wanted), stencils(whole.real).Metric(*metric)
     given = [steps, metric, *parameters, forcing, states[0], psis[0], cotangent, modes, roots, first, late, result]
     totals = [parameter_totals if wanted[0] else NONE, forcing_totals.whole if wanted[1] else NONE]
-    launch(kernel, cotangent.shape[0], [*given, *totals], whole.block_dim)
+    launch(kernel, cotangent.shape[0] * whole.blocks, [*given, *totals], whole.block_dim)

@@ -7,7 +7,7 @@ import warp as wp
 
 from . import memory
 from .advance import tendency
-from .fft import barrier, complex_type
+from .fft import complex_type
 from .members import coefficient
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
@@ -24,14 +24,14 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
     kit, by_block, field = stencils(real), whole_functions(whole, False), memory.lane(real, whole.shape)
     rows_to_lines, solve, lines_back = by_block.rows_to_lines, by_block.solve, by_block.lines_back
     psi_strip, strip, put, to_rows = by_block.psi_strip, by_block.strip, by_block.put, by_block.to_rows
-    read, write = by_block.read, by_block.write
+    read, write, meet = by_block.read, by_block.write, by_block.meet
     Metric, south, north, shared = kit.Metric, kit.south, kit.north, kit.shared
     force, rate, dot_rate = memory.force(real, whole.shape), tendency(real, scheme), tangent_rate(real, scheme)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_start, of_state, of_rate = (coefficient(real, which) for which in range(3))
-    one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
+    one_field, size, lines_size, sums_size, blocks = whole.field, whole.size, lines.size, columns.size, whole.blocks
 
-    @memory.kernel(launch_bounds=whole.bounds)
+    @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)
     def tangent_members(
         table: Table,
         steps: int,
@@ -54,7 +54,8 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
-        member, _, thread = locate(index, 1)
+        member, rank, thread = locate(index, blocks)
+        start = rank * pairs  # the first of the block's row pairs
         group = thread // threads
         t = thread % threads
         nu = shared(line(table, viscosity_at), member)
@@ -68,12 +69,12 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
         follow()
         for pair in range(group, pairs, groups):
-            first = read(table, start_at, member, pair, t)
-            dfirst = read(table, dstart_at, member, pair, t)
+            first = read(table, start_at, member, start + pair, t)
+            dfirst = read(table, dstart_at, member, start + pair, t)
             to_rows(first, fields, 0, pair, t)
             to_rows(dfirst, fields, one_field, pair, t)
-            write(first, table, out_at, member, pair, t)
-            write(dfirst, table, dout_at, member, pair, t)
+            write(first, table, out_at, member, start + pair, t)
+            write(dfirst, table, dout_at, member, start + pair, t)
         for turn in range(3 * steps):
             step = turn // 3
             stage = turn - 3 * step
@@ -84,13 +85,13 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
             h = of_rate(stage) * dt
             dh = of_rate(stage) * ddt
             rows_to_lines(fields, now, buffer, roots, thread)
-            barrier()
-            solve(buffer, 0, modes, sums, thread)
-            barrier()
+            meet()
+            solve(buffer, 0, modes, sums, rank, thread)
+            meet()
             lines_back(buffer, roots, thread)
-            barrier()
+            meet()
             for pair in range(group, pairs, groups):
-                i = 2 * pair
+                i = 2 * (start + pair)
                 out_i = field(table, out_at, member, i, t)
                 out_k = field(table, out_at, member, i + 1, t)
                 dout_i = field(table, dout_at, member, i, t)
@@ -99,12 +100,12 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
                 force_k = force(table, forcing_at, step, member, i + 1, t)
                 dforce_i = force(table, dforcing_at, step, member, i, t)
                 dforce_k = force(table, dforcing_at, step, member, i + 1, t)
-                at = then + i * pitch + t
+                at = then + 2 * pair * pitch + t
                 for e in range(held):
-                    p = psi_strip(buffer, 0, pair, e, t)
-                    dp = psi_strip(buffer, pairs, pair, e, t)
-                    w = strip(fields, now, pair, e, t)
-                    dw = strip(fields, now + one_field, pair, e, t)
+                    p = psi_strip(buffer, 0, rank, pair, e, t)
+                    dp = psi_strip(buffer, pairs, rank, pair, e, t)
+                    w = strip(fields, now, rank, pair, e, t)
+                    dw = strip(fields, now + one_field, rank, pair, e, t)
                     f_i = real(0.0)
                     f_k = real(0.0)
                     df_i = real(0.0)
@@ -136,7 +137,7 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
                         out_k[here(e)] = new_k
                         dout_i[here(e)] = dnew_i
                         dout_k[here(e)] = dnew_k
-            barrier()
+            meet()
 
     return tangent_members
 
@@ -158,7 +159,7 @@ def tangent(
     spectra,
 ):
     """As `tangent.tangent`, in one launch: only the last of `states` and `dstates` are used."""
-    whole, (modes, roots) = plan.whole.with_tangent.on(omega.on_cpu), tables
+    whole, (modes, roots) = plan.whole_tangent.on(omega.on_cpu), tables
     kernel, metric = tangent_members(whole, scheme, forcing != NONE), stencils(whole.real).Metric(*metric)
     given = [steps, metric, *parameters, forcing, *dparameters, dforcing, omega, domega]
-    launch(kernel, omega.shape[0], [*given, modes, roots, states[-1], dstates[-1]], whole.block_dim)
+    launch(kernel, omega.shape[0] * whole.blocks, [*given, modes, roots, states[-1], dstates[-1]], whole.block_dim)

@@ -14,7 +14,8 @@ from .fft import Lines, complex_type
 @functools.cache
 def pair_functions(lines: Lines) -> types.SimpleNamespace:
     """- ``apart(p, q)``: A[k] and B[k] of numbers k and n - k of a line.
-    - ``put_rows(lines, line, k, mirror, a, b)``: back into a line, at k and n - k.
+    - ``joined(a, b)``: back from A[k] and B[k] to numbers k and n - k.
+    - ``put_rows(lines, line, k, mirror, a, b)``: the same into a line, at k and n - k.
     - ``of_line(lines, line, t)``: what a thread holds of a published line.
     """
     Complex, Tile, Values, get, put = complex_type(lines.real), lines.Tile, lines.Values, lines.get, lines.put
@@ -25,9 +26,14 @@ def pair_functions(lines: Lines) -> types.SimpleNamespace:
         return Complex(p[0] + q[0], p[1] - q[1]), Complex(p[1] + q[1], q[0] - p[0])
 
     @wp.func
+    def joined(a: Complex, b: Complex):
+        return Complex(a[0] - b[1], a[1] + b[0]), Complex(a[0] + b[1], b[0] - a[1])
+
+    @wp.func
     def put_rows(lines: Tile, line: int, k: int, mirror: int, a: Complex, b: Complex):
-        put(lines, line, k, a[0] - b[1], a[1] + b[0])
-        put(lines, line, mirror, a[0] + b[1], b[0] - a[1])
+        p, q = joined(a, b)
+        put(lines, line, k, p[0], p[1])
+        put(lines, line, mirror, q[0], q[1])
 
     @wp.func
     def of_line(lines: Tile, line: int, t: int):
@@ -38,4 +44,4 @@ def pair_functions(lines: Lines) -> types.SimpleNamespace:
             values[2 * e + 1] = z[1]
         return values
 
-    return types.SimpleNamespace(apart=apart, put_rows=put_rows, of_line=of_line)
+    return types.SimpleNamespace(apart=apart, joined=joined, put_rows=put_rows, of_line=of_line)

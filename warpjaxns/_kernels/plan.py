@@ -14,6 +14,7 @@ REALS = {"float32": wp.float32, "float64": wp.float64}
 SHARED_MEMORY = 208 * 1024  # bytes a block may use, where the device has more
 CPU_MEMORY = 256 * 1024  # bytes of tiles that Warp has for a block on the CPU
 MOST_COLUMNS = 8  # of a block
+MOST_BLOCKS = 16  # of a cluster
 MOST_VALUES = 24  # complex numbers that a thread holds
 
 # What was fastest on an H200 (docs/performance.md), by the longest line an entry is for; the last entry is for all
@@ -73,9 +74,14 @@ ADJOINT = {
 }
 # the same of kernels that carry a tangent along, with few points or many
 TANGENT = {128: (16, 512), 256: (8, 512), 512: (8, 768), 1024: (8, 512), 2048: (4, 512), 4096: (2, 512)}
-# (radix, threads that are to share a multiprocessor, fewest members, and fewest for the backward sweep) where a block
-# takes whole members, of at most so many points a side
-WHOLE = {64: (8, 576, 48, 48), 128: (16, 544, 64, 80)}
+# Where members of at most so many points a side stay in shared memory: the first that fits of (blocks that share a
+# member, radix, threads that are to share a multiprocessor, fewest members), in a rollout, in the backward sweep, and
+# where a tangent is carried along
+WHOLE = {
+    "advance": {64: [(1, 8, 576, 48)], 128: [(1, 16, 544, 64)]},
+    "adjoint": {64: [(1, 8, 576, 48)], 128: [(1, 16, 544, 80)]},
+    "tangent": {64: [(1, 8, 576, 48)]},
+}
 
 
 def entry(table: dict, n: int):
@@ -97,8 +103,9 @@ class Plan:
         banded: whether a block copies the rows it works on to shared memory before it needs them.
         by_bands: whether a block solves the Poisson equation of its rows itself.
         many: whether there are many points.
-        whole: how a block takes a whole member through all its steps; None where it does not.
-        whole_adjoint: how it sweeps back over one, likewise.
+        whole: how blocks take a whole member through all its steps; None where they do not.
+        whole_adjoint: how they sweep back over one, likewise.
+        whole_tangent: how they take it along with a tangent, likewise.
         shared_memory: bytes that a block may use.
         serial: for the CPU, where a block has one thread.
     """
@@ -116,6 +123,7 @@ class Plan:
     many: bool = False
     whole: Whole | None = None
     whole_adjoint: Whole | None = None
+    whole_tangent: Whole | None = None
     shared_memory: int = SHARED_MEMORY
     serial: bool = False
 
@@ -230,11 +238,6 @@ class Plan:
         """Blocks of the kernel that solves along y, for each member."""
         return -(-self.half // self.columns)
 
-    @property
-    def whole_tangent(self) -> bool:
-        """Whether a block can carry a tangent along with a whole member."""
-        return self.whole is not None and self.whole.with_tangent.fits(self.shared_memory)
-
     @staticmethod
     def bounds(lines: Lines | Columns, resident: int = 512) -> tuple[int, int]:
         """Threads of a block, and the fewest blocks that are to share a multiprocessor."""
@@ -304,17 +307,27 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
 
 
 def with_whole_members(plan: Plan, batch: int) -> Plan:
-    """The plan with whole members a block, where they fit and there are enough of them."""
+    """The plan with whole members in shared memory, where they fit and there are enough of them."""
     ny, nx = plan.shape
-    radix, resident, fewest, fewest_backward = entry(WHOLE, max(ny, nx))
-    if max(ny, nx) > max(WHOLE) or ny % 2 or batch < fewest:
-        return plan
-    whole = Whole(plan.shape, plan.real, largest_radix(nx, radix), resident)
-    if not whole.fits(plan.shared_memory) or whole.columns.values > MOST_VALUES:
-        return plan
-    backward = [whole.with_stage(at_once) for at_once in (True, False)] if batch >= fewest_backward else []
-    fitting = next((way for way in backward if way.fits(plan.shared_memory)), None)
-    return dataclasses.replace(plan, whole=whole, whole_adjoint=fitting)
+    most = MOST_BLOCKS if plan.shared_memory == SHARED_MEMORY else 1  # devices with so much have clusters
+
+    def first(kind, *variants):
+        ways = next((ways for longest, ways in sorted(WHOLE[kind].items()) if max(ny, nx) <= longest), ())
+        for blocks, radix, resident, fewest in ways:
+            if batch < fewest or blocks > most:
+                continue
+            whole = Whole(plan.shape, plan.real, largest_radix(nx, radix), resident, blocks=blocks)
+            for way in (variant(whole) for variant in variants):
+                if way.fits(plan.shared_memory) and way.columns.values <= MOST_VALUES:
+                    return way
+        return None
+
+    return dataclasses.replace(
+        plan,
+        whole=first("advance", lambda whole: whole),
+        whole_adjoint=first("adjoint", lambda whole: whole.with_stage(True), lambda whole: whole.with_stage(False)),
+        whole_tangent=first("tangent", lambda whole: whole.with_tangent),
+    )
 
 
 def unsupported(plan: Plan, shared_memory: int | None) -> str | None:

@@ -132,7 +132,7 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats):
 def tangent_fits(grid: Grid, omega) -> bool:
     """Whether the fused tangent's lines, longer than those of the other kernels, fit the devices here."""
     plan, limit = _layout(grid, omega)[0], shared_memory() or CPU_MEMORY
-    return plan.whole_tangent or plan.for_tangent.tangent_lines.nbytes <= limit
+    return plan.whole_tangent is not None or plan.for_tangent.tangent_lines.nbytes <= limit
 
 
 def along(*operands, grid, scheme, steps, backend):
