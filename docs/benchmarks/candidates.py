@@ -1,0 +1,110 @@
+"""Rollouts and derivatives with candidates for a table of `_kernels/plan.py`: where its entries come from.
+
+    python docs/benchmarks/candidates.py BANDS --size 1024 --members 1 16
+    python docs/benchmarks/candidates.py WHOLE --size 64 --members 64 1024
+
+`BANDS`: (bands that a thread of the kernel in between holds, its columns, whether the backward sweep goes by bands,
+whether kernels with a tangent do); None: by columns. `WHOLE`: (blocks that share a member, radix, threads that are to
+share a multiprocessor); None: members do not stay in shared memory. An entry that does not fit is as None.
+
+Prints microseconds a step, and how far results are from those of the first candidate, in units of their norm. Kernels
+are compiled first, by several processes at the same time.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import itertools
+import multiprocessing
+import os
+
+import jax
+import jax.numpy as jnp
+
+import warpjaxns as wns
+from warpjaxns import _ffi
+from warpjaxns._kernels import plan
+from warpjaxns.benchmarks import TASKS, Case, backends, measure
+
+_bands = [None, *((chunk, columns, True, True) for chunk, columns in itertools.product((4, 8, 16), (4, 8, 16)))]
+CANDIDATES = {
+    "BANDS": dict.fromkeys((256, 512, 1024, 2048, 4096), _bands),
+    "WHOLE": {
+        64: [None, (1, 8, 576), (2, 8, 320), (2, 8, 640), (2, 4, 512), (4, 4, 256), (8, 4, 128)],
+        128: [None, (1, 16, 544), (2, 16, 288), (2, 8, 512), (2, 8, 1024), (4, 8, 256), (4, 8, 768), (8, 8, 256)],
+        256: [None, (8, 16, 256), (8, 8, 512), (8, 8, 1024), (16, 16, 128), (16, 8, 256), (16, 8, 1024), (16, 4, 512)],
+        512: [None, (16, 16, 512)],
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """An entry of a table, and a case to try it in."""
+
+    table: str
+    entry: tuple | None
+    case: Case
+
+    def __str__(self):
+        return f"{self.case.label}  {self.entry}"
+
+    def use(self):
+        """Make all later calls use the entry, whatever the number of members."""
+        size, entry = self.case.size, self.entry
+        if self.table == "BANDS":
+            plan.BANDS = {**plan.BANDS, size: (entry, entry)}
+        else:
+            plan.WHOLE = {kind: {size: [(*entry, 1)] if entry else []} for kind in plan.WHOLE}
+        wns.clear_caches()
+        jax.clear_caches()
+        _ffi._callables.clear()  # which know the plan of their first call
+
+
+def compile_one(job):
+    """In a process of its own: the kernels are found in Warp's cache later."""
+    candidate, what = job
+    candidate.use()
+    with contextlib.suppress(Exception):  # the measurement will say so
+        results(candidate, what, steps=1)
+
+
+def results(candidate, what, steps: int) -> list[jax.Array]:
+    """Of all tasks."""
+    (warp,) = backends("warp")
+    programs = [warp.build(candidate.case, task, steps) for task in what]
+    return [program.outcome(program.wait(program.start())) for program in programs]
+
+
+def main(argv: list[str] | None = None):
+    """Measure all candidates in all cases, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=CANDIDATES)
+    parser.add_argument("--size", nargs="+", type=int, help="points a side (default: all there are candidates for)")
+    parser.add_argument("--members", nargs="+", type=int, default=[1, 16, 64])
+    parser.add_argument("--what", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="that compile at the same time")
+    options = parser.parse_args(argv)
+    entries = CANDIDATES[options.table]
+    cases = [Case(size, members) for size in options.size or entries for members in options.members]
+    candidates = [Candidate(options.table, entry, case) for case in cases for entry in entries[case.size]]
+    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+        list(pool.imap_unordered(compile_one, [(candidate, options.what) for candidate in candidates]))
+    for _, of_case in itertools.groupby(candidates, key=lambda candidate: candidate.case):
+        first = None
+        for candidate in of_case:
+            candidate.use()
+            try:
+                found = results(candidate, options.what, steps=20)
+            except Exception as error:  # say, a cluster that the device cannot hold
+                print(candidate, str(error).splitlines()[0], sep="  ", flush=True)
+                continue
+            first = first or found
+            apart = [float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b)) for a, b in zip(found, first, strict=True)]
+            records = measure(candidate.case, backends("warp"), options.what, repeat=3)
+            times = [f"{r.what} {r.error or round(1e6 * r.seconds_per_step, 1)}" for r in records]
+            print(candidate, *(f"{t} ({a:.0e})" for t, a in zip(times, apart, strict=True)), sep="  ", flush=True)
+
+
+if __name__ == "__main__":
+    main()
