@@ -34,7 +34,7 @@ def kernels(dtype, scheme):
     """The tendency and the Jacobian of whole fields, with the adjoints that Warp generates."""
     real = REALS[dtype]
     kit = stencils(real)
-    Metric, neighbourhood, J = kit.Metric, kit.neighbourhood, kit.jacobian[scheme]
+    Metric, neighbourhood, scaled, J = kit.Metric, kit.neighbourhood, kit.scaled, kit.jacobian[scheme]
 
     @wp.func
     def force(forcing: wp.array4d(dtype=real), step: int, member: int, i: int, j: int):
@@ -61,7 +61,8 @@ def kernels(dtype, scheme):
         w = neighbourhood(omega, member, i, j)
         nu = viscosity[wp.where(viscosity.shape[0] == 1, 0, member)]
         mu = drag[wp.where(drag.shape[0] == 1, 0, member)]
-        out[member, i, j] = rate(p, w, metric, nu, mu, force(forcing, 0, member, i, j))
+        terms = scaled(metric, nu, real(1.0))
+        out[member, i, j] = rate(p, w, terms, mu) + force(forcing, 0, member, i, j)
 
     @wp.kernel(module="unique", enable_backward=True)
     def jacobians(metric: Metric, a: wp.array3d(dtype=real), b: wp.array3d(dtype=real), out: wp.array3d(dtype=real)):

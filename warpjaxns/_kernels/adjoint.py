@@ -88,12 +88,13 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
 
 @functools.cache
 def pulled_back(real) -> Callable:
-    """``b l + h R'(w)^T l`` at one point, given S F(w, l) and G(l, psi) there: `solved` and `carried`."""
+    """``b l + h R'(w)^T l`` at one point, given S F(w, l) there, `solved`, and ``h G(l, psi)``, `carried`. Metric and
+    drag: as in `tendency`."""
     Patch, Metric, laplacian = stencils(real).Patch, stencils(real).Metric, stencils(real).laplacian
 
     @wp.func
-    def pulled_back(l: Patch, metric: Metric, b: real, h: real, nu: real, mu: real, solved: real, carried: real):
-        return b * l[4] + h * (solved + carried + nu * laplacian(l, metric) - mu * l[4])
+    def pulled_back(l: Patch, metric: Metric, b: real, h: real, drag: real, solved: real, carried: real):
+        return laplacian(l, metric) + carried + h * solved - drag * l[4] + b * l[4]
 
     return pulled_back
 
@@ -107,8 +108,8 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     by_row, kit = row_functions(plan, lines), stencils(real)
     spectra, around, present = spectra_functions(plan, lines), by_row.around, by_row.present
     arrive, load, mode_line = spectra.arrive, spectra.load, spectra.line
-    here, field_strip = lines.here, by_row.field_strip
-    Metric, south, north, shared, local = kit.Metric, kit.south, kit.north, kit.shared, pulled_back(real)
+    here, field_strip, local = lines.here, by_row.field_strip, pulled_back(real)
+    Metric, south, north, shared, scaled = kit.Metric, kit.south, kit.north, kit.shared, kit.scaled
     jacobian = kit.jacobian[SECOND[scheme]]
     Values, field = lines.Values, memory.lane(real, plan.shape)
     fetch, banded, band_size = band_functions(plan).fetch, plan.banded, plan.band_size
@@ -144,6 +145,7 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         h = c * shared(line(table, dt_at), member)
+        terms = scaled(metric, h * nu, h)
         band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         psi_band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
@@ -173,10 +175,10 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
             for e in range(held):
                 l = field_strip(band, cotangent, pair, e, t)
                 p = field_strip(psi_band, psi, pair, e, t)
-                g_i = jacobian(south(l), south(p), metric)
-                g_k = jacobian(north(l), north(p), metric)
-                new[2 * e] += local(south(l), metric, b, h, nu, mu, solved[2 * e], g_i)
-                new[2 * e + 1] += local(north(l), metric, b, h, nu, mu, solved[2 * e + 1], g_k)
+                g_i = jacobian(south(l), south(p), terms)
+                g_k = jacobian(north(l), north(p), terms)
+                new[2 * e] += local(south(l), terms, b, h, h * mu, solved[2 * e], g_i)
+                new[2 * e + 1] += local(north(l), terms, b, h, h * mu, solved[2 * e + 1], g_k)
             out_i = field(table, cotangent_out_at, member, i, t)
             out_k = field(table, cotangent_out_at, member, k, t)
             for e in range(held):

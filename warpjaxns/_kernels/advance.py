@@ -33,13 +33,14 @@ def runge_kutta(dtype) -> tuple[tuple[float, float, float], ...]:
 
 @functools.cache
 def tendency(real, scheme: str) -> Callable:
-    """``R(w) = J(psi, w) + nu Lap w - mu w + f`` at one point."""
+    """``h R(w) = h (J(psi, w) + nu Lap w - mu w)`` at one point, without forcing. ``h nu`` and ``h`` are in the metric
+    (`scaled` of `stencils`), `drag` is ``h mu``."""
     kit = stencils(real)
     Patch, Metric, laplacian, jacobian = kit.Patch, kit.Metric, kit.laplacian, kit.jacobian[scheme]
 
     @wp.func
-    def tendency(psi: Patch, w: Patch, metric: Metric, nu: real, mu: real, force: real):
-        return jacobian(psi, w, metric) + nu * laplacian(w, metric) - mu * w[4] + force
+    def tendency(psi: Patch, w: Patch, metric: Metric, drag: real):
+        return laplacian(w, metric) + jacobian(psi, w, metric) - drag * w[4]
 
     return tendency
 
@@ -59,7 +60,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     Metric, south, north = kit.Metric, kit.south, kit.north
     by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
     fetch, announce, many = by_band.fetch, by_band.announce, plan.many
-    shared, force, rate = kit.shared, memory.force(real, plan.shape), tendency(real, scheme)
+    shared, scaled, force, rate = kit.shared, kit.scaled, memory.force(real, plan.shape), tendency(real, scheme)
     Values, field = lines.Values, memory.lane(real, plan.shape)
     line, complex_line = memory.line(real), memory.line(complex_type(real))
 
@@ -96,6 +97,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         h = c * shared(line(table, dt_at), member)
+        terms = scaled(metric, h * nu, h)
         band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         if banded:  # the state is older than the kernel ahead
@@ -131,16 +133,14 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 for e in range(held):
                     p = psi_strip(buffer, pair, e, t)
                     w = field_strip(band, state, pair, e, t)
-                    f_i = real(0.0)
-                    f_k = real(0.0)
+                    r_i = rate(south(p), south(w), terms, h * mu)
+                    r_k = rate(north(p), north(w), terms, h * mu)
                     if forced:
-                        f_i = force_i[here(e)]
-                        f_k = force_k[here(e)]
-                    r_i = rate(south(p), south(w), metric, nu, mu, f_i)
-                    r_k = rate(north(p), north(w), metric, nu, mu, f_k)
-                    new[2 * e] += b * w[7] + h * r_i
+                        r_i += h * force_i[here(e)]
+                        r_k += h * force_k[here(e)]
+                    new[2 * e] += b * w[7] + r_i
                     if present(row + 2 * pair + 1):
-                        new[2 * e + 1] += b * w[4] + h * r_k
+                        new[2 * e + 1] += b * w[4] + r_k
                 # stores follow all loads: the compiler must assume that the arrays may overlap
                 out_i = field(table, state_out_at, member, i, t)
                 out_k = field(table, state_out_at, member, k, t)

@@ -249,9 +249,8 @@ def _scan(columns: Columns, southward: bool) -> Callable:
         group = place(t) // lanes
         for s in range(steps):  # own becomes what all chunks up to this one leave behind
             d = 1 << s
-            earlier = Complex(shift(own[0], d), shift(own[1], d))
-            if lane >= d:
-                own = own + powers[s] * earlier
+            weight = wp.where(lane >= d, powers[s], real(0.0))
+            own = own + weight * Complex(shift(own[0], d), shift(own[1], d))
         if groups > 1 and lane == lanes - 1:
             put(sums, part + group * count + c, own)
         entering = Complex(shift(own[0], 1), shift(own[1], 1))
@@ -267,7 +266,10 @@ def _scan(columns: Columns, southward: bool) -> Callable:
                 if g == group:
                     reached = total
                 total = powers[by_group] * total + get(sums, part + g * count + c)
-        reached += powers[by_place] * around * total
+        weight = around
+        if groups > 1:
+            weight = powers[by_place] * around
+        reached += weight * total
         entering += powers[by_lane] * reached
         return Pair(entering[0], entering[1], total[0], total[1])
 
@@ -294,18 +296,19 @@ def _recursion(columns: Columns, southward: bool, own: bool = True) -> Callable:
         entering = scan(Complex(real(x), real(y)), powers, mode[2], sums, c, t)
         x = wide(entering[0])
         y = wide(entering[1])
-        mean_x = wide(0.0)
-        mean_y = wide(0.0)
         if mode[2] == real(0.0):  # the mean over x
             before = place(t)
             mean_x = wide(entering[2]) / wide(n)
             mean_y = wide(entering[3]) / wide(n)
             x = x - wide(held * before) * mean_x
             y = y - wide(held * before) * mean_y
+            for e in range(held):  # nothing is lost yet
+                values[2 * e] = real(wide(values[2 * e]) - mean_x)
+                values[2 * e + 1] = real(wide(values[2 * e + 1]) - mean_y)
         for e in range(held):
             i = first + onward * e
-            next_x = x + ((wide(values[2 * i]) - mean_x) - loss * x)
-            next_y = y + ((wide(values[2 * i + 1]) - mean_y) - loss * y)
+            next_x = x + (wide(values[2 * i]) - loss * x)
+            next_y = y + (wide(values[2 * i + 1]) - loss * y)
             if own:
                 values[2 * i] = real(next_x)
                 values[2 * i + 1] = real(next_y)

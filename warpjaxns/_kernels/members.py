@@ -37,8 +37,9 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
     kit, by_block = stencils(real), whole_functions(whole, False)
     rows_to_lines, solve, lines_back = by_block.rows_to_lines, by_block.solve, by_block.lines_back
     psi_strip, strip, of_line, to_rows = by_block.psi_strip, by_block.strip, by_block.of_line, by_block.to_rows
-    read, write, meet, Metric, shared = by_block.read, by_block.write, by_block.meet, kit.Metric, kit.shared
-    south, north, force, rate = kit.south, kit.north, memory.force(real, whole.shape), tendency(real, scheme)
+    read, write, meet = by_block.read, by_block.write, by_block.meet
+    Metric, shared, scaled, south, north = kit.Metric, kit.shared, kit.scaled, kit.south, kit.north
+    force, rate = memory.force(real, whole.shape), tendency(real, scheme)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_start, of_state, of_rate = (coefficient(real, which) for which in range(3))
     one_field, size, lines_size, sums_size, blocks = whole.field, whole.size, lines.size, columns.size, whole.blocks
@@ -85,6 +86,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
             a = of_start(stage)
             b = of_state(stage)
             h = of_rate(stage) * dt
+            terms = scaled(metric, h * nu, h)
             rows_to_lines(fields, now, buffer, roots, thread)
             meet()
             solve(buffer, 0, modes, sums, rank, thread)
@@ -104,15 +106,13 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                 for e in range(held):
                     p = psi_strip(buffer, 0, rank, pair, e, t)
                     w = strip(fields, now, rank, pair, e, t)
-                    f_i = real(0.0)
-                    f_k = real(0.0)
+                    r_i = rate(south(p), south(w), terms, h * mu)
+                    r_k = rate(north(p), north(w), terms, h * mu)
                     if forced:
-                        f_i = force_i[here(e)]
-                        f_k = force_k[here(e)]
-                    r_i = rate(south(p), south(w), metric, nu, mu, f_i)
-                    r_k = rate(north(p), north(w), metric, nu, mu, f_k)
-                    new[2 * e] += b * w[7] + h * r_i
-                    new[2 * e + 1] += b * w[4] + h * r_k
+                        r_i += h * force_i[here(e)]
+                        r_k += h * force_k[here(e)]
+                    new[2 * e] += b * w[7] + r_i
+                    new[2 * e + 1] += b * w[4] + r_k
                 to_rows(new, fields, then, pair, t)
                 if stage == 2:
                     write(new, table, out_at, member, row_pair, t)

@@ -36,7 +36,8 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     kit, by_block, field = stencils(real), whole_functions(whole, True), memory.lane(real, whole.shape)
     solve, strip, psi_strip, of_line = by_block.solve, by_block.strip, by_block.psi_strip, by_block.of_line
     read, write, meet, in_turn = by_block.read, by_block.write, by_block.meet, whole.beside == 1
-    Metric, south, north, shared, laplacian = kit.Metric, kit.south, kit.north, kit.shared, kit.laplacian
+    Metric, south, north, laplacian = kit.Metric, kit.south, kit.north, kit.laplacian
+    shared, scaled = kit.shared, kit.scaled
     source, carry, local = kit.jacobian[FIRST[scheme]], kit.jacobian[SECOND[scheme]], pulled_back(real)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_state, of_rate = coefficient(real, 1), coefficient(real, 2)
@@ -98,6 +99,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
             b = of_state(stage)
             c = of_rate(stage)
             h = c * dt
+            terms = scaled(metric, h * nu, h)
             for pair in range(group, pairs, groups):
                 i = 2 * (start + pair)
                 force_i = force(table, forcing_at, step, member, i, t)
@@ -155,11 +157,13 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                 for e in range(held):
                     l = psi_strip(buffer, now, rank, pair, e, t)
                     p = strip(fields, psi_start, rank, pair, e, t)
-                    g_i = carry(south(l), south(p), metric)
-                    g_k = carry(north(l), north(p), metric)
-                    new[2 * e] += local(south(l), metric, b, h, nu, mu, solved[2 * e], g_i)
-                    new[2 * e + 1] += local(north(l), metric, b, h, nu, mu, solved[2 * e + 1], g_k)
+                    g_i = carry(south(l), south(p), terms)
+                    g_k = carry(north(l), north(p), terms)
+                    new[2 * e] += local(south(l), terms, b, h, h * mu, solved[2 * e], g_i)
+                    new[2 * e + 1] += local(north(l), terms, b, h, h * mu, solved[2 * e + 1], g_k)
                     if by_parameter:
+                        g_i = carry(south(l), south(p), metric)
+                        g_k = carry(north(l), north(p), metric)
                         by_dt += c * (own[2 * e] * g_i + own[2 * e + 1] * g_k)
                 publish(new, buffer, then + pair, t)
                 if stage == 2:

@@ -25,7 +25,7 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
     rows_to_lines, solve, lines_back = by_block.rows_to_lines, by_block.solve, by_block.lines_back
     psi_strip, strip, put, to_rows = by_block.psi_strip, by_block.strip, by_block.put, by_block.to_rows
     read, write, meet = by_block.read, by_block.write, by_block.meet
-    Metric, south, north, shared = kit.Metric, kit.south, kit.north, kit.shared
+    Metric, south, north, shared, scaled = kit.Metric, kit.south, kit.north, kit.shared, kit.scaled
     force, rate, dot_rate = memory.force(real, whole.shape), tendency(real, scheme), tangent_rate(real, scheme)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_start, of_state, of_rate = (coefficient(real, which) for which in range(3))
@@ -84,6 +84,10 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
             b = of_state(stage)
             h = of_rate(stage) * dt
             dh = of_rate(stage) * ddt
+            terms = scaled(metric, h * nu, h)
+            dterms = scaled(metric, dh * nu + h * dnu, dh)
+            drag = h * mu
+            ddrag = dh * mu + h * dmu
             rows_to_lines(fields, now, buffer, roots, thread)
             meet()
             solve(buffer, 0, modes, sums, rank, thread)
@@ -106,23 +110,19 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
                     dp = psi_strip(buffer, pairs, rank, pair, e, t)
                     w = strip(fields, now, rank, pair, e, t)
                     dw = strip(fields, now + one_field, rank, pair, e, t)
-                    f_i = real(0.0)
-                    f_k = real(0.0)
-                    df_i = real(0.0)
-                    df_k = real(0.0)
+                    r_i = rate(south(p), south(w), terms, drag)
+                    r_k = rate(north(p), north(w), terms, drag)
+                    dr_i = dot_rate(south(p), south(w), south(dp), south(dw), terms, drag, dterms, ddrag)
+                    dr_k = dot_rate(north(p), north(w), north(dp), north(dw), terms, drag, dterms, ddrag)
                     if forced:
-                        f_i = force_i[here(e)]
-                        f_k = force_k[here(e)]
-                        df_i = dforce_i[here(e)]
-                        df_k = dforce_k[here(e)]
-                    r_i = rate(south(p), south(w), metric, nu, mu, f_i)
-                    r_k = rate(north(p), north(w), metric, nu, mu, f_k)
-                    dr_i = dot_rate(south(p), south(w), south(dp), south(dw), metric, nu, mu, dnu, dmu, df_i)
-                    dr_k = dot_rate(north(p), north(w), north(dp), north(dw), metric, nu, mu, dnu, dmu, df_k)
-                    new_i = b * w[7] + h * r_i
-                    new_k = b * w[4] + h * r_k
-                    dnew_i = b * dw[7] + h * dr_i + dh * r_i
-                    dnew_k = b * dw[4] + h * dr_k + dh * r_k
+                        r_i += h * force_i[here(e)]
+                        r_k += h * force_k[here(e)]
+                        dr_i += h * dforce_i[here(e)] + dh * force_i[here(e)]
+                        dr_k += h * dforce_k[here(e)] + dh * force_k[here(e)]
+                    new_i = b * w[7] + r_i
+                    new_k = b * w[4] + r_k
+                    dnew_i = b * dw[7] + dr_i
+                    dnew_k = b * dw[4] + dr_k
                     if stage > 0:  # the start of the step lies where its result will
                         new_i += a * out_i[here(e)]
                         new_k += a * out_k[here(e)]

@@ -109,9 +109,15 @@ def stencils(real) -> types.SimpleNamespace:
     def plus_plus(a: Patch, b: Patch):
         return (a[5] - a[3]) * (b[1] - b[7]) - (a[1] - a[7]) * (b[5] - b[3])
 
+    # What follows is added to `start`, or taken from it: one chain of fused multiplications and additions.
+
     @wp.func
-    def plus_cross(a: Patch, b: Patch):
-        return a[5] * (b[2] - b[8]) - a[3] * (b[0] - b[6]) - a[1] * (b[2] - b[0]) + a[7] * (b[8] - b[6])
+    def plus_cross(start: real, a: Patch, b: Patch):
+        return start + a[5] * (b[2] - b[8]) - a[3] * (b[0] - b[6]) - a[1] * (b[2] - b[0]) + a[7] * (b[8] - b[6])
+
+    @wp.func
+    def less_cross(start: real, a: Patch, b: Patch):
+        return start - a[5] * (b[2] - b[8]) + a[3] * (b[0] - b[6]) + a[1] * (b[2] - b[0]) - a[7] * (b[8] - b[6])
 
     @wp.func
     def central(a: Patch, b: Patch, metric: Metric):
@@ -119,15 +125,15 @@ def stencils(real) -> types.SimpleNamespace:
 
     @wp.func
     def central_first(a: Patch, b: Patch, metric: Metric):
-        return -plus_cross(b, a) * metric[2]
+        return less_cross(real(0.0), b, a) * metric[2]
 
     @wp.func
     def central_second(a: Patch, b: Patch, metric: Metric):
-        return plus_cross(a, b) * metric[2]
+        return plus_cross(real(0.0), a, b) * metric[2]
 
     @wp.func
     def arakawa(a: Patch, b: Patch, metric: Metric):
-        return (plus_plus(a, b) + plus_cross(a, b) - plus_cross(b, a)) * (third * metric[2])
+        return less_cross(plus_cross(plus_plus(a, b), a, b), b, a) * (third * metric[2])
 
     jacobian = {
         "arakawa": arakawa,
@@ -135,6 +141,11 @@ def stencils(real) -> types.SimpleNamespace:
         "plus_cross": central_second,
         "cross_plus": central_first,
     }
+
+    @wp.func
+    def scaled(metric: Metric, diffusion: real, advection: real):
+        """The metric for which `laplacian` and `jacobian` are so many times what they are."""
+        return Metric(diffusion * metric[0], diffusion * metric[1], advection * metric[2])
 
     @wp.func_native("return values.data[values.shape[0] == 1 ? 0 : member];")
     def shared(values: wp.array(dtype=real), member: int) -> real:
@@ -152,6 +163,7 @@ def stencils(real) -> types.SimpleNamespace:
         north=north,
         laplacian=laplacian,
         jacobian=jacobian,
+        scaled=scaled,
         shared=shared,
     )
 

@@ -22,7 +22,7 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     (ny, nx), real = plan.shape, plan.real
     rate, kit = tendency(real, scheme), stencils(real)
     Metric, neighbourhood, laplacian = kit.Metric, kit.neighbourhood, kit.laplacian
-    shared, force = kit.shared, memory.force(real, (ny, nx))
+    shared, scaled, force = kit.shared, kit.scaled, memory.force(real, (ny, nx))
     fields, line = memory.stack(real, (ny, nx)), memory.line(real)
 
     @memory.kernel(launch_bounds=ROW_BLOCK)
@@ -50,6 +50,7 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         dt = shared(line(table, dt_at), member)
+        terms = scaled(metric, nu, real(1.0))
         follow()
         by_viscosity = real(0.0)
         by_drag = real(0.0)
@@ -61,10 +62,9 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
             l = cotangent[member, i, j]
             by_viscosity += l * laplacian(w, metric)
             by_drag -= l * w[4]
-            f = real(0.0)
+            by_dt += l * rate(p, w, terms, mu)
             if forced:
-                f = force_i[j]
-            by_dt += l * rate(p, w, metric, nu, mu, f)
+                by_dt += l * force_i[j]
         total_viscosity = wp.tile_sum(wp.tile(by_viscosity))
         total_drag = wp.tile_sum(wp.tile(by_drag))
         total_dt = wp.tile_sum(wp.tile(by_dt))

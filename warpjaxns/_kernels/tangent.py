@@ -22,9 +22,10 @@ from .stencils import stencils
 
 @functools.cache
 def tangent_rate(real, scheme: str) -> Callable:
-    """``dR = J(dpsi, w) + J(psi, dw) + nu Lap dw - mu dw + dnu Lap w - dmu w + df`` at one point."""
-    kit = stencils(real)
-    Patch, Metric, laplacian, jacobian = kit.Patch, kit.Metric, kit.laplacian, kit.jacobian[scheme]
+    """The derivative of `tendency` at one point: ``J(dpsi, w)``, the tendency of dw, and that of w with the derivatives
+    ``d(h nu)``, ``dh`` and ``d(h mu)`` in the places of ``h nu``, h and ``h mu``."""
+    kit, rate = stencils(real), tendency(real, scheme)
+    Patch, Metric, jacobian = kit.Patch, kit.Metric, kit.jacobian[scheme]
 
     @wp.func
     def tangent_rate(
@@ -33,21 +34,11 @@ def tangent_rate(real, scheme: str) -> Callable:
         dpsi: Patch,
         dw: Patch,
         metric: Metric,
-        nu: real,
-        mu: real,
-        dnu: real,
-        dmu: real,
-        dforce: real,
+        drag: real,
+        dmetric: Metric,
+        ddrag: real,
     ):
-        return (
-            jacobian(dpsi, w, metric)
-            + jacobian(psi, dw, metric)
-            + nu * laplacian(dw, metric)
-            - mu * dw[4]
-            + dnu * laplacian(w, metric)
-            - dmu * w[4]
-            + dforce
-        )
+        return jacobian(dpsi, w, metric) + rate(psi, dw, metric, drag) + rate(psi, w, dmetric, ddrag)
 
     return tangent_rate
 
@@ -67,7 +58,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     here, present, field_strip = lines.here, by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
     fetch, banded, band_size = band_functions(plan).fetch, plan.banded, plan.band_size
-    shared, force = kit.shared, memory.force(real, plan.shape)
+    shared, scaled, force = kit.shared, kit.scaled, memory.force(real, plan.shape)
     rate, dot_rate = tendency(real, scheme), tangent_rate(real, scheme)
     Values, field = lines.Values, memory.lane(real, plan.shape)
     line, complex_line = memory.line(real), memory.line(complex_type(real))
@@ -118,6 +109,10 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         dnu = shared(line(table, dviscosity_at), member)
         dmu = shared(line(table, ddrag_at), member)
         dh = c * shared(line(table, ddt_at), member)
+        terms = scaled(metric, h * nu, h)
+        dterms = scaled(metric, dh * nu + h * dnu, dh)
+        drag = h * mu
+        ddrag = dh * mu + h * dmu
         band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         dband = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
@@ -165,24 +160,20 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
                     dp = psi_strip(buffer, dpsi_lines + pair, e, t)
                     w = field_strip(band, state, pair, e, t)
                     dw = field_strip(dband, dstate, pair, e, t)
-                    f_i = real(0.0)
-                    f_k = real(0.0)
-                    df_i = real(0.0)
-                    df_k = real(0.0)
+                    r_i = rate(south(p), south(w), terms, drag)
+                    r_k = rate(north(p), north(w), terms, drag)
+                    dr_i = dot_rate(south(p), south(w), south(dp), south(dw), terms, drag, dterms, ddrag)
+                    dr_k = dot_rate(north(p), north(w), north(dp), north(dw), terms, drag, dterms, ddrag)
                     if forced:
-                        f_i = force_i[here(e)]
-                        f_k = force_k[here(e)]
-                        df_i = dforce_i[here(e)]
-                        df_k = dforce_k[here(e)]
-                    r_i = rate(south(p), south(w), metric, nu, mu, f_i)
-                    r_k = rate(north(p), north(w), metric, nu, mu, f_k)
-                    dr_i = dot_rate(south(p), south(w), south(dp), south(dw), metric, nu, mu, dnu, dmu, df_i)
-                    dr_k = dot_rate(north(p), north(w), north(dp), north(dw), metric, nu, mu, dnu, dmu, df_k)
-                    new[2 * e] += b * w[7] + h * r_i
-                    dnew[2 * e] += b * dw[7] + h * dr_i + dh * r_i
+                        r_i += h * force_i[here(e)]
+                        r_k += h * force_k[here(e)]
+                        dr_i += h * dforce_i[here(e)] + dh * force_i[here(e)]
+                        dr_k += h * dforce_k[here(e)] + dh * force_k[here(e)]
+                    new[2 * e] += b * w[7] + r_i
+                    dnew[2 * e] += b * dw[7] + dr_i
                     if present(row + 2 * pair + 1):
-                        new[2 * e + 1] += b * w[4] + h * r_k
-                        dnew[2 * e + 1] += b * dw[4] + h * dr_k + dh * r_k
+                        new[2 * e + 1] += b * w[4] + r_k
+                        dnew[2 * e + 1] += b * dw[4] + dr_k
                 out_i = field(table, state_out_at, member, i, t)
                 out_k = field(table, state_out_at, member, k, t)
                 dout_i = field(table, dstate_out_at, member, i, t)
