@@ -148,8 +148,9 @@ UNROLL
       if (!LAST) {{
         BARRIER
         const Z* in = line_start + F::pad(t);
+        constexpr bool CARRIES = THREADS % PADDING != 0 && PADDING % THREADS != 0;
 UNROLL
-        for (int e = 0; e < VALUES; ++e) v[e] = in[F::padded(t, e * THREADS, THREADS % PADDING != 0)];
+        for (int e = 0; e < VALUES; ++e) v[e] = in[F::padded(t, e * THREADS, CARRIES)];
       }}
     }}
 """
