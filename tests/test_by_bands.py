@@ -16,7 +16,7 @@ from tolerances import (
 )
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, streamfunction
-from warpjaxns._kernels import plan
+from warpjaxns._kernels import tuning
 from warpjaxns._kernels.plan import make_plan
 
 # Grids of their own: a callable that another test has made knows only what its plan was then.
@@ -35,12 +35,12 @@ CASES = [
 @pytest.fixture(autouse=True)
 def all_by_bands(monkeypatch):
     """Every grid by bands, of four rows up to 64 points a row and from 1024 on; no whole members."""
-    monkeypatch.setattr(plan, "BANDS", {4096: ((4, 4, True, True),) * 2})
+    monkeypatch.setattr(tuning, "BANDS", {4096: ((4, 4, True, True),) * 2})
     cut = {64: (4, 4), 512: (8, 8), 4096: (16, 4)}  # radix, rows
-    monkeypatch.setattr(plan, "STAGE", {n: ((radix, rows, 512, True),) * 2 for n, (radix, rows) in cut.items()})
-    monkeypatch.setattr(plan, "ADJOINT", {n: ((rows, 512),) * 2 for n, (_, rows) in cut.items()})
-    monkeypatch.setattr(plan, "TANGENT", {4096: (4, 512)})
-    monkeypatch.setattr(plan, "WHOLE", {kind: {} for kind in plan.WHOLE})
+    monkeypatch.setattr(tuning, "STAGE", {n: ((radix, rows, 512, True),) * 2 for n, (radix, rows) in cut.items()})
+    monkeypatch.setattr(tuning, "ADJOINT", {n: ((rows, 512),) * 2 for n, (_, rows) in cut.items()})
+    monkeypatch.setattr(tuning, "TANGENT", {4096: (4, 512)})
+    monkeypatch.setattr(tuning, "WHOLE", {kind: {} for kind in tuning.WHOLE})
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

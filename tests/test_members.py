@@ -9,7 +9,7 @@ from oracle import normal
 from test_advance import ALL, Case, check, check_stretches
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
-from warpjaxns._kernels import members, members_adjoint, members_tangent, memory, plan
+from warpjaxns._kernels import members, members_adjoint, members_tangent, memory, plan, tuning
 from warpjaxns._kernels.plan import make_plan
 
 # Grids of their own: a callable that another test has made knows only what its plan was then.
@@ -26,14 +26,14 @@ CASES = [
 
 
 def shared_by(blocks):
-    """For `plan.WHOLE`: all members that fit so many blocks."""
-    ways = {n: [(blocks, *how, 1) for _, *how, _ in ways] for n, ways in plan.WHOLE["advance"].items()}
-    return dict.fromkeys(plan.WHOLE, ways)
+    """For `tuning.WHOLE`: all members that fit so many blocks."""
+    ways = {n: [(blocks, *how, 1) for _, *how, _ in ways] for n, ways in tuning.WHOLE["advance"].items()}
+    return dict.fromkeys(tuning.WHOLE, ways)
 
 
 @pytest.fixture(autouse=True)
 def all_whole(monkeypatch):
-    monkeypatch.setattr(plan, "WHOLE", shared_by(1))
+    monkeypatch.setattr(tuning, "WHOLE", shared_by(1))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -106,7 +106,7 @@ def test_blocks_of_a_whole_member():
 
 
 def test_blocks_that_share_a_member(monkeypatch):
-    monkeypatch.setattr(plan, "WHOLE", {kind: {512: [(16, 16, 512, 1), (8, 16, 512, 1)]} for kind in plan.WHOLE})
+    monkeypatch.setattr(tuning, "WHOLE", {kind: {512: [(16, 16, 512, 1), (8, 16, 512, 1)]} for kind in tuning.WHOLE})
     large = make_plan((512, 512), "float32")
     assert (large.whole.blocks, large.whole.pairs, large.whole.columns.threads) == (16, 16, 32)
     assert large.whole.on(cpu=True).blocks == 1

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from warpjaxns._kernels import plan as plans
+from warpjaxns._kernels import tuning
 from warpjaxns._kernels.fft import factorise
 from warpjaxns._kernels.plan import make_plan, unsupported
 
@@ -95,19 +96,19 @@ def test_threads_of_a_multiprocessor():
 
 def test_entries_serve_lines_up_to_their_own():
     table = {64: "a", 256: "b"}
-    assert [plans.entry(table, n) for n in (4, 64, 65, 256, 257, 10**5)] == ["a", "a", "b", "b", "b", "b"]
+    assert [tuning.entry(table, n) for n in (4, 64, 65, 256, 257, 10**5)] == ["a", "a", "b", "b", "b", "b"]
 
 
-@pytest.mark.parametrize("table", [plans.STAGE, plans.COLUMNS], ids=["stage", "columns"])
+@pytest.mark.parametrize("table", [tuning.STAGE, tuning.COLUMNS], ids=["stage", "columns"])
 def test_entries_are_what_a_square_grid_gets(table):
     """In float32 and on the device the tables were made on, nothing is taken back."""
     for n, entries in table.items():
         for many, (wanted, count, *_) in enumerate(entries):
-            plan = make_plan((n, n), "float32", 1 + many * (1 + plans.FEW_POINTS[0] // n**2))
-            if many or n * n <= plans.FEW_POINTS[1]:
+            plan = make_plan((n, n), "float32", 1 + many * (1 + tuning.FEW_POINTS[0] // n**2))
+            if many or n * n <= tuning.FEW_POINTS[1]:
                 chosen = (plan.radix, plan.rows) if table is plans.STAGE else (plan.chunk, plan.columns)
                 if table is plans.COLUMNS and plan.by_bands:
-                    wanted, count, *_ = plans.entry(plans.BANDS, n)[many]
+                    wanted, count, *_ = tuning.entry(tuning.BANDS, n)[many]
                 assert chosen == (wanted, count), (n, many)
 
 

@@ -12,12 +12,12 @@ from test_members import shared_by
 from tolerances import ROLLOUT, relative_error
 
 from warpjaxns import Grid, streamfunction
-from warpjaxns._kernels import plan
+from warpjaxns._kernels import plan, tuning
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
 
 # Grids of their own: a callable that another test has made knows only what its plan was then.
-NO_MEMBERS = {"WHOLE": {kind: {} for kind in plan.WHOLE}}
+NO_MEMBERS = {"WHOLE": {kind: {} for kind in tuning.WHOLE}}
 BANDS = {**NO_MEMBERS, "BANDS": {4096: ((4, 8, True, True),) * 2}}
 MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_8 = ({"WHOLE": shared_by(blocks)} for blocks in (1, 2, 8))
 LONG = {"WHOLE": {**NO_MEMBERS["WHOLE"], "advance": {512: [(1, 16, 512, 1)]}}}
@@ -55,7 +55,7 @@ def emulator(monkeypatch, folder):
 @pytest.mark.parametrize(("tables", "case"), CASES, ids=lambda x: x and str(x) if isinstance(x, Case) else "")
 def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     for name, table in tables.items():
-        monkeypatch.setattr(plan, name, table)
+        monkeypatch.setattr(tuning, name, table)
     chosen = plan.make_plan(case.grid.shape, case.dtype, case.batch)
     for kind, way in (("advance", chosen.whole), ("adjoint", chosen.whole_adjoint)):
         blocks = [blocks for ways in tables["WHOLE"][kind].values() for blocks, *_ in ways]
@@ -71,7 +71,7 @@ KINDS = {"columns": 1, "bands": 5, "members": 8, "clusters": 13}
 def test_any_order_of_threads(tables, case, emulator, monkeypatch):
     """Between two barriers threads run in any order, and no bit depends on it."""
     for name, table in tables.items():
-        monkeypatch.setattr(plan, name, table)
+        monkeypatch.setattr(tuning, name, table)
     x = case.operands()
     f = jax.jit(jax.value_and_grad(lambda *x: case.fused("warp")(*x).sum(), (0, 1, 4)))
     results = []
@@ -86,7 +86,7 @@ def test_any_order_of_threads(tables, case, emulator, monkeypatch):
 
 @pytest.mark.parametrize("lost", [r"__syncthreads\(\);", r"__syncwarp\(.*\);"], ids=["of the block", "of the line"])
 def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
-    monkeypatch.setattr(plan, "WHOLE", shared_by(1))
+    monkeypatch.setattr(tuning, "WHOLE", shared_by(1))
     case = Case(grid=Grid((64, 128), (1.0, len(lost))), dtype="float32", steps=1, forcing="none")
     f, x = jax.jit(case.fused("warp")), case.operands()
     emulator.change = lambda text: re.sub(lost, "", text)
@@ -103,7 +103,7 @@ def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
     ids=["copies", "deadlock"],
 )
 def test_threads_that_do_not_wait_rightly(pattern, replacement, problem, emulator, monkeypatch):
-    monkeypatch.setattr(plan, "WHOLE", NO_MEMBERS["WHOLE"])
+    monkeypatch.setattr(tuning, "WHOLE", NO_MEMBERS["WHOLE"])
     emulator.change = lambda text: re.sub(pattern, replacement, text)
     grid = Grid((64, 64), (2.0, len(problem)))
     with pytest.raises(Exception, match=problem):

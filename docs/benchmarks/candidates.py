@@ -1,4 +1,4 @@
-"""Rollouts and derivatives with candidates for a table of `_kernels/plan.py`: where its entries come from.
+"""Rollouts and derivatives with candidates for a table of `_kernels/tuning.py`: where its entries come from.
 
     python docs/benchmarks/candidates.py BANDS --size 1024 --members 1 16
     python docs/benchmarks/candidates.py WHOLE --size 64 --members 64 1024
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 import warpjaxns as wns
 from warpjaxns import _ffi
-from warpjaxns._kernels import plan
+from warpjaxns._kernels import tuning
 from warpjaxns.benchmarks import TASKS, Case, backends, measure
 
 _bands = [None, *((chunk, columns, True, True) for chunk, columns in itertools.product((4, 8, 16), (4, 8, 16)))]
@@ -53,9 +53,9 @@ class Candidate:
         """Make all later calls use the entry, whatever the number of members."""
         size, entry = self.case.size, self.entry
         if self.table == "BANDS":
-            plan.BANDS = {**plan.BANDS, size: (entry, entry)}
+            tuning.BANDS = {**tuning.BANDS, size: (entry, entry)}
         else:
-            plan.WHOLE = {kind: {size: [(*entry, 1)] if entry else []} for kind in plan.WHOLE}
+            tuning.WHOLE = {kind: {size: [(*entry, 1)] if entry else []} for kind in tuning.WHOLE}
         wns.clear_caches()
         jax.clear_caches()
         _ffi._callables.clear()  # which know the plan of their first call

@@ -4,7 +4,7 @@
 
 Plans are compiled by several processes first. Then the kernels of a stage, one of them cut up as a plan says and the
 others as they are, are launched 20 times in a CUDA graph, overlapping as they do in a rollout; the best of four replays
-counts, so this compares kernels and says nothing about hosts. The constants of `warpjaxns/_kernels/plan.py` come from
+counts, so this compares kernels and says nothing about hosts. The constants of `warpjaxns/_kernels/tuning.py` come from
 its answers.
 """
 

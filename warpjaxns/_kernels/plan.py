@@ -1,4 +1,4 @@
-"""How work is cut into blocks: the one place with tuning constants."""
+"""How work is cut into blocks, as `tuning` says and memory allows."""
 
 import dataclasses
 import functools
@@ -6,6 +6,7 @@ import math
 
 import warp as wp
 
+from . import tuning
 from .columns import Columns
 from .fft import Lines, factorise
 from .whole import LARGEST_BLOCK, Whole
@@ -16,77 +17,6 @@ CPU_MEMORY = 256 * 1024  # bytes of tiles that Warp has for a block on the CPU
 MOST_COLUMNS = 8  # of a block
 MOST_BLOCKS = 16  # of a cluster
 MOST_VALUES = 24  # complex numbers that a thread holds
-
-# What was fastest on an H200 (docs/performance.md), by the longest line an entry is for; the last entry is for all
-# beyond. Few points leave multiprocessors idle and want small blocks; many want few halo rows, and many threads.
-FEW_POINTS = 2**18, 2**20  # of all members, of a single one
-# (radix, rows of a block, threads that are to share a multiprocessor, whether the block transforms all its lines at
-# once and copies its rows to shared memory), with few points and with many
-STAGE = {
-    64: ((4, 8, 768, True), (4, 16, 768, True)),
-    128: ((8, 16, 512, True), (8, 16, 512, True)),
-    256: ((4, 4, 512, True), (8, 8, 1024, True)),
-    512: ((8, 8, 512, True), (8, 8, 1024, True)),
-    1024: ((16, 8, 512, True), (16, 8, 768, True)),
-    2048: ((16, 8, 768, True), (16, 8, 768, True)),
-    4096: ((16, 4, 512, False), (16, 4, 512, False)),
-}
-# (points of a column that a thread holds, columns of a block), likewise
-COLUMNS = {
-    64: ((8, 8), (8, 8)),
-    128: ((8, 4), (16, 16)),
-    256: ((8, 4), (16, 8)),
-    512: ((8, 4), (32, 8)),
-    1024: ((16, 8), (32, 8)),
-    2048: ((32, 8), (32, 8)),
-    4096: ((32, 4), (32, 4)),
-}
-# Where blocks solve the Poisson equation of their rows themselves (`bands`): (bands that a thread of the kernel in
-# between holds, its columns, whether the backward sweep does so too, whether kernels with a tangent do), likewise.
-# None: whole columns are solved by a kernel of their own.
-BANDS = {
-    128: (None, None),
-    256: (None, (8, 8, True, True)),
-    512: (None, (8, 16, True, True)),
-    1024: ((4, 8, True, True), (8, 16, False, True)),
-    2048: ((8, 8, False, False), (8, 8, False, False)),
-    4096: ((16, 8, False, False), (16, 8, False, False)),
-}
-# (most rows of a block, threads, whether it copies its rows) of the backward sweep's first kernel, likewise
-SOURCE = {
-    64: ((16, 512, True), (8, 1024, True)),
-    128: ((8, 512, True), (8, 768, True)),
-    256: ((4, 512, True), (8, 768, True)),
-    512: ((8, 512, True), (8, 768, True)),
-    1024: ((8, 512, True), (4, 512, True)),
-    2048: ((4, 512, False), (4, 512, False)),
-    4096: ((2, 512, False), (2, 512, False)),
-}
-# (most rows of a block, threads) of its last kernel, likewise
-ADJOINT = {
-    64: ((16, 512), (8, 768)),
-    128: ((16, 512), (8, 512)),
-    256: ((4, 512), (8, 768)),
-    512: ((8, 512), (8, 768)),
-    1024: ((8, 512), (4, 512)),
-    2048: ((4, 512), (4, 512)),
-    4096: ((2, 512), (2, 512)),
-}
-# the same of kernels that carry a tangent along, with few points or many
-TANGENT = {128: (16, 512), 256: (8, 512), 512: (8, 768), 1024: (8, 512), 2048: (4, 512), 4096: (2, 512)}
-# Where members of at most so many points a side stay in shared memory: the first that fits of (blocks that share a
-# member, radix, threads that are to share a multiprocessor, fewest members), in a rollout, in the backward sweep, and
-# where a tangent is carried along
-WHOLE = {
-    "advance": {64: [(1, 8, 576, 48)], 128: [(1, 16, 544, 64)]},
-    "adjoint": {64: [(1, 8, 576, 48)], 128: [(1, 16, 544, 80)]},
-    "tangent": {64: [(1, 8, 576, 48)]},
-}
-
-
-def entry(table: dict, n: int):
-    """What a table has for lines of n points."""
-    return table[min((longest for longest in table if n <= longest), default=max(table))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,10 +113,10 @@ class Plan:
 
     def solved(self, by_bands: bool) -> "Plan":
         """With bands that solve the Poisson equation of their rows themselves, if they are to and can, or with columns.
-        It is not worth it where bands have fewer rows than the tables say: they leave two rows of sums each."""
+        It is not worth it where bands have fewer rows than `tuning` says: they leave two rows of sums each."""
         (ny, nx), float64 = self.shape, self.dtype == "float64"
-        way = entry(BANDS, nx)[self.many] if by_bands and ny % self.rows == 0 else None
-        chunk, columns = way[:2] if way else entry(COLUMNS, ny)[self.many]
+        way = tuning.entry(tuning.BANDS, nx)[self.many] if by_bands and ny % self.rows == 0 else None
+        chunk, columns = way[:2] if way else tuning.entry(tuning.COLUMNS, ny)[self.many]
         if float64:  # of twice the size: the same registers, the same sectors of memory
             chunk, columns = chunk // 2, columns // 2
         plan = dataclasses.replace(self, by_bands=way is not None, chunk=chunk, columns=columns)
@@ -197,12 +127,12 @@ class Plan:
     @property
     def _derivatives_by_bands(self) -> tuple[bool, bool]:
         """Whether the backward sweep, and kernels with a tangent, solve by bands too."""
-        return entry(BANDS, self.shape[1])[self.many][2:] if self.by_bands else (False, False)
+        return tuning.entry(tuning.BANDS, self.shape[1])[self.many][2:] if self.by_bands else (False, False)
 
     @property
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent along, and so need twice as much of everything."""
-        most, resident = entry(TANGENT, self.shape[1])
+        most, resident = tuning.entry(tuning.TANGENT, self.shape[1])
         plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
         while plan.rows > 2 and plan.tangent_bytes > self.shared_memory:
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
@@ -212,17 +142,17 @@ class Plan:
     @property
     def for_source(self) -> "Plan":
         """The plan of the backward sweep's first kernel, which works on the rows of two fields."""
-        most, resident, banded = entry(SOURCE, self.shape[1])[self.many]
+        most, resident, banded = tuning.entry(tuning.SOURCE, self.shape[1])[self.many]
         return self._backward(most, resident, banded)
 
     @property
     def for_adjoint(self) -> "Plan":
         """The plan of its last kernel, likewise."""
-        return self._backward(*entry(ADJOINT, self.shape[1])[self.many], True)
+        return self._backward(*tuning.entry(tuning.ADJOINT, self.shape[1])[self.many], True)
 
     def _backward(self, most: int, resident: int, banded: bool) -> "Plan":
         if by_bands := self._derivatives_by_bands[0]:  # both kernels must have the same bands
-            most = entry(ADJOINT, self.shape[1])[self.many][0]
+            most = tuning.entry(tuning.ADJOINT, self.shape[1])[self.many][0]
         plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
         fits = plan.band_lines.nbytes + 2 * plan.band_bytes <= self.shared_memory
         return dataclasses.replace(plan, banded=banded and fits).solved(by_bands and plan.rows == most)
@@ -286,8 +216,8 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     block (None: as many as a plan may use)."""
     allowed = min(SHARED_MEMORY, shared_memory or SHARED_MEMORY)
     ny, nx = shape
-    many = batch * ny * nx > FEW_POINTS[batch == 1]
-    row_radix, rows, resident, at_once = entry(STAGE, nx)[many]
+    many = batch * ny * nx > tuning.FEW_POINTS[batch == 1]
+    row_radix, rows, resident, at_once = tuning.entry(tuning.STAGE, nx)[many]
     plan = Plan(
         shape,
         dtype,
@@ -312,7 +242,7 @@ def with_whole_members(plan: Plan, batch: int) -> Plan:
     most = MOST_BLOCKS if plan.shared_memory == SHARED_MEMORY else 1  # devices with so much have clusters
 
     def first(kind, *variants):
-        ways = next((ways for longest, ways in sorted(WHOLE[kind].items()) if max(ny, nx) <= longest), ())
+        ways = next((ways for longest, ways in sorted(tuning.WHOLE[kind].items()) if max(ny, nx) <= longest), ())
         for blocks, radix, resident, fewest in ways:
             if batch < fewest or blocks > most:
                 continue

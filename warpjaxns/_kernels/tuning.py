@@ -1,0 +1,72 @@
+"""The tuning constants, all of them."""
+
+# What was fastest on an H200 (docs/performance.md), by the longest line an entry is for; the last entry is for all
+# beyond. Few points leave multiprocessors idle and want small blocks; many want few halo rows, and many threads.
+FEW_POINTS = 2**18, 2**20  # of all members, of a single one
+# (radix, rows of a block, threads that are to share a multiprocessor, whether the block transforms all its lines at
+# once and copies its rows to shared memory), with few points and with many
+STAGE = {
+    64: ((4, 8, 768, True), (4, 16, 768, True)),
+    128: ((8, 16, 512, True), (8, 16, 512, True)),
+    256: ((4, 4, 512, True), (8, 8, 1024, True)),
+    512: ((8, 8, 512, True), (8, 8, 1024, True)),
+    1024: ((16, 8, 512, True), (16, 8, 768, True)),
+    2048: ((16, 8, 768, True), (16, 8, 768, True)),
+    4096: ((16, 4, 512, False), (16, 4, 512, False)),
+}
+# (points of a column that a thread holds, columns of a block), likewise
+COLUMNS = {
+    64: ((8, 8), (8, 8)),
+    128: ((8, 4), (16, 16)),
+    256: ((8, 4), (16, 8)),
+    512: ((8, 4), (32, 8)),
+    1024: ((16, 8), (32, 8)),
+    2048: ((32, 8), (32, 8)),
+    4096: ((32, 4), (32, 4)),
+}
+# Where blocks solve the Poisson equation of their rows themselves (`bands`): (bands that a thread of the kernel in
+# between holds, its columns, whether the backward sweep does so too, whether kernels with a tangent do), likewise.
+# None: whole columns are solved by a kernel of their own.
+BANDS = {
+    128: (None, None),
+    256: (None, (8, 8, True, True)),
+    512: (None, (8, 16, True, True)),
+    1024: ((4, 8, True, True), (8, 16, False, True)),
+    2048: ((8, 8, False, False), (8, 8, False, False)),
+    4096: ((16, 8, False, False), (16, 8, False, False)),
+}
+# (most rows of a block, threads, whether it copies its rows) of the backward sweep's first kernel, likewise
+SOURCE = {
+    64: ((16, 512, True), (8, 1024, True)),
+    128: ((8, 512, True), (8, 768, True)),
+    256: ((4, 512, True), (8, 768, True)),
+    512: ((8, 512, True), (8, 768, True)),
+    1024: ((8, 512, True), (4, 512, True)),
+    2048: ((4, 512, False), (4, 512, False)),
+    4096: ((2, 512, False), (2, 512, False)),
+}
+# (most rows of a block, threads) of its last kernel, likewise
+ADJOINT = {
+    64: ((16, 512), (8, 768)),
+    128: ((16, 512), (8, 512)),
+    256: ((4, 512), (8, 768)),
+    512: ((8, 512), (8, 768)),
+    1024: ((8, 512), (4, 512)),
+    2048: ((4, 512), (4, 512)),
+    4096: ((2, 512), (2, 512)),
+}
+# the same of kernels that carry a tangent along, with few points or many
+TANGENT = {128: (16, 512), 256: (8, 512), 512: (8, 768), 1024: (8, 512), 2048: (4, 512), 4096: (2, 512)}
+# Where members of at most so many points a side stay in shared memory: the first that fits of (blocks that share a
+# member, radix, threads that are to share a multiprocessor, fewest members), in a rollout, in the backward sweep, and
+# where a tangent is carried along
+WHOLE = {
+    "advance": {64: [(1, 8, 576, 48)], 128: [(1, 16, 544, 64)]},
+    "adjoint": {64: [(1, 8, 576, 48)], 128: [(1, 16, 544, 80)]},
+    "tangent": {64: [(1, 8, 576, 48)]},
+}
+
+
+def entry(table: dict, n: int):
+    """What a table has for lines of n points."""
+    return table[min((longest for longest in table if n <= longest), default=max(table))]
