@@ -106,8 +106,8 @@ def test_entries_are_what_a_square_grid_gets(table):
         for many, (wanted, count, *_) in enumerate(entries):
             plan = make_plan((n, n), "float32", 1 + many * (1 + tuning.FEW_POINTS[0] // n**2))
             if many or n * n <= tuning.FEW_POINTS[1]:
-                chosen = (plan.radix, plan.rows) if table is plans.STAGE else (plan.chunk, plan.columns)
-                if table is plans.COLUMNS and plan.by_bands:
+                chosen = (plan.radix, plan.rows) if table is tuning.STAGE else (plan.chunk, plan.columns)
+                if table is tuning.COLUMNS and plan.by_bands:
                     wanted, count, *_ = tuning.entry(tuning.BANDS, n)[many]
                 assert chosen == (wanted, count), (n, many)
 
