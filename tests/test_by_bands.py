@@ -37,7 +37,7 @@ def all_by_bands(monkeypatch):
     """Every grid by bands, of four rows up to 64 points a row and from 1024 on; no whole members."""
     monkeypatch.setattr(tuning, "BANDS", {4096: ((4, 4, True, True),) * 2})
     cut = {64: (4, 4), 512: (8, 8), 4096: (16, 4)}  # radix, rows
-    monkeypatch.setattr(tuning, "STAGE", {n: ((radix, rows, 512, True),) * 2 for n, (radix, rows) in cut.items()})
+    monkeypatch.setattr(tuning, "STAGE", {n: ((radix, rows, 512, 0),) * 2 for n, (radix, rows) in cut.items()})
     monkeypatch.setattr(tuning, "ADJOINT", {n: ((rows, 512),) * 2 for n, (_, rows) in cut.items()})
     monkeypatch.setattr(tuning, "TANGENT", {4096: (4, 512)})
     monkeypatch.setattr(tuning, "WHOLE", {kind: {} for kind in tuning.WHOLE})

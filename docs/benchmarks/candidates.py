@@ -3,9 +3,11 @@
     python docs/benchmarks/candidates.py BANDS --size 1024 --members 1 16
     python docs/benchmarks/candidates.py WHOLE --size 64 --members 64 1024
 
-`BANDS`: (bands that a thread of the kernel in between holds, its columns, whether the backward sweep goes by bands,
-whether kernels with a tangent do); None: by columns. `WHOLE`: (blocks that share a member, radix, threads that are to
-share a multiprocessor); None: members do not stay in shared memory. An entry that does not fit is as None.
+An entry of `STAGE` is (radix, rows of a block, threads that are to share a multiprocessor, lines that the block
+transforms at the same time; 0 for all of them). `BANDS`: (bands that a thread of the kernel in between holds, its
+columns, whether the backward sweep goes by bands, whether kernels with a tangent do); None: by columns. `WHOLE`:
+(blocks that share a member, radix, threads that are to share a multiprocessor); None: members do not stay in shared
+memory. An entry that does not fit is taken back as far as it has to be, or is as None.
 
 Prints microseconds a step, and how far results are from those of the first candidate, in units of their norm. Kernels
 are compiled first, by several processes at the same time.
@@ -28,6 +30,11 @@ from warpjaxns.benchmarks import TASKS, Case, backends, measure
 
 _bands = [None, *((chunk, columns, True, True) for chunk, columns in itertools.product((4, 8, 16), (4, 8, 16)))]
 CANDIDATES = {
+    "STAGE": {
+        1024: [(16, 8, 768, 0), (16, 16, 512, 4), (16, 8, 512, 4), (8, 8, 1024, 0), (8, 8, 1024, 4), (8, 16, 1024, 8)],
+        2048: [(16, 8, 768, 0), (16, 16, 512, 4), (16, 8, 512, 4), (8, 8, 1024, 2), (8, 8, 1024, 4), (8, 4, 768, 0)],
+        4096: [(16, 4, 512, 1), (16, 8, 512, 2), (16, 4, 512, 2), (8, 4, 1024, 1), (8, 4, 1024, 2), (8, 8, 1024, 2)],
+    },
     "BANDS": dict.fromkeys((256, 512, 1024, 2048, 4096), _bands),
     "WHOLE": {
         64: [None, (1, 8, 576), (2, 8, 320), (2, 8, 640), (2, 4, 512), (4, 4, 256), (8, 4, 128)],
@@ -52,10 +59,10 @@ class Candidate:
     def use(self):
         """Make all later calls use the entry, whatever the number of members."""
         size, entry = self.case.size, self.entry
-        if self.table == "BANDS":
-            tuning.BANDS = {**tuning.BANDS, size: (entry, entry)}
-        else:
+        if self.table == "WHOLE":
             tuning.WHOLE = {kind: {size: [(*entry, 1)] if entry else []} for kind in tuning.WHOLE}
+        else:
+            setattr(tuning, self.table, {**getattr(tuning, self.table), size: (entry, entry)})
         wns.clear_caches()
         jax.clear_caches()
         _ffi._callables.clear()  # which know the plan of their first call

@@ -217,15 +217,15 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     allowed = min(SHARED_MEMORY, shared_memory or SHARED_MEMORY)
     ny, nx = shape
     many = batch * ny * nx > tuning.FEW_POINTS[batch == 1]
-    row_radix, rows, resident, at_once = tuning.entry(tuning.STAGE, nx)[many]
+    row_radix, rows, resident, groups = tuning.entry(tuning.STAGE, nx)[many]
     plan = Plan(
         shape,
         dtype,
         rows=min(rows, ny // 2 * 2),
         radix=largest_radix(nx, row_radix),
         resident=resident,
-        groups=0 if at_once else 1,
-        banded=at_once,
+        groups=groups,
+        banded=not groups,
         many=many,
         shared_memory=allowed,
     )

@@ -3,16 +3,16 @@
 # What was fastest on an H200 (docs/performance.md), by the longest line an entry is for; the last entry is for all
 # beyond. Few points leave multiprocessors idle and want small blocks; many want few halo rows, and many threads.
 FEW_POINTS = 2**18, 2**20  # of all members, of a single one
-# (radix, rows of a block, threads that are to share a multiprocessor, whether the block transforms all its lines at
-# once and copies its rows to shared memory), with few points and with many
+# (radix, rows of a block, threads that are to share a multiprocessor, lines that the block transforms at the same time;
+# 0 for all of them, where it also copies its rows to shared memory), with few points and with many
 STAGE = {
-    64: ((4, 8, 768, True), (4, 16, 768, True)),
-    128: ((8, 16, 512, True), (8, 16, 512, True)),
-    256: ((4, 4, 512, True), (8, 8, 1024, True)),
-    512: ((8, 8, 512, True), (8, 8, 1024, True)),
-    1024: ((16, 8, 512, True), (16, 8, 768, True)),
-    2048: ((16, 8, 768, True), (16, 8, 768, True)),
-    4096: ((16, 4, 512, False), (16, 4, 512, False)),
+    64: ((4, 8, 768, 0), (4, 16, 768, 0)),
+    128: ((8, 16, 512, 0), (8, 16, 512, 0)),
+    256: ((4, 4, 512, 0), (8, 8, 1024, 0)),
+    512: ((8, 8, 512, 0), (8, 8, 1024, 0)),
+    1024: ((16, 8, 512, 0), (16, 8, 768, 0)),
+    2048: ((16, 8, 768, 0), (16, 8, 768, 0)),
+    4096: ((16, 4, 512, 1), (16, 4, 512, 1)),
 }
 # (points of a column that a thread holds, columns of a block), likewise
 COLUMNS = {
