@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 from oracle import normal
 from test_advance import ALL, Case, check, check_stretches
+from test_by_bands import check_on_a_gpu
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
 from warpjaxns._kernels import members, members_adjoint, members_tangent, memory, plan, tuning
@@ -105,7 +106,17 @@ def test_blocks_of_a_whole_member():
     assert (serial.block_dim, serial.parts, serial.columns.values) == (1, 33, 64)
 
 
-def test_blocks_that_share_a_member(monkeypatch):
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("n", "blocks"), [(64, 1), (64, 2), (64, 8), (128, 1), (128, 2), (128, 4), (256, 8), (256, 16)]
+)
+def test_rollouts_and_gradients_on_a_gpu(n, blocks, monkeypatch):
+    monkeypatch.setattr(tuning, "WHOLE", {kind: {n: [(blocks, 16, 512, 1)]} for kind in tuning.WHOLE})
+    assert make_plan((n, n), "float32", 2).whole.blocks == blocks
+    check_on_a_gpu(Grid((n, n), (2.0, 3.6 + blocks)), "float32")
+
+
+def test_which_plans_are_of_blocks_that_share_a_member(monkeypatch):
     monkeypatch.setattr(tuning, "WHOLE", {kind: {512: [(16, 16, 512, 1), (8, 16, 512, 1)]} for kind in tuning.WHOLE})
     large = make_plan((512, 512), "float32")
     assert (large.whole.blocks, large.whole.pairs, large.whole.columns.threads) == (16, 16, 32)

@@ -78,13 +78,21 @@ class Whole:
             lines = dataclasses.replace(lines, groups=lines.groups // 2)
         return lines
 
+    @property
+    def spare(self) -> int:
+        """Warps of all blocks that transform rows, and one more, which a block can have where all lines are transformed
+        at the same time."""
+        return self.blocks * -(-self.lines.block_dim // WARP) + (self.lines.groups == self.pairs)
+
     @functools.cached_property
     def columns(self) -> Columns:
-        """Columns that a warp solves at a time. A thread holds lines of two points each, all of one block, and no more
-        than 16 points of a long column."""
-        ny = self.shape[0]
+        """Columns that a warp solves at a time. A thread holds lines of two points each, all of one block; no more than
+        16 points of a long column, and fewer where there are warps for more turns."""
+        ny, half = self.shape[0], self.shape[1] // 2 + 1
         most = min(WARP, 2 ** max(3, (ny - 1).bit_length() - 4))
         threads = max(self.blocks, math.gcd(ny // 2, most))
+        while 2 * threads <= WARP and ny % (4 * threads) == 0 and half * 2 * threads <= WARP * self.spare:
+            threads *= 2
         return Columns(ny, 1 if self.serial else WARP // threads, ny // threads, self.real, self.serial)
 
     @property
@@ -94,10 +102,9 @@ class Whole:
 
     @property
     def warps(self) -> int:
-        """One more than transforms need where a single turn of columns would be left over and all lines are transformed
-        at the same time."""
+        """As many as transforms need, and one more where a single turn of columns would be left over."""
         warps = -(-self.lines.block_dim // WARP)
-        return warps + (self.parts == self.blocks * warps + 1 and self.lines.groups == self.pairs)
+        return warps + (self.blocks * warps < self.parts == self.spare)
 
     @property
     def block_dim(self) -> int:
