@@ -124,4 +124,6 @@ def test_which_plans_are_of_blocks_that_share_a_member(monkeypatch):
     assert make_plan((256, 512), "float32").whole_adjoint.blocks == 16
     assert make_plan((144, 96), "float32").whole.blocks == 8  # 72 row pairs
     assert make_plan((100, 96), "float32").whole is None
+    assert make_plan((16, 96), "float32").whole.blocks == 8  # a pair each
+    assert make_plan((8, 96), "float32").whole is None
     assert make_plan((256, 256), "float32", shared_memory=163 * 1024).whole is None  # of a device without clusters

@@ -128,6 +128,8 @@ class Whole:
 
     def fits(self, shared_memory: int) -> bool:
         """Whether blocks of that much shared memory can hold a member."""
+        if self.shape[0] % (2 * self.blocks):
+            return False  # row pairs do not go round
         if self.shape[0] % (2 * self.columns.threads) or self.columns.threads % self.blocks:
             return False  # a thread would have lines of several blocks
         if self.lines.groups < self.pairs and self.lines.block_dim % WARP:
