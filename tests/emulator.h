@@ -1,6 +1,7 @@
 // CUDA on the CPU, as far as the kernels of this package need it: each thread of a block is a fiber, and fibers change
-// where a thread waits for others. In between a thread runs alone. So a kernel in which a barrier is missing gives other
-// results in another order of threads, and one in which threads wait for each other for ever is found out.
+// where a thread waits for others. In between a thread runs alone, and so does a block, or a cluster. So a kernel in which
+// a barrier is missing, or that needs what another of its blocks writes, gives other results in another order, and one
+// in which threads wait for each other for ever is found out.
 //
 // It follows Warp's headers in a translation unit, and goes ahead of the kernel's text (`emulator.py`).
 
@@ -64,6 +65,10 @@ static unsigned random_number() {  // xorshift
   random_state ^= random_state >> 7;
   random_state ^= random_state << 17;
   return (unsigned)(random_state >> 16);
+}
+
+template <class T> static void shuffle(std::vector<T>& items) {
+  for (size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[random_number() % i]);
 }
 
 static void wait_for(int rank, int id, unsigned mask, int count) {
@@ -153,8 +158,7 @@ static const char* run_blocks(int order) {
   if (order == 1) std::reverse(waiting.begin(), waiting.end());
   while (!waiting.empty()) {
     const long before = events;
-    if (order > 1)
-      for (size_t i = waiting.size(); i > 1; --i) std::swap(waiting[i - 1], waiting[random_number() % i]);
+    if (order > 1) shuffle(waiting);
     std::vector<Fiber*> left;
     for (Fiber* fiber : waiting) {
       now = fiber;
@@ -169,7 +173,8 @@ static const char* run_blocks(int order) {
   return nullptr;
 }
 
-// Threads in order (0), backwards (1), or shuffled anew at each barrier. Returns what went wrong, or null.
+// Blocks and the threads of each in order (0), backwards (1), or shuffled, threads anew at each barrier. Returns what
+// went wrong, or null.
 static const char* run(int blocks, int threads, int cluster, int order, void (*kernel)(void**), void** given) {
   grid.x = blocks;
   block.x = threads;
@@ -178,8 +183,14 @@ static const char* run(int blocks, int threads, int cluster, int order, void (*k
   arguments = given;
   random_state = 0x9e3779b97f4a7c15 * (order + 1);
   if ((int)fibers.size() < threads * cluster) fibers.resize(threads * cluster);
-  for (first_block = 0; first_block < blocks; first_block += cluster)
+  std::vector<int> starts;
+  for (int first = 0; first < blocks; first += cluster) starts.push_back(first);
+  if (order == 1) std::reverse(starts.begin(), starts.end());
+  if (order > 1) shuffle(starts);
+  for (int first : starts) {
+    first_block = first;
     if (const char* problem = run_blocks(order)) return problem;
+  }
   return nullptr;
 }
 }  // namespace emulator

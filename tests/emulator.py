@@ -40,8 +40,8 @@ INLINE = [  # what stands in `asm volatile(...)`, and what stands for it here
 
 
 class Emulator:
-    """Launches kernels as a GPU would. `order`: of the threads between two barriers, as in `emulator.h`. `change`: what
-    is done to the text of a kernel first."""
+    """Launches kernels as a GPU would. `order`: of blocks, and of threads between two barriers, as in `emulator.h`.
+    `change`: what is done to the text of a kernel first."""
 
     def __init__(self, folder: Path):
         self.folder, self.order, self.change, self.launched = folder, 0, lambda text: text, []

@@ -69,7 +69,7 @@ KINDS = {"columns": 1, "bands": 5, "members": 8, "clusters": 13}
 
 @pytest.mark.parametrize(("tables", "case"), [CASES[i] for i in KINDS.values()], ids=list(KINDS))
 def test_any_order_of_threads(tables, case, emulator, monkeypatch):
-    """Between two barriers threads run in any order, and no bit depends on it."""
+    """Blocks, and threads between two barriers, run in any order, and no bit depends on it."""
     for name, table in tables.items():
         monkeypatch.setattr(tuning, name, table)
     x = case.operands()
