@@ -103,7 +103,7 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
                 held[2 * j] = p[0]
                 held[2 * j + 1] = p[1]
             if k > 0:
-                q = (real(1.0) / (loss * (real(2.0) - loss))) * (q + (p - loss * p))
+                q = (q + (p - loss * p)) / (loss * (real(2.0) - loss))
             north = q  # psi of the row north of q's, both but for a factor
             for i in range(pairs):
                 j = rows - 1 - 2 * i

@@ -102,25 +102,16 @@ def stencils(real) -> types.SimpleNamespace:
 
     @wp.func
     def laplacian(a: Patch, metric: Metric):
-        # half a sum less the middle: a fused operation, and exactly 0 where all are the same
-        half, two = real(0.5), real(2.0)
-        along_x = half * (a[3] + a[5]) - a[4]
-        along_y = half * (a[1] + a[7]) - a[4]
-        return along_x * (two * metric[0]) + along_y * (two * metric[1])
+        two = real(2.0)
+        return (a[3] - two * a[4] + a[5]) * metric[0] + (a[7] - two * a[4] + a[1]) * metric[1]
 
     @wp.func
     def plus_plus(a: Patch, b: Patch):
         return (a[5] - a[3]) * (b[1] - b[7]) - (a[1] - a[7]) * (b[5] - b[3])
 
-    # What follows is added to `start`, or taken from it: one chain of fused multiplications and additions.
-
     @wp.func
-    def plus_cross(start: real, a: Patch, b: Patch):
-        return start + a[5] * (b[2] - b[8]) - a[3] * (b[0] - b[6]) - a[1] * (b[2] - b[0]) + a[7] * (b[8] - b[6])
-
-    @wp.func
-    def less_cross(start: real, a: Patch, b: Patch):
-        return start - a[5] * (b[2] - b[8]) + a[3] * (b[0] - b[6]) + a[1] * (b[2] - b[0]) - a[7] * (b[8] - b[6])
+    def plus_cross(a: Patch, b: Patch):
+        return a[5] * (b[2] - b[8]) - a[3] * (b[0] - b[6]) - a[1] * (b[2] - b[0]) + a[7] * (b[8] - b[6])
 
     @wp.func
     def central(a: Patch, b: Patch, metric: Metric):
@@ -128,15 +119,15 @@ def stencils(real) -> types.SimpleNamespace:
 
     @wp.func
     def central_first(a: Patch, b: Patch, metric: Metric):
-        return less_cross(real(0.0), b, a) * metric[2]
+        return -plus_cross(b, a) * metric[2]
 
     @wp.func
     def central_second(a: Patch, b: Patch, metric: Metric):
-        return plus_cross(real(0.0), a, b) * metric[2]
+        return plus_cross(a, b) * metric[2]
 
     @wp.func
     def arakawa(a: Patch, b: Patch, metric: Metric):
-        return less_cross(plus_cross(plus_plus(a, b), a, b), b, a) * (third * metric[2])
+        return (plus_plus(a, b) + plus_cross(a, b) - plus_cross(b, a)) * (third * metric[2])
 
     jacobian = {
         "arakawa": arakawa,

@@ -61,9 +61,9 @@ TANGENT = {128: (16, 512), 256: (8, 512), 512: (8, 768), 1024: (8, 512), 2048: (
 # member, radix, threads that are to share a multiprocessor, fewest members), in a rollout, in the backward sweep, and
 # where a tangent is carried along
 WHOLE = {
-    "advance": {64: [(1, 8, 576, 48)], 128: [(1, 16, 544, 64)]},
-    "adjoint": {64: [(1, 8, 576, 48)], 128: [(1, 16, 544, 80)]},
-    "tangent": {64: [(1, 8, 576, 48)]},
+    "advance": {64: [(1, 8, 576, 48)], 128: [(1, 16, 544, 67), (2, 16, 288, 56)]},
+    "adjoint": {64: [(1, 8, 576, 48)], 128: [(1, 16, 544, 67), (2, 16, 288, 56)]},
+    "tangent": {64: [(1, 8, 576, 48)], 128: [(2, 16, 288, 56)]},
 }
 
 
