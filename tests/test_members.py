@@ -85,18 +85,23 @@ def test_stages_in_turn(monkeypatch):
 
 def test_which_grids_are_taken_whole(monkeypatch):
     monkeypatch.undo()
-    assert make_plan((64, 64), "float32", 1).whole is None
-    assert make_plan((64, 64), "float32", 1024).whole
-    assert make_plan((128, 128), "float32", 1024).whole
-    assert make_plan((128, 128), "float64", 1024).whole is None  # 400 KiB
+    def blocks(n, dtype, members):
+        plan = make_plan((n, n), dtype, members)
+        return [whole and whole.blocks for whole in (plan.whole, plan.whole_adjoint, plan.whole_tangent)]
+
+    assert blocks(64, "float32", 1) == [None, None, None]
+    assert blocks(64, "float32", 1024) == [1, 1, 1]
+    assert blocks(64, "float64", 1024) == [1, 1, None]
+    assert blocks(128, "float32", 55) == [None, None, None]  # fewer than are worth it
+    assert blocks(128, "float32", 66) == [2, 2, 2]  # blocks for all multiprocessors of an H200
+    assert blocks(128, "float32", 67) == [1, 1, 2]  # state and tangent are 272 KiB
+    assert blocks(128, "float64", 1024) == [2, 2, None]
     assert make_plan((63, 64), "float32", 1024).whole is None  # rows do not go in pairs
     assert make_plan((62, 64), "float32", 1024).whole is None  # a thread would hold a whole column
     assert make_plan((56, 64), "float32", 1024).whole
     assert make_plan((64, 9), "float32", 1024).whole is None  # three threads a line, which only a block can hold up
     assert make_plan((256, 64), "float32", 1024).whole is None
-    assert not make_plan((128, 128), "float32", 1024).whole_tangent
     assert [make_plan((n, n), "float32", 1024).whole_adjoint.beside for n in (64, 128)] == [2, 1]
-    assert make_plan((128, 128), "float32", 64).whole_adjoint is None  # fewer than are worth it
 
 
 def test_blocks_of_a_whole_member():

@@ -19,7 +19,7 @@ from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, launch, locate
 from .operators import ROW_BLOCK
 from .plan import Plan
-from .poisson import Spectra, launch_rows
+from .poisson import Spectra
 from .rows import band_functions, row_functions, wait
 from .spectra import spectra_functions
 from .stencils import FIRST, SECOND, stencils
@@ -49,11 +49,12 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         roots_at: Place,
         spectrum_out_at: Place,
         sums_out_at: Place,
+        from_last: int,
     ):
         roots = line(table, roots_at)
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
-        member, band_index, thread = locate(index, bands)
+        member, band_index, thread = locate(index, bands, from_last)
         row = band_index * rows
         t = thread % threads
         band = wp.tile_empty(shape=(band_size,), dtype=real, storage="shared")
@@ -135,11 +136,12 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         modes_at: Place,
         roots_at: Place,
         cotangent_out_at: Place,
+        from_last: int,
     ):
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
-        member, band_index, thread = locate(index, bands)
+        member, band_index, thread = locate(index, bands, from_last)
         row = band_index * rows
         t = thread % threads
         nu = shared(line(table, viscosity_at), member)
@@ -237,11 +239,11 @@ def adjoint(
             fresh = int(stage == 2 and (step == last or not steady))
             total = forcing_totals[0 if steady else step]
             launch(forcing_sum(plan), batch * ny, [fresh, c, dt, l, total], ROW_BLOCK)
-        launch_rows(source_plan, to_spectrum, batch, [w, l, metric, *tables, *spectra.out])
+        spectra.launch(source_plan, to_spectrum, batch, [w, l, metric, *tables, *spectra.out])
         spectra.turn(centre=True)
         first, second = (l, l) if first is None else (first, second)
         weights, given = [a, e, b, c, metric, *parameters], [first, second, l, psi, *spectra.ready]
-        launch_rows(plan, combine, batch, [*weights, *given, *tables, l_out])
+        spectra.launch(plan, combine, batch, [*weights, *given, *tables, l_out])
 
     (_, _, _), (a2, _, _), (a3, _, _) = coefficients
     l = cotangent

@@ -15,7 +15,7 @@ from . import memory
 from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, locate
 from .plan import Plan
-from .poisson import Spectra, launch_rows
+from .poisson import Spectra
 from .rows import band_functions, row_functions, wait
 from .spectra import spectra_functions
 from .stencils import stencils
@@ -86,11 +86,12 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         spectrum_out_at: Place,
         sums_out_at: Place,
         psi_out_at: Place,
+        from_last: int,
     ):
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
-        member, band_index, thread = locate(index, bands)
+        member, band_index, thread = locate(index, bands, from_last)
         row = band_index * rows
         group = thread // threads
         t = thread % threads
@@ -187,7 +188,7 @@ def advance(plan: Plan, scheme, metric, steps, tables, parameters, forcing, omeg
             psi = target if psis is None else psis[3 * step + s]
             weights, given = [a, b, c, metric, *parameters, forcing, step], [start, state, *spectra.ready]
             arguments = [*weights, *given, *tables, target, *spectra.out, psi]
-            launch_rows(plan, stage, batch, arguments, plan.stage_lines)
+            spectra.launch(plan, stage, batch, arguments, plan.stage_lines)
             state = target
             if 3 * step + s + 1 < len(targets):
                 spectra.turn()

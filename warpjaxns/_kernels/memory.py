@@ -36,13 +36,14 @@ def kernel(**options) -> Callable:
 
 @wp.func_native("""
 #if defined(__CUDA_ARCH__)
-  return blockIdx.x;
+  return from_last ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
 #else
   return index;
 #endif
 """)
-def block_index(index: int) -> int:
-    """The block's number, given what `wp.tid` says: Warp divides 64-bit numbers for it, which CUDA knows."""
+def block_index(index: int, from_last: int) -> int:
+    """The block's number, given what `wp.tid` says: Warp divides 64-bit numbers for it, which CUDA knows. Blocks start
+    one after the other; `from_last`, the one that starts first is the last."""
     ...
 
 
@@ -59,9 +60,9 @@ def thread_index() -> int:
 
 
 @wp.func
-def locate(index: int, parts: int):
+def locate(index: int, parts: int, from_last: int):
     """The member a block works for, which of its `parts` it has, and the thread; `index`: of the block, by `wp.tid`."""
-    block = block_index(index)
+    block = block_index(index, from_last)
     member = block // parts
     return member, block - member * parts, thread_index()
 

@@ -25,12 +25,18 @@ def forward_rows(plan: Plan) -> wp.Kernel:
 
     @memory.kernel(launch_bounds=plan.bounds(lines))
     def forward_rows(
-        table: Table, field_at: Place, modes_at: Place, roots_at: Place, spectrum_out_at: Place, sums_out_at: Place
+        table: Table,
+        field_at: Place,
+        modes_at: Place,
+        roots_at: Place,
+        spectrum_out_at: Place,
+        sums_out_at: Place,
+        from_last: int,
     ):
         roots = line(table, roots_at)
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
-        member, band_index, thread = locate(index, bands)
+        member, band_index, thread = locate(index, bands, from_last)
         row = band_index * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
@@ -64,12 +70,18 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
 
     @memory.kernel(launch_bounds=plan.bounds(lines))
     def inverse_rows(
-        table: Table, spectrum_at: Place, sums_at: Place, modes_at: Place, roots_at: Place, field_out_at: Place
+        table: Table,
+        spectrum_at: Place,
+        sums_at: Place,
+        modes_at: Place,
+        roots_at: Place,
+        field_out_at: Place,
+        from_last: int,
     ):
         roots = line(table, roots_at)
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
-        member, band_index, thread = locate(index, bands)
+        member, band_index, thread = locate(index, bands, from_last)
         row = band_index * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
@@ -107,9 +119,9 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
     wavenumbers, pitch, blocks = plan.half, plan.pitch, plan.column_blocks
 
     @memory.kernel(launch_bounds=plan.bounds(columns))
-    def solve_columns(table: Table, modes_at: Place, spectrum_at: Place):
+    def solve_columns(table: Table, modes_at: Place, spectrum_at: Place, from_last: int):
         index, _ = wp.tid()
-        member, part, thread = locate(index, blocks)
+        member, part, thread = locate(index, blocks, from_last)
         first = part * count
         c = thread % count
         t = thread // count
@@ -147,6 +159,7 @@ class Spectra:
         spectra = arrays[:1] if plan.by_bands else arrays
         self._sums = arrays[1] if plan.by_bands else None
         self._out, self._ready = spectra[0], spectra[-1]
+        self._from_last = False
 
     def _fields(self, spectrum):
         return sum(((spectrum[i], self._sums[i] if self._sums else NONE) for i in range(spectrum.shape[0])), ())
@@ -163,20 +176,28 @@ class Spectra:
         """With the rows of the fields."""
         for which, field in enumerate(fields):
             arguments = [field, *self.tables, *self.out[2 * which : 2 * which + 2]]
-            launch_rows(self.plan, forward_rows(self.plan), field.shape[0], arguments)
+            self.launch(self.plan, forward_rows(self.plan), field.shape[0], arguments)
         self.turn(centre)
 
     def turn(self, centre: bool = False):
         """What was written to `out` is ready, once it is solved along y. `centre`: `solve_columns`."""
         self._out, self._ready = self._ready, self._out
-        kernel, array = (between, self._sums) if self.plan.by_bands else (solve_columns, self._ready)
+        if self.plan.by_bands:
+            kernel, array, way = between(self.plan, centre), self._sums, []
+        else:
+            kernel, array, way = solve_columns(self.plan, centre), self._ready, [self._way()]
         blocks = array.shape[0] * array.shape[1] * self.plan.column_blocks
-        launch(kernel(self.plan, centre), blocks, [self.tables[0], array.merged], self.plan.column_chunks.block_dim)
+        launch(kernel, blocks, [self.tables[0], array.merged, *way], self.plan.column_chunks.block_dim)
 
+    def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None):
+        """Launch a kernel that works on bands of rows."""
+        launch(kernel, batch * plan.bands, [*arguments, self._way()], (lines or plan.band_lines).block_dim)
 
-def launch_rows(plan: Plan, kernel, batch: int, arguments, lines=None):
-    """Launch a kernel that works on bands of rows."""
-    launch(kernel, batch * plan.bands, arguments, (lines or plan.band_lines).block_dim)
+    def _way(self) -> int:
+        """Kernels take the fields from first to last and from last to first in turn: what the one ahead was at last is
+        in the cache still."""
+        self._from_last = not self._from_last
+        return int(self._from_last)
 
 
 def poisson(plan: Plan, tables, omega, psi, *scratch):
@@ -184,4 +205,4 @@ def poisson(plan: Plan, tables, omega, psi, *scratch):
     plan = plan.on(omega.on_cpu)
     spectra = Spectra(plan, tables, scratch)
     spectra.begin(omega, centre=True)
-    launch_rows(plan, inverse_rows(plan), omega.shape[0], [*spectra.ready, *tables, psi])
+    spectra.launch(plan, inverse_rows(plan), omega.shape[0], [*spectra.ready, *tables, psi])

@@ -14,7 +14,7 @@ from .advance import runge_kutta, tendency
 from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, locate
 from .plan import Plan
-from .poisson import Spectra, launch_rows
+from .poisson import Spectra
 from .rows import band_functions, row_functions, wait
 from .spectra import spectra_functions
 from .stencils import stencils
@@ -95,11 +95,12 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         sums_out_at: Place,
         dspectrum_out_at: Place,
         dsums_out_at: Place,
+        from_last: int,
     ):
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
-        member, band_index, thread = locate(index, bands)
+        member, band_index, thread = locate(index, bands, from_last)
         row = band_index * rows
         group = thread // threads
         t = thread % threads
@@ -234,7 +235,7 @@ def tangent(
                 *(a, b, c, metric, *parameters, forcing, *dparameters, dforcing, step),
                 *(*start, *state, *spectra.ready, *tables, *target, *spectra.out),
             ]
-            launch_rows(plan, stage, batch, arguments, plan.tangent_lines)
+            spectra.launch(plan, stage, batch, arguments, plan.tangent_lines)
             state = target
             if step + 1 < steps or target[0] is not states[2]:
                 spectra.turn()
