@@ -85,6 +85,7 @@ def test_stages_in_turn(monkeypatch):
 
 def test_which_grids_are_taken_whole(monkeypatch):
     monkeypatch.undo()
+
     def blocks(n, dtype, members):
         plan = make_plan((n, n), dtype, members)
         return [whole and whole.blocks for whole in (plan.whole, plan.whole_adjoint, plan.whole_tangent)]
@@ -94,7 +95,7 @@ def test_which_grids_are_taken_whole(monkeypatch):
     assert blocks(64, "float64", 1024) == [1, 1, None]
     assert blocks(128, "float32", 55) == [None, None, None]  # fewer than are worth it
     assert blocks(128, "float32", 66) == [2, 2, 2]  # blocks for all multiprocessors of an H200
-    assert blocks(128, "float32", 67) == [1, 1, 2]  # state and tangent are 272 KiB
+    assert blocks(128, "float32", 67) == [1, 1, 2]  # state and tangent do not fit one block
     assert blocks(128, "float64", 1024) == [2, 2, None]
     assert make_plan((63, 64), "float32", 1024).whole is None  # rows do not go in pairs
     assert make_plan((62, 64), "float32", 1024).whole is None  # a thread would hold a whole column

@@ -16,11 +16,11 @@ import warp as wp
 from . import memory
 from .advance import runge_kutta
 from .fft import barrier, complex_type
-from .memory import NONE, Place, Table, follow, launch, locate
+from .memory import NONE, Place, Table, follow, later_block, launch, locate
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .poisson import Spectra
-from .rows import band_functions, row_functions, wait
+from .rows import band_announcers, band_functions, row_functions, wait
 from .spectra import spectra_functions
 from .stencils import FIRST, SECOND, stencils
 from .sums import forcing_sum, parameter_sums
@@ -34,7 +34,8 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
     pairs, by_row, kit = rows // 2, row_functions(plan, lines), stencils(real)
     around, touch, spectra, by_bands = by_row.around, lines.touch, spectra_functions(plan, lines), plan.by_bands
     keep, leave, mode_line = spectra.keep, spectra.leave, spectra.line
-    fetch, banded, band_size = band_functions(plan).fetch, plan.banded, plan.band_size
+    fetch, banded, band_size, many = band_functions(plan).fetch, plan.banded, plan.band_size, plan.many
+    announce, _ = band_announcers(plan)
     field_strip, Metric, south, north = by_row.field_strip, kit.Metric, kit.south, kit.north
     jacobian, Values = kit.jacobian[FIRST[scheme]], lines.Values
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
@@ -50,6 +51,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         spectrum_out_at: Place,
         sums_out_at: Place,
         from_last: int,
+        together: int,
     ):
         roots = line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -66,6 +68,11 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         follow()
         if banded:
             fetch(cotangent_band, field(table, cotangent_at, member, 0, 0), row - 1, thread)
+        if many:
+            next = later_block(together, from_last)
+            announce(table, state_at, next, thread)
+            announce(table, cotangent_at, next, thread)
+        if banded:
             wait()
             barrier()
         for pair in range(thread // threads, pairs, groups):
@@ -113,7 +120,8 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
     Metric, south, north, shared, scaled = kit.Metric, kit.south, kit.north, kit.shared, kit.scaled
     jacobian = kit.jacobian[SECOND[scheme]]
     Values, field = lines.Values, memory.lane(real, plan.shape)
-    fetch, banded, band_size = band_functions(plan).fetch, plan.banded, plan.band_size
+    fetch, banded, band_size, many = band_functions(plan).fetch, plan.banded, plan.band_size, plan.many
+    announce, announce_spectra = band_announcers(plan)
     line, complex_line = memory.line(real), memory.line(complex_type(real))
 
     @memory.kernel(launch_bounds=plan.bounds(lines, plan.resident))
@@ -137,6 +145,7 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         roots_at: Place,
         cotangent_out_at: Place,
         from_last: int,
+        together: int,
     ):
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -157,6 +166,14 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         touch(roots, t)
         follow()
         arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
+        if many:
+            next = later_block(together, from_last)
+            announce_spectra(table, spectrum_at, next, thread)
+            announce(table, cotangent_at, next, thread)
+            announce(table, psi_at, next, thread)
+            if a != real(0.0):
+                announce(table, first_at, next, thread)
+                announce(table, second_at, next, thread)
         wait()
         barrier()
         for pair in range(thread // threads, pairs, groups):

@@ -13,10 +13,10 @@ import warp as wp
 
 from . import memory
 from .fft import barrier, complex_type
-from .memory import NONE, Place, Table, follow, locate
+from .memory import NONE, Place, Table, follow, later_block, locate
 from .plan import Plan
 from .poisson import Spectra
-from .rows import band_functions, row_functions, wait
+from .rows import band_announcers, band_functions, row_functions, wait
 from .spectra import spectra_functions
 from .stencils import stencils
 
@@ -51,15 +51,15 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     lines, ny, real, bands, rows = plan.stage_lines, plan.shape[0], plan.real, plan.bands, plan.rows
     forward, inverse, publish, get, size = lines.forward, lines.inverse, lines.publish, lines.get, lines.size
     held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
-    turns, together = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
+    turns, as_one = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
     spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
     arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
     by_bands, line_barrier, touch = plan.by_bands, lines.barrier, lines.touch
     here, present, field_strip = lines.here, by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
-    by_band, banded, band_size = band_functions(plan), plan.banded, plan.band_size
-    fetch, announce, many = by_band.fetch, by_band.announce, plan.many
+    fetch, banded, band_size, many = band_functions(plan).fetch, plan.banded, plan.band_size, plan.many
+    announce, announce_spectra = band_announcers(plan)
     shared, scaled, force, rate = kit.shared, kit.scaled, memory.force(real, plan.shape), tendency(real, scheme)
     Values, field = lines.Values, memory.lane(real, plan.shape)
     line, complex_line = memory.line(real), memory.line(complex_type(real))
@@ -87,6 +87,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         sums_out_at: Place,
         psi_out_at: Place,
         from_last: int,
+        together: int,
     ):
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -104,11 +105,17 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         if banded:  # the state is older than the kernel ahead
             fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
         if many and a != real(0.0):
-            announce(field(table, start_at, member, 0, 0), row, thread)
+            announce(table, start_at, member * bands + band_index, thread)
         touch(roots, t)
         follow()
         # psi from the row south of the band to the row north of it
         arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
+        if many:  # memory would wait while this block computes
+            next = later_block(together, from_last)
+            announce_spectra(table, spectrum_at, next, thread)
+            announce(table, state_at, next, thread)
+            if a != real(0.0):
+                announce(table, start_at, next, thread)
         wait()
         if by_bands:
             barrier()
@@ -157,7 +164,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                         if keep_psi:
                             psi_k[here(e)] = get(buffer, pair + 1, t + here(e))[0]
             barrier()
-            if pair < pairs or together:
+            if pair < pairs or as_one:
                 new = forward(new, buffer, roots, pair, t)
                 keep(new, buffer, 0, pair, t, table, spectrum_out_at, member, row + 2 * pair, pair < pairs)
         if by_bands:

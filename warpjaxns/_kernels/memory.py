@@ -49,6 +49,19 @@ def block_index(index: int, from_last: int) -> int:
 
 @wp.func_native("""
 #if defined(__CUDA_ARCH__)
+  const int block = blockIdx.x + places;
+  return block >= gridDim.x ? -1 : from_last ? gridDim.x - 1 - block : block;
+#else
+  return -1;
+#endif
+""")
+def later_block(places: int, from_last: int) -> int:
+    """The number of the block that starts so many places later, -1 where there is none."""
+    ...
+
+
+@wp.func_native("""
+#if defined(__CUDA_ARCH__)
   return threadIdx.x;
 #else
   return 0;

@@ -32,6 +32,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
         spectrum_out_at: Place,
         sums_out_at: Place,
         from_last: int,
+        together: int,
     ):
         roots = line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -77,6 +78,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         roots_at: Place,
         field_out_at: Place,
         from_last: int,
+        together: int,
     ):
         roots = line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -191,7 +193,9 @@ class Spectra:
 
     def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None):
         """Launch a kernel that works on bands of rows."""
-        launch(kernel, batch * plan.bands, [*arguments, self._way()], (lines or plan.band_lines).block_dim)
+        block_dim, device = (lines or plan.band_lines).block_dim, self.tables[0].table.device
+        together = max(1, plan.resident // block_dim) * (1 if device.is_cpu else device.sm_count)
+        launch(kernel, batch * plan.bands, [*arguments, self._way(), together], block_dim)
 
     def _way(self) -> int:
         """Kernels take the fields from first to last and from last to first in turn: what the one ahead was at last is

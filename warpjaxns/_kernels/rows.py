@@ -182,10 +182,29 @@ def announcer(real, shape: tuple[int, int], count: int) -> Callable:
 
 
 @functools.cache
+def band_announcers(plan: Plan) -> tuple[Callable, Callable]:
+    """``announce(table, place, block, thread)`` has the second-level cache load what a block reads of a field, and the
+    same of spectra, but for rows of its neighbours. Of a block -1, nothing."""
+    (ny, nx), pitch, real, bands, rows = plan.shape, plan.pitch, plan.real, plan.bands, plan.rows
+
+    def announcer_of(width):
+        lane, announce_rows = memory.lane(real, (ny, width)), announcer(real, (ny, width), rows)
+
+        @wp.func
+        def announce(table: Table, place: Place, block: int, thread: int):
+            if block >= 0:
+                member = block // bands
+                announce_rows(lane(table, place, member, 0, 0), (block - member * bands) * rows, thread)
+
+        return announce
+
+    return announcer_of(nx), announcer_of(2 * pitch)
+
+
+@functools.cache
 def band_functions(plan: Plan) -> types.SimpleNamespace:
     """``fetch(band, field, row, thread)`` starts to copy rows of a member into a tile: those of a block and one on
-    either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it. ``announce(field,
-    row, thread)`` has the second-level cache load the rows of a block."""
+    either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it."""
     pitch, real = plan.row_pitch, plan.real
     Band, strip_of = wp.tile(dtype=real, shape=(plan.band_size,)), tile_strip(real, plan.band_size)
     fetch_rows = fetcher(real, plan.shape, plan.rows + 2, pitch, plan.band_size)
@@ -199,4 +218,4 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
         below = 2 * pair * pitch
         return strip_of(band, below, below + pitch, below + 2 * pitch, below + 3 * pitch, west, j, east)
 
-    return types.SimpleNamespace(fetch=fetch, strip=strip, announce=announcer(real, plan.shape, plan.rows))
+    return types.SimpleNamespace(fetch=fetch, strip=strip)

@@ -12,10 +12,10 @@ import warp as wp
 from . import memory
 from .advance import runge_kutta, tendency
 from .fft import barrier, complex_type
-from .memory import NONE, Place, Table, follow, locate
+from .memory import NONE, Place, Table, follow, later_block, locate
 from .plan import Plan
 from .poisson import Spectra
-from .rows import band_functions, row_functions, wait
+from .rows import band_announcers, band_functions, row_functions, wait
 from .spectra import spectra_functions
 from .stencils import stencils
 
@@ -50,14 +50,15 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     forward, inverse, publish, size = lines.forward, lines.inverse, lines.publish, lines.size
     held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
     dpsi_lines = pairs + 1  # the first line of dpsi
-    turns, together = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
+    turns, as_one = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
     by_row, kit = row_functions(plan, lines), stencils(real)
     spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
     arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
     by_bands, line_barrier, touch = plan.by_bands, lines.barrier, lines.touch
     here, present, field_strip = lines.here, by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
-    fetch, banded, band_size = band_functions(plan).fetch, plan.banded, plan.band_size
+    fetch, banded, band_size, many = band_functions(plan).fetch, plan.banded, plan.band_size, plan.many
+    announce, announce_spectra = band_announcers(plan)
     shared, scaled, force = kit.shared, kit.scaled, memory.force(real, plan.shape)
     rate, dot_rate = tendency(real, scheme), tangent_rate(real, scheme)
     Values, field = lines.Values, memory.lane(real, plan.shape)
@@ -96,6 +97,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         dspectrum_out_at: Place,
         dsums_out_at: Place,
         from_last: int,
+        together: int,
     ):
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -124,6 +126,15 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         follow()
         arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         arrive(table, dspectrum_at, dsums_at, modes, member, band_index, buffer, dpsi_lines, thread)
+        if many:
+            next = later_block(together, from_last)
+            announce_spectra(table, spectrum_at, next, thread)
+            announce_spectra(table, dspectrum_at, next, thread)
+            announce(table, state_at, next, thread)
+            announce(table, dstate_at, next, thread)
+            if a != real(0.0):
+                announce(table, start_at, next, thread)
+                announce(table, dstart_at, next, thread)
         wait()
         if by_bands:
             barrier()
@@ -188,7 +199,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
                         dout_k[here(e)] = dnew[2 * e + 1]
             barrier()
             mine, south_row = pair < pairs, row + 2 * pair
-            if mine or together:
+            if mine or as_one:
                 new = forward(new, buffer, roots, pair, t)
                 dnew = forward(dnew, buffer, roots, dpsi_lines + pair, t)
                 keep(new, buffer, 0, pair, t, table, spectrum_out_at, member, south_row, mine)
