@@ -18,12 +18,13 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
 
 # Grids of their own: a callable that another test has made knows only what its plan was then.
 NO_MEMBERS = {"WHOLE": {kind: {} for kind in tuning.WHOLE}}
-BANDS = {**NO_MEMBERS, "BANDS": {4096: ((4, 8, True, True),) * 2}}
+MANY = {**NO_MEMBERS, "FEW_POINTS": (0, 0)}  # blocks announce what later ones will read
+BANDS = {**MANY, "BANDS": {4096: ((4, 8, True, True),) * 2}}
 MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_8 = ({"WHOLE": shared_by(blocks)} for blocks in (1, 2, 8))
 LONG = {"WHOLE": {**NO_MEMBERS["WHOLE"], "advance": {512: [(1, 16, 512, 1)]}}}
 CASES = [
     # by columns, as single grids are; 45 rows leave a band that overhangs, 80 points a line of 20 threads
-    (NO_MEMBERS, Case(grid=Grid((45, 80), (2.0, 3.3)), steps=2, per_member=ALL, forcing="per step")),
+    (MANY, Case(grid=Grid((45, 80), (2.0, 3.3)), steps=2, per_member=ALL, forcing="per step")),
     (NO_MEMBERS, Case(grid=Grid((64, 96), (2.0, 3.4)), scheme="central", dtype="float32", direct=True)),
     # lines of 32 and of 64 threads
     (NO_MEMBERS, Case(grid=Grid((8, 512), (0.2, 3.0)), steps=1, batch=1, forcing="none")),
