@@ -51,7 +51,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         spectrum_out_at: Place,
         sums_out_at: Place,
         from_last: int,
-        together: int,
+        ahead: int,
     ):
         roots = line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -69,7 +69,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         if banded:
             fetch(cotangent_band, field(table, cotangent_at, member, 0, 0), row - 1, thread)
         if many:
-            next = later_block(together, from_last)
+            next = later_block(ahead, from_last)
             announce(table, state_at, next, thread)
             announce(table, cotangent_at, next, thread)
         if banded:
@@ -145,7 +145,7 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         roots_at: Place,
         cotangent_out_at: Place,
         from_last: int,
-        together: int,
+        ahead: int,
     ):
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -167,7 +167,7 @@ def adjoint_rows(plan: Plan, scheme: str) -> wp.Kernel:
         follow()
         arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         if many:
-            next = later_block(together, from_last)
+            next = later_block(ahead, from_last)
             announce_spectra(table, spectrum_at, next, thread)
             announce(table, cotangent_at, next, thread)
             announce(table, psi_at, next, thread)

@@ -59,6 +59,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     here, present, field_strip = lines.here, by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
     fetch, banded, band_size, many = band_functions(plan).fetch, plan.banded, plan.band_size, plan.many
+    look_ahead = many and banded
     announce, announce_spectra = band_announcers(plan)
     shared, scaled, force, rate = kit.shared, kit.scaled, memory.force(real, plan.shape), tendency(real, scheme)
     Values, field = lines.Values, memory.lane(real, plan.shape)
@@ -87,7 +88,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         sums_out_at: Place,
         psi_out_at: Place,
         from_last: int,
-        together: int,
+        ahead: int,
     ):
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -110,8 +111,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         follow()
         # psi from the row south of the band to the row north of it
         arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
-        if many:  # memory would wait while this block computes
-            next = later_block(together, from_last)
+        if look_ahead:  # memory would be idle while this block computes
+            next = later_block(ahead, from_last)
             announce_spectra(table, spectrum_at, next, thread)
             announce(table, state_at, next, thread)
             if a != real(0.0):

@@ -49,14 +49,14 @@ def block_index(index: int, from_last: int) -> int:
 
 @wp.func_native("""
 #if defined(__CUDA_ARCH__)
-  const int block = blockIdx.x + places;
+  const int block = blockIdx.x + ahead;
   return block >= gridDim.x ? -1 : from_last ? gridDim.x - 1 - block : block;
 #else
   return -1;
 #endif
 """)
-def later_block(places: int, from_last: int) -> int:
-    """The number of the block that starts so many places later, -1 where there is none."""
+def later_block(ahead: int, from_last: int) -> int:
+    """The number of the block that is so many places `ahead` in the order of their starts; -1 where there is none."""
     ...
 
 

@@ -4,7 +4,7 @@ import functools
 
 import warp as wp
 
-from . import memory
+from . import memory, tuning
 from .bands import between
 from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, launch, locate
@@ -32,7 +32,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
         spectrum_out_at: Place,
         sums_out_at: Place,
         from_last: int,
-        together: int,
+        ahead: int,
     ):
         roots = line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -78,7 +78,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         roots_at: Place,
         field_out_at: Place,
         from_last: int,
-        together: int,
+        ahead: int,
     ):
         roots = line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -192,10 +192,12 @@ class Spectra:
         launch(kernel, blocks, [self.tables[0], array.merged, *way], self.plan.column_chunks.block_dim)
 
     def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None):
-        """Launch a kernel that works on bands of rows."""
+        """Launch a kernel that works on bands of rows. Its last arguments: which end it begins at, and how many blocks
+        later the block starts whose rows are announced."""
         block_dim, device = (lines or plan.band_lines).block_dim, self.tables[0].table.device
         together = max(1, plan.resident // block_dim) * (1 if device.is_cpu else device.sm_count)
-        launch(kernel, batch * plan.bands, [*arguments, self._way(), together], block_dim)
+        ahead = max(1, int(tuning.AHEAD * together))
+        launch(kernel, batch * plan.bands, [*arguments, self._way(), ahead], block_dim)
 
     def _way(self) -> int:
         """Kernels take the fields from first to last and from last to first in turn: what the one ahead was at last is

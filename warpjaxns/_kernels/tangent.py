@@ -97,7 +97,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         dspectrum_out_at: Place,
         dsums_out_at: Place,
         from_last: int,
-        together: int,
+        ahead: int,
     ):
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
@@ -127,7 +127,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         arrive(table, dspectrum_at, dsums_at, modes, member, band_index, buffer, dpsi_lines, thread)
         if many:
-            next = later_block(together, from_last)
+            next = later_block(ahead, from_last)
             announce_spectra(table, spectrum_at, next, thread)
             announce_spectra(table, dspectrum_at, next, thread)
             announce(table, state_at, next, thread)
