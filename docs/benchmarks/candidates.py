@@ -7,7 +7,8 @@ An entry of `STAGE` is (radix, rows of a block, threads that are to share a mult
 transforms at the same time; 0 for all of them). `BANDS`: (bands that a thread of the kernel in between holds, its
 columns, whether the backward sweep goes by bands, whether kernels with a tangent do); None: by columns. `WHOLE`:
 (blocks that share a member, radix, threads that are to share a multiprocessor); None: members do not stay in shared
-memory. An entry that does not fit is taken back as far as it has to be, or is as None.
+memory. An entry that does not fit is taken back as far as it has to be, or is as None. `AHEAD` is one number; with 1000
+no block is so far ahead, and nothing is announced.
 
 Prints microseconds a step, and how far results are from those of the first candidate, in units of their norm. Kernels
 are compiled first, by several processes at the same time.
@@ -29,12 +30,14 @@ from warpjaxns._kernels import tuning
 from warpjaxns.benchmarks import TASKS, Case, backends, measure
 
 _bands = [None, *((chunk, columns, True, True) for chunk, columns in itertools.product((4, 8, 16), (4, 8, 16)))]
+_ahead = [1000.0, 0.5, 1.0]
 CANDIDATES = {
     "STAGE": {
         1024: [(16, 8, 768, 0), (16, 16, 512, 4), (16, 8, 512, 4), (8, 8, 1024, 0), (8, 8, 1024, 4), (8, 16, 1024, 8)],
         2048: [(16, 8, 768, 0), (16, 16, 512, 4), (16, 8, 512, 4), (8, 8, 1024, 2), (8, 8, 1024, 4), (8, 4, 768, 0)],
         4096: [(16, 4, 512, 1), (16, 8, 512, 2), (16, 4, 512, 2), (8, 4, 1024, 1), (8, 4, 1024, 2), (8, 8, 1024, 2)],
     },
+    "AHEAD": dict.fromkeys((512, 1024, 2048), _ahead),
     "BANDS": dict.fromkeys((256, 512, 1024, 2048, 4096), _bands),
     "WHOLE": {
         64: [None, (1, 8, 576), (2, 8, 320), (2, 8, 640), (2, 4, 288), (2, 4, 576), (4, 4, 160), (8, 4, 96)],
@@ -50,7 +53,7 @@ class Candidate:
     """An entry of a table, and a case to try it in."""
 
     table: str
-    entry: tuple | None
+    entry: tuple | float | None
     case: Case
 
     def __str__(self):
@@ -61,6 +64,8 @@ class Candidate:
         size, entry = self.case.size, self.entry
         if self.table == "WHOLE":
             tuning.WHOLE = {kind: {size: [(*entry, 1)] if entry else []} for kind in tuning.WHOLE}
+        elif self.table == "AHEAD":
+            tuning.AHEAD = entry
         else:
             setattr(tuning, self.table, {**getattr(tuning, self.table), size: (entry, entry)})
         wns.clear_caches()
