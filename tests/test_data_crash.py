@@ -25,14 +25,14 @@ ENSEMBLE = Ensemble(
     (16, 24), count=5, steps=8, save_every=2, dt=0.02, viscosity=Range(1e-3, 1e-1), extent=(2.0, 3.5), batch_size=2
 )
 COMMAND = ["generate", "--size", "16x24", "--count", "40", "--steps", "8", "--save-every", "2", "--batch-size", "2"]
-# The command line, with time to send a signal in the middle: a frame takes at least so many seconds.
+# The command line, with time to send a signal in the middle: a frame takes a while, and the fortieth for ever.
 SLOWLY = """
-import importlib, sys, time
+import importlib, itertools, sys, time
 from warpjaxns import cli
 
 simulate = importlib.import_module("warpjaxns.data.simulate")
-observe = simulate._observe
-simulate._observe = lambda *arguments: (time.sleep(0.03), observe(*arguments))[1]
+observe, frames = simulate._observe, itertools.count(1)
+simulate._observe = lambda *arguments: (time.sleep(0.03 if next(frames) < 40 else 600), observe(*arguments))[1]
 sys.exit(cli.main(sys.argv[1:]))
 """
 

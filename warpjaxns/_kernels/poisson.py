@@ -200,9 +200,9 @@ class Spectra:
         launch(kernel, batch * plan.bands, [*arguments, self._way(), ahead], block_dim)
 
     def _way(self) -> int:
-        """Kernels take the fields from first to last and from last to first in turn: what the one ahead was at last is
+        """Many points are taken from first to last and from last to first in turn: what the kernel ahead was at last is
         in the cache still."""
-        self._from_last = not self._from_last
+        self._from_last = self.plan.many and not self._from_last
         return int(self._from_last)
 
 
