@@ -27,9 +27,10 @@ ENSEMBLE = Ensemble(
 COMMAND = ["generate", "--size", "16x24", "--count", "40", "--steps", "8", "--save-every", "2", "--batch-size", "2"]
 # The command line, with time to send a signal in the middle: a frame takes a while, and the fortieth for ever.
 SLOWLY = """
-import importlib, itertools, sys, time
+import importlib, itertools, signal, sys, time
 from warpjaxns import cli
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
 simulate = importlib.import_module("warpjaxns.data.simulate")
 observe, frames = simulate._observe, itertools.count(1)
 simulate._observe = lambda *arguments: (time.sleep(0.03 if next(frames) < 40 else 600), observe(*arguments))[1]
@@ -244,7 +245,7 @@ def test_killed_and_interrupted(tmp_path):
     process = start("--output", str(output), "--resume")
     wait_for(len(killed) + 1, output, process)
     process.send_signal(signal.SIGINT)
-    message = process.communicate()[1]
+    message = process.communicate(timeout=120)[1]
     assert process.returncode == 130, message
     assert f"{len(parts(output))} of 20 batches are kept" in message
     assert "Traceback" not in message
