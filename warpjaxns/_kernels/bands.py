@@ -183,7 +183,7 @@ def between(plan: Plan, centre: bool) -> wp.Kernel:
     @memory.kernel(launch_bounds=plan.bounds(columns))
     def between_bands(table: Table, modes_at: Place, sums_at: Place):
         index, _ = wp.tid()
-        member, part, thread = locate(index, blocks, 0)
+        member, part, thread = locate(index, blocks)
         first = part * count
         c = thread % count
         t = thread // count

@@ -63,7 +63,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
-        member, rank, thread = locate(index, blocks, 0)
+        member, rank, thread = locate(index, blocks)
         start = rank * pairs  # the first of the block's row pairs
         group = thread // threads
         t = thread % threads

@@ -70,7 +70,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
         roots = complex_line(table, roots_at)
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
-        member, rank, thread = locate(index, blocks, 0)
+        member, rank, thread = locate(index, blocks)
         start = rank * pairs  # the first of the block's row pairs
         group = thread // threads
         t = thread % threads

@@ -73,7 +73,7 @@ def thread_index() -> int:
 
 
 @wp.func
-def locate(index: int, parts: int, from_last: int):
+def locate(index: int, parts: int, from_last: int = 0):
     """The member a block works for, which of its `parts` it has, and the thread; `index`: of the block, by `wp.tid`."""
     block = block_index(index, from_last)
     member = block // parts

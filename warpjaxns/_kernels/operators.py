@@ -22,7 +22,7 @@ def laplacian_kernel(plan: Plan) -> wp.Kernel:
         a = fields(table, a_at)
         out = fields(table, out_at)
         index, _ = wp.tid()
-        member, i, thread = locate(index, ny, 0)
+        member, i, thread = locate(index, ny)
         follow()
         for j in range(thread, nx, wp.block_dim()):
             out[member, i, j] = stencil(neighbourhood(a, member, i, j), metric)
@@ -41,7 +41,7 @@ def jacobian_kernel(plan: Plan, scheme: str) -> wp.Kernel:
         b = fields(table, b_at)
         out = fields(table, out_at)
         index, _ = wp.tid()
-        member, i, thread = locate(index, ny, 0)
+        member, i, thread = locate(index, ny)
         follow()
         member_a = wp.where(a.shape[0] == 1, 0, member)
         member_b = wp.where(b.shape[0] == 1, 0, member)
@@ -60,7 +60,7 @@ def copy_kernel(plan: Plan) -> wp.Kernel:
         a = fields(table, a_at)
         out = fields(table, out_at)
         index, _ = wp.tid()
-        member, i, thread = locate(index, ny, 0)
+        member, i, thread = locate(index, ny)
         follow()
         for j in range(thread, nx, wp.block_dim()):
             out[member, i, j] = a[member, i, j]

@@ -194,9 +194,8 @@ class Spectra:
     def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None):
         """Launch a kernel that works on bands of rows. Its last arguments: which end it begins at, and how many blocks
         later the block starts whose rows are announced."""
-        block_dim, device = (lines or plan.band_lines).block_dim, self.tables[0].table.device
-        together = max(1, plan.resident // block_dim) * (1 if device.is_cpu else device.sm_count)
-        ahead = max(1, int(tuning.AHEAD * together))
+        block_dim, blocks = plan.bounds(lines or plan.band_lines, plan.resident)
+        ahead = max(1, int(tuning.AHEAD * blocks * self.tables[0].table.device.sm_count))  # no fewer on a CPU
         launch(kernel, batch * plan.bands, [*arguments, self._way(), ahead], block_dim)
 
     def _way(self) -> int:

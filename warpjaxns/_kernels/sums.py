@@ -46,7 +46,7 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         cotangent = fields(table, cotangent_at)
         sums = line(table, sums_at)
         index, _ = wp.tid()
-        member, i, thread = locate(index, ny, 0)
+        member, i, thread = locate(index, ny)
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         dt = shared(line(table, dt_at), member)
@@ -95,7 +95,7 @@ def forcing_sum(plan: Plan) -> wp.Kernel:
         cotangent = fields(table, cotangent_at)
         sums = fields(table, sums_at)
         index, _ = wp.tid()
-        member, i, thread = locate(index, ny, 0)
+        member, i, thread = locate(index, ny)
         h = c * shared(line(table, dt_at), member)
         follow()
         for j in range(thread, nx, wp.block_dim()):
