@@ -195,7 +195,7 @@ class Spectra:
         """Launch a kernel that works on bands of rows. Its last arguments: which end it begins at, and how many blocks
         later the block starts whose rows are announced."""
         block_dim, blocks = plan.bounds(lines or plan.band_lines, plan.resident)
-        ahead = max(1, int(tuning.AHEAD * blocks * self.tables[0].table.device.sm_count))  # no fewer on a CPU
+        ahead = max(1, int(tuning.AHEAD * blocks * self.tables[0].table.device.sm_count))  # a CPU counts none
         launch(kernel, batch * plan.bands, [*arguments, self._way(), ahead], block_dim)
 
     def _way(self) -> int:
