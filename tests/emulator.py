@@ -31,7 +31,7 @@ INLINE = [  # what stands in `asm volatile(...)`, and what stands for it here
     (r'"ld\.global\.nc.*?"\(p\)', ""),
     (r'"prefetch\.global.*?\)', ""),
     (r'"bar\.sync %0, (\d+);" :: "r"\((.*?)\) : "memory"', r"emulator::named_barrier(\2, \1)"),
-    (r'"cp\.async\.cg.*?"r"\((\w+)\), "l"\((.*?)\) : "memory"', r"emulator::start_copy(\1, \2)"),
+    (r'"cp\.async\.cg.*?"r"\((.*?)\), "l"\((.*?)\) : "memory"', r"emulator::start_copy(\1, \2)"),
     (r'"cp\.async\.wait_all;" ::: "memory"', "emulator::finish_copies()"),
     (r'"barrier\.cluster\.arrive;" ::: "memory"', ""),
     (r'"barrier\.cluster\.wait;" ::: "memory"', "emulator::cluster_barrier()"),

@@ -99,8 +99,8 @@ def test_what_speed_depends_on_is_recorded(figures):
     assert found["environment"]["XLA_FLAGS"] == flags
     assert {"jax", "jaxlib", "warp-lang", "python", "warpjaxns"} <= set(found["versions"])
     assert found["options"]["precision"] == "float64"
-    assert found["bandwidth"]["least_bytes_a_point_and_step"] == 136
-    assert found["bandwidth"]["roof"] == pytest.approx(found["bandwidth"]["bytes_per_second"] / 136)
+    assert found["bandwidth"]["least_bytes_a_point_and_step"] == 88
+    assert found["bandwidth"]["roof"] == pytest.approx(found["bandwidth"]["bytes_per_second"] / 88)
     assert not any("/" in str(value) for value in found["options"].values())
 
 
@@ -123,10 +123,11 @@ def test_no_records_no_picture():
 
 
 def test_least_bytes():
-    assert benchmarks.least_bytes() == 68
-    assert benchmarks.least_bytes("float64") == 136
-    assert benchmarks.least_bytes(rows=4) == benchmarks.least_bytes(rows=None) == 80
-    assert benchmarks.least_bytes(stages=1) == 20  # Euler: the two kernels alone
+    assert benchmarks.least_bytes() == 44
+    assert benchmarks.least_bytes("float64") == 88
+    assert benchmarks.least_bytes(spectra=True) == 68
+    assert benchmarks.least_bytes(spectra=True, rows=4) == benchmarks.least_bytes(rows=None) == 80
+    assert benchmarks.least_bytes(spectra=True, stages=1) == 20  # Euler: the two kernels alone
 
 
 def test_bandwidth_counts_three_arrays():

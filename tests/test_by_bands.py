@@ -34,8 +34,10 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def all_by_bands(monkeypatch):
-    """Every grid by bands, of four rows up to 64 points a row and from 1024 on; no whole members."""
-    monkeypatch.setattr(tuning, "BANDS", {4096: ((4, 4, True, True),) * 2})
+    """Every grid by bands, of four rows up to 64 points a row and from 1024 on; no whole members. Rows are transformed
+    again where they have up to 8 points, 13 to 128, or more than 512."""
+    again = {8: True, 12: False, 128: True, 512: False, 4096: True}
+    monkeypatch.setattr(tuning, "BANDS", {n: ((4, 4, True, True, how),) * 2 for n, how in again.items()})
     cut = {64: (4, 4), 512: (8, 8), 4096: (16, 4)}  # radix, rows
     monkeypatch.setattr(tuning, "STAGE", {n: ((radix, rows, 512, 0),) * 2 for n, (radix, rows) in cut.items()})
     monkeypatch.setattr(tuning, "ADJOINT", {n: ((rows, 512),) * 2 for n, (_, rows) in cut.items()})
@@ -47,6 +49,7 @@ def all_by_bands(monkeypatch):
 def test_value_jvp_and_vjp(case):
     chosen = make_plan(case.grid.shape, case.dtype, case.batch)
     assert all(p.by_bands for p in (chosen, chosen.for_source, chosen.for_adjoint, chosen.for_tangent))
+    assert chosen.again == (case.grid is not FOUR)
     check(case)
 
 
@@ -134,6 +137,10 @@ def test_where_bands_are_used(monkeypatch):
     assert not make_plan((1023, 1024), "float32").by_bands
     large = make_plan((2048, 2048), "float32")
     assert large.by_bands
+    assert large.again
+    assert not any(plan.again for plan in (large.for_poisson, large.for_adjoint, large.for_tangent))
+    assert large.scratch(3) == [(1, 3, 512, large.pitch)]  # sums only
+    assert large.for_poisson.scratch(3) == [*large.scratch(3), (1, 3, 2048, large.pitch)]
     assert not large.for_adjoint.by_bands
     assert large.for_adjoint.column_chunks.n == 2048
     assert large.column_chunks.n == large.bands == 256

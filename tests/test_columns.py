@@ -91,12 +91,13 @@ def test_many_threads_a_column(n, count, wanted, dtype):
 
 def test_modes():
     n, nx, eigenvalues = 64, 10, EIGENVALUES
-    rate, loss, around, factor = modes(n, SPACING, nx, eigenvalues).T
+    rate, loss, around, factor, both = modes(n, SPACING, nx, eigenvalues).T
     r = 1 - loss
     np.testing.assert_allclose(r + 1 / r, 2 + SPACING[0] ** 2 * eigenvalues, rtol=1e-13)
     np.testing.assert_allclose(r, np.exp(-rate), rtol=1e-12)
     np.testing.assert_allclose(around[1:], 1 / (1 - r[1:] ** n), rtol=1e-12)
-    assert around[0] == 0
+    np.testing.assert_allclose(both[1:], 1 / (1 - r[1:] ** 2), rtol=1e-12)
+    assert around[0] == both[0] == 0
     np.testing.assert_allclose(factor, SPACING[0] ** 2 * r / (2 * nx), rtol=1e-13)
     tiny = modes(n, SPACING, nx, np.array([1e-14]))[0]  # r + 1/r - 2 is below the rounding of 2
     np.testing.assert_allclose(tiny[:2], SPACING[0] * 1e-7, rtol=1e-8)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
 # Grids of their own: a callable that another test has made knows only what its plan was then.
 NO_MEMBERS = {"WHOLE": {kind: {} for kind in tuning.WHOLE}}
 MANY = {**NO_MEMBERS, "FEW_POINTS": (0, 0)}  # blocks announce what later ones will read
-BANDS = {**MANY, "BANDS": {4096: ((4, 8, True, True),) * 2}}
+BANDS = {**MANY, "BANDS": {n: ((4, 8, True, True, n == 128),) * 2 for n in (128, 4096)}}
 MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_8 = ({"WHOLE": shared_by(blocks)} for blocks in (1, 2, 8))
 LONG = {"WHOLE": {**NO_MEMBERS["WHOLE"], "advance": {512: [(1, 16, 512, 1)]}}}
 CASES = [

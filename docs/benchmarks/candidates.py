@@ -5,7 +5,8 @@
 
 An entry of `STAGE` is (radix, rows of a block, threads that are to share a multiprocessor, lines that the block
 transforms at the same time; 0 for all of them). `BANDS`: (bands that a thread of the kernel in between holds, its
-columns, whether the backward sweep goes by bands, whether kernels with a tangent do); None: by columns. `WHOLE`:
+columns, whether the backward sweep goes by bands, whether kernels with a tangent do, whether stages transform the rows
+of their state again); None: by columns. `WHOLE`:
 (blocks that share a member, radix, threads that are to share a multiprocessor); None: members do not stay in shared
 memory. An entry that does not fit is taken back as far as it has to be, or is as None. `AHEAD` is one number; with 1000
 no block is so far ahead, and nothing is announced.
@@ -29,7 +30,8 @@ from warpjaxns import _ffi
 from warpjaxns._kernels import tuning
 from warpjaxns.benchmarks import TASKS, Case, backends, measure
 
-_bands = [None, *((chunk, columns, True, True) for chunk, columns in itertools.product((4, 8, 16), (4, 8, 16)))]
+_cut = itertools.product((4, 8, 16), (4, 8, 16), (False, True))
+_bands = [None, *((chunk, columns, True, True, again) for chunk, columns, again in _cut)]
 _ahead = [1000.0, 0.5, 1.0]
 CANDIDATES = {
     "STAGE": {

@@ -64,18 +64,23 @@ def one_step(shape, batch, dtype, device):
         *(zeros(count, batch, ny, nx) for count in (4, 3, 3, 3, 1)),
         zeros(batch * ny * 3),
     ]
-    forth, back = plan.scratch(batch), plan.for_adjoint.scratch(batch, sides=1)
-    arrays += [zeros(*shape, kind=number) for shape in (*forth, *back, *plan.for_tangent.scratch(batch, copies=2))]
+    scratches = (
+        plan.for_poisson.scratch(batch),
+        plan.scratch(batch),
+        plan.for_adjoint.scratch(batch, sides=1),
+        plan.for_tangent.scratch(batch, copies=2),
+    )
+    arrays += [zeros(*shape, kind=number) for shapes in scratches for shape in shapes]
     table = wp.array(np.array([a.ptr for a in arrays], np.uint64), dtype=wp.uint64, device=device)
     buffers = memory.buffers(table, arrays)
     tables, parameters, (forcing, w, l, out) = buffers[:2], buffers[2:5], buffers[5:9]
     states, psis, scratch, dscratch, forcing_sums = buffers[9:14]
-    sums, spectra = buffers[14], buffers[15:]
-    forth, back, both = spectra[: len(forth)], spectra[len(forth) : -2], spectra[-2:]
+    sums, spectra = buffers[14], iter(buffers[15:])
+    alone, forth, back, both = ([next(spectra) for _ in shapes] for shapes in scratches)
     how = plan, "arakawa", metric(spacing), 1, tables, parameters
     three, dthree = ([stack[s] for s in range(3)] for stack in (scratch, dscratch))
     operators.copy(plan, w, states[0])
-    poisson.poisson(plan, tables, w, out, *forth)
+    poisson.poisson(plan, tables, w, out, *alone)
     for forward in (advance, members) if plan.whole else (advance,):
         forward.advance(*how, forcing.whole, w, [states[1], states[2], states[3]], psis, forth)
         forward.advance(*how, memory.NONE, w, three, None, forth)

@@ -44,17 +44,24 @@ GLOBAL_VALUE = """
   return *at;
 """
 
-# Rows of a field into shared memory, past the registers: nothing waits for them until WAIT.
+# Rows of a field into shared memory, past the registers: nothing waits for them until WAIT. As many threads as share a
+# line copy a row, each a few chunks that are a fixed distance apart.
 FETCH = """
-  constexpr unsigned ROWS = {rows}, NY = {ny}, NX = {nx}, PITCH = {pitch};
+  constexpr unsigned ROWS = {rows}, NY = {ny}, NX = {nx}, PITCH = {pitch}, TEAM = {threads};
   constexpr unsigned CHUNK = 16 / sizeof({real}), PER_ROW = NX / CHUNK;
 #if __CUDA_ARCH__ >= 800
   if (NX % CHUNK == 0) {{
-    const unsigned to = (unsigned)__cvta_generic_to_shared(rows.data.ptr + start);
-    for (unsigned i = thread; i < ROWS * PER_ROW; i += blockDim.x) {{
-      const unsigned r = i / PER_ROW, j = i % PER_ROW * CHUNK, at = to + (r * PITCH + j) * sizeof({real});
-      const auto* from = field.data + (size_t)((row + NY + r) % NY) * NX + j;
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(at), "l"(from) : "memory");
+    const unsigned t = (unsigned)thread % TEAM;
+    const unsigned to = (unsigned)__cvta_generic_to_shared(rows.data.ptr + start) + 16 * t;
+    for (unsigned r = (unsigned)thread / TEAM; r < ROWS; r += blockDim.x / TEAM) {{
+      const unsigned at = to + r * PITCH * sizeof({real});
+      const auto* from = field.data + (size_t)((row + NY + r) % NY) * NX + CHUNK * t;
+#pragma unroll
+      for (unsigned i = 0; i < PER_ROW; i += TEAM)
+        if (i + TEAM <= PER_ROW || i + t < PER_ROW) {{
+          const auto* chunk = from + CHUNK * i;
+          asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(at + 16 * i), "l"(chunk) : "memory");
+        }}
     }}
     return;
   }}

@@ -55,15 +55,16 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     """The functions of a block's threads, for a field whose lines start at `first`, two rows a line:
 
     - ``solve(table, spectrum_at, sums_at, modes, member, band, buffer, first, thread)`` puts the transforms of psi's
-      rows into the lines, given the spectra of omega's and what `between` says. With `halo`, psi has one more row on
-      either side, and row -1 is the first of them. A barrier has to follow.
-    - ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)`` writes the spectra of rows
-      whose transforms are in the lines, and their sums. A barrier has to come before.
+      rows into the lines, given the spectra of omega's, if `plan.again` their transforms in these lines, and what
+      `between` says. With `halo`, psi has one more row on either side, and row -1 is the first of them. A barrier has
+      to follow.
+    - ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)`` writes the sums of rows whose
+      transforms are in the lines, and unless `plan.again` their spectra. A barrier has to come before.
     """
     (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.bands, plan.pitch, plan.rows
     real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
     Complex, Tile, get, by_pair = complex_type(real), lines.Tile, lines.get, pair_functions(lines)
-    apart, put_rows = by_pair.apart, by_pair.put_rows
+    apart, put_rows, again = by_pair.apart, by_pair.put_rows, plan.again
     Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
     number, set_number = memory.numbers(real)
     spectrum, sums_row = memory.lane(Complex, (ny, pitch)), memory.lane(Complex, (2 * count, pitch))
@@ -81,18 +82,26 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
         thread: int,
     ):
         for k in range(thread, half, block):
-            column = spectrum(table, spectrum_at, member, band * rows, k)
             sums = sums_row(table, sums_at, member, 2 * band, k)
-            held = Held()
-            for j in range(rows):
-                z = number(column, pitch * j)
-                held[2 * j] = z[0]
-                held[2 * j + 1] = z[1]
             p = number(sums, 0)
             q = number(sums, pitch)
+            mirror = wp.where(k == 0, 0, nx - k)
+            held = Held()
+            if again:
+                for j in range(pairs):
+                    x, y = apart(get(buffer, first + j, k), get(buffer, first + j, mirror))
+                    held[4 * j] = x[0]
+                    held[4 * j + 1] = x[1]
+                    held[4 * j + 2] = y[0]
+                    held[4 * j + 3] = y[1]
+            else:
+                column = spectrum(table, spectrum_at, member, band * rows, k)
+                for j in range(rows):
+                    z = number(column, pitch * j)
+                    held[2 * j] = z[0]
+                    held[2 * j + 1] = z[1]
             mode = modes[k]
             loss = mode[1]
-            mirror = wp.where(k == 0, 0, nx - k)
             if k == 0:  # real numbers: the imaginary part is the mean of omega
                 for j in range(rows):
                     held[2 * j] -= p[1]
@@ -103,7 +112,7 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
                 held[2 * j] = p[0]
                 held[2 * j + 1] = p[1]
             if k > 0:
-                q = (q + (p - loss * p)) / (loss * (real(2.0) - loss))
+                q = mode[4] * (q + (p - loss * p))
             north = q  # psi of the row north of q's, both but for a factor
             for i in range(pairs):
                 j = rows - 1 - 2 * i
@@ -135,19 +144,24 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
             loss = modes[k][1]
             mirror = wp.where(k == 0, 0, nx - k)
             column = spectrum(table, spectrum_at, member, band * rows, k)
-            north = Complex()
-            south = Complex()
-            weight = real(1.0)
-            for j in range(pairs):
+            x, y = apart(get(buffer, first, k), get(buffer, first, mirror))
+            north = x + (y - loss * x)
+            weight = real(1.0) - loss
+            south = x + weight * y
+            if not again:
+                set_number(column, 0, x)
+                set_number(column, pitch, y)
+            for j in range(1, pairs):
                 x, y = apart(get(buffer, first + j, k), get(buffer, first + j, mirror))
-                set_number(column, 2 * j * pitch, x)
-                set_number(column, 2 * j * pitch + pitch, y)
+                if not again:
+                    set_number(column, 2 * j * pitch, x)
+                    set_number(column, 2 * j * pitch + pitch, y)
                 north = north + (x - loss * north)
                 north = north + (y - loss * north)
+                weight = weight - loss * weight
                 south += weight * x
                 weight = weight - loss * weight
                 south += weight * y
-                weight = weight - loss * weight
             if k == 0:
                 away = real(0.0)
                 moments = Complex()
@@ -189,7 +203,7 @@ def between(plan: Plan, centre: bool) -> wp.Kernel:
         t = thread // count
         k = first + c  # what lies past the last wavenumber is summed for nobody
         given = mode_line(table, modes_at)[wp.min(k, half - 1)]
-        mode = Mode(over * given[0], whole_band(given[1]), given[2], given[3])
+        mode = Mode(over * given[0], whole_band(given[1]), given[2], given[3], given[4])
         sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         column = row(table, sums_at, member, 2 * t * held, k)
         powers = reach(mode[0], t)

@@ -27,15 +27,16 @@ WARP = 32  # threads that exchange registers
 
 
 def modes(n: int, spacing: tuple[float, float], nx: int, eigenvalues: np.ndarray) -> np.ndarray:
-    """What the kernels need to know of each wavenumber along x, (wavenumbers, 4), float64: ``-log r``, ``1 - r``,
-    ``1 / (1 - r^n)``, and the factor of the solution, ``dy^2 r / 2 nx``, with 1/2nx for the transforms of rows.
+    """What the kernels need to know of each wavenumber along x, (wavenumbers, 5), float64: ``-log r``, ``1 - r``,
+    ``1 / (1 - r^n)``, the factor of the solution, ``dy^2 r / 2 nx``, with 1/2nx for the transforms of rows, and
+    ``1 / (1 - r^2)``.
 
-    The third is 0 for the mean over x.
+    The third and the last are 0 for the mean over x.
     """
     half = eigenvalues * spacing[0] ** 2 / 2  # (r + 1/r) / 2 - 1
     rate = np.log1p(half + np.sqrt(half * (half + 2)))
-    around = np.divide(-1, np.expm1(-rate * n), out=np.zeros_like(rate), where=rate > 0)
-    return np.stack([rate, -np.expm1(-rate), around, spacing[0] ** 2 * np.exp(-rate) / (2 * nx)], axis=-1)
+    around, both = (np.divide(-1, np.expm1(-rate * m), out=np.zeros_like(rate), where=rate > 0) for m in (n, 2))
+    return np.stack([rate, -np.expm1(-rate), around, spacing[0] ** 2 * np.exp(-rate) / (2 * nx), both], axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Columns:
     @property
     def Mode(self):
         """What `modes` says of a wavenumber."""
-        return wp.types.vector(length=4, dtype=self.real)
+        return wp.types.vector(length=5, dtype=self.real)
 
     @property
     def Tile(self):

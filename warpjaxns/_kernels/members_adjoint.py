@@ -44,7 +44,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     a_2, a_3 = (real(a) for a, _, _ in runge_kutta(wp.dtype_to_numpy(real))[1:])
     one_field, size, lines_size, sums_size, blocks = whole.field, whole.size, lines.size, columns.size, whole.blocks
     rows = 2 * pairs
-    fetch, announce = fetcher(real, whole.shape, rows, lines.row_pitch, size), announcer(real, whole.shape, rows)
+    fetch, announce = fetcher(lines, whole.shape, rows, lines.row_pitch, size), announcer(real, whole.shape, rows)
     force, shares, psi_start = memory.force(real, whole.shape), 3 * rows, 0 if in_turn else one_field
 
     @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)

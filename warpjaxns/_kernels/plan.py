@@ -32,6 +32,7 @@ class Plan:
         groups: lines that a stage transforms at the same time, a divisor of rows/2; 0 for all of a block's.
         banded: whether a block copies the rows it works on to shared memory before it needs them.
         by_bands: whether a block solves the Poisson equation of its rows itself.
+        again: whether it then transforms the rows of a state anew, so that their spectra never go to memory.
         many: whether there are many points.
         whole: how blocks take a whole member through all its steps; None where they do not.
         whole_adjoint: how they sweep back over one, likewise.
@@ -50,6 +51,7 @@ class Plan:
     groups: int = 0
     banded: bool = True
     by_bands: bool = False
+    again: bool = False
     many: bool = False
     whole: Whole | None = None
     whole_adjoint: Whole | None = None
@@ -107,27 +109,36 @@ class Plan:
     def scratch(self, batch: int, copies: int = 1, sides: int = 2) -> list[tuple[int, ...]]:
         """Shapes of the complex arrays in which spectra go from kernel to kernel, `copies` fields a member: as many as
         `sides`, two where a kernel writes to one while others read the other; bands only read what is their own, and
-        have one, and their sums."""
-        spectrum = copies, batch, self.shape[0], self.pitch
-        return [spectrum, (copies, batch, 2 * self.bands, self.pitch)] if self.by_bands else [spectrum] * sides
+        have one, and their sums; or only the sums, where they transform rows `again`."""
+        spectrum, sums = ((copies, batch, rows, self.pitch) for rows in (self.shape[0], 2 * self.bands))
+        if self.by_bands:
+            return [sums] if self.again else [sums, spectrum]
+        return [spectrum] * sides
 
-    def solved(self, by_bands: bool) -> "Plan":
+    def solved(self, by_bands: bool, again: bool = False) -> "Plan":
         """With bands that solve the Poisson equation of their rows themselves, if they are to and can, or with columns.
-        It is not worth it where bands have fewer rows than `tuning` says: they leave two rows of sums each."""
+        It is not worth it where bands have fewer rows than `tuning` says: they leave two rows of sums each. `again`:
+        whether there is a state whose rows could be transformed anew."""
         (ny, nx), float64 = self.shape, self.dtype == "float64"
         way = tuning.entry(tuning.BANDS, nx)[self.many] if by_bands and ny % self.rows == 0 else None
         chunk, columns = way[:2] if way else tuning.entry(tuning.COLUMNS, ny)[self.many]
         if float64:  # of twice the size: the same registers, the same sectors of memory
             chunk, columns = chunk // 2, columns // 2
-        plan = dataclasses.replace(self, by_bands=way is not None, chunk=chunk, columns=columns)
+        again = again and way is not None and way[4]
+        plan = dataclasses.replace(self, by_bands=way is not None, again=again, chunk=chunk, columns=columns)
         while plan.columns > 1 and plan.column_chunks.block_dim > LARGEST_BLOCK:
             plan = dataclasses.replace(plan, columns=plan.columns // 2)
         return plan
 
     @property
+    def for_poisson(self) -> "Plan":
+        """The plan of kernels that solve for a streamfunction alone: no block has the rows to transform them again."""
+        return dataclasses.replace(self, again=False)
+
+    @property
     def _derivatives_by_bands(self) -> tuple[bool, bool]:
         """Whether the backward sweep, and kernels with a tangent, solve by bands too."""
-        return tuning.entry(tuning.BANDS, self.shape[1])[self.many][2:] if self.by_bands else (False, False)
+        return tuning.entry(tuning.BANDS, self.shape[1])[self.many][2:4] if self.by_bands else (False, False)
 
     @property
     def for_tangent(self) -> "Plan":
@@ -231,9 +242,10 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     )
     while plan.rows > 2 and (plan.stage_bytes > allowed or plan.stage_lines.block_dim > LARGEST_BLOCK):
         plan = dataclasses.replace(plan, rows=plan.rows - 2)
+    plan = dataclasses.replace(plan, groups=groups and math.gcd(groups, plan.rows // 2))
     if plan.stage_bytes > allowed:
         plan = dataclasses.replace(plan, banded=False)
-    return with_whole_members(plan.solved(plan.rows == rows), batch)
+    return with_whole_members(plan.solved(plan.rows == rows, again=True), batch)
 
 
 def with_whole_members(plan: Plan, batch: int) -> Plan:

@@ -152,19 +152,20 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
 class Spectra:
     """The spectra of one or more fields on their way from a kernel that makes rows to the one that needs psi of them.
 
-    For every field in turn, `ready` has the spectra of omega, or of psi where columns have a kernel of their own, and
-    what bands need to know of each other; the next kernel writes to `out`. `arrays`: `Plan.scratch`.
+    For every field in turn, `ready` has the spectra of omega, of psi where columns have a kernel of their own, or NONE
+    where rows are transformed again; and what bands need to know of each other. The next kernel writes to `out`.
+    `arrays`: `Plan.scratch`.
     """
 
     def __init__(self, plan: Plan, tables, arrays):
         self.plan, self.tables = plan, tables
-        spectra = arrays[:1] if plan.by_bands else arrays
-        self._sums = arrays[1] if plan.by_bands else None
-        self._out, self._ready = spectra[0], spectra[-1]
+        self._sums, spectra = (arrays[0], arrays[1:2]) if plan.by_bands else (None, arrays)
+        self._out, self._ready = (spectra[0], spectra[-1]) if spectra else (None, None)
         self._from_last = False
 
     def _fields(self, spectrum):
-        return sum(((spectrum[i], self._sums[i] if self._sums else NONE) for i in range(spectrum.shape[0])), ())
+        fields = range((spectrum or self._sums).shape[0])
+        return [array[i] if array else NONE for i in fields for array in (spectrum, self._sums)]
 
     @property
     def out(self):
@@ -206,8 +207,8 @@ class Spectra:
 
 
 def poisson(plan: Plan, tables, omega, psi, *scratch):
-    """``psi = (-Lap)^-1 omega``. `scratch`: `Plan.scratch`."""
-    plan = plan.on(omega.on_cpu)
+    """``psi = (-Lap)^-1 omega``. `scratch`: that of `Plan.for_poisson`."""
+    plan = plan.for_poisson.on(omega.on_cpu)
     spectra = Spectra(plan, tables, scratch)
     spectra.begin(omega, centre=True)
     spectra.launch(plan, inverse_rows(plan), omega.shape[0], [*spectra.ready, *tables, psi])

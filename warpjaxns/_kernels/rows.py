@@ -21,7 +21,7 @@ from .accesses import ANNOUNCE, FETCH, FETCH_PAIR, WAIT
 from .fft import Lines, c_name, complex_type
 from .memory import Place, Table
 from .plan import Plan
-from .stencils import stencils, tile_strip
+from .stencils import stencils, tile_strip, tile_value
 
 
 @functools.cache
@@ -32,13 +32,14 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
       makes of them what a thread holds. ``store``: back to spectra.
     - ``field_strip``: four rows of a field around a thread's e-th points of a row pair, as `stencils` has them: out of
       the band where the plan has one, else out of the rows in memory, those ``around`` the pair. ``psi_strip`` has the
-      same of psi out of a published line and the next one.
+      same of psi out of a published line and the next one. ``field_pair``: only the points themselves, two numbers.
     - ``present``: whether a row of a band is one of the grid.
     """
     (ny, nx), half, real = plan.shape, plan.half, plan.real
     get, publish, held, threads = lines.get, lines.publish, lines.values, lines.threads
     Complex, Tile, Values, kit = complex_type(real), lines.Tile, lines.Values, stencils(real)
-    Strip, Rows, strip, band_strip = kit.Strip, kit.Rows, kit.strip, band_functions(plan).strip
+    Strip, Rows, strip, of_band, at = kit.Strip, kit.Rows, kit.strip, band_functions(plan), memory.at(real)
+    band_strip, band_pair = of_band.strip, of_band.pair
     Band = wp.tile(dtype=real, shape=(plan.band_size,))
     field, spectrum = memory.lane(real, (ny, nx)), memory.lane(Complex, (ny, plan.pitch))
     second, (_, set_number) = lines.half_spectrum, memory.numbers(real)
@@ -135,15 +136,24 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         def field_strip(band: Band, rows: Rows, pair: int, e: int, t: int):
             return band_strip(band, pair, t + west(e, t), t + here(e), t + east(e, t))
 
+        @wp.func
+        def field_pair(band: Band, rows: Rows, pair: int, e: int, t: int):
+            return band_pair(band, pair, t + here(e))
+
     else:
 
         @wp.func
         def field_strip(band: Band, rows: Rows, pair: int, e: int, t: int):
             return strip(rows, west(e, t), here(e), east(e, t))
 
+        @wp.func
+        def field_pair(band: Band, rows: Rows, pair: int, e: int, t: int):
+            return Complex(at(rows.here, here(e)), at(rows.above, here(e)))
+
     return types.SimpleNamespace(
         around=around,
         field_strip=field_strip,
+        field_pair=field_pair,
         present=present,
         fetch_pair=fetch_pair,
         load=load,
@@ -159,12 +169,14 @@ def wait():
 
 
 @functools.cache
-def fetcher(real, shape: tuple[int, int], count: int, pitch: int, size: int) -> Callable:
-    """``fetch(rows, start, field, row, thread)`` starts to copy `count` rows of a member to a tile of that size."""
+def fetcher(lines: Lines, shape: tuple[int, int], count: int, pitch: int, size: int) -> Callable:
+    """``fetch(rows, start, field, row, thread)`` starts to copy `count` rows of a member to a tile of that size, by the
+    threads of a block that are there for such lines."""
+    real, threads = lines.real, lines.threads
     ny, nx = shape
     Rows = wp.tile(dtype=real, shape=(size,))
 
-    @wp.func_native(FETCH.format(rows=count, ny=ny, nx=nx, pitch=pitch, real=c_name(real)))
+    @wp.func_native(FETCH.format(rows=count, ny=ny, nx=nx, pitch=pitch, threads=threads, real=c_name(real)))
     def fetch(rows: Rows, start: int, field: wp.array(dtype=real), row: int, thread: int): ...
 
     return fetch
@@ -204,10 +216,12 @@ def band_announcers(plan: Plan) -> tuple[Callable, Callable]:
 @functools.cache
 def band_functions(plan: Plan) -> types.SimpleNamespace:
     """``fetch(band, field, row, thread)`` starts to copy rows of a member into a tile: those of a block and one on
-    either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it."""
+    either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it, ``pair`` a point of
+    each row."""
     pitch, real = plan.row_pitch, plan.real
     Band, strip_of = wp.tile(dtype=real, shape=(plan.band_size,)), tile_strip(real, plan.band_size)
-    fetch_rows = fetcher(real, plan.shape, plan.rows + 2, pitch, plan.band_size)
+    Complex, value = complex_type(real), tile_value(real, plan.band_size)
+    fetch_rows = fetcher(plan.row_lines(1, 1), plan.shape, plan.rows + 2, pitch, plan.band_size)
 
     @wp.func
     def fetch(band: Band, field: wp.array(dtype=real), row: int, thread: int):
@@ -218,4 +232,9 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
         below = 2 * pair * pitch
         return strip_of(band, below, below + pitch, below + 2 * pitch, below + 3 * pitch, west, j, east)
 
-    return types.SimpleNamespace(fetch=fetch, strip=strip)
+    @wp.func
+    def pair(band: Band, pair: int, j: int):
+        at = (2 * pair + 1) * pitch + j
+        return Complex(value(band, at), value(band, at + pitch))
+
+    return types.SimpleNamespace(fetch=fetch, strip=strip, pair=pair)

@@ -9,7 +9,7 @@ import warp as wp
 
 from . import memory
 from .bands import band_solver
-from .fft import Lines
+from .fft import Lines, complex_type
 from .memory import Place, Table
 from .pairs import pair_functions
 from .plan import Plan
@@ -25,6 +25,8 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
       barrier has to follow. After `rows.wait` a line's threads ``load(buffer, line, t)`` what they transform back.
     - ``keep(values, buffer, first, pair, t, table, spectrum_at, member, row, wanted)`` for every row pair, then, if
       `plan.by_bands`, a barrier and ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)``.
+    - ``transform(band, table, field_at, member, row, buffer, first, roots, thread)``: if `plan.again`, its
+      rows are transformed once more, out of the field. It comes before ``arrive``, with a barrier in between.
 
     ``line(table, place)`` has the modes.
     """
@@ -36,6 +38,9 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
     )
     fetch_pair, store, publish = by_row.fetch_pair, by_row.store, lines.publish
     threads, groups, pairs, ring = lines.threads, lines.groups, rows // 2, int(halo)
+    turns, as_one = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
+    forward, held, ny, around, field_pair = lines.forward, lines.values, plan.shape[0], by_row.around, by_row.field_pair
+    Band, Roots = wp.tile(dtype=plan.real, shape=(plan.band_size,)), wp.array(dtype=complex_type(plan.real))
     load = pair_functions(lines).of_line if by_bands else by_row.load
     Tile, Values, Mode, solve = lines.Tile, lines.Values, plan.column_chunks.Mode, by_band.solve
     Modes = wp.array(dtype=Mode)
@@ -77,4 +82,30 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
         else:
             store(values, buffer, first + pair, t, table, spectrum_at, member, row, wanted)
 
-    return types.SimpleNamespace(arrive=arrive, load=load, keep=keep, leave=by_band.leave, line=memory.line(Mode))
+    @wp.func
+    def transform(
+        band: Band,
+        table: Table,
+        field_at: Place,
+        member: int,
+        row: int,
+        buffer: Tile,
+        first: int,
+        roots: Roots,
+        thread: int,
+    ):
+        t = thread % threads
+        for pair in range(thread // threads, turns, groups):
+            values = Values()
+            if pair < pairs:
+                field = around(table, field_at, member, (row + 2 * pair) % ny, t)
+                for e in range(held):
+                    z = field_pair(band, field, pair, e, t)
+                    values[2 * e] = z[0]
+                    values[2 * e + 1] = z[1]
+            if pair < pairs or as_one:
+                publish(forward(values, buffer, roots, first + pair, t), buffer, first + pair, t)
+
+    return types.SimpleNamespace(
+        arrive=arrive, load=load, keep=keep, leave=by_band.leave, transform=transform, line=memory.line(Mode)
+    )

@@ -126,8 +126,18 @@ def stencils(real) -> types.SimpleNamespace:
         return plus_cross(a, b) * metric[2]
 
     @wp.func
+    def half_arakawa(a: Patch, b: Patch):
+        """`plus_cross` and half of `plus_plus`: J is this of (a, b), less that of (b, a)."""
+        sum = (a[5] - a[3]) * (b[1] - b[7])
+        sum += a[5] * (b[2] - b[8])
+        sum -= a[3] * (b[0] - b[6])
+        sum -= a[1] * (b[2] - b[0])
+        sum += a[7] * (b[8] - b[6])
+        return sum
+
+    @wp.func
     def arakawa(a: Patch, b: Patch, metric: Metric):
-        return (plus_plus(a, b) + plus_cross(a, b) - plus_cross(b, a)) * (third * metric[2])
+        return (half_arakawa(a, b) - half_arakawa(b, a)) * (third * metric[2])
 
     jacobian = {
         "arakawa": arakawa,
@@ -163,13 +173,21 @@ def stencils(real) -> types.SimpleNamespace:
 
 
 @functools.cache
-def tile_strip(real, size: int) -> Callable:
-    """``strip(tile, below, here, above, beyond, west, j, east)``: as `strip` of `stencils`, out of a tile of that size,
-    in which the four rows start there."""
-    Strip, Tile = stencils(real).Strip, wp.tile(dtype=real, shape=(size,))
+def tile_value(real, size: int) -> Callable:
+    """``value(tile, i)`` is the i-th number of a tile of that size."""
+    Tile = wp.tile(dtype=real, shape=(size,))
 
     @wp.func_native("return tile.data.ptr[i];")
     def value(tile: Tile, i: int) -> real: ...
+
+    return value
+
+
+@functools.cache
+def tile_strip(real, size: int) -> Callable:
+    """``strip(tile, below, here, above, beyond, west, j, east)``: as `strip` of `stencils`, out of a tile of that size,
+    in which the four rows start there."""
+    Strip, Tile, value = stencils(real).Strip, wp.tile(dtype=real, shape=(size,)), tile_value(real, size)
 
     @wp.func
     def strip(tile: Tile, below: int, here: int, above: int, beyond: int, west: int, j: int, east: int):

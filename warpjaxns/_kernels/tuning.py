@@ -12,7 +12,7 @@ STAGE = {
     512: ((8, 8, 512, 0), (8, 8, 1024, 0)),
     1024: ((16, 8, 512, 0), (16, 8, 768, 0)),
     2048: ((16, 8, 768, 0), (16, 8, 768, 0)),
-    4096: ((16, 4, 512, 1), (16, 4, 512, 1)),
+    4096: ((16, 8, 512, 2), (16, 8, 512, 2)),
 }
 # With many points, a block has the second-level cache load what a later one reads: how many blocks start in between, as
 # a share of those that run at the same time. Not in stages that do not copy their rows.
@@ -28,15 +28,16 @@ COLUMNS = {
     4096: ((32, 4), (32, 4)),
 }
 # Where blocks solve the Poisson equation of their rows themselves (`bands`): (bands that a thread of the kernel in
-# between holds, its columns, whether the backward sweep does so too, whether kernels with a tangent do), likewise.
-# None: whole columns are solved by a kernel of their own.
+# between holds, its columns, whether the backward sweep does so too, whether kernels with a tangent do, whether stages
+# transform the rows of their state again and read no spectra), likewise. None: whole columns are solved by a kernel of
+# their own.
 BANDS = {
     128: (None, None),
-    256: (None, (8, 8, True, True)),
-    512: (None, (8, 16, True, True)),
-    1024: ((4, 8, True, True), (8, 16, False, True)),
-    2048: ((8, 8, False, False), (8, 8, False, False)),
-    4096: ((16, 8, False, False), (16, 8, False, False)),
+    256: (None, (8, 8, True, True, False)),
+    512: (None, (8, 16, True, True, False)),
+    1024: ((4, 8, True, True, False), (8, 16, False, True, False)),
+    2048: ((8, 8, False, False, True), (8, 8, False, False, True)),
+    4096: ((16, 8, False, False, True), (16, 8, False, False, True)),
 }
 # (most rows of a block, threads, whether it copies its rows) of the backward sweep's first kernel, likewise
 SOURCE = {

@@ -63,7 +63,8 @@ def _scratch(plan: Plan, batch: int, **how):
 
 
 def poisson(omega, *, grid, backend):
-    plan, field, scratch = _layout(grid, omega)
+    plan, field, _ = _layout(grid, omega)
+    scratch = _scratch(plan.for_poisson, omega.shape[0])
 
     def launch(tables, omega, psi, *scratch):
         poisson_kernels.poisson(plan, tables, omega, psi, *scratch)
