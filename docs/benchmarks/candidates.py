@@ -6,10 +6,9 @@
 An entry of `STAGE` is (radix, rows of a block, threads that are to share a multiprocessor, lines that the block
 transforms at the same time; 0 for all of them). `BANDS`: (bands that a thread of the kernel in between holds, its
 columns, whether the backward sweep goes by bands, whether kernels with a tangent do, whether stages transform the rows
-of their state again); None: by columns. `WHOLE`:
-(blocks that share a member, radix, threads that are to share a multiprocessor); None: members do not stay in shared
-memory. An entry that does not fit is taken back as far as it has to be, or is as None. `AHEAD` is one number; with 1000
-no block is so far ahead, and nothing is announced.
+of their state again); None: by columns. `WHOLE`: (blocks that share a member, radix, threads that are to share a
+multiprocessor); None: members do not stay in shared memory. An entry that does not fit is taken back as far as it has
+to be, or is as None. `AHEAD` is one number; with 1000 no block is so far ahead, and nothing is announced.
 
 Prints microseconds a step, and how far results are from those of the first candidate, in units of their norm. Kernels
 are compiled first, by several processes at the same time.

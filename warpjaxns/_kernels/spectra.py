@@ -25,8 +25,8 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
       barrier has to follow. After `rows.wait` a line's threads ``load(buffer, line, t)`` what they transform back.
     - ``keep(values, buffer, first, pair, t, table, spectrum_at, member, row, wanted)`` for every row pair, then, if
       `plan.by_bands`, a barrier and ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)``.
-    - ``transform(band, table, field_at, member, row, buffer, first, roots, thread)``: if `plan.again`, its
-      rows are transformed once more, out of the field. It comes before ``arrive``, with a barrier in between.
+    - ``transform(band, table, field_at, member, row, buffer, first, roots, thread)``: if `plan.again`, before
+      ``arrive`` and with a barrier in between. The rows of a band are transformed once more, out of the field.
 
     ``line(table, place)`` has the modes.
     """

@@ -128,12 +128,12 @@ def stencils(real) -> types.SimpleNamespace:
     @wp.func
     def half_arakawa(a: Patch, b: Patch):
         """`plus_cross` and half of `plus_plus`: J is this of (a, b), less that of (b, a)."""
-        sum = (a[5] - a[3]) * (b[1] - b[7])
-        sum += a[5] * (b[2] - b[8])
-        sum -= a[3] * (b[0] - b[6])
-        sum -= a[1] * (b[2] - b[0])
-        sum += a[7] * (b[8] - b[6])
-        return sum
+        total = (a[5] - a[3]) * (b[1] - b[7])
+        total += a[5] * (b[2] - b[8])
+        total -= a[3] * (b[0] - b[6])
+        total -= a[1] * (b[2] - b[0])
+        total += a[7] * (b[8] - b[6])
+        return total
 
     @wp.func
     def arakawa(a: Patch, b: Patch, metric: Metric):

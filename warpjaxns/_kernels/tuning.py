@@ -15,7 +15,7 @@ STAGE = {
     4096: ((16, 8, 512, 2), (16, 8, 512, 2)),
 }
 # With many points, a block has the second-level cache load what a later one reads: how many blocks start in between, as
-# a share of those that run at the same time. Not in stages that do not copy their rows.
+# a share of those that run at the same time. Not in stages that do not copy their rows, or transform them again.
 AHEAD = 0.5
 # (points of a column that a thread holds, columns of a block), likewise
 COLUMNS = {
