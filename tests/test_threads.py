@@ -20,6 +20,9 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
 NO_MEMBERS = {"WHOLE": {kind: {} for kind in tuning.WHOLE}}
 MANY = {**NO_MEMBERS, "FEW_POINTS": (0, 0)}  # blocks announce what later ones will read
 BANDS = {**MANY, "BANDS": {n: ((4, 8, True, True, n == 128),) * 2 for n in (128, 4096)}}
+# eight rows a block, two lines at a time, and rows not copied: by columns, and by bands that transform them again
+SOME = {**MANY, "STAGE": {4096: ((8, 8, 512, 2),) * 2}}
+SOME_BY_BANDS = {**BANDS, **SOME}
 MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_8 = ({"WHOLE": shared_by(blocks)} for blocks in (1, 2, 8))
 LONG = {"WHOLE": {**NO_MEMBERS["WHOLE"], "advance": {512: [(1, 16, 512, 1)]}}}
 CASES = [
@@ -32,6 +35,10 @@ CASES = [
     (BANDS, Case(grid=Grid((48, 64), (2.0, 3.5)), steps=2, per_member=ALL, forcing="per step", direct=True)),
     (BANDS, Case(grid=Grid((64, 128), (2.0, 3.6)), scheme="central", dtype="float32")),
     (BANDS, Case(grid=Grid((16, 1024), (0.2, 3.2)), steps=1, batch=1, forcing="none", dtype="float32")),
+    (BANDS, Case(grid=Grid((24, 80), (2.0, 4.4)), scheme="central", steps=1, forcing="none")),  # 20 threads a line
+    (SOME, Case(grid=Grid((20, 96), (2.0, 4.5)), forcing="per step", direct=True)),
+    (SOME_BY_BANDS, Case(grid=Grid((24, 96), (2.0, 4.6)), per_member=ALL, forcing="per step", direct=True)),
+    (SOME_BY_BANDS, Case(grid=Grid((16, 80), (2.0, 4.7)), steps=1, dtype="float32", forcing="none")),
     (MEMBERS, Case(grid=Grid((64, 64), (2.0, 3.7)), steps=2, per_member=ALL, forcing="per step")),
     (MEMBERS, Case(grid=Grid((32, 64), (2.0, 3.8)), scheme="central", dtype="float32", direct=True)),
     (MEMBERS, Case(grid=Grid((128, 128), (2.0, 3.9)), steps=1, dtype="float32", forcing="none", direct=True)),
@@ -65,7 +72,7 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     assert emulator.launched
 
 
-KINDS = {"columns": 1, "bands": 5, "members": 8, "clusters": 13}
+KINDS = {"columns": 1, "bands": 5, "some lines": 9, "members": 12, "clusters": 17}
 
 
 @pytest.mark.parametrize(("tables", "case"), [CASES[i] for i in KINDS.values()], ids=list(KINDS))
