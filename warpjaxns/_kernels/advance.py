@@ -53,7 +53,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     lines, ny, real, bands, rows = plan.stage_lines, plan.shape[0], plan.real, plan.bands, plan.rows
     forward, inverse, publish, get, size = lines.forward, lines.inverse, lines.publish, lines.get, lines.size
     held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
-    turns, as_one = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
+    turns, as_one = lines.turns(pairs), not lines.alone
     by_row, kit = row_functions(plan, lines), stencils(real)
     spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
     arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line

@@ -182,6 +182,10 @@ class Lines:
         """Whether the threads of a line can go ahead without those of other lines of a block."""
         return "__syncthreads" not in self._barrier
 
+    def turns(self, lines: int) -> int:
+        """So many lines, or as many more as all groups take at a time, where all take part in a block's barriers."""
+        return -(-lines // self.groups) * self.groups
+
     @property
     def _barrier(self) -> str:
         """What makes the threads of a line wait for each other: as few threads as can be."""

@@ -172,6 +172,17 @@ def at(real) -> Callable:
 
 
 @functools.cache
+def of_tile(real, size: int) -> Callable:
+    """``value(tile, i)`` is the i-th number of a tile of that size."""
+    Tile = wp.tile(dtype=real, shape=(size,))
+
+    @wp.func_native("return tile.data.ptr[i];")
+    def value(tile: Tile, i: int) -> real: ...
+
+    return value
+
+
+@functools.cache
 def numbers(real) -> tuple[Callable, Callable]:
     """``get(lane, i)`` and ``put(lane, i, value)`` for lanes of complex numbers, one access each.
 

@@ -121,11 +121,10 @@ class Plan:
         whether there is a state whose rows could be transformed anew."""
         (ny, nx), float64 = self.shape, self.dtype == "float64"
         way = tuning.entry(tuning.BANDS, nx)[self.many] if by_bands and ny % self.rows == 0 else None
-        chunk, columns = way[:2] if way else tuning.entry(tuning.COLUMNS, ny)[self.many]
+        chunk, columns, *_, anew = way or (*tuning.entry(tuning.COLUMNS, ny)[self.many], False)
         if float64:  # of twice the size: the same registers, the same sectors of memory
             chunk, columns = chunk // 2, columns // 2
-        again = again and way is not None and way[4]
-        plan = dataclasses.replace(self, by_bands=way is not None, again=again, chunk=chunk, columns=columns)
+        plan = dataclasses.replace(self, by_bands=way is not None, again=again and anew, chunk=chunk, columns=columns)
         while plan.columns > 1 and plan.column_chunks.block_dim > LARGEST_BLOCK:
             plan = dataclasses.replace(plan, columns=plan.columns // 2)
         return plan

@@ -159,7 +159,7 @@ class Spectra:
 
     def __init__(self, plan: Plan, tables, arrays):
         self.plan, self.tables = plan, tables
-        self._sums, spectra = (arrays[0], arrays[1:2]) if plan.by_bands else (None, arrays)
+        self._sums, spectra = (arrays[0], arrays[1:]) if plan.by_bands else (None, arrays)
         self._out, self._ready = (spectra[0], spectra[-1]) if spectra else (None, None)
         self._from_last = False
 

@@ -21,7 +21,7 @@ from .accesses import ANNOUNCE, FETCH, FETCH_PAIR, WAIT
 from .fft import Lines, c_name, complex_type
 from .memory import Place, Table
 from .plan import Plan
-from .stencils import stencils, tile_strip, tile_value
+from .stencils import stencils, tile_strip
 
 
 @functools.cache
@@ -220,7 +220,7 @@ def band_functions(plan: Plan) -> types.SimpleNamespace:
     each row."""
     pitch, real = plan.row_pitch, plan.real
     Band, strip_of = wp.tile(dtype=real, shape=(plan.band_size,)), tile_strip(real, plan.band_size)
-    Complex, value = complex_type(real), tile_value(real, plan.band_size)
+    Complex, value = complex_type(real), memory.of_tile(real, plan.band_size)
     fetch_rows = fetcher(plan.row_lines(1, 1), plan.shape, plan.rows + 2, pitch, plan.band_size)
 
     @wp.func

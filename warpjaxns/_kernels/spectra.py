@@ -38,7 +38,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
     )
     fetch_pair, store, publish = by_row.fetch_pair, by_row.store, lines.publish
     threads, groups, pairs, ring = lines.threads, lines.groups, rows // 2, int(halo)
-    turns, as_one = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
+    turns, as_one = lines.turns(pairs), not lines.alone
     forward, held, ny, around, field_pair = lines.forward, lines.values, plan.shape[0], by_row.around, by_row.field_pair
     Band, Roots = wp.tile(dtype=plan.real, shape=(plan.band_size,)), wp.array(dtype=complex_type(plan.real))
     load = pair_functions(lines).of_line if by_bands else by_row.load

@@ -173,21 +173,10 @@ def stencils(real) -> types.SimpleNamespace:
 
 
 @functools.cache
-def tile_value(real, size: int) -> Callable:
-    """``value(tile, i)`` is the i-th number of a tile of that size."""
-    Tile = wp.tile(dtype=real, shape=(size,))
-
-    @wp.func_native("return tile.data.ptr[i];")
-    def value(tile: Tile, i: int) -> real: ...
-
-    return value
-
-
-@functools.cache
 def tile_strip(real, size: int) -> Callable:
     """``strip(tile, below, here, above, beyond, west, j, east)``: as `strip` of `stencils`, out of a tile of that size,
     in which the four rows start there."""
-    Strip, Tile, value = stencils(real).Strip, wp.tile(dtype=real, shape=(size,)), tile_value(real, size)
+    Strip, Tile, value = stencils(real).Strip, wp.tile(dtype=real, shape=(size,)), memory.of_tile(real, size)
 
     @wp.func
     def strip(tile: Tile, below: int, here: int, above: int, beyond: int, west: int, j: int, east: int):

@@ -50,7 +50,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     forward, inverse, publish, size = lines.forward, lines.inverse, lines.publish, lines.size
     held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
     dpsi_lines = pairs + 1  # the first line of dpsi
-    turns, as_one = -(-pairs // groups) * groups, not lines.alone  # all groups take part in a block's barriers
+    turns, as_one = lines.turns(pairs), not lines.alone
     by_row, kit = row_functions(plan, lines), stencils(real)
     spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
     arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line

@@ -167,15 +167,13 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
     west, here, east = lines.west, lines.here, lines.east
     Complex, Strip, Fields = complex_type(real), stencils(real).Strip, wp.tile(dtype=real, shape=(whole.size,))
     Three, row = wp.types.vector(length=3, dtype=real), memory.lane(real, whole.shape)
+    value = memory.of_tile(real, whole.size)
     lines_of, fields_of = of_block(real, lines.size, blocks), of_block(real, whole.size, blocks)
     (get_of, put_of), value_of = line_access(lines, blocks), value_access(real, whole.size, blocks)
     ColumnValues, Mode, Sums = columns.Values, columns.Mode, columns.Tile
     chunk, northward, southward, reach = columns.values // 2, columns.northward, columns.southward, columns.powers
     centred, count, last, by_pair = columns.centred, columns.count, nx // 2, pair_functions(lines)
     apart, joined, of_line = by_pair.apart, by_pair.joined, by_pair.of_line
-
-    @wp.func_native("return fields.data.ptr[i];")
-    def value(fields: Fields, i: int) -> real: ...
 
     @wp.func_native("fields.data.ptr[i] = value;")
     def put(fields: Fields, i: int, value: real): ...
