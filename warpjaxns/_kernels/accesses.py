@@ -111,16 +111,16 @@ WAIT = """
   asm volatile("cp.async.wait_all;" ::: "memory");
 #endif
 """
-# The same place in the shared memory of another block of the cluster. A block's own memory keeps its address, which is
-# faster than what `mapa` makes of it.
+# The same place in the shared memory of a block of the cluster.
 FAR = """
   unsigned long long address = (unsigned long long)tile.data.ptr;
 #if __CUDA_ARCH__ >= 900
   unsigned long long far;
   asm("mapa.u64 %0, %1, %2;" : "=l"(far) : "l"(address), "r"(there));
-  if (there != here) address = far;
-#endif
+  return far;
+#else
   return address;
+#endif
 """
 # All threads of a cluster wait for each other.
 MEET = """

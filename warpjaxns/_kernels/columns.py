@@ -49,6 +49,7 @@ class Columns:
         wanted: the most points that a thread is to hold; it holds a divisor of n.
         real: ``wp.float32`` or ``wp.float64``.
         serial: for the CPU, where a block has one thread.
+        room: the least size of the tile, for others to use where a warp has all threads of a column.
     """
 
     n: int
@@ -56,6 +57,7 @@ class Columns:
     wanted: int
     real: type
     serial: bool = False
+    room: int = 0
 
     @functools.cached_property
     def values(self) -> int:
@@ -86,7 +88,7 @@ class Columns:
     @property
     def size(self) -> int:
         """Real numbers in the tile through which groups exchange: one part for either recursion."""
-        return 4 * self.groups * self.count
+        return max(self.room, 4 * self.groups * self.count)
 
     @property
     def nbytes(self) -> int:
@@ -135,6 +137,12 @@ class Columns:
     def ahead(self) -> tuple[Callable, Callable]:
         """`northward` and `southward`, but for each point what the recursion brings to it: without its own value."""
         return _recursion(self, southward=False, own=False), _recursion(self, southward=True, own=False)
+
+    @functools.cached_property
+    def scans(self) -> tuple[Callable, Callable]:
+        """``scan(own, powers, around, sums, c, t)`` for either recursion: what enters a thread's chunk, and what leaves
+        the last one, two complex numbers, of what each chunk by itself leaves behind."""
+        return _scan(self, southward=False), _scan(self, southward=True)
 
     @functools.cached_property
     def mean(self) -> Callable:

@@ -10,11 +10,12 @@ import warp as wp
 
 from . import memory
 from .advance import runge_kutta, tendency
-from .fft import complex_type
+from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
 from .stencils import stencils
 from .whole import Whole, whole_functions
+from .whole_columns import solve_function
 
 
 @functools.cache
@@ -34,8 +35,8 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
     """`steps` steps. With `keep`, also the psi of each stage, and what each but the last one leaves behind."""
     lines, columns, real, pairs = whole.lines, whole.columns, whole.real, whole.pairs
     held, threads, groups, Values, here = lines.values, lines.threads, lines.groups, lines.Values, lines.here
-    kit, by_block = stencils(real), whole_functions(whole, False)
-    rows_to_lines, solve, lines_back = by_block.rows_to_lines, by_block.solve, by_block.lines_back
+    kit, by_block, solve = stencils(real), whole_functions(whole), solve_function(whole, False)
+    rows_to_lines, lines_back = by_block.rows_to_lines, by_block.lines_back
     psi_strip, strip, of_line, to_rows = by_block.psi_strip, by_block.strip, by_block.of_line, by_block.to_rows
     read, write, meet = by_block.read, by_block.write, by_block.meet
     Metric, shared, scaled, south, north = kit.Metric, kit.shared, kit.scaled, kit.south, kit.north
@@ -74,9 +75,11 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
         fields = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
         follow()
+        if blocks > 1:
+            meet()  # all are there
         for pair in range(group, pairs, groups):
             given = read(table, start_at, member, start + pair, t)
-            to_rows(given, fields, 0, pair, t)
+            to_rows(given, fields, 0, rank, pair, t)
             write(given, table, out_at, member, start + pair, t)
         for turn in range(3 * steps):
             step = turn // 3
@@ -88,10 +91,10 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
             h = of_rate(stage) * dt
             terms = scaled(metric, h * nu, h)
             rows_to_lines(fields, now, buffer, roots, thread)
-            meet()
+            barrier()
             solve(buffer, 0, modes, sums, rank, thread)
-            meet()
-            lines_back(buffer, roots, thread)
+            barrier()
+            lines_back(buffer, roots, rank, thread)
             meet()
             for pair in range(group, pairs, groups):
                 row_pair = start + pair
@@ -104,8 +107,8 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                         new[2 * e] = a * first[2 * e]
                         new[2 * e + 1] = a * first[2 * e + 1]
                 for e in range(held):
-                    p = psi_strip(buffer, 0, rank, pair, e, t)
-                    w = strip(fields, now, rank, pair, e, t)
+                    p = psi_strip(buffer, 0, pair, e, t)
+                    w = strip(fields, now, pair, e, t)
                     r_i = rate(south(p), south(w), terms, h * mu)
                     r_k = rate(north(p), north(w), terms, h * mu)
                     if forced:
@@ -113,14 +116,16 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                         r_k += h * force_k[here(e)]
                     new[2 * e] += b * w[7] + r_i
                     new[2 * e + 1] += b * w[4] + r_k
-                to_rows(new, fields, then, pair, t)
+                to_rows(new, fields, then, rank, pair, t)
                 if stage == 2:
                     write(new, table, out_at, member, row_pair, t)
                 if keep:
                     write(of_line(buffer, pair, t), table, Place(psis_at[0], turn, psis_at[2]), member, row_pair, t)
                     if turn + 1 < 3 * steps:
                         write(new, table, Place(states_at[0], turn + 1, states_at[2]), member, row_pair, t)
-            meet()
+            barrier()
+        if blocks > 1:
+            meet()  # no neighbour is left that writes here
 
     return advance_members
 

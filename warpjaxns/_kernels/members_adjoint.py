@@ -11,13 +11,14 @@ import warp as wp
 from . import memory
 from .adjoint import pulled_back
 from .advance import runge_kutta
-from .fft import complex_type
+from .fft import barrier, complex_type
 from .members import coefficient
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
 from .rows import announcer, fetcher, wait
 from .stencils import FIRST, SECOND, stencils
 from .whole import Whole, whole_functions
+from .whole_columns import solve_function
 
 
 @functools.cache
@@ -33,9 +34,9 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     lines, columns, real, pairs = whole.lines, whole.columns, whole.real, whole.pairs
     held, threads, groups, Values = lines.values, lines.threads, lines.groups, lines.Values
     forward, inverse, publish, here = lines.forward, lines.inverse, lines.publish, lines.here
-    kit, by_block, field = stencils(real), whole_functions(whole, True), memory.lane(real, whole.shape)
-    solve, strip, psi_strip, of_line = by_block.solve, by_block.strip, by_block.psi_strip, by_block.of_line
-    read, write, meet, in_turn = by_block.read, by_block.write, by_block.meet, whole.beside == 1
+    kit, by_block, field = stencils(real), whole_functions(whole), memory.lane(real, whole.shape)
+    strip, psi_strip, of_line, to_line = by_block.strip, by_block.psi_strip, by_block.of_line, by_block.to_line
+    read, write, meet, solve = by_block.read, by_block.write, by_block.meet, solve_function(whole, True)
     Metric, south, north, laplacian = kit.Metric, kit.south, kit.north, kit.laplacian
     shared, scaled = kit.shared, kit.scaled
     source, carry, local = kit.jacobian[FIRST[scheme]], kit.jacobian[SECOND[scheme]], pulled_back(real)
@@ -43,9 +44,10 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     of_state, of_rate = coefficient(real, 1), coefficient(real, 2)
     a_2, a_3 = (real(a) for a, _, _ in runge_kutta(wp.dtype_to_numpy(real))[1:])
     one_field, size, lines_size, sums_size, blocks = whole.field, whole.size, lines.size, columns.size, whole.blocks
-    rows = 2 * pairs
-    fetch, announce = fetcher(lines, whole.shape, rows, lines.row_pitch, size), announcer(real, whole.shape, rows)
-    force, shares, psi_start = memory.force(real, whole.shape), 3 * rows, 0 if in_turn else one_field
+    in_turn, ring, stride = whole.beside == 1, whole.ring, whole.stride
+    fetch = fetcher(lines, whole.shape, 2 * stride, lines.row_pitch, size)
+    announce = announcer(real, whole.shape, 2 * pairs)
+    force, shares, psi_start = memory.force(real, whole.shape), 6 * pairs, 0 if in_turn else one_field
 
     @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)
     def adjoint_members(
@@ -84,18 +86,20 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
         by_drag = real(0.0)
         by_dt = real(0.0)
         follow()
+        if blocks > 1:
+            meet()  # all are there
         last = Place(states_at[0], 3 * steps - 1, states_at[2])
-        fetch(fields, 0, field(table, last, member, 0, 0), 2 * start, thread)
+        fetch(fields, 0, field(table, last, member, 0, 0), 2 * start - ring, thread)
         for pair in range(group, pairs, groups):
-            publish(read(table, cotangent_at, member, start + pair, t), buffer, pair, t)
+            to_line(read(table, cotangent_at, member, start + pair, t), buffer, 0, rank, pair, t)
         wait()
         meet()
         for done in range(3 * steps):
             turn = 3 * steps - 1 - done
             step = turn // 3
             stage = turn - 3 * step
-            now = done % 2 * pairs  # lines with the cotangent
-            then = pairs - now  # lines to work in, which become those with the cotangent of the stage before
+            now = done % 2 * stride  # lines with the cotangent
+            then = stride - now  # lines to work in, which become those with the cotangent of the stage before
             b = of_state(stage)
             c = of_rate(stage)
             h = c * dt
@@ -109,8 +113,8 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                 fresh = done == 0 or (stage == 2 and forcing_totals_at[1] > 1)
                 values = Values()
                 for e in range(held):
-                    w = strip(fields, 0, rank, pair, e, t)
-                    l = psi_strip(buffer, now, rank, pair, e, t)
+                    w = strip(fields, 0, pair, e, t)
+                    l = psi_strip(buffer, now, pair, e, t)
                     values[2 * e] = source(south(w), south(l), metric)
                     values[2 * e + 1] = source(north(w), north(l), metric)
                     if by_parameter:
@@ -130,18 +134,18 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                         share_i[here(e)] = total_i
                         share_k[here(e)] = total_k
                 publish(forward(values, buffer, roots, then + pair, t), buffer, then + pair, t)
-            meet()
+            barrier()
             psi = Place(psis_at[0], turn, psis_at[2])
-            fetch(fields, psi_start, field(table, psi, member, 0, 0), 2 * start, thread)
+            fetch(fields, psi_start, field(table, psi, member, 0, 0), 2 * start - ring, thread)
             if turn > 0:
                 before = Place(states_at[0], turn - 1, states_at[2])
                 if in_turn:  # psi takes the place of the state: have it at hand, no more
                     announce(field(table, before, member, 0, 0), 2 * start, thread)
                 else:
-                    fetch(fields, 0, field(table, before, member, 0, 0), 2 * start, thread)
+                    fetch(fields, 0, field(table, before, member, 0, 0), 2 * start - ring, thread)
             solve(buffer, then, modes, sums, rank, thread)
             wait()
-            meet()
+            barrier()
             for pair in range(group, pairs, groups):
                 own = Values()
                 if by_parameter:  # in shared memory the next state is taking its place
@@ -155,8 +159,8 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                         new[2 * e] = a_3 * first[2 * e] + a_2 * late[2 * e]
                         new[2 * e + 1] = a_3 * first[2 * e + 1] + a_2 * late[2 * e + 1]
                 for e in range(held):
-                    l = psi_strip(buffer, now, rank, pair, e, t)
-                    p = strip(fields, psi_start, rank, pair, e, t)
+                    l = psi_strip(buffer, now, pair, e, t)
+                    p = strip(fields, psi_start, pair, e, t)
                     g_i = carry(south(l), south(p), terms)
                     g_k = carry(north(l), north(p), terms)
                     new[2 * e] += local(south(l), terms, b, h, h * mu, solved[2 * e], g_i)
@@ -165,7 +169,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                         g_i = carry(south(l), south(p), metric)
                         g_k = carry(north(l), north(p), metric)
                         by_dt += c * (own[2 * e] * g_i + own[2 * e + 1] * g_k)
-                publish(new, buffer, then + pair, t)
+                to_line(new, buffer, then, rank, pair, t)
                 if stage == 2:
                     write(of_line(buffer, now + pair, t), table, first_at, member, start + pair, t)
                     write(new, table, late_at, member, start + pair, t)
@@ -174,9 +178,9 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
             meet()
             if in_turn and turn > 0:
                 before = Place(states_at[0], turn - 1, states_at[2])
-                fetch(fields, 0, field(table, before, member, 0, 0), 2 * start, thread)
+                fetch(fields, 0, field(table, before, member, 0, 0), 2 * start - ring, thread)
                 wait()
-                meet()
+                barrier()
         if by_parameter:  # the caller adds up all rows: everything goes to the first one of a block
             totals = line(table, parameter_totals_at)
             total_viscosity = wp.tile_sum(wp.tile(by_viscosity))

@@ -7,23 +7,25 @@ import warp as wp
 
 from . import memory
 from .advance import tendency
-from .fft import complex_type
+from .fft import barrier, complex_type
 from .members import coefficient
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
 from .stencils import stencils
 from .tangent import tangent_rate
 from .whole import Whole, whole_functions
+from .whole_columns import solve_function
 
 
 @functools.cache
 def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
     """`steps` steps of state and tangent."""
-    lines, columns, real, (pitch, pairs) = whole.lines, whole.columns, whole.real, (whole.lines.row_pitch, whole.pairs)
-    held, threads, groups, here = lines.values, lines.threads, lines.groups, lines.here
-    kit, by_block, field = stencils(real), whole_functions(whole, False), memory.lane(real, whole.shape)
-    rows_to_lines, solve, lines_back = by_block.rows_to_lines, by_block.solve, by_block.lines_back
-    psi_strip, strip, put, to_rows = by_block.psi_strip, by_block.strip, by_block.put, by_block.to_rows
+    lines, columns, real, pairs, stride = whole.lines, whole.columns, whole.real, whole.pairs, whole.stride
+    held, threads, groups, here, pitch = lines.values, lines.threads, lines.groups, lines.here, lines.row_pitch
+    kit, by_block, solve = stencils(real), whole_functions(whole), solve_function(whole, False)
+    rows_to_lines, lines_back, field = by_block.rows_to_lines, by_block.lines_back, memory.lane(real, whole.shape)
+    psi_strip, strip, put, share = by_block.psi_strip, by_block.strip, by_block.put, by_block.share
+    of_rows, to_rows, ring = by_block.of_rows, by_block.to_rows, whole.ring
     read, write, meet = by_block.read, by_block.write, by_block.meet
     Metric, south, north, shared, scaled = kit.Metric, kit.south, kit.north, kit.shared, kit.scaled
     force, rate, dot_rate = memory.force(real, whole.shape), tendency(real, scheme), tangent_rate(real, scheme)
@@ -68,11 +70,13 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
         fields = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
         follow()
+        if blocks > 1:
+            meet()  # all are there
         for pair in range(group, pairs, groups):
             first = read(table, start_at, member, start + pair, t)
             dfirst = read(table, dstart_at, member, start + pair, t)
-            to_rows(first, fields, 0, pair, t)
-            to_rows(dfirst, fields, one_field, pair, t)
+            to_rows(first, fields, 0, rank, pair, t)
+            to_rows(dfirst, fields, one_field, rank, pair, t)
             write(first, table, out_at, member, start + pair, t)
             write(dfirst, table, dout_at, member, start + pair, t)
         for turn in range(3 * steps):
@@ -89,10 +93,10 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
             drag = h * mu
             ddrag = dh * mu + h * dmu
             rows_to_lines(fields, now, buffer, roots, thread)
-            meet()
+            barrier()
             solve(buffer, 0, modes, sums, rank, thread)
-            meet()
-            lines_back(buffer, roots, thread)
+            barrier()
+            lines_back(buffer, roots, rank, thread)
             meet()
             for pair in range(group, pairs, groups):
                 i = 2 * (start + pair)
@@ -104,12 +108,12 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
                 force_k = force(table, forcing_at, step, member, i + 1, t)
                 dforce_i = force(table, dforcing_at, step, member, i, t)
                 dforce_k = force(table, dforcing_at, step, member, i + 1, t)
-                at = then + 2 * pair * pitch + t
+                at = then + (ring + 2 * pair) * pitch + t
                 for e in range(held):
-                    p = psi_strip(buffer, 0, rank, pair, e, t)
-                    dp = psi_strip(buffer, pairs, rank, pair, e, t)
-                    w = strip(fields, now, rank, pair, e, t)
-                    dw = strip(fields, now + one_field, rank, pair, e, t)
+                    p = psi_strip(buffer, 0, pair, e, t)
+                    dp = psi_strip(buffer, stride, pair, e, t)
+                    w = strip(fields, now, pair, e, t)
+                    dw = strip(fields, now + one_field, pair, e, t)
                     r_i = rate(south(p), south(w), terms, drag)
                     r_k = rate(north(p), north(w), terms, drag)
                     dr_i = dot_rate(south(p), south(w), south(dp), south(dw), terms, drag, dterms, ddrag)
@@ -137,7 +141,12 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
                         out_k[here(e)] = new_k
                         dout_i[here(e)] = dnew_i
                         dout_k[here(e)] = dnew_k
-            meet()
+                if blocks > 1 and (pair == 0 or pair == pairs - 1):
+                    share(of_rows(fields, then, pair, t), fields, then, rank, pair, t)
+                    share(of_rows(fields, then + one_field, pair, t), fields, then + one_field, rank, pair, t)
+            barrier()
+        if blocks > 1:
+            meet()  # no neighbour is left that writes here
 
     return tangent_members
 

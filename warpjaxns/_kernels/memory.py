@@ -183,6 +183,17 @@ def of_tile(real, size: int) -> Callable:
 
 
 @functools.cache
+def to_tile(real, size: int) -> Callable:
+    """``put(tile, i, value)``: likewise."""
+    Tile = wp.tile(dtype=real, shape=(size,))
+
+    @wp.func_native("tile.data.ptr[i] = value;")
+    def put(tile: Tile, i: int, value: real): ...
+
+    return put
+
+
+@functools.cache
 def numbers(real) -> tuple[Callable, Callable]:
     """``get(lane, i)`` and ``put(lane, i, value)`` for lanes of complex numbers, one access each.
 

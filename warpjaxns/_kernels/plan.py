@@ -9,14 +9,13 @@ import warp as wp
 from . import tuning
 from .columns import Columns
 from .fft import Lines, factorise
-from .whole import LARGEST_BLOCK, Whole
+from .whole import LARGEST_BLOCK, MOST_VALUES, Whole
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
-SHARED_MEMORY = 208 * 1024  # bytes a block may use, where the device has more
+SHARED_MEMORY = 216 * 1024  # bytes a block may use, where the device has more
 CPU_MEMORY = 256 * 1024  # bytes of tiles that Warp has for a block on the CPU
 MOST_COLUMNS = 8  # of a block
 MOST_BLOCKS = 16  # of a cluster
-MOST_VALUES = 24  # complex numbers that a thread holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +258,7 @@ def with_whole_members(plan: Plan, batch: int) -> Plan:
                 continue
             whole = Whole(plan.shape, plan.real, largest_radix(nx, radix), resident, blocks=blocks)
             for way in (variant(whole) for variant in variants):
-                if way.fits(plan.shared_memory) and way.columns.values <= MOST_VALUES:
+                if way.fits(plan.shared_memory):
                     return way
         return None
 

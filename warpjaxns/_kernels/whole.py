@@ -1,11 +1,11 @@
 """Blocks that hold a whole member, each or several together, and what their kernels are made of.
 
 Line p of a member has rows 2p and 2p + 1 as its real and imaginary parts: first their spectra, then their
-streamfunction. A warp solves a few columns at a time, out of the lines and back into them: as wavenumbers k and -k of a
-line hold all there is of either row at k, no thread needs what another one writes.
+streamfunction.
 
-Where several blocks share a member (`clusters`), each has as many row pairs as the others, transforms them, and applies
-the equation to them. Columns they share out as well, and solve them in each other's memory.
+Where several blocks share a member (`clusters`), each has as many row pairs as the others. Of a field, and of what has
+lines, it also holds the row before its own and the one after them, where its neighbours put them: in rows first and
+last, in lines as the imaginary and the real part of a line after all others.
 """
 
 import dataclasses
@@ -16,14 +16,15 @@ import types
 import warp as wp
 
 from . import memory
-from .clusters import barrier_of, line_access, of_block, value_access
+from .clusters import far, meet, put_far
 from .columns import WARP, Columns
-from .fft import Lines, complex_type
+from .fft import Lines, barrier, complex_type
 from .memory import Place, Table
 from .pairs import pair_functions
 from .stencils import stencils
 
 LARGEST_BLOCK = 1024  # threads
+MOST_VALUES = 24  # complex numbers that a thread holds, of a line or a column
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,42 +70,81 @@ class Whole:
         """Row pairs of a block."""
         return self.shape[0] // 2 // self.blocks
 
+    @property
+    def ring(self) -> int:
+        """Rows of a neighbour that a block holds on either side of its own, where blocks share a member."""
+        return int(self.blocks > 1)
+
+    @property
+    def stride(self) -> int:
+        """Lines of a field."""
+        return self.pairs + self.ring
+
     @functools.cached_property
     def lines(self) -> Lines:
         """All at the same time, or as many as fit a block and can go ahead without each other."""
-        count = (1 + self.in_lines) * self.copies * self.pairs
+        count = (1 + self.in_lines) * self.copies * self.stride
         lines = Lines(self.shape[1], count, 1 if self.serial else self.pairs, self.real, self.radix, self.serial)
         while lines.groups > 1 and not (lines.alone and lines.block_dim <= LARGEST_BLOCK):
             lines = dataclasses.replace(lines, groups=lines.groups // 2)
         return lines
 
     @property
+    def line_warps(self) -> int:
+        """As many as transforms need."""
+        return -(-self.lines.block_dim // WARP)
+
+    @property
     def spare(self) -> int:
-        """Warps of all blocks that transform rows, and one more, which a block can have where all lines are transformed
-        at the same time."""
-        return self.blocks * -(-self.lines.block_dim // WARP) + (self.lines.groups == self.pairs)
+        """Warps that transform rows, and one more, which a block can have where all lines are transformed at the same
+        time."""
+        return self.line_warps + (self.lines.groups == self.pairs)
 
     @functools.cached_property
     def columns(self) -> Columns:
-        """Columns that a warp solves at a time. A thread holds lines of two points each, all of one block; no more than
-        16 points of a long column, and fewer where there are warps for more turns."""
-        ny, half = self.shape[0], self.shape[1] // 2 + 1
-        most = min(WARP, 2 ** max(3, (ny - 1).bit_length() - 4))
-        threads = max(self.blocks, math.gcd(ny // 2, most))
-        while 2 * threads <= WARP and ny % (4 * threads) == 0 and half * 2 * threads <= WARP * self.spare:
+        """Columns that a warp solves at a time, or what a block has of them. A thread holds lines of two points each, no
+        more than 16 points of a long column, and fewer where there are warps for more turns."""
+        rows = 2 * self.pairs
+        most = min(WARP, 2 ** max(0 if self.ring else 3, (rows - 1).bit_length() - 4))
+        threads = math.gcd(self.pairs, most)
+        while 2 * threads <= WARP and self.pairs % (2 * threads) == 0 and self.turns(2 * threads) <= self.spare:
             threads *= 2
-        return Columns(ny, 1 if self.serial else WARP // threads, ny // threads, self.real, self.serial)
+        columns = Columns(rows, 1 if self.serial else WARP // threads, rows // threads, self.real, self.serial)
+        return dataclasses.replace(columns, room=self.room)
+
+    def turns(self, threads: int) -> int:
+        """Turns of a warp that all columns of a field take, where so many threads share one. In a cluster the mean over
+        x takes one of its own."""
+        count = 1 if self.serial else WARP // threads
+        return -(-(self.shape[1] // 2 + 1 - self.ring) // count) + self.ring
 
     @property
     def parts(self) -> int:
         """Turns of a warp that all columns of a field take."""
-        return -(-(self.shape[1] // 2 + 1) // self.columns.count)
+        return self.turns(self.columns.threads)
+
+    @property
+    def means(self) -> Columns:
+        """The mean over x, which a warp of every block solves for all of them."""
+        ny = self.shape[0]
+        return Columns(ny, 1, ny // math.gcd(ny, WARP), self.real, room=self.room)
+
+    @property
+    def sums(self) -> int:
+        """Numbers by which blocks know each other's rows of a field: two complex ones of each, and the mean over x."""
+        return 2 * 2 * self.blocks * (self.shape[1] // 2 + 1) + self.shape[0]
+
+    @property
+    def room(self) -> int:
+        return self.ring * self.copies * self.sums
 
     @property
     def warps(self) -> int:
-        """As many as transforms need, and one more where a single turn of columns would be left over."""
-        warps = -(-self.lines.block_dim // WARP)
-        return warps + (self.blocks * warps < self.parts == self.spare)
+        """As many as transforms need, and one more where a single turn of columns would be left over. In a cluster each
+        turn has a warp of its own, since columns stay in registers while blocks wait for each other."""
+        if self.ring:
+            return max(self.line_warps, self.parts)
+        return self.line_warps + (self.line_warps < self.parts == self.spare)
 
     @property
     def block_dim(self) -> int:
@@ -118,7 +158,7 @@ class Whole:
     @property
     def field(self) -> int:
         """Numbers of a block's rows of a field."""
-        return 2 * self.pairs * self.lines.row_pitch
+        return 2 * self.stride * self.lines.row_pitch
 
     @property
     def size(self) -> int:
@@ -130,8 +170,8 @@ class Whole:
         """Whether blocks of that much shared memory can hold a member."""
         if self.shape[0] % (2 * self.blocks):
             return False  # row pairs do not go round
-        if self.shape[0] % (2 * self.columns.threads) or self.columns.threads % self.blocks:
-            return False  # a thread would have lines of several blocks
+        if max(self.columns.values, self.ring * self.means.values) > MOST_VALUES:
+            return False
         if self.lines.groups < self.pairs and self.lines.block_dim % WARP:
             return False  # threads that are left over would be taken for those of one more line
         nbytes = self.lines.nbytes + self.columns.nbytes + self.size * wp.types.type_size_in_bytes(self.real)
@@ -139,48 +179,46 @@ class Whole:
 
 
 @functools.cache
-def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
+def whole_functions(whole: Whole) -> types.SimpleNamespace:
     """What kernels that hold a whole member are made of. `rank`: of a block among those that share one.
 
     By all threads of a block:
 
     - ``rows_to_lines(fields, start, lines, roots, thread)``: spectra of the rows of the fields from `start` on.
-    - ``solve(lines, first, modes, sums, rank, thread)``: spectra of omega to those of psi, in the lines from `first` on
-        of all blocks. Unless `centre`, psi may have a mean, which its derivatives do not see.
-    - ``lines_back(lines, roots, thread)``: spectra back to rows.
-    - ``meet()``: all threads of a member wait for each other.
+    - ``lines_back(lines, roots, rank, thread)``: spectra back to rows.
+    - ``meet()``: they wait for each other; all threads of a member do, before neighbours' rows are read.
 
     What a thread t holds of a row pair, from and to elsewhere:
 
-    - ``of_line(lines, line, t)``. Of the field that starts there: ``of_rows(fields, start, pair, t)``,
-        ``to_rows(values, fields, start, pair, t)``. In memory, where pairs are counted through the member:
-        ``read(table, place, member, pair, t)``, ``write(values, table, place, member, pair, t)``.
-    - ``psi_strip(lines, first, rank, pair, e, t)`` and ``strip(fields, start, rank, pair, e, t)``: four rows around its
-        e-th points, as `stencils` has them, out of the lines from `first` on and of the field at `start`.
-    - ``put(fields, i, value)``: a single number.
+    - ``of_line(lines, line, t)`` and ``to_line(values, lines, first, rank, pair, t)``, of what lies in the lines from
+        `first` on.
+    - ``of_rows(fields, start, pair, t)`` and ``to_rows(values, fields, start, rank, pair, t)``, of the field that starts
+        there; number by number ``put(fields, i, value)``, and then ``share``, as `to_rows`, for neighbours.
+    - In memory, where pairs are counted through the member: ``read(table, place, member, pair, t)``,
+        ``write(values, table, place, member, pair, t)``.
+    - ``psi_strip(lines, first, pair, e, t)`` and ``strip(fields, start, pair, e, t)``: four rows around its e-th points,
+        as `stencils` has them, likewise.
+
+    A pair at the edge of a block goes to the neighbour as well.
     """
-    lines, columns, real, nx, pairs = whole.lines, whole.columns, whole.real, whole.shape[1], whole.pairs
-    blocks, meet = whole.blocks, barrier_of(whole.blocks)
-    copies, parts, warps, pitch, field = whole.copies, whole.parts, whole.warps, lines.row_pitch, whole.field
+    lines, real, pairs, size = whole.lines, whole.real, whole.pairs, whole.size
+    Roots = wp.array(dtype=complex_type(real))
+    blocks, ring, stride, meet_all = whole.blocks, whole.ring, whole.stride, meet if whole.ring else barrier
+    copies, pitch, padded, field = whole.copies, lines.row_pitch, lines.padded, whole.field
     forward, inverse, publish, get, Tile = lines.forward, lines.inverse, lines.publish, lines.get, lines.Tile
     held, threads, groups, Values = lines.values, lines.threads, lines.groups, lines.Values
     west, here, east = lines.west, lines.here, lines.east
-    Complex, Strip, Fields = complex_type(real), stencils(real).Strip, wp.tile(dtype=real, shape=(whole.size,))
+    Strip, Fields = stencils(real).Strip, wp.tile(dtype=real, shape=(size,))
     Three, row = wp.types.vector(length=3, dtype=real), memory.lane(real, whole.shape)
-    value = memory.of_tile(real, whole.size)
-    lines_of, fields_of = of_block(real, lines.size, blocks), of_block(real, whole.size, blocks)
-    (get_of, put_of), value_of = line_access(lines, blocks), value_access(real, whole.size, blocks)
-    ColumnValues, Mode, Sums = columns.Values, columns.Mode, columns.Tile
-    chunk, northward, southward, reach = columns.values // 2, columns.northward, columns.southward, columns.powers
-    centred, count, last, by_pair = columns.centred, columns.count, nx // 2, pair_functions(lines)
-    apart, joined, of_line = by_pair.apart, by_pair.joined, by_pair.of_line
-
-    @wp.func_native("fields.data.ptr[i] = value;")
-    def put(fields: Fields, i: int, value: real): ...
+    value, put = memory.of_tile(real, size), memory.to_tile(real, size)
+    far_lines, far_fields, put_there = far(real, lines.size), far(real, size), put_far(real)
+    of_line, last = pair_functions(lines).of_line, pairs - 1
+    south_line, north_line = (pairs, pairs) if ring else (last, 0)  # beside the first pair, and the last one
+    south_row, north_row = (0, 2 * pairs + 1) if ring else (2 * last + 1, 0)
 
     @wp.func
     def of_rows(fields: Fields, start: int, pair: int, t: int):
-        at = start + 2 * pair * pitch + t
+        at = start + (ring + 2 * pair) * pitch + t
         values = Values()
         for e in range(held):
             values[2 * e] = value(fields, at + here(e))
@@ -188,11 +226,35 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
         return values
 
     @wp.func
-    def to_rows(values: Values, fields: Fields, start: int, pair: int, t: int):
-        at = start + 2 * pair * pitch + t
+    def share(values: Values, fields: Fields, start: int, rank: int, pair: int, t: int):
+        if blocks > 1 and pair == 0:
+            there = far_fields(fields, (rank + blocks - 1) % blocks)
+            for e in range(held):
+                put_there(there, start + north_row * pitch + t + here(e), values[2 * e])
+        if blocks > 1 and pair == last:
+            there = far_fields(fields, (rank + 1) % blocks)
+            for e in range(held):
+                put_there(there, start + south_row * pitch + t + here(e), values[2 * e + 1])
+
+    @wp.func
+    def to_rows(values: Values, fields: Fields, start: int, rank: int, pair: int, t: int):
+        at = start + (ring + 2 * pair) * pitch + t
         for e in range(held):
             put(fields, at + here(e), values[2 * e])
             put(fields, at + pitch + here(e), values[2 * e + 1])
+        share(values, fields, start, rank, pair, t)
+
+    @wp.func
+    def to_line(values: Values, lines: Tile, first: int, rank: int, pair: int, t: int):
+        publish(values, lines, first + pair, t)
+        if blocks > 1 and pair == 0:
+            there = far_lines(lines, (rank + blocks - 1) % blocks)
+            for e in range(held):
+                put_there(there, 2 * ((first + north_line) * padded + t + here(e)), values[2 * e])
+        if blocks > 1 and pair == last:
+            there = far_lines(lines, (rank + 1) % blocks)
+            for e in range(held):
+                put_there(there, 2 * ((first + south_line) * padded + t + here(e)) + 1, values[2 * e + 1])
 
     @wp.func
     def read(table: Table, place: Place, member: int, pair: int, t: int):
@@ -213,124 +275,65 @@ def whole_functions(whole: Whole, centre: bool) -> types.SimpleNamespace:
             row_k[here(e)] = values[2 * e + 1]
 
     @wp.func
-    def rows_to_lines(fields: Fields, start: int, lines: Tile, roots: wp.array(dtype=Complex), thread: int):
+    def rows_to_lines(fields: Fields, start: int, lines: Tile, roots: Roots, thread: int):
         t = thread % threads
         for which in range(copies):
             for pair in range(thread // threads, pairs, groups):
-                values, line = of_rows(fields, start + which * field, pair, t), which * pairs + pair
+                values, line = of_rows(fields, start + which * field, pair, t), which * stride + pair
                 publish(forward(values, lines, roots, line, t), lines, line, t)
 
     @wp.func
-    def lines_back(lines: Tile, roots: wp.array(dtype=Complex), thread: int):
+    def lines_back(lines: Tile, roots: Roots, rank: int, thread: int):
         t = thread % threads
         for which in range(copies):
             for pair in range(thread // threads, pairs, groups):
-                line = which * pairs + pair
-                publish(inverse(of_line(lines, line, t), lines, roots, line, t), lines, line, t)
+                line = which * stride + pair
+                values = inverse(of_line(lines, line, t), lines, roots, line, t)
+                to_line(values, lines, which * stride, rank, pair, t)
 
     @wp.func
-    def solve_columns(lines: Tile, mode: Mode, sums: Sums, first: int, rank: int, k: int, c: int, t: int):
-        powers = reach(mode[0], t)
-        mirror = wp.where(k == 0, 0, nx - k)
-        holder = 0  # of all lines that the thread works on
-        if blocks > 1:
-            holder = t * chunk // pairs
-        start = first + t * chunk - holder * pairs
-        where = lines_of(lines, rank, holder)
-        values = ColumnValues()
-        for e in range(chunk):  # two rows a line
-            a, b = apart(get_of(lines, where, start + e, k), get_of(lines, where, start + e, mirror))
-            values[4 * e] = a[0]
-            values[4 * e + 1] = a[1]
-            values[4 * e + 2] = b[0]
-            values[4 * e + 3] = b[1]
-        values = southward(northward(values, mode, powers, sums, c, t), mode, powers, sums, c, t)
-        if centre:
-            less = centred(values, sums, c, t)
-            if k == 0:
-                values = less
-        for e in range(chunk):
-            a = mode[3] * Complex(values[4 * e], values[4 * e + 1])
-            b = mode[3] * Complex(values[4 * e + 2], values[4 * e + 3])
-            p, q = joined(a, b)
-            put_of(lines, where, start + e, k, p)
-            put_of(lines, where, start + e, mirror, q)
-
-    @wp.func
-    def solve(lines: Tile, first: int, modes: wp.array(dtype=Mode), sums: Sums, rank: int, thread: int):
-        c = thread % WARP % count
-        t = thread % WARP // count
-        for turn in range(thread // WARP * blocks + rank, copies * parts, warps * blocks):
-            which = turn // parts
-            k = wp.min((turn - which * parts) * count + c, last)  # the last one may be solved more than once
-            solve_columns(lines, modes[k], sums, first + which * pairs, rank, k, c, t)
-
-    @wp.func
-    def south_of(rank: int, pair: int):
-        """The block and its row pair that lie south of a pair; below, those north of it."""
-        there = rank
-        if blocks > 1 and pair == 0:
-            there = (rank + blocks - 1) % blocks
-        return there, wp.where(pair == 0, pairs - 1, pair - 1)
-
-    @wp.func
-    def north_of(rank: int, pair: int):
-        there = rank
-        if blocks > 1 and pair == pairs - 1:
-            there = (rank + 1) % blocks
-        return there, wp.where(pair == pairs - 1, 0, pair + 1)
-
-    @wp.func
-    def psi_strip(lines: Tile, first: int, rank: int, pair: int, e: int, t: int):
-        south, below = south_of(rank, pair)
-        north, above = north_of(rank, pair)
-        south_lines, north_lines = lines_of(lines, rank, south), lines_of(lines, rank, north)
-        line, below, above = first + pair, first + below, first + above
+    def psi_strip(lines: Tile, first: int, pair: int, e: int, t: int):
+        line = first + pair
+        below = first + wp.where(pair == 0, south_line, pair - 1)
+        above = first + wp.where(pair == last, north_line, pair + 1)
         w = t + west(e, t)
         j = t + here(e)
         o = t + east(e, t)
         at_w, at_j, at_o = get(lines, line, w), get(lines, line, j), get(lines, line, o)
-        n_w, n_j = get_of(lines, north_lines, above, w), get_of(lines, north_lines, above, j)
-        s_w, s_j = get_of(lines, south_lines, below, w), get_of(lines, south_lines, below, j)
-        n_o, s_o = get_of(lines, north_lines, above, o), get_of(lines, south_lines, below, o)
+        n_w, n_j, n_o = get(lines, above, w), get(lines, above, j), get(lines, above, o)
+        s_w, s_j, s_o = get(lines, below, w), get(lines, below, j), get(lines, below, o)
         return Strip(
             n_w[0], n_j[0], n_o[0], at_w[1], at_j[1], at_o[1], at_w[0], at_j[0], at_o[0], s_w[1], s_j[1], s_o[1]
         )
 
     @wp.func
-    def three(fields: Fields, rank: int, there: int, start: int, e: int, t: int):
-        where = fields_of(fields, rank, there)
-        w = value_of(fields, where, start + t + west(e, t))
-        j = value_of(fields, where, start + t + here(e))
-        return Three(w, j, value_of(fields, where, start + t + east(e, t)))
-
-    @wp.func
-    def own_three(fields: Fields, start: int, e: int, t: int):
+    def three(fields: Fields, start: int, e: int, t: int):
         at = start + t
         return Three(value(fields, at + west(e, t)), value(fields, at + here(e)), value(fields, at + east(e, t)))
 
     @wp.func
-    def strip(fields: Fields, start: int, rank: int, pair: int, e: int, t: int):
-        south, below = south_of(rank, pair)
-        north, above = north_of(rank, pair)
-        at = start + 2 * pair * pitch
-        n = three(fields, rank, north, start + 2 * above * pitch, e, t)
-        k = own_three(fields, at + pitch, e, t)
-        i = own_three(fields, at, e, t)
-        s = three(fields, rank, south, start + (2 * below + 1) * pitch, e, t)
+    def strip(fields: Fields, start: int, pair: int, e: int, t: int):
+        below = wp.where(pair == 0, south_row, 2 * pair - 1 + ring)
+        above = wp.where(pair == last, north_row, 2 * pair + 2 + ring)
+        at = start + (ring + 2 * pair) * pitch
+        n = three(fields, start + above * pitch, e, t)
+        k = three(fields, at + pitch, e, t)
+        i = three(fields, at, e, t)
+        s = three(fields, start + below * pitch, e, t)
         return Strip(n[0], n[1], n[2], k[0], k[1], k[2], i[0], i[1], i[2], s[0], s[1], s[2])
 
     return types.SimpleNamespace(
         rows_to_lines=rows_to_lines,
-        solve=solve,
         lines_back=lines_back,
-        meet=meet,
+        meet=meet_all,
         of_line=of_line,
+        to_line=to_line,
         of_rows=of_rows,
         to_rows=to_rows,
+        put=put,
+        share=share,
         read=read,
         write=write,
         psi_strip=psi_strip,
         strip=strip,
-        put=put,
     )

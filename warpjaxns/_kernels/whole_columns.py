@@ -1,0 +1,189 @@
+"""The Poisson equation along y where blocks hold a whole member: ``solve(lines, first, modes, sums, rank, thread)``, by
+all threads of a block, turns spectra of omega into those of psi, in the lines from `first` on.
+
+A warp solves a few columns at a time, out of the lines and back into them: as wavenumbers k and -k of a line hold all
+there is of either row at k, no thread needs what another one writes.
+
+Blocks that share a member solve for their own rows, as bands of a large grid do (`bands` has the equations): they need
+two complex numbers of each other for every wavenumber, which every block sends to all. The mean over x, one real column
+where r = 1, they send as it is, and each solves all of it.
+"""
+
+import functools
+from collections.abc import Callable
+
+import warp as wp
+
+from . import memory
+from .clusters import far, meet, put_far
+from .columns import WARP
+from .fft import complex_type
+from .pairs import pair_functions
+from .whole import Whole
+
+
+@functools.cache
+def solve_function(whole: Whole, centre: bool) -> Callable:
+    """`solve`. Unless `centre`, psi may have a mean, which its derivatives do not see."""
+    return _together(whole, centre) if whole.blocks > 1 else _alone(whole, centre)
+
+
+@functools.cache
+def _alone(whole: Whole, centre: bool) -> Callable:
+    lines, columns, copies, pairs = whole.lines, whole.columns, whole.copies, whole.pairs
+    parts, warps, nx, last = whole.parts, whole.warps, whole.shape[1], whole.shape[1] // 2
+    Values, Mode, Sums, Tile, get = columns.Values, columns.Mode, columns.Tile, lines.Tile, lines.get
+    Complex = complex_type(whole.real)
+    chunk, northward, southward, reach = columns.values // 2, columns.northward, columns.southward, columns.powers
+    centred, count, by_pair = columns.centred, columns.count, pair_functions(lines)
+    apart, put_rows = by_pair.apart, by_pair.put_rows
+
+    @wp.func
+    def solve_columns(lines: Tile, mode: Mode, sums: Sums, first: int, k: int, c: int, t: int):
+        powers = reach(mode[0], t)
+        mirror = wp.where(k == 0, 0, nx - k)
+        start = first + t * chunk
+        values = Values()
+        for e in range(chunk):  # two rows a line
+            a, b = apart(get(lines, start + e, k), get(lines, start + e, mirror))
+            values[4 * e] = a[0]
+            values[4 * e + 1] = a[1]
+            values[4 * e + 2] = b[0]
+            values[4 * e + 3] = b[1]
+        values = southward(northward(values, mode, powers, sums, c, t), mode, powers, sums, c, t)
+        if centre:
+            less = centred(values, sums, c, t)
+            if k == 0:
+                values = less
+        for e in range(chunk):
+            a = mode[3] * Complex(values[4 * e], values[4 * e + 1])
+            b = mode[3] * Complex(values[4 * e + 2], values[4 * e + 3])
+            put_rows(lines, start + e, k, mirror, a, b)
+
+    @wp.func
+    def solve(lines: Tile, first: int, modes: wp.array(dtype=Mode), sums: Sums, rank: int, thread: int):
+        c = thread % WARP % count
+        t = thread % WARP // count
+        for turn in range(thread // WARP, copies * parts, warps):
+            which = turn // parts
+            k = wp.min((turn - which * parts) * count + c, last)  # the last one may be solved more than once
+            solve_columns(lines, modes[k], sums, first + which * pairs, k, c, t)
+
+    return solve
+
+
+@functools.cache
+def _together(whole: Whole, centre: bool) -> Callable:
+    lines, columns, means, blocks = whole.lines, whole.columns, whole.means, whole.blocks
+    real, copies, stride, pairs, turns = whole.real, whole.copies, whole.stride, whole.pairs, whole.parts - 1
+    nx, last, rows, padded, own_sums = whole.shape[1], whole.shape[1] // 2, 2 * whole.pairs, lines.padded, whole.sums
+    Values, Mode, Sums, Tile, get = columns.Values, columns.Mode, columns.Tile, lines.Tile, lines.get
+    held, count, threads = columns.values, columns.count, columns.threads
+    reach, (scan_north, scan_south) = columns.powers, columns.scans
+    MeanValues, mean_held, mean_threads = means.Values, means.values, means.threads
+    northward, southward, centred, mean_reach = means.northward, means.southward, means.centred, means.powers
+    Complex, by_pair = complex_type(real), pair_functions(lines)
+    apart, put_rows = by_pair.apart, by_pair.put_rows
+    far_sums, put_there, number = far(real, columns.size), put_far(real), memory.of_tile(real, columns.size)
+    put_line = memory.to_tile(real, lines.size)
+    to_mean = 4 * blocks * (last + 1)
+
+    @wp.func
+    def place(block: int, k: int):
+        """Of the sums that a block leaves."""
+        return 4 * (block * (last + 1) + k)
+
+    @wp.func
+    def solve_columns(lines: Tile, first: int, mode: Mode, sums: Sums, start: int, rank: int, k: int, c: int, t: int):
+        loss = mode[1]
+        mirror = nx - k
+        line = first + t * (held // 2)
+        values = Values()
+        for e in range(held // 2):
+            a, b = apart(get(lines, line + e, k), get(lines, line + e, mirror))
+            values[4 * e] = a[0]
+            values[4 * e + 1] = a[1]
+            values[4 * e + 2] = b[0]
+            values[4 * e + 3] = b[1]
+        north = Complex()
+        south = Complex()
+        weight = real(1.0)
+        for j in range(held):
+            z = Complex(values[2 * j], values[2 * j + 1])
+            north = north + (z - loss * north)
+            south += weight * z
+            weight = weight - loss * weight
+        powers = reach(mode[0], t)
+        from_south = scan_north(north, powers, real(0.0), sums, c, t)
+        from_north = scan_south(south, powers, real(0.0), sums, c, t)
+        for block in range(t, blocks, threads):
+            there = far_sums(sums, block)
+            at = start + place(rank, k)
+            put_there(there, at, from_south[2])
+            put_there(there, at + 1, from_south[3])
+            put_there(there, at + 2, from_north[2])
+            put_there(there, at + 3, from_north[3])
+        over = wp.exp(-mode[0] * real(rows))
+        to_south = wp.exp(-mode[0] * real(t * held))
+        to_north = wp.exp(-mode[0] * real((threads - 1 - t) * held))
+        meet()
+        p = Complex()
+        q = Complex()
+        for s in range(blocks):  # the block itself comes first: it is the farthest, once around
+            south_of = start + place((rank + s) % blocks, k)
+            north_of = start + place((rank + blocks - s) % blocks, k)
+            p = over * p + Complex(number(sums, south_of), number(sums, south_of + 1))
+            q = over * q + Complex(number(sums, north_of + 2), number(sums, north_of + 3))
+        p = Complex(from_south[0], from_south[1]) + (to_south * mode[2]) * p
+        q = Complex(from_north[0], from_north[1]) + (to_north * mode[2]) * q
+        for j in range(held):
+            p = p + (Complex(values[2 * j], values[2 * j + 1]) - loss * p)
+            values[2 * j] = p[0]
+            values[2 * j + 1] = p[1]
+        q = mode[4] * (q + (p - loss * p))
+        for i in range(held // 2):
+            j = held - 1 - 2 * i
+            b = Complex(values[2 * j], values[2 * j + 1]) + (q - loss * q)
+            q = Complex(values[2 * j - 2], values[2 * j - 1]) + (b - loss * b)
+            put_rows(lines, line + held // 2 - 1 - i, k, mirror, mode[3] * q, mode[3] * b)
+
+    @wp.func
+    def solve_mean(lines: Tile, first: int, mode: Mode, sums: Sums, start: int, rank: int, lane: int):
+        for i in range(lane, pairs * blocks, WARP):
+            block = i // pairs
+            pair = i - block * pairs
+            z = real(2.0) * get(lines, first + pair, 0)
+            there = far_sums(sums, block)
+            at = start + to_mean + rank * rows + 2 * pair
+            put_there(there, at, z[0])
+            put_there(there, at + 1, z[1])
+        meet()
+        t = lane % mean_threads
+        powers = mean_reach(mode[0], t)
+        values = MeanValues()
+        for e in range(mean_held):
+            values[2 * e] = number(sums, start + to_mean + t * mean_held + e)
+        values = southward(northward(values, mode, powers, sums, 0, t), mode, powers, sums, 0, t)
+        if centre:
+            values = centred(values, sums, 0, t)
+        for e in range(mean_held):
+            j = t * mean_held + e - rank * rows  # which of the block's rows
+            if lane < mean_threads and j >= 0 and j < rows:
+                put_line(lines, 2 * (first + j // 2) * padded + j % 2, mode[3] * values[2 * e])
+
+    @wp.func
+    def solve(lines: Tile, first: int, modes: wp.array(dtype=Mode), sums: Sums, rank: int, thread: int):
+        turn = thread // WARP
+        lane = thread % WARP
+        k = wp.min(1 + turn * count + lane % count, last)  # the last one may be solved more than once
+        for which in range(copies):
+            line = first + which * stride
+            start = which * own_sums
+            if turn < turns:
+                solve_columns(lines, line, modes[k], sums, start, rank, k, lane % count, lane // count)
+            elif turn == turns:
+                solve_mean(lines, line, modes[0], sums, start, rank, lane)
+            else:
+                meet()
+
+    return solve
