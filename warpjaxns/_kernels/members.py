@@ -33,17 +33,18 @@ def coefficient(real, which: int):
 @functools.cache
 def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.Kernel:
     """`steps` steps. With `keep`, also the psi of each stage, and what each but the last one leaves behind."""
-    lines, columns, real, pairs = whole.lines, whole.columns, whole.real, whole.pairs
-    held, threads, groups, Values, here = lines.values, lines.threads, lines.groups, lines.Values, lines.here
+    lines, columns, real, pairs, nx = whole.lines, whole.columns, whole.real, whole.pairs, whole.shape[1]
+    walks, climb, block_dim, blocks, in_rows = whole.walks, whole.climb, whole.block_dim, whole.blocks, whole.start
     kit, by_block, solve = stencils(real), whole_functions(whole), solve_function(whole, False)
-    rows_to_lines, lines_back = by_block.rows_to_lines, by_block.lines_back
-    psi_strip, strip, of_line, to_rows = by_block.psi_strip, by_block.strip, by_block.of_line, by_block.to_rows
-    read, write, meet = by_block.read, by_block.write, by_block.meet
+    rows_to_lines, lines_back, meet = by_block.rows_to_lines, by_block.lines_back, by_block.meet
+    line_window, line_ahead, line_next = by_block.line_window, by_block.line_ahead, by_block.line_next
+    line_strip, row_window, row_strip = by_block.line_strip, by_block.row_window, by_block.row_strip
+    row_next, to_rows, of_rows = by_block.row_next, by_block.to_rows, by_block.of_rows
     Metric, shared, scaled, south, north = kit.Metric, kit.shared, kit.scaled, kit.south, kit.north
-    force, rate = memory.force(real, whole.shape), tendency(real, scheme)
+    row, force = memory.lane(real, whole.shape, True), memory.force(real, whole.shape, True)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_start, of_state, of_rate = (coefficient(real, which) for which in range(3))
-    one_field, size, lines_size, sums_size, blocks = whole.field, whole.size, lines.size, columns.size, whole.blocks
+    rate, one_field, size, lines_size, sums_size = tendency(real, scheme), whole.field, whole.size, lines.size, columns.size
 
     @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)
     def advance_members(
@@ -65,9 +66,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
         member, rank, thread = locate(index, blocks)
-        start = rank * pairs  # the first of the block's row pairs
-        group = thread // threads
-        t = thread % threads
+        start = rank * pairs  # the block's first row pair
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         dt = shared(line(table, dt_at), member)
@@ -77,15 +76,27 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
         follow()
         if blocks > 1:
             meet()  # all are there
-        for pair in range(group, pairs, groups):
-            given = read(table, start_at, member, start + pair, t)
-            to_rows(given, fields, 0, rank, pair, t)
-            write(given, table, out_at, member, start + pair, t)
+        for walk in range(thread, walks, block_dim):
+            j = walk % nx
+            first = walk // nx * climb
+            given = row(table, start_at, member, 2 * (start + first), j)
+            out = row(table, out_at, member, 2 * (start + first), j)
+            for e in range(climb):
+                i = given[nx * (2 * e)]
+                k = given[nx * (2 * e + 1)]
+                to_rows(fields, 0, rank, first + e, j, i, k)
+                if not in_rows:
+                    out[nx * (2 * e)] = i
+                    out[nx * (2 * e + 1)] = k
+        barrier()
         for turn in range(3 * steps):
             step = turn // 3
             stage = turn - 3 * step
             now = turn % 2 * one_field  # the state takes turns with the next one
             then = one_field - now
+            if in_rows:  # and the start of the step stays where it is, until the end of the step takes its place
+                now = stage * one_field
+                then = (stage + 1) % 3 * one_field
             a = of_start(stage)
             b = of_state(stage)
             h = of_rate(stage) * dt
@@ -96,33 +107,47 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
             barrier()
             lines_back(buffer, roots, rank, thread)
             meet()
-            for pair in range(group, pairs, groups):
-                row_pair = start + pair
-                force_i = force(table, forcing_at, step, member, 2 * row_pair, t)
-                force_k = force(table, forcing_at, step, member, 2 * row_pair + 1, t)
-                new = Values()
-                if stage > 0:  # the start of the step lies where its result will
-                    first = read(table, out_at, member, row_pair, t)
-                    for e in range(held):  # number by number: Warp would copy a vector that a branch assigns
-                        new[2 * e] = a * first[2 * e]
-                        new[2 * e + 1] = a * first[2 * e + 1]
-                for e in range(held):
-                    p = psi_strip(buffer, 0, pair, e, t)
-                    w = strip(fields, now, pair, e, t)
-                    r_i = rate(south(p), south(w), terms, h * mu)
-                    r_k = rate(north(p), north(w), terms, h * mu)
+            for walk in range(thread, walks, block_dim):
+                j = walk % nx
+                w = wp.where(j == 0, nx - 1, j - 1)
+                o = wp.where(j == nx - 1, 0, j + 1)
+                first = walk // nx * climb
+                at = 2 * (start + first)
+                out = row(table, out_at, member, at, j)
+                forcing = force(table, forcing_at, step, member, at, j)
+                psi_out = row(table, Place(psis_at[0], turn, psis_at[2]), member, at, j)
+                state_out = row(table, Place(states_at[0], turn + 1, states_at[2]), member, at, j)
+                psi = line_window(buffer, 0, first, w, j, o)
+                state = row_window(fields, now, first, w, j, o)
+                for e in range(climb):
+                    ahead = line_ahead(buffer, 0, first + e, w, j, o)
+                    p = line_strip(psi, ahead)
+                    q = row_strip(state, fields, now, first + e, w, j, o)
+                    new_i = b * q[7] + rate(south(p), south(q), terms, h * mu)
+                    new_k = b * q[4] + rate(north(p), north(q), terms, h * mu)
+                    if stage > 0:
+                        if in_rows:
+                            start_i, start_k = of_rows(fields, 0, first + e, j)
+                            new_i += a * start_i
+                            new_k += a * start_k
+                        else:  # it lies where the result will
+                            new_i += a * out[nx * (2 * e)]
+                            new_k += a * out[nx * (2 * e + 1)]
                     if forced:
-                        r_i += h * force_i[here(e)]
-                        r_k += h * force_k[here(e)]
-                    new[2 * e] += b * w[7] + r_i
-                    new[2 * e + 1] += b * w[4] + r_k
-                to_rows(new, fields, then, rank, pair, t)
-                if stage == 2:
-                    write(new, table, out_at, member, row_pair, t)
-                if keep:
-                    write(of_line(buffer, pair, t), table, Place(psis_at[0], turn, psis_at[2]), member, row_pair, t)
-                    if turn + 1 < 3 * steps:
-                        write(new, table, Place(states_at[0], turn + 1, states_at[2]), member, row_pair, t)
+                        new_i += h * forcing[nx * (2 * e)]
+                        new_k += h * forcing[nx * (2 * e + 1)]
+                    to_rows(fields, then, rank, first + e, j, new_i, new_k)
+                    if stage == 2 and (not in_rows or turn + 1 == 3 * steps):
+                        out[nx * (2 * e)] = new_i
+                        out[nx * (2 * e + 1)] = new_k
+                    if keep:
+                        psi_out[nx * (2 * e)] = p[7]
+                        psi_out[nx * (2 * e + 1)] = p[4]
+                        if turn + 1 < 3 * steps:
+                            state_out[nx * (2 * e)] = new_i
+                            state_out[nx * (2 * e + 1)] = new_k
+                    psi = line_next(psi, ahead)
+                    state = row_next(q)
             barrier()
         if blocks > 1:
             meet()  # no neighbour is left that writes here

@@ -31,23 +31,24 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     From ``w_s = ... + c dt R(w)`` a stage adds ``c dt <l, Lap w>``, ``-c dt <l, w>`` and ``c <l, R(w)>`` to the
     cotangents of viscosity, drag and dt, where ``<l, J(psi, w)> = <w, G(l, psi)>``, and ``c dt l`` to the forcing's.
     """
-    lines, columns, real, pairs = whole.lines, whole.columns, whole.real, whole.pairs
-    held, threads, groups, Values = lines.values, lines.threads, lines.groups, lines.Values
-    forward, inverse, publish, here = lines.forward, lines.inverse, lines.publish, lines.here
-    kit, by_block, field = stencils(real), whole_functions(whole), memory.lane(real, whole.shape)
-    strip, psi_strip, of_line, to_line = by_block.strip, by_block.psi_strip, by_block.of_line, by_block.to_line
-    read, write, meet, solve = by_block.read, by_block.write, by_block.meet, solve_function(whole, True)
+    lines, columns, real, pairs, nx = whole.lines, whole.columns, whole.real, whole.pairs, whole.shape[1]
+    walks, climb, block_dim, blocks, get = whole.walks, whole.climb, whole.block_dim, whole.blocks, lines.get
+    kit, by_block, solve = stencils(real), whole_functions(whole), solve_function(whole, True)
+    forward_lines, inverse_lines, meet = by_block.forward_lines, by_block.inverse_lines, by_block.meet
+    line_window, line_ahead, line_next = by_block.line_window, by_block.line_ahead, by_block.line_next
+    line_strip, row_window, row_strip = by_block.line_strip, by_block.row_window, by_block.row_strip
+    row_next, to_line, put, row = by_block.row_next, by_block.to_line, lines.put, memory.lane(real, whole.shape, True)
     Metric, south, north, laplacian = kit.Metric, kit.south, kit.north, kit.laplacian
     shared, scaled = kit.shared, kit.scaled
     source, carry, local = kit.jacobian[FIRST[scheme]], kit.jacobian[SECOND[scheme]], pulled_back(real)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_state, of_rate = coefficient(real, 1), coefficient(real, 2)
     a_2, a_3 = (real(a) for a, _, _ in runge_kutta(wp.dtype_to_numpy(real))[1:])
-    one_field, size, lines_size, sums_size, blocks = whole.field, whole.size, lines.size, columns.size, whole.blocks
+    one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
     in_turn, ring, stride = whole.beside == 1, whole.ring, whole.stride
     fetch = fetcher(lines, whole.shape, 2 * stride, lines.row_pitch, size)
     announce = announcer(real, whole.shape, 2 * pairs)
-    force, shares, psi_start = memory.force(real, whole.shape), 6 * pairs, 0 if in_turn else one_field
+    force, shares, psi_start = memory.force(real, whole.shape, True), 6 * pairs, 0 if in_turn else one_field
 
     @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)
     def adjoint_members(
@@ -73,9 +74,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
         member, rank, thread = locate(index, blocks)
-        start = rank * pairs  # the first of the block's row pairs
-        group = thread // threads
-        t = thread % threads
+        start = rank * pairs  # the block's first row pair
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         dt = shared(line(table, dt_at), member)
@@ -89,9 +88,13 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
         if blocks > 1:
             meet()  # all are there
         last = Place(states_at[0], 3 * steps - 1, states_at[2])
-        fetch(fields, 0, field(table, last, member, 0, 0), 2 * start - ring, thread)
-        for pair in range(group, pairs, groups):
-            to_line(read(table, cotangent_at, member, start + pair, t), buffer, 0, rank, pair, t)
+        fetch(fields, 0, row(table, last, member, 0, 0), 2 * start - ring, thread)
+        for walk in range(thread, walks, block_dim):
+            j = walk % nx
+            first = walk // nx * climb
+            given = row(table, cotangent_at, member, 2 * (start + first), j)
+            for e in range(climb):
+                to_line(buffer, 0, rank, first + e, j, given[nx * (2 * e)], given[nx * (2 * e + 1)])
         wait()
         meet()
         for done in range(3 * steps):
@@ -104,81 +107,98 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
             c = of_rate(stage)
             h = c * dt
             terms = scaled(metric, h * nu, h)
-            for pair in range(group, pairs, groups):
-                i = 2 * (start + pair)
-                force_i = force(table, forcing_at, step, member, i, t)
-                force_k = force(table, forcing_at, step, member, i + 1, t)
-                share_i = force(table, forcing_totals_at, step, member, i, t)
-                share_k = force(table, forcing_totals_at, step, member, i + 1, t)
+            for walk in range(thread, walks, block_dim):
+                j = walk % nx
+                w = wp.where(j == 0, nx - 1, j - 1)
+                o = wp.where(j == nx - 1, 0, j + 1)
+                first = walk // nx * climb
+                at = 2 * (start + first)
+                forcing = force(table, forcing_at, step, member, at, j)
+                share = force(table, forcing_totals_at, step, member, at, j)
                 fresh = done == 0 or (stage == 2 and forcing_totals_at[1] > 1)
-                values = Values()
-                for e in range(held):
-                    w = strip(fields, 0, pair, e, t)
-                    l = psi_strip(buffer, now, pair, e, t)
-                    values[2 * e] = source(south(w), south(l), metric)
-                    values[2 * e + 1] = source(north(w), north(l), metric)
+                cotangent = line_window(buffer, now, first, w, j, o)
+                state = row_window(fields, 0, first, w, j, o)
+                for e in range(climb):
+                    ahead = line_ahead(buffer, now, first + e, w, j, o)
+                    l = line_strip(cotangent, ahead)
+                    q = row_strip(state, fields, 0, first + e, w, j, o)
+                    of_i = source(south(q), south(l), metric)
+                    put(buffer, then + first + e, j, of_i, source(north(q), north(l), metric))
                     if by_parameter:
-                        spread = l[7] * laplacian(south(w), metric) + l[4] * laplacian(north(w), metric)
-                        along = l[7] * w[7] + l[4] * w[4]
+                        spread = l[7] * laplacian(south(q), metric) + l[4] * laplacian(north(q), metric)
+                        along = l[7] * q[7] + l[4] * q[4]
                         by_viscosity += h * spread
                         by_drag -= h * along
                         by_dt += c * (nu * spread - mu * along)
                         if forced:
-                            by_dt += c * (l[7] * force_i[here(e)] + l[4] * force_k[here(e)])
+                            by_dt += c * (l[7] * forcing[nx * (2 * e)] + l[4] * forcing[nx * (2 * e + 1)])
                     if by_forcing:
                         total_i = h * l[7]
                         total_k = h * l[4]
                         if not fresh:
-                            total_i += share_i[here(e)]
-                            total_k += share_k[here(e)]
-                        share_i[here(e)] = total_i
-                        share_k[here(e)] = total_k
-                publish(forward(values, buffer, roots, then + pair, t), buffer, then + pair, t)
+                            total_i += share[nx * (2 * e)]
+                            total_k += share[nx * (2 * e + 1)]
+                        share[nx * (2 * e)] = total_i
+                        share[nx * (2 * e + 1)] = total_k
+                    cotangent = line_next(cotangent, ahead)
+                    state = row_next(q)
             barrier()
-            psi = Place(psis_at[0], turn, psis_at[2])
-            fetch(fields, psi_start, field(table, psi, member, 0, 0), 2 * start - ring, thread)
+            forward_lines(buffer, then, roots, thread)
+            barrier()
+            psi_place = Place(psis_at[0], turn, psis_at[2])
+            fetch(fields, psi_start, row(table, psi_place, member, 0, 0), 2 * start - ring, thread)
             if turn > 0:
                 before = Place(states_at[0], turn - 1, states_at[2])
                 if in_turn:  # psi takes the place of the state: have it at hand, no more
-                    announce(field(table, before, member, 0, 0), 2 * start, thread)
+                    announce(row(table, before, member, 0, 0), 2 * start, thread)
                 else:
-                    fetch(fields, 0, field(table, before, member, 0, 0), 2 * start - ring, thread)
+                    fetch(fields, 0, row(table, before, member, 0, 0), 2 * start - ring, thread)
             solve(buffer, then, modes, sums, rank, thread)
             wait()
             barrier()
-            for pair in range(group, pairs, groups):
-                own = Values()
-                if by_parameter:  # in shared memory the next state is taking its place
-                    own = read(table, Place(states_at[0], turn, states_at[2]), member, start + pair, t)
-                solved = inverse(of_line(buffer, then + pair, t), buffer, roots, then + pair, t)
-                new = Values()
-                if stage == 0:
-                    first = read(table, first_at, member, start + pair, t)
-                    late = read(table, late_at, member, start + pair, t)
-                    for e in range(held):  # number by number: Warp would copy a vector that a branch assigns
-                        new[2 * e] = a_3 * first[2 * e] + a_2 * late[2 * e]
-                        new[2 * e + 1] = a_3 * first[2 * e + 1] + a_2 * late[2 * e + 1]
-                for e in range(held):
-                    l = psi_strip(buffer, now, pair, e, t)
-                    p = strip(fields, psi_start, pair, e, t)
-                    g_i = carry(south(l), south(p), terms)
-                    g_k = carry(north(l), north(p), terms)
-                    new[2 * e] += local(south(l), terms, b, h, h * mu, solved[2 * e], g_i)
-                    new[2 * e + 1] += local(north(l), terms, b, h, h * mu, solved[2 * e + 1], g_k)
-                    if by_parameter:
+            inverse_lines(buffer, then, roots, thread)
+            barrier()
+            for walk in range(thread, walks, block_dim):
+                j = walk % nx
+                w = wp.where(j == 0, nx - 1, j - 1)
+                o = wp.where(j == nx - 1, 0, j + 1)
+                first = walk // nx * climb
+                at = 2 * (start + first)
+                own = row(table, Place(states_at[0], turn, states_at[2]), member, at, j)
+                kept = row(table, first_at, member, at, j)
+                late = row(table, late_at, member, at, j)
+                out = row(table, out_at, member, at, j)
+                cotangent = line_window(buffer, now, first, w, j, o)
+                psi = row_window(fields, psi_start, first, w, j, o)
+                for e in range(climb):
+                    ahead = line_ahead(buffer, now, first + e, w, j, o)
+                    l = line_strip(cotangent, ahead)
+                    p = row_strip(psi, fields, psi_start, first + e, w, j, o)
+                    solved = get(buffer, then + first + e, j)
+                    new_i = local(south(l), terms, b, h, h * mu, solved[0], carry(south(l), south(p), terms))
+                    new_k = local(north(l), terms, b, h, h * mu, solved[1], carry(north(l), north(p), terms))
+                    if stage == 0:
+                        new_i += a_3 * kept[nx * (2 * e)] + a_2 * late[nx * (2 * e)]
+                        new_k += a_3 * kept[nx * (2 * e + 1)] + a_2 * late[nx * (2 * e + 1)]
+                    if by_parameter:  # in shared memory the next state is taking the place of this one
                         g_i = carry(south(l), south(p), metric)
                         g_k = carry(north(l), north(p), metric)
-                        by_dt += c * (own[2 * e] * g_i + own[2 * e + 1] * g_k)
-                to_line(new, buffer, then, rank, pair, t)
-                if stage == 2:
-                    write(of_line(buffer, now + pair, t), table, first_at, member, start + pair, t)
-                    write(new, table, late_at, member, start + pair, t)
-                if turn == 0:
-                    write(new, table, out_at, member, start + pair, t)
+                        by_dt += c * (own[nx * (2 * e)] * g_i + own[nx * (2 * e + 1)] * g_k)
+                    to_line(buffer, then, rank, first + e, j, new_i, new_k)
+                    if stage == 2:
+                        kept[nx * (2 * e)] = l[7]
+                        kept[nx * (2 * e + 1)] = l[4]
+                        late[nx * (2 * e)] = new_i
+                        late[nx * (2 * e + 1)] = new_k
+                    if turn == 0:
+                        out[nx * (2 * e)] = new_i
+                        out[nx * (2 * e + 1)] = new_k
+                    cotangent = line_next(cotangent, ahead)
+                    psi = row_next(p)
             meet()
             if in_turn and turn > 0:
                 before = Place(states_at[0], turn - 1, states_at[2])
-                fetch(fields, 0, field(table, before, member, 0, 0), 2 * start - ring, thread)
+                fetch(fields, 0, row(table, before, member, 0, 0), 2 * start - ring, thread)
                 wait()
                 barrier()
         if by_parameter:  # the caller adds up all rows: everything goes to the first one of a block

@@ -20,18 +20,18 @@ from .whole_columns import solve_function
 @functools.cache
 def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
     """`steps` steps of state and tangent."""
-    lines, columns, real, pairs, stride = whole.lines, whole.columns, whole.real, whole.pairs, whole.stride
-    held, threads, groups, here, pitch = lines.values, lines.threads, lines.groups, lines.here, lines.row_pitch
+    lines, columns, real, pairs, nx = whole.lines, whole.columns, whole.real, whole.pairs, whole.shape[1]
+    walks, climb, block_dim, blocks, stride = whole.walks, whole.climb, whole.block_dim, whole.blocks, whole.stride
     kit, by_block, solve = stencils(real), whole_functions(whole), solve_function(whole, False)
-    rows_to_lines, lines_back, field = by_block.rows_to_lines, by_block.lines_back, memory.lane(real, whole.shape)
-    psi_strip, strip, put, share = by_block.psi_strip, by_block.strip, by_block.put, by_block.share
-    of_rows, to_rows, ring = by_block.of_rows, by_block.to_rows, whole.ring
-    read, write, meet = by_block.read, by_block.write, by_block.meet
+    rows_to_lines, lines_back, meet = by_block.rows_to_lines, by_block.lines_back, by_block.meet
+    line_window, line_ahead, line_next = by_block.line_window, by_block.line_ahead, by_block.line_next
+    line_strip, row_window, row_strip = by_block.line_strip, by_block.row_window, by_block.row_strip
+    row_next, to_rows, row = by_block.row_next, by_block.to_rows, memory.lane(real, whole.shape, True)
     Metric, south, north, shared, scaled = kit.Metric, kit.south, kit.north, kit.shared, kit.scaled
-    force, rate, dot_rate = memory.force(real, whole.shape), tendency(real, scheme), tangent_rate(real, scheme)
+    force, rate, dot_rate = memory.force(real, whole.shape, True), tendency(real, scheme), tangent_rate(real, scheme)
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_start, of_state, of_rate = (coefficient(real, which) for which in range(3))
-    one_field, size, lines_size, sums_size, blocks = whole.field, whole.size, lines.size, columns.size, whole.blocks
+    one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
 
     @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)
     def tangent_members(
@@ -57,9 +57,7 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
         modes = mode_line(table, modes_at)
         index, _ = wp.tid()
         member, rank, thread = locate(index, blocks)
-        start = rank * pairs  # the first of the block's row pairs
-        group = thread // threads
-        t = thread % threads
+        start = rank * pairs  # the block's first row pair
         nu = shared(line(table, viscosity_at), member)
         mu = shared(line(table, drag_at), member)
         dt = shared(line(table, dt_at), member)
@@ -72,13 +70,21 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
         follow()
         if blocks > 1:
             meet()  # all are there
-        for pair in range(group, pairs, groups):
-            first = read(table, start_at, member, start + pair, t)
-            dfirst = read(table, dstart_at, member, start + pair, t)
-            to_rows(first, fields, 0, rank, pair, t)
-            to_rows(dfirst, fields, one_field, rank, pair, t)
-            write(first, table, out_at, member, start + pair, t)
-            write(dfirst, table, dout_at, member, start + pair, t)
+        for walk in range(thread, walks, block_dim):
+            j = walk % nx
+            first = walk // nx * climb
+            at = 2 * (start + first)
+            given = row(table, start_at, member, at, j)
+            dgiven = row(table, dstart_at, member, at, j)
+            out = row(table, out_at, member, at, j)
+            dout = row(table, dout_at, member, at, j)
+            for e in range(climb):
+                to_rows(fields, 0, rank, first + e, j, given[nx * (2 * e)], given[nx * (2 * e + 1)])
+                to_rows(fields, one_field, rank, first + e, j, dgiven[nx * (2 * e)], dgiven[nx * (2 * e + 1)])
+                for r in range(2):
+                    out[nx * (2 * e + r)] = given[nx * (2 * e + r)]
+                    dout[nx * (2 * e + r)] = dgiven[nx * (2 * e + r)]
+        barrier()
         for turn in range(3 * steps):
             step = turn // 3
             stage = turn - 3 * step
@@ -98,52 +104,56 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
             barrier()
             lines_back(buffer, roots, rank, thread)
             meet()
-            for pair in range(group, pairs, groups):
-                i = 2 * (start + pair)
-                out_i = field(table, out_at, member, i, t)
-                out_k = field(table, out_at, member, i + 1, t)
-                dout_i = field(table, dout_at, member, i, t)
-                dout_k = field(table, dout_at, member, i + 1, t)
-                force_i = force(table, forcing_at, step, member, i, t)
-                force_k = force(table, forcing_at, step, member, i + 1, t)
-                dforce_i = force(table, dforcing_at, step, member, i, t)
-                dforce_k = force(table, dforcing_at, step, member, i + 1, t)
-                at = then + (ring + 2 * pair) * pitch + t
-                for e in range(held):
-                    p = psi_strip(buffer, 0, pair, e, t)
-                    dp = psi_strip(buffer, stride, pair, e, t)
-                    w = strip(fields, now, pair, e, t)
-                    dw = strip(fields, now + one_field, pair, e, t)
-                    r_i = rate(south(p), south(w), terms, drag)
-                    r_k = rate(north(p), north(w), terms, drag)
-                    dr_i = dot_rate(south(p), south(w), south(dp), south(dw), terms, drag, dterms, ddrag)
-                    dr_k = dot_rate(north(p), north(w), north(dp), north(dw), terms, drag, dterms, ddrag)
+            for walk in range(thread, walks, block_dim):
+                j = walk % nx
+                w = wp.where(j == 0, nx - 1, j - 1)
+                o = wp.where(j == nx - 1, 0, j + 1)
+                first = walk // nx * climb
+                at = 2 * (start + first)
+                out = row(table, out_at, member, at, j)
+                dout = row(table, dout_at, member, at, j)
+                forcing = force(table, forcing_at, step, member, at, j)
+                dforcing = force(table, dforcing_at, step, member, at, j)
+                psi = line_window(buffer, 0, first, w, j, o)
+                dpsi = line_window(buffer, stride, first, w, j, o)
+                state = row_window(fields, now, first, w, j, o)
+                dstate = row_window(fields, now + one_field, first, w, j, o)
+                for e in range(climb):
+                    ahead = line_ahead(buffer, 0, first + e, w, j, o)
+                    dahead = line_ahead(buffer, stride, first + e, w, j, o)
+                    p = line_strip(psi, ahead)
+                    dp = line_strip(dpsi, dahead)
+                    q = row_strip(state, fields, now, first + e, w, j, o)
+                    dq = row_strip(dstate, fields, now + one_field, first + e, w, j, o)
+                    new_i = b * q[7] + rate(south(p), south(q), terms, drag)
+                    new_k = b * q[4] + rate(north(p), north(q), terms, drag)
+                    dnew_i = b * dq[7]
+                    dnew_k = b * dq[4]
+                    dnew_i += dot_rate(south(p), south(q), south(dp), south(dq), terms, drag, dterms, ddrag)
+                    dnew_k += dot_rate(north(p), north(q), north(dp), north(dq), terms, drag, dterms, ddrag)
                     if forced:
-                        r_i += h * force_i[here(e)]
-                        r_k += h * force_k[here(e)]
-                        dr_i += h * dforce_i[here(e)] + dh * force_i[here(e)]
-                        dr_k += h * dforce_k[here(e)] + dh * force_k[here(e)]
-                    new_i = b * w[7] + r_i
-                    new_k = b * w[4] + r_k
-                    dnew_i = b * dw[7] + dr_i
-                    dnew_k = b * dw[4] + dr_k
+                        force_i = forcing[nx * (2 * e)]
+                        force_k = forcing[nx * (2 * e + 1)]
+                        new_i += h * force_i
+                        new_k += h * force_k
+                        dnew_i += h * dforcing[nx * (2 * e)] + dh * force_i
+                        dnew_k += h * dforcing[nx * (2 * e + 1)] + dh * force_k
                     if stage > 0:  # the start of the step lies where its result will
-                        new_i += a * out_i[here(e)]
-                        new_k += a * out_k[here(e)]
-                        dnew_i += a * dout_i[here(e)]
-                        dnew_k += a * dout_k[here(e)]
-                    put(fields, at + here(e), new_i)
-                    put(fields, at + pitch + here(e), new_k)
-                    put(fields, at + one_field + here(e), dnew_i)
-                    put(fields, at + one_field + pitch + here(e), dnew_k)
+                        new_i += a * out[nx * (2 * e)]
+                        new_k += a * out[nx * (2 * e + 1)]
+                        dnew_i += a * dout[nx * (2 * e)]
+                        dnew_k += a * dout[nx * (2 * e + 1)]
+                    to_rows(fields, then, rank, first + e, j, new_i, new_k)
+                    to_rows(fields, then + one_field, rank, first + e, j, dnew_i, dnew_k)
                     if stage == 2:
-                        out_i[here(e)] = new_i
-                        out_k[here(e)] = new_k
-                        dout_i[here(e)] = dnew_i
-                        dout_k[here(e)] = dnew_k
-                if blocks > 1 and (pair == 0 or pair == pairs - 1):
-                    share(of_rows(fields, then, pair, t), fields, then, rank, pair, t)
-                    share(of_rows(fields, then + one_field, pair, t), fields, then + one_field, rank, pair, t)
+                        out[nx * (2 * e)] = new_i
+                        out[nx * (2 * e + 1)] = new_k
+                        dout[nx * (2 * e)] = dnew_i
+                        dout[nx * (2 * e + 1)] = dnew_k
+                    psi = line_next(psi, ahead)
+                    dpsi = line_next(dpsi, dahead)
+                    state = row_next(q)
+                    dstate = row_next(dq)
             barrier()
         if blocks > 1:
             meet()  # no neighbour is left that writes here

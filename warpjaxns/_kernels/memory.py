@@ -129,11 +129,13 @@ def stack(dtype, shape: tuple[int, int]) -> Callable:
 
 
 @functools.cache
-def lane(dtype, shape: tuple[int, int]) -> Callable:
+def lane(dtype, shape: tuple[int, int], upwards: bool = False) -> Callable:
     """``lane(table, place, member, i, j)`` is row i of a member as seen from its point j: an array whose index 0 is
-    that point. Loops over indices known at compile time then need no arithmetic for addresses.
+    that point. Loops over indices known at compile time then need no arithmetic for addresses. `upwards`: with all that
+    comes after it, so that the next row's point is at index nx.
     """
     rows, columns = shape
+    reach = rows * columns if upwards else columns
     item = wp.types.type_size_in_bytes(dtype)
 
     @wp.func
@@ -141,17 +143,17 @@ def lane(dtype, shape: tuple[int, int]) -> Callable:
         row = (wp.int64(place[1]) * wp.int64(place[2]) + wp.int64(member)) * wp.int64(rows) + wp.int64(i)
         offset = (row * wp.int64(columns) + wp.int64(j)) * wp.int64(item)
         start = address(table, place[0]) + wp.uint64(offset)
-        length = wp.int32(columns)
+        length = wp.int32(reach)
         return wp.array(ptr=in_global_memory(start), shape=(length,), dtype=dtype)
 
     return lane
 
 
 @functools.cache
-def force(dtype, shape: tuple[int, int]) -> Callable:
+def force(dtype, shape: tuple[int, int], upwards: bool = False) -> Callable:
     """``force(table, place, step, member, i, j)``: as `lane`, of a forcing, whose place is a `Buffer.whole`; it may be
     per step or steady, per member or shared."""
-    row = lane(dtype, shape)
+    row = lane(dtype, shape, upwards)
 
     @wp.func
     def force(table: Table, place: Place, step: int, member: int, i: int, j: int):

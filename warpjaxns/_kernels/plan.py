@@ -264,7 +264,7 @@ def with_whole_members(plan: Plan, batch: int) -> Plan:
 
     return dataclasses.replace(
         plan,
-        whole=first("advance", lambda whole: whole),
+        whole=first("advance", lambda whole: whole.with_start, lambda whole: whole),
         whole_adjoint=first("adjoint", lambda whole: whole.with_stage(True), lambda whole: whole.with_stage(False)),
         whole_tangent=first("tangent", lambda whole: whole.with_tangent),
     )

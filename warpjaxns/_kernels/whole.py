@@ -19,7 +19,6 @@ from . import memory
 from .clusters import far, meet, put_far
 from .columns import WARP, Columns
 from .fft import Lines, barrier, complex_type
-from .memory import Place, Table
 from .pairs import pair_functions
 from .stencils import stencils
 
@@ -40,6 +39,7 @@ class Whole:
         beside: room for fields that are only read.
         blocks: how many share a member; a divisor of its row pairs.
         in_lines: whether values stay in lines, of which there are two sets then, and not in rows of their own.
+        start: whether the start of a step stays in rows too, and not in memory.
         serial: for the CPU, where a block has one thread.
     """
 
@@ -51,6 +51,7 @@ class Whole:
     beside: int = 0
     blocks: int = 1
     in_lines: bool = False
+    start: bool = False
     serial: bool = False
 
     def on(self, cpu: bool) -> "Whole":
@@ -64,6 +65,10 @@ class Whole:
     def with_stage(self, at_once: bool) -> "Whole":
         """For the backward sweep, which reads the input of a stage and its streamfunction, at once or in turn."""
         return dataclasses.replace(self, beside=2 if at_once else 1, in_lines=True)
+
+    @property
+    def with_start(self) -> "Whole":
+        return dataclasses.replace(self, start=True)
 
     @property
     def pairs(self) -> int:
@@ -102,8 +107,8 @@ class Whole:
 
     @functools.cached_property
     def columns(self) -> Columns:
-        """Columns that a warp solves at a time, or what a block has of them. A thread holds lines of two points each, no
-        more than 16 points of a long column, and fewer where there are warps for more turns."""
+        """Columns that a warp solves at a time, or what a block has of them. A thread holds lines of two points each,
+        no more than 16 points of a long column, and fewer where there are warps for more turns."""
         rows = 2 * self.pairs
         most = min(WARP, 2 ** max(0 if self.ring else 3, (rows - 1).bit_length() - 4))
         threads = math.gcd(self.pairs, most)
@@ -151,6 +156,17 @@ class Whole:
         return 1 if self.serial else WARP * self.warps
 
     @property
+    def climb(self) -> int:
+        """Row pairs that a thread walks up along a column, so that all columns take all threads."""
+        shares = (d for d in range(1, self.pairs + 1) if self.pairs % d == 0)
+        return self.pairs // max(d for d in shares if d == 1 or d * self.shape[1] <= self.block_dim)
+
+    @property
+    def walks(self) -> int:
+        """How many such walks a block takes; walk w is up column ``w % nx``."""
+        return self.pairs // self.climb * self.shape[1]
+
+    @property
     def bounds(self) -> tuple[int, int]:
         """Threads of a block, and the fewest blocks that are to share a multiprocessor."""
         return self.block_dim, max(1, self.resident // self.block_dim)
@@ -164,7 +180,12 @@ class Whole:
     def size(self) -> int:
         """Numbers of all fields in rows: those transformed twice, as new values are written while neighbours need old
         ones."""
-        return (self.beside if self.in_lines else 2 * self.copies) * self.field
+        return (self.beside if self.in_lines else (2 + self.start) * self.copies) * self.field
+
+    @property
+    def nbytes(self) -> int:
+        """Shared memory of a block."""
+        return self.lines.nbytes + self.columns.nbytes + self.size * wp.types.type_size_in_bytes(self.real)
 
     def fits(self, shared_memory: int) -> bool:
         """Whether blocks of that much shared memory can hold a member."""
@@ -174,8 +195,9 @@ class Whole:
             return False
         if self.lines.groups < self.pairs and self.lines.block_dim % WARP:
             return False  # threads that are left over would be taken for those of one more line
-        nbytes = self.lines.nbytes + self.columns.nbytes + self.size * wp.types.type_size_in_bytes(self.real)
-        return nbytes <= shared_memory and self.block_dim <= LARGEST_BLOCK and self.lines.alone
+        if self.start and self.nbytes * self.bounds[1] > shared_memory:
+            return False  # blocks that are to share a multiprocessor could not
+        return self.nbytes <= shared_memory and self.block_dim <= LARGEST_BLOCK and self.lines.alone
 
 
 @functools.cache
@@ -186,154 +208,161 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
 
     - ``rows_to_lines(fields, start, lines, roots, thread)``: spectra of the rows of the fields from `start` on.
     - ``lines_back(lines, roots, rank, thread)``: spectra back to rows.
+    - ``forward_lines(lines, first, roots, thread)`` and ``inverse_lines(lines, first, roots, thread)``: the same of one
+        field in the lines from `first` on, in place, and not for neighbours.
     - ``meet()``: they wait for each other; all threads of a member do, before neighbours' rows are read.
 
-    What a thread t holds of a row pair, from and to elsewhere:
+    Points are shared out otherwise than for transforms: a thread walks up a column, j, with those west and east of it,
+    w and o, and reads every number once. Of a field in the lines from `first` on:
 
-    - ``of_line(lines, line, t)`` and ``to_line(values, lines, first, rank, pair, t)``, of what lies in the lines from
-        `first` on.
-    - ``of_rows(fields, start, pair, t)`` and ``to_rows(values, fields, start, rank, pair, t)``, of the field that starts
-        there; number by number ``put(fields, i, value)``, and then ``share``, as `to_rows`, for neighbours.
-    - In memory, where pairs are counted through the member: ``read(table, place, member, pair, t)``,
-        ``write(values, table, place, member, pair, t)``.
-    - ``psi_strip(lines, first, pair, e, t)`` and ``strip(fields, start, pair, e, t)``: four rows around its e-th points,
-        as `stencils` has them, likewise.
+    - ``line_window(lines, first, pair, w, j, o)``: the rows of the pair it begins at, and the one south of them.
+    - ``line_ahead(lines, first, pair, w, j, o)``: the next two.
+    - ``line_strip(window, ahead)``: the four rows around a pair, as `stencils` has them.
+    - ``line_next(window, ahead)``: the window of the next pair.
+    - ``to_line(lines, first, rank, pair, j, i, k)``: its rows, i and k, at j.
 
-    A pair at the edge of a block goes to the neighbour as well.
+    Of a field in rows, which starts there:
+
+    - ``row_window(fields, start, pair, w, j, o)``: the pair's southern row, and the one south of it.
+    - ``row_strip(window, fields, start, pair, w, j, o)``, and ``row_next(strip)``: the window of the next pair.
+    - ``to_rows(fields, start, rank, pair, j, i, k)``, as `to_line`, and ``of_rows(fields, start, pair, j)`` back.
+
+    What is put at the edge of a block goes to the neighbour as well.
     """
-    lines, real, pairs, size = whole.lines, whole.real, whole.pairs, whole.size
-    Roots = wp.array(dtype=complex_type(real))
+    lines, real, size, pairs = whole.lines, whole.real, whole.size, whole.pairs
     blocks, ring, stride, meet_all = whole.blocks, whole.ring, whole.stride, meet if whole.ring else barrier
     copies, pitch, padded, field = whole.copies, lines.row_pitch, lines.padded, whole.field
-    forward, inverse, publish, get, Tile = lines.forward, lines.inverse, lines.publish, lines.get, lines.Tile
-    held, threads, groups, Values = lines.values, lines.threads, lines.groups, lines.Values
-    west, here, east = lines.west, lines.here, lines.east
-    Strip, Fields = stencils(real).Strip, wp.tile(dtype=real, shape=(size,))
-    Three, row = wp.types.vector(length=3, dtype=real), memory.lane(real, whole.shape)
-    value, put = memory.of_tile(real, size), memory.to_tile(real, size)
+    forward, inverse, publish, get, put = lines.forward, lines.inverse, lines.publish, lines.get, lines.put
+    held, threads, groups = lines.values, lines.threads, lines.groups
+    here, Values, Tile = lines.here, lines.Values, lines.Tile
+    Complex, Strip, Fields = complex_type(real), stencils(real).Strip, wp.tile(dtype=real, shape=(size,))
+    Three, Six, Nine = (wp.types.vector(length=n, dtype=real) for n in (3, 6, 9))
+    Roots, of_line, last = wp.array(dtype=Complex), pair_functions(lines).of_line, pairs - 1
+    value, put_row = memory.of_tile(real, size), memory.to_tile(real, size)
     far_lines, far_fields, put_there = far(real, lines.size), far(real, size), put_far(real)
-    of_line, last = pair_functions(lines).of_line, pairs - 1
     south_line, north_line = (pairs, pairs) if ring else (last, 0)  # beside the first pair, and the last one
     south_row, north_row = (0, 2 * pairs + 1) if ring else (2 * last + 1, 0)
-
-    @wp.func
-    def of_rows(fields: Fields, start: int, pair: int, t: int):
-        at = start + (ring + 2 * pair) * pitch + t
-        values = Values()
-        for e in range(held):
-            values[2 * e] = value(fields, at + here(e))
-            values[2 * e + 1] = value(fields, at + pitch + here(e))
-        return values
-
-    @wp.func
-    def share(values: Values, fields: Fields, start: int, rank: int, pair: int, t: int):
-        if blocks > 1 and pair == 0:
-            there = far_fields(fields, (rank + blocks - 1) % blocks)
-            for e in range(held):
-                put_there(there, start + north_row * pitch + t + here(e), values[2 * e])
-        if blocks > 1 and pair == last:
-            there = far_fields(fields, (rank + 1) % blocks)
-            for e in range(held):
-                put_there(there, start + south_row * pitch + t + here(e), values[2 * e + 1])
-
-    @wp.func
-    def to_rows(values: Values, fields: Fields, start: int, rank: int, pair: int, t: int):
-        at = start + (ring + 2 * pair) * pitch + t
-        for e in range(held):
-            put(fields, at + here(e), values[2 * e])
-            put(fields, at + pitch + here(e), values[2 * e + 1])
-        share(values, fields, start, rank, pair, t)
-
-    @wp.func
-    def to_line(values: Values, lines: Tile, first: int, rank: int, pair: int, t: int):
-        publish(values, lines, first + pair, t)
-        if blocks > 1 and pair == 0:
-            there = far_lines(lines, (rank + blocks - 1) % blocks)
-            for e in range(held):
-                put_there(there, 2 * ((first + north_line) * padded + t + here(e)), values[2 * e])
-        if blocks > 1 and pair == last:
-            there = far_lines(lines, (rank + 1) % blocks)
-            for e in range(held):
-                put_there(there, 2 * ((first + south_line) * padded + t + here(e)) + 1, values[2 * e + 1])
-
-    @wp.func
-    def read(table: Table, place: Place, member: int, pair: int, t: int):
-        row_i = row(table, place, member, 2 * pair, t)
-        row_k = row(table, place, member, 2 * pair + 1, t)
-        values = Values()
-        for e in range(held):
-            values[2 * e] = row_i[here(e)]
-            values[2 * e + 1] = row_k[here(e)]
-        return values
-
-    @wp.func
-    def write(values: Values, table: Table, place: Place, member: int, pair: int, t: int):
-        row_i = row(table, place, member, 2 * pair, t)
-        row_k = row(table, place, member, 2 * pair + 1, t)
-        for e in range(held):
-            row_i[here(e)] = values[2 * e]
-            row_k[here(e)] = values[2 * e + 1]
 
     @wp.func
     def rows_to_lines(fields: Fields, start: int, lines: Tile, roots: Roots, thread: int):
         t = thread % threads
         for which in range(copies):
             for pair in range(thread // threads, pairs, groups):
-                values, line = of_rows(fields, start + which * field, pair, t), which * stride + pair
+                at = start + which * field + (ring + 2 * pair) * pitch + t
+                values = Values()
+                for e in range(held):
+                    values[2 * e] = value(fields, at + here(e))
+                    values[2 * e + 1] = value(fields, at + pitch + here(e))
+                line = which * stride + pair
                 publish(forward(values, lines, roots, line, t), lines, line, t)
+
+    def each_line(transform):
+        @wp.func
+        def each_line(lines: Tile, first: int, roots: Roots, thread: int):
+            t = thread % threads
+            for pair in range(thread // threads, pairs, groups):
+                line = first + pair
+                publish(transform(of_line(lines, line, t), lines, roots, line, t), lines, line, t)
+
+        return each_line
 
     @wp.func
     def lines_back(lines: Tile, roots: Roots, rank: int, thread: int):
         t = thread % threads
         for which in range(copies):
             for pair in range(thread // threads, pairs, groups):
-                line = which * stride + pair
-                values = inverse(of_line(lines, line, t), lines, roots, line, t)
-                to_line(values, lines, which * stride, rank, pair, t)
+                start = which * stride
+                values = inverse(of_line(lines, start + pair, t), lines, roots, start + pair, t)
+                publish(values, lines, start + pair, t)
+                if blocks > 1 and pair == 0:
+                    there = far_lines(lines, (rank + blocks - 1) % blocks)
+                    for e in range(held):
+                        put_there(there, 2 * ((start + north_line) * padded + t + here(e)), values[2 * e])
+                if blocks > 1 and pair == last:
+                    there = far_lines(lines, (rank + 1) % blocks)
+                    for e in range(held):
+                        put_there(there, 2 * ((start + south_line) * padded + t + here(e)) + 1, values[2 * e + 1])
 
     @wp.func
-    def psi_strip(lines: Tile, first: int, pair: int, e: int, t: int):
-        line = first + pair
-        below = first + wp.where(pair == 0, south_line, pair - 1)
-        above = first + wp.where(pair == last, north_line, pair + 1)
-        w = t + west(e, t)
-        j = t + here(e)
-        o = t + east(e, t)
+    def two_rows(lines: Tile, line: int, w: int, j: int, o: int):
         at_w, at_j, at_o = get(lines, line, w), get(lines, line, j), get(lines, line, o)
-        n_w, n_j, n_o = get(lines, above, w), get(lines, above, j), get(lines, above, o)
-        s_w, s_j, s_o = get(lines, below, w), get(lines, below, j), get(lines, below, o)
-        return Strip(
-            n_w[0], n_j[0], n_o[0], at_w[1], at_j[1], at_o[1], at_w[0], at_j[0], at_o[0], s_w[1], s_j[1], s_o[1]
-        )
+        return Six(at_w[1], at_j[1], at_o[1], at_w[0], at_j[0], at_o[0])
 
     @wp.func
-    def three(fields: Fields, start: int, e: int, t: int):
-        at = start + t
-        return Three(value(fields, at + west(e, t)), value(fields, at + here(e)), value(fields, at + east(e, t)))
+    def line_window(lines: Tile, first: int, pair: int, w: int, j: int, o: int):
+        at = two_rows(lines, first + pair, w, j, o)
+        below = two_rows(lines, first + wp.where(pair == 0, south_line, pair - 1), w, j, o)
+        return Nine(at[0], at[1], at[2], at[3], at[4], at[5], below[0], below[1], below[2])
 
     @wp.func
-    def strip(fields: Fields, start: int, pair: int, e: int, t: int):
-        below = wp.where(pair == 0, south_row, 2 * pair - 1 + ring)
-        above = wp.where(pair == last, north_row, 2 * pair + 2 + ring)
-        at = start + (ring + 2 * pair) * pitch
-        n = three(fields, start + above * pitch, e, t)
-        k = three(fields, at + pitch, e, t)
-        i = three(fields, at, e, t)
-        s = three(fields, start + below * pitch, e, t)
-        return Strip(n[0], n[1], n[2], k[0], k[1], k[2], i[0], i[1], i[2], s[0], s[1], s[2])
+    def line_ahead(lines: Tile, first: int, pair: int, w: int, j: int, o: int):
+        return two_rows(lines, first + wp.where(pair == last, north_line, pair + 1), w, j, o)
+
+    @wp.func
+    def line_strip(a: Nine, ahead: Six):
+        return Strip(ahead[3], ahead[4], ahead[5], a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8])
+
+    @wp.func
+    def line_next(a: Nine, ahead: Six):
+        return Nine(ahead[0], ahead[1], ahead[2], ahead[3], ahead[4], ahead[5], a[0], a[1], a[2])
+
+    @wp.func
+    def to_line(lines: Tile, first: int, rank: int, pair: int, j: int, i: real, k: real):
+        put(lines, first + pair, j, i, k)
+        if blocks > 1 and pair == 0:
+            put_there(far_lines(lines, (rank + blocks - 1) % blocks), 2 * ((first + north_line) * padded + j), i)
+        if blocks > 1 and pair == last:
+            put_there(far_lines(lines, (rank + 1) % blocks), 2 * ((first + south_line) * padded + j) + 1, k)
+
+    @wp.func
+    def three(fields: Fields, at: int, w: int, j: int, o: int):
+        return Three(value(fields, at + w), value(fields, at + j), value(fields, at + o))
+
+    @wp.func
+    def row_window(fields: Fields, start: int, pair: int, w: int, j: int, o: int):
+        i = three(fields, start + (ring + 2 * pair) * pitch, w, j, o)
+        s = three(fields, start + wp.where(pair == 0, south_row, ring + 2 * pair - 1) * pitch, w, j, o)
+        return Six(i[0], i[1], i[2], s[0], s[1], s[2])
+
+    @wp.func
+    def row_strip(a: Six, fields: Fields, start: int, pair: int, w: int, j: int, o: int):
+        k = three(fields, start + (ring + 2 * pair + 1) * pitch, w, j, o)
+        n = three(fields, start + wp.where(pair == last, north_row, ring + 2 * pair + 2) * pitch, w, j, o)
+        return Strip(n[0], n[1], n[2], k[0], k[1], k[2], a[0], a[1], a[2], a[3], a[4], a[5])
+
+    @wp.func
+    def row_next(a: Strip):
+        return Six(a[0], a[1], a[2], a[3], a[4], a[5])
+
+    @wp.func
+    def to_rows(fields: Fields, start: int, rank: int, pair: int, j: int, i: real, k: real):
+        at = start + (ring + 2 * pair) * pitch + j
+        put_row(fields, at, i)
+        put_row(fields, at + pitch, k)
+        if blocks > 1 and pair == 0:
+            put_there(far_fields(fields, (rank + blocks - 1) % blocks), start + north_row * pitch + j, i)
+        if blocks > 1 and pair == last:
+            put_there(far_fields(fields, (rank + 1) % blocks), start + south_row * pitch + j, k)
+
+    @wp.func
+    def of_rows(fields: Fields, start: int, pair: int, j: int):
+        at = start + (ring + 2 * pair) * pitch + j
+        return value(fields, at), value(fields, at + pitch)
 
     return types.SimpleNamespace(
         rows_to_lines=rows_to_lines,
+        forward_lines=each_line(forward),
+        inverse_lines=each_line(inverse),
         lines_back=lines_back,
         meet=meet_all,
-        of_line=of_line,
+        line_window=line_window,
+        line_ahead=line_ahead,
+        line_strip=line_strip,
+        line_next=line_next,
         to_line=to_line,
-        of_rows=of_rows,
+        row_window=row_window,
+        row_strip=row_strip,
+        row_next=row_next,
         to_rows=to_rows,
-        put=put,
-        share=share,
-        read=read,
-        write=write,
-        psi_strip=psi_strip,
-        strip=strip,
+        of_rows=of_rows,
     )
