@@ -41,10 +41,10 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
     line_strip, row_window, row_strip = by_block.line_strip, by_block.row_window, by_block.row_strip
     row_next, to_rows, of_rows = by_block.row_next, by_block.to_rows, by_block.of_rows
     Metric, shared, scaled, south, north = kit.Metric, kit.shared, kit.scaled, kit.south, kit.north
-    row, force = memory.lane(real, whole.shape, True), memory.force(real, whole.shape, True)
+    rate, force, row = tendency(real, scheme), *(f(real, whole.shape, True) for f in (memory.force, memory.lane))
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_start, of_state, of_rate = (coefficient(real, which) for which in range(3))
-    rate, one_field, size, lines_size, sums_size = tendency(real, scheme), whole.field, whole.size, lines.size, columns.size
+    one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
 
     @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)
     def advance_members(
