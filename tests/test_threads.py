@@ -23,7 +23,7 @@ BANDS = {**MANY, "BANDS": {n: ((4, 8, True, True, n == 128),) * 2 for n in (128,
 # eight rows a block, two lines at a time, and rows not copied: by columns, and by bands that transform them again
 SOME = {**MANY, "STAGE": {4096: ((8, 8, 512, 2),) * 2}}
 SOME_BY_BANDS = {**BANDS, **SOME}
-MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_8 = ({"WHOLE": shared_by(blocks)} for blocks in (1, 2, 8))
+MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_4, CLUSTERS_OF_8 = ({"WHOLE": shared_by(blocks)} for blocks in (1, 2, 4, 8))
 LONG = {"WHOLE": {**NO_MEMBERS["WHOLE"], "advance": {512: [(1, 16, 512, 1)]}}}
 CASES = [
     # by columns, as single grids are; 45 rows leave a band that overhangs, 80 points a line of 20 threads
@@ -45,6 +45,8 @@ CASES = [
     (LONG, Case(grid=Grid((32, 512), (0.2, 4.0)), steps=1, batch=1, dtype="float32")),  # 8 of 16 lines at a time
     (CLUSTERS_OF_2, Case(grid=Grid((32, 64), (2.0, 4.1)), steps=2, per_member=ALL, forcing="per step")),
     (CLUSTERS_OF_2, Case(grid=Grid((128, 128), (2.0, 4.2)), steps=1, dtype="float32", scheme="central", direct=True)),
+    (CLUSTERS_OF_4, Case(grid=Grid((64, 64), (2.0, 4.4)), steps=2, dtype="float32", per_member=ALL, direct=True)),
+    (MEMBERS, Case(grid=Grid((18, 40), (2.0, 4.5)), steps=1, per_member=ALL)),  # a thread has whole columns
     (CLUSTERS_OF_8, Case(grid=Grid((64, 48), (2.0, 4.3)), per_member=ALL, forcing="per step", direct=True)),
 ]
 

@@ -45,6 +45,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_start, of_state, of_rate = (coefficient(real, which) for which in range(3))
     one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
+    Begun = wp.types.vector(length=2 * climb, dtype=real)
 
     @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)
     def advance_members(
@@ -117,6 +118,10 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                 forcing = force(table, forcing_at, step, member, at, j)
                 psi_out = row(table, Place(psis_at[0], turn, psis_at[2]), member, at, j)
                 state_out = row(table, Place(states_at[0], turn + 1, states_at[2]), member, at, j)
+                begun = Begun()
+                if stage > 0 and not in_rows:  # the start of the step lies where the result will
+                    for e in range(2 * climb):
+                        begun[e] = a * out[nx * e]
                 psi = line_window(buffer, 0, first, w, j, o)
                 state = row_window(fields, now, first, w, j, o)
                 for e in range(climb):
@@ -130,9 +135,9 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                             start_i, start_k = of_rows(fields, 0, first + e, j)
                             new_i += a * start_i
                             new_k += a * start_k
-                        else:  # it lies where the result will
-                            new_i += a * out[nx * (2 * e)]
-                            new_k += a * out[nx * (2 * e + 1)]
+                        else:
+                            new_i += begun[2 * e]
+                            new_k += begun[2 * e + 1]
                     if forced:
                         new_i += h * forcing[nx * (2 * e)]
                         new_k += h * forcing[nx * (2 * e + 1)]

@@ -24,6 +24,7 @@ from .stencils import stencils
 
 LARGEST_BLOCK = 1024  # threads
 MOST_VALUES = 24  # complex numbers that a thread holds, of a line or a column
+MOST_CLIMB = 16, 8  # row pairs that a thread walks up at a time, in float32 and float64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,27 +111,27 @@ class Whole:
         """Columns that a warp solves at a time, or what a block has of them. A thread holds lines of two points each,
         no more than 16 points of a long column, and fewer where there are warps for more turns."""
         rows = 2 * self.pairs
-        most = min(WARP, 2 ** max(0 if self.ring else 3, (rows - 1).bit_length() - 4))
-        threads = math.gcd(self.pairs, most)
+        if self.serial:
+            return Columns(rows, 1, rows, self.real, serial=True)
+        least = max(0 if self.ring else 3, (rows - 1).bit_length() - 4)
+        threads = math.gcd(self.pairs, 2**least, WARP)
         while 2 * threads <= WARP and self.pairs % (2 * threads) == 0 and self.turns(2 * threads) <= self.spare:
             threads *= 2
-        columns = Columns(rows, 1 if self.serial else WARP // threads, rows // threads, self.real, self.serial)
-        return dataclasses.replace(columns, room=self.room)
+        return Columns(rows, WARP // threads, rows // threads, self.real, room=self.room)
 
     def turns(self, threads: int) -> int:
-        """Turns of a warp that all columns of a field take, where so many threads share one. In a cluster the mean over
-        x takes one of its own."""
-        count = 1 if self.serial else WARP // threads
-        return -(-(self.shape[1] // 2 + 1 - self.ring) // count) + self.ring
+        """Turns of a warp that all columns of a field take, where so many threads share a column. The mean over x takes
+        one of its own."""
+        return -(-(self.shape[1] // 2) * threads // WARP) + 1
 
     @property
     def parts(self) -> int:
-        """Turns of a warp that all columns of a field take."""
+        """Turns of a warp that all columns of a field take, the mean last."""
         return self.turns(self.columns.threads)
 
     @property
     def means(self) -> Columns:
-        """The mean over x, which a warp of every block solves for all of them."""
+        """The mean over x, which a warp of every block solves."""
         ny = self.shape[0]
         return Columns(ny, 1, ny // math.gcd(ny, WARP), self.real, room=self.room)
 
@@ -141,7 +142,8 @@ class Whole:
 
     @property
     def room(self) -> int:
-        return self.ring * self.copies * self.sums
+        """Numbers of the tile for that, which is never empty."""
+        return max(self.ring * self.copies * self.sums, 4 * WARP)
 
     @property
     def warps(self) -> int:
@@ -158,8 +160,10 @@ class Whole:
     @property
     def climb(self) -> int:
         """Row pairs that a thread walks up along a column, so that all columns take all threads."""
-        shares = (d for d in range(1, self.pairs + 1) if self.pairs % d == 0)
-        return self.pairs // max(d for d in shares if d == 1 or d * self.shape[1] <= self.block_dim)
+        shares = [d for d in range(1, self.pairs + 1) if self.pairs % d == 0]
+        least = max(d for d in shares if d == 1 or d * self.shape[1] <= self.block_dim)
+        most = MOST_CLIMB[self.real is wp.float64]
+        return next(self.pairs // d for d in shares if d >= least and self.pairs // d <= most)
 
     @property
     def walks(self) -> int:
@@ -191,11 +195,11 @@ class Whole:
         """Whether blocks of that much shared memory can hold a member."""
         if self.shape[0] % (2 * self.blocks):
             return False  # row pairs do not go round
-        if max(self.columns.values, self.ring * self.means.values) > MOST_VALUES:
+        if max(self.columns.values, self.means.values) > MOST_VALUES:
             return False
         if self.lines.groups < self.pairs and self.lines.block_dim % WARP:
             return False  # threads that are left over would be taken for those of one more line
-        if self.start and self.nbytes * self.bounds[1] > shared_memory:
+        if (self.start or self.copies > 1) and self.nbytes * self.bounds[1] > shared_memory:
             return False  # blocks that are to share a multiprocessor could not
         return self.nbytes <= shared_memory and self.block_dim <= LARGEST_BLOCK and self.lines.alone
 

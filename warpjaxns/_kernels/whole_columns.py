@@ -2,11 +2,12 @@
 all threads of a block, turns spectra of omega into those of psi, in the lines from `first` on.
 
 A warp solves a few columns at a time, out of the lines and back into them: as wavenumbers k and -k of a line hold all
-there is of either row at k, no thread needs what another one writes.
+there is of either row at k, no thread needs what another one writes. A thread has consecutive rows of a column, and
+solves for them as a band of a large grid does (`bands` has the equations): it needs two sums over all other rows. They
+come from the warp, and from other blocks that share the member, each of which sends its own to all.
 
-Blocks that share a member solve for their own rows, as bands of a large grid do (`bands` has the equations): they need
-two complex numbers of each other for every wavenumber, which every block sends to all. The mean over x, one real column
-where r = 1, they send as it is, and each solves all of it.
+The mean over x, where r = 1, is one real column, which a warp solves by the recursions of `columns`. Blocks that share
+a member send it as it is, and each solves all of it.
 """
 
 import functools
@@ -25,58 +26,49 @@ from .whole import Whole
 @functools.cache
 def solve_function(whole: Whole, centre: bool) -> Callable:
     """`solve`. Unless `centre`, psi may have a mean, which its derivatives do not see."""
-    return _together(whole, centre) if whole.blocks > 1 else _alone(whole, centre)
+    return _by_one_thread(whole, centre) if whole.serial else _by_warps(whole, centre)
 
 
 @functools.cache
-def _alone(whole: Whole, centre: bool) -> Callable:
+def _by_one_thread(whole: Whole, centre: bool) -> Callable:
     lines, columns, copies, pairs = whole.lines, whole.columns, whole.copies, whole.pairs
-    parts, warps, nx, last = whole.parts, whole.warps, whole.shape[1], whole.shape[1] // 2
+    nx, half, Complex = whole.shape[1], whole.shape[1] // 2 + 1, complex_type(whole.real)
     Values, Mode, Sums, Tile, get = columns.Values, columns.Mode, columns.Tile, lines.Tile, lines.get
-    Complex = complex_type(whole.real)
-    chunk, northward, southward, reach = columns.values // 2, columns.northward, columns.southward, columns.powers
-    centred, count, by_pair = columns.centred, columns.count, pair_functions(lines)
-    apart, put_rows = by_pair.apart, by_pair.put_rows
-
-    @wp.func
-    def solve_columns(lines: Tile, mode: Mode, sums: Sums, first: int, k: int, c: int, t: int):
-        powers = reach(mode[0], t)
-        mirror = wp.where(k == 0, 0, nx - k)
-        start = first + t * chunk
-        values = Values()
-        for e in range(chunk):  # two rows a line
-            a, b = apart(get(lines, start + e, k), get(lines, start + e, mirror))
-            values[4 * e] = a[0]
-            values[4 * e + 1] = a[1]
-            values[4 * e + 2] = b[0]
-            values[4 * e + 3] = b[1]
-        values = southward(northward(values, mode, powers, sums, c, t), mode, powers, sums, c, t)
-        if centre:
-            less = centred(values, sums, c, t)
-            if k == 0:
-                values = less
-        for e in range(chunk):
-            a = mode[3] * Complex(values[4 * e], values[4 * e + 1])
-            b = mode[3] * Complex(values[4 * e + 2], values[4 * e + 3])
-            put_rows(lines, start + e, k, mirror, a, b)
+    northward, southward, reach, centred = columns.northward, columns.southward, columns.powers, columns.centred
+    apart, put_rows = pair_functions(lines).apart, pair_functions(lines).put_rows
 
     @wp.func
     def solve(lines: Tile, first: int, modes: wp.array(dtype=Mode), sums: Sums, rank: int, thread: int):
-        c = thread % WARP % count
-        t = thread % WARP // count
-        for turn in range(thread // WARP, copies * parts, warps):
-            which = turn // parts
-            k = wp.min((turn - which * parts) * count + c, last)  # the last one may be solved more than once
-            solve_columns(lines, modes[k], sums, first + which * pairs, k, c, t)
+        for column in range(copies * half):
+            k = column % half
+            start = first + column // half * pairs
+            mode = modes[k]
+            powers = reach(mode[0], 0)
+            mirror = wp.where(k == 0, 0, nx - k)
+            values = Values()
+            for e in range(pairs):  # two rows a line
+                a, b = apart(get(lines, start + e, k), get(lines, start + e, mirror))
+                values[4 * e] = a[0]
+                values[4 * e + 1] = a[1]
+                values[4 * e + 2] = b[0]
+                values[4 * e + 3] = b[1]
+            values = southward(northward(values, mode, powers, sums, 0, 0), mode, powers, sums, 0, 0)
+            if centre and k == 0:
+                values = centred(values, sums, 0, 0)
+            for e in range(pairs):
+                a = mode[3] * Complex(values[4 * e], values[4 * e + 1])
+                b = mode[3] * Complex(values[4 * e + 2], values[4 * e + 3])
+                put_rows(lines, start + e, k, mirror, a, b)
 
     return solve
 
 
 @functools.cache
-def _together(whole: Whole, centre: bool) -> Callable:
+def _by_warps(whole: Whole, centre: bool) -> Callable:
     lines, columns, means, blocks = whole.lines, whole.columns, whole.means, whole.blocks
-    real, copies, stride, pairs, turns = whole.real, whole.copies, whole.stride, whole.pairs, whole.parts - 1
-    nx, last, rows, padded, own_sums = whole.shape[1], whole.shape[1] // 2, 2 * whole.pairs, lines.padded, whole.sums
+    real, copies, stride, pairs = whole.real, whole.copies, whole.stride, whole.pairs
+    parts, turns, warps, own_sums = whole.parts, whole.parts - 1, whole.warps, whole.sums
+    nx, last, rows, padded = whole.shape[1], whole.shape[1] // 2, 2 * whole.pairs, lines.padded
     Values, Mode, Sums, Tile, get = columns.Values, columns.Mode, columns.Tile, lines.Tile, lines.get
     held, count, threads = columns.values, columns.count, columns.threads
     reach, (scan_north, scan_south) = columns.powers, columns.scans
@@ -85,7 +77,8 @@ def _together(whole: Whole, centre: bool) -> Callable:
     Complex, by_pair = complex_type(real), pair_functions(lines)
     apart, put_rows = by_pair.apart, by_pair.put_rows
     far_sums, put_there, number = far(real, columns.size), put_far(real), memory.of_tile(real, columns.size)
-    put_line = memory.to_tile(real, lines.size)
+    of_line, put_line = memory.of_tile(real, lines.size), memory.to_tile(real, lines.size)
+    Modes = wp.array(dtype=Mode)
     to_mean = 4 * blocks * (last + 1)
 
     @wp.func
@@ -94,7 +87,10 @@ def _together(whole: Whole, centre: bool) -> Callable:
         return 4 * (block * (last + 1) + k)
 
     @wp.func
-    def solve_columns(lines: Tile, first: int, mode: Mode, sums: Sums, start: int, rank: int, k: int, c: int, t: int):
+    def solve_columns(lines: Tile, first: int, modes: Modes, sums: Sums, start: int, rank: int, column: int, t: int):
+        k = wp.min(column, last)  # what lies past the last wavenumber is solved for nobody
+        c = (column - 1) % count  # its place in the warp
+        mode = modes[k]
         loss = mode[1]
         mirror = nx - k
         line = first + t * (held // 2)
@@ -116,24 +112,28 @@ def _together(whole: Whole, centre: bool) -> Callable:
         powers = reach(mode[0], t)
         from_south = scan_north(north, powers, real(0.0), sums, c, t)
         from_north = scan_south(south, powers, real(0.0), sums, c, t)
-        for block in range(t, blocks, threads):
-            there = far_sums(sums, block)
-            at = start + place(rank, k)
-            put_there(there, at, from_south[2])
-            put_there(there, at + 1, from_south[3])
-            put_there(there, at + 2, from_north[2])
-            put_there(there, at + 3, from_north[3])
-        over = wp.exp(-mode[0] * real(rows))
         to_south = wp.exp(-mode[0] * real(t * held))
         to_north = wp.exp(-mode[0] * real((threads - 1 - t) * held))
-        meet()
-        p = Complex()
-        q = Complex()
-        for s in range(blocks):  # the block itself comes first: it is the farthest, once around
-            south_of = start + place((rank + s) % blocks, k)
-            north_of = start + place((rank + blocks - s) % blocks, k)
-            p = over * p + Complex(number(sums, south_of), number(sums, south_of + 1))
-            q = over * q + Complex(number(sums, north_of + 2), number(sums, north_of + 3))
+        p = Complex(from_south[2], from_south[3])
+        q = Complex(from_north[2], from_north[3])
+        if blocks > 1:
+            at = start + place(rank, k)
+            for block in range(t, blocks, threads):
+                if column <= last:
+                    there = far_sums(sums, block)
+                    put_there(there, at, p[0])
+                    put_there(there, at + 1, p[1])
+                    put_there(there, at + 2, q[0])
+                    put_there(there, at + 3, q[1])
+            over = wp.exp(-mode[0] * real(rows))
+            meet()
+            p = Complex()
+            q = Complex()
+            for s in range(blocks):  # the block itself comes first: it is the farthest, once around
+                south_of = start + place((rank + s) % blocks, k)
+                north_of = start + place((rank + blocks - s) % blocks, k)
+                p = over * p + Complex(number(sums, south_of), number(sums, south_of + 1))
+                q = over * q + Complex(number(sums, north_of + 2), number(sums, north_of + 3))
         p = Complex(from_south[0], from_south[1]) + (to_south * mode[2]) * p
         q = Complex(from_north[0], from_north[1]) + (to_north * mode[2]) * q
         for j in range(held):
@@ -145,24 +145,30 @@ def _together(whole: Whole, centre: bool) -> Callable:
             j = held - 1 - 2 * i
             b = Complex(values[2 * j], values[2 * j + 1]) + (q - loss * q)
             q = Complex(values[2 * j - 2], values[2 * j - 1]) + (b - loss * b)
-            put_rows(lines, line + held // 2 - 1 - i, k, mirror, mode[3] * q, mode[3] * b)
+            if column <= last:
+                put_rows(lines, line + held // 2 - 1 - i, k, mirror, mode[3] * q, mode[3] * b)
 
     @wp.func
     def solve_mean(lines: Tile, first: int, mode: Mode, sums: Sums, start: int, rank: int, lane: int):
-        for i in range(lane, pairs * blocks, WARP):
-            block = i // pairs
-            pair = i - block * pairs
-            z = real(2.0) * get(lines, first + pair, 0)
-            there = far_sums(sums, block)
-            at = start + to_mean + rank * rows + 2 * pair
-            put_there(there, at, z[0])
-            put_there(there, at + 1, z[1])
-        meet()
         t = lane % mean_threads
         powers = mean_reach(mode[0], t)
+        if blocks > 1:
+            for i in range(lane, pairs * blocks, WARP):
+                block = i // pairs
+                pair = i - block * pairs
+                z = real(2.0) * get(lines, first + pair, 0)
+                there = far_sums(sums, block)
+                at = start + to_mean + rank * rows + 2 * pair
+                put_there(there, at, z[0])
+                put_there(there, at + 1, z[1])
+            meet()
         values = MeanValues()
         for e in range(mean_held):
-            values[2 * e] = number(sums, start + to_mean + t * mean_held + e)
+            j = t * mean_held + e
+            if blocks > 1:
+                values[2 * e] = number(sums, start + to_mean + j)
+            else:
+                values[2 * e] = real(2.0) * of_line(lines, 2 * (first + j // 2) * padded + j % 2)
         values = southward(northward(values, mode, powers, sums, 0, t), mode, powers, sums, 0, t)
         if centre:
             values = centred(values, sums, 0, t)
@@ -172,18 +178,25 @@ def _together(whole: Whole, centre: bool) -> Callable:
                 put_line(lines, 2 * (first + j // 2) * padded + j % 2, mode[3] * values[2 * e])
 
     @wp.func
-    def solve(lines: Tile, first: int, modes: wp.array(dtype=Mode), sums: Sums, rank: int, thread: int):
-        turn = thread // WARP
+    def solve_turn(lines: Tile, first: int, modes: Modes, sums: Sums, which: int, turn: int, rank: int, lane: int):
+        line = first + which * stride
+        start = which * own_sums
+        if turn < turns:
+            solve_columns(lines, line, modes, sums, start, rank, 1 + turn * count + lane % count, lane // count)
+        elif turn == turns:
+            solve_mean(lines, line, modes[0], sums, start, rank, lane)
+        else:  # nothing to do but what the others wait for
+            meet()
+
+    @wp.func
+    def solve(lines: Tile, first: int, modes: Modes, sums: Sums, rank: int, thread: int):
+        warp = thread // WARP
         lane = thread % WARP
-        k = wp.min(1 + turn * count + lane % count, last)  # the last one may be solved more than once
-        for which in range(copies):
-            line = first + which * stride
-            start = which * own_sums
-            if turn < turns:
-                solve_columns(lines, line, modes[k], sums, start, rank, k, lane % count, lane // count)
-            elif turn == turns:
-                solve_mean(lines, line, modes[0], sums, start, rank, lane)
-            else:
-                meet()
+        if blocks > 1:
+            for which in range(copies):
+                solve_turn(lines, first, modes, sums, which, warp, rank, lane)
+        else:
+            for turn in range(warp, copies * parts, warps):
+                solve_turn(lines, first, modes, sums, turn // parts, turn % parts, rank, lane)
 
     return solve
