@@ -49,6 +49,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     fetch = fetcher(lines, whole.shape, 2 * stride, lines.row_pitch, size)
     announce = announcer(real, whole.shape, 2 * pairs)
     force, shares, psi_start = memory.force(real, whole.shape, True), 6 * pairs, 0 if in_turn else one_field
+    Begun = wp.types.vector(length=2 * climb, dtype=real)
 
     @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)
     def adjoint_members(
@@ -168,6 +169,10 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                 kept = row(table, first_at, member, at, j)
                 late = row(table, late_at, member, at, j)
                 out = row(table, out_at, member, at, j)
+                begun = Begun()
+                if stage == 0:
+                    for e in range(2 * climb):
+                        begun[e] = a_3 * kept[nx * e] + a_2 * late[nx * e]
                 cotangent = line_window(buffer, now, first, w, j, o)
                 psi = row_window(fields, psi_start, first, w, j, o)
                 for e in range(climb):
@@ -178,8 +183,8 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                     new_i = local(south(l), terms, b, h, h * mu, solved[0], carry(south(l), south(p), terms))
                     new_k = local(north(l), terms, b, h, h * mu, solved[1], carry(north(l), north(p), terms))
                     if stage == 0:
-                        new_i += a_3 * kept[nx * (2 * e)] + a_2 * late[nx * (2 * e)]
-                        new_k += a_3 * kept[nx * (2 * e + 1)] + a_2 * late[nx * (2 * e + 1)]
+                        new_i += begun[2 * e]
+                        new_k += begun[2 * e + 1]
                     if by_parameter:  # in shared memory the next state is taking the place of this one
                         g_i = carry(south(l), south(p), metric)
                         g_k = carry(north(l), north(p), metric)
