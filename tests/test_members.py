@@ -93,7 +93,7 @@ def test_which_grids_are_taken_whole(monkeypatch):
     assert blocks(64, "float32", 1) == [4, 4, 4]  # more multiprocessors at work
     assert blocks(64, "float32", 25) == [1, 1, 2]
     assert blocks(64, "float32", 1024) == [1, 1, 1]
-    assert blocks(64, "float64", 1024) == [1, 1, 2]  # state and tangent do not fit one block, of two on a multiprocessor
+    assert blocks(64, "float64", 1024) == [1, 1, 2]  # two such blocks of state and tangent do not fit
     assert blocks(128, "float32", 15) == [None, None, None]  # fewer than are worth it
     assert blocks(128, "float32", 66) == [2, 2, 2]  # blocks for all multiprocessors of an H200
     assert blocks(128, "float32", 67) == [1, 1, 2]  # state and tangent do not fit one block
