@@ -183,7 +183,7 @@ TRANSFORM = r"""
   typedef typename F::Z Z;
   auto result = values;
   Z* v = (Z*)&result;
-  Z* line_start = (Z*)lines.data.ptr + line * {padded};
+  Z* line_start = (Z*)lines.data.ptr + {place};
 {twiddles}
 {passes}
   return result;
@@ -195,7 +195,7 @@ PUBLISH = r"""
   typedef typename F::Z Z;
   auto copy = values;
   const Z* v = (const Z*)&copy;
-  Z* out = (Z*)lines.data.ptr + line * {padded} + t;
+  Z* out = (Z*)lines.data.ptr + {place} + t;
   BARRIER
 UNROLL
   for (int e = 0; e < VALUES; ++e) out[THREADS * e] = v[e];

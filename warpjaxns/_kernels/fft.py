@@ -61,6 +61,7 @@ class Lines:
         real: ``wp.float32`` or ``wp.float64``.
         radix: the largest power of two that a pass may have as its radix.
         serial: for the CPU, where a block has one thread.
+        bundle, skew: after every `bundle` lines as many numbers as `skew` are left free.
     """
 
     n: int
@@ -69,6 +70,8 @@ class Lines:
     real: type
     radix: int = 16
     serial: bool = False
+    bundle: int = 1
+    skew: int = 0
 
     @property
     def values(self) -> int:
@@ -106,7 +109,7 @@ class Lines:
     @property
     def size(self) -> int:
         """Real numbers in the buffer: the shape of the tile that holds it."""
-        return 2 * self.padded * self.count
+        return 2 * (self.padded * self.count + (self.count - 1) // self.bundle * self.skew)
 
     @property
     def nbytes(self) -> int:
@@ -120,6 +123,17 @@ class Lines:
     @property
     def Tile(self):
         return wp.tile(dtype=self.real, shape=(self.size,))
+
+    @property
+    def place(self) -> str:
+        """Where a line starts in the buffer, in complex numbers, as native text."""
+        apart = f" + (int)((unsigned)line / {self.bundle}) * {self.skew}" if self.skew else ""
+        return f"line * {self.padded}{apart}"
+
+    @functools.cached_property
+    def start(self) -> Callable:
+        """``start(line)``: the same as a function."""
+        return _start(self)
 
     @functools.cached_property
     def forward(self) -> Callable:
@@ -201,7 +215,7 @@ class Lines:
     @property
     def _numbers(self) -> dict[str, int]:
         """What the native text needs to know."""
-        return {name: getattr(self, name) for name in ("n", "threads", "values", "padded")}
+        return {name: getattr(self, name) for name in ("n", "threads", "values", "place")}
 
 
 @wp.func_native("""
@@ -296,6 +310,14 @@ def _line_barrier(lines: Lines) -> Callable:
 
 
 @functools.cache
+def _start(lines: Lines) -> Callable:
+    @wp.func_native(f"return {lines.place};")
+    def start(line: int) -> int: ...
+
+    return start
+
+
+@functools.cache
 def _publish(lines: Lines) -> Callable:
     Values, Tile = lines.Values, lines.Tile
 
@@ -309,7 +331,7 @@ def _publish(lines: Lines) -> Callable:
 def _get(lines: Lines) -> Callable:
     Complex, Tile = complex_type(lines.real), lines.Tile
     name = c_name(lines.real)
-    at = f"line * {lines.padded} + i"
+    at = f"{lines.place} + i"
 
     @wp.func_native(
         f"{NUMBER.format(real=name)} const Number a = ((const Number*)lines.data.ptr)[{at}]; return {{a.x, a.y}};"
@@ -323,7 +345,7 @@ def _get(lines: Lines) -> Callable:
 def _put(lines: Lines) -> Callable:
     Tile, real, number = lines.Tile, lines.real, NUMBER.format(real=c_name(lines.real))
 
-    @wp.func_native(f"{number} Number p; p.x = x; p.y = y; ((Number*)lines.data.ptr)[line * {lines.padded} + i] = p;")
+    @wp.func_native(f"{number} Number p; p.x = x; p.y = y; ((Number*)lines.data.ptr)[{lines.place} + i] = p;")
     def put(lines: Tile, line: int, i: int, x: real, y: real): ...
 
     return put

@@ -88,6 +88,14 @@ class Whole:
 
     @functools.cached_property
     def lines(self) -> Lines:
+        """Where a block has a member to itself, they lie in bundles, which are what a thread has of a column, such that
+        threads of a warp do not meet in a memory bank. (In a cluster half as many would, and arithmetic costs more.)"""
+        if self.serial or self.ring:
+            return self.dense_lines
+        return dataclasses.replace(self.dense_lines, bundle=self.columns.values // 2, skew=self.columns.count)
+
+    @functools.cached_property
+    def dense_lines(self) -> Lines:
         """All at the same time, or as many as fit a block and can go ahead without each other."""
         count = (1 + self.in_lines) * self.copies * self.stride
         lines = Lines(self.shape[1], count, 1 if self.serial else self.pairs, self.real, self.radix, self.serial)
@@ -98,13 +106,13 @@ class Whole:
     @property
     def line_warps(self) -> int:
         """As many as transforms need."""
-        return -(-self.lines.block_dim // WARP)
+        return -(-self.dense_lines.block_dim // WARP)
 
     @property
     def spare(self) -> int:
         """Warps that transform rows, and one more, which a block can have where all lines are transformed at the same
         time."""
-        return self.line_warps + (self.lines.groups == self.pairs)
+        return self.line_warps + (self.dense_lines.groups == self.pairs)
 
     @functools.cached_property
     def columns(self) -> Columns:
@@ -235,7 +243,7 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
     """
     lines, real, size, pairs = whole.lines, whole.real, whole.size, whole.pairs
     blocks, ring, stride, meet_all = whole.blocks, whole.ring, whole.stride, meet if whole.ring else barrier
-    copies, pitch, padded, field = whole.copies, lines.row_pitch, lines.padded, whole.field
+    copies, pitch, place, field = whole.copies, lines.row_pitch, lines.start, whole.field
     forward, inverse, publish, get, put = lines.forward, lines.inverse, lines.publish, lines.get, lines.put
     held, threads, groups = lines.values, lines.threads, lines.groups
     here, Values, Tile = lines.here, lines.Values, lines.Tile
@@ -281,11 +289,11 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
                 if blocks > 1 and pair == 0:
                     there = far_lines(lines, (rank + blocks - 1) % blocks)
                     for e in range(held):
-                        put_there(there, 2 * ((start + north_line) * padded + t + here(e)), values[2 * e])
+                        put_there(there, 2 * (place(start + north_line) + t + here(e)), values[2 * e])
                 if blocks > 1 and pair == last:
                     there = far_lines(lines, (rank + 1) % blocks)
                     for e in range(held):
-                        put_there(there, 2 * ((start + south_line) * padded + t + here(e)) + 1, values[2 * e + 1])
+                        put_there(there, 2 * (place(start + south_line) + t + here(e)) + 1, values[2 * e + 1])
 
     @wp.func
     def two_rows(lines: Tile, line: int, w: int, j: int, o: int):
@@ -314,9 +322,9 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
     def to_line(lines: Tile, first: int, rank: int, pair: int, j: int, i: real, k: real):
         put(lines, first + pair, j, i, k)
         if blocks > 1 and pair == 0:
-            put_there(far_lines(lines, (rank + blocks - 1) % blocks), 2 * ((first + north_line) * padded + j), i)
+            put_there(far_lines(lines, (rank + blocks - 1) % blocks), 2 * (place(first + north_line) + j), i)
         if blocks > 1 and pair == last:
-            put_there(far_lines(lines, (rank + 1) % blocks), 2 * ((first + south_line) * padded + j) + 1, k)
+            put_there(far_lines(lines, (rank + 1) % blocks), 2 * (place(first + south_line) + j) + 1, k)
 
     @wp.func
     def three(fields: Fields, at: int, w: int, j: int, o: int):

@@ -68,7 +68,7 @@ def _by_warps(whole: Whole, centre: bool) -> Callable:
     lines, columns, means, blocks = whole.lines, whole.columns, whole.means, whole.blocks
     real, copies, stride, pairs = whole.real, whole.copies, whole.stride, whole.pairs
     parts, turns, warps, own_sums = whole.parts, whole.parts - 1, whole.warps, whole.sums
-    nx, last, rows, padded = whole.shape[1], whole.shape[1] // 2, 2 * whole.pairs, lines.padded
+    nx, last, rows, begin = whole.shape[1], whole.shape[1] // 2, 2 * whole.pairs, lines.start
     Values, Mode, Sums, Tile, get = columns.Values, columns.Mode, columns.Tile, lines.Tile, lines.get
     held, count, threads = columns.values, columns.count, columns.threads
     reach, (scan_north, scan_south) = columns.powers, columns.scans
@@ -168,14 +168,14 @@ def _by_warps(whole: Whole, centre: bool) -> Callable:
             if blocks > 1:
                 values[2 * e] = number(sums, start + to_mean + j)
             else:
-                values[2 * e] = real(2.0) * of_line(lines, 2 * (first + j // 2) * padded + j % 2)
+                values[2 * e] = real(2.0) * of_line(lines, 2 * begin(first + j // 2) + j % 2)
         values = southward(northward(values, mode, powers, sums, 0, t), mode, powers, sums, 0, t)
         if centre:
             values = centred(values, sums, 0, t)
         for e in range(mean_held):
             j = t * mean_held + e - rank * rows  # which of the block's rows
             if lane < mean_threads and j >= 0 and j < rows:
-                put_line(lines, 2 * (first + j // 2) * padded + j % 2, mode[3] * values[2 * e])
+                put_line(lines, 2 * begin(first + j // 2) + j % 2, mode[3] * values[2 * e])
 
     @wp.func
     def solve_turn(lines: Tile, first: int, modes: Modes, sums: Sums, which: int, turn: int, rank: int, lane: int):
