@@ -14,8 +14,9 @@ from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
 from .stencils import stencils
-from .whole import Whole, whole_functions
+from .whole import Whole
 from .whole_columns import solve_function
+from .whole_rows import whole_functions
 
 
 @functools.cache

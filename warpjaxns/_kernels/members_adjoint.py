@@ -17,8 +17,9 @@ from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
 from .rows import announcer, fetcher, wait
 from .stencils import FIRST, SECOND, stencils
-from .whole import Whole, whole_functions
+from .whole import Whole
 from .whole_columns import solve_function
+from .whole_rows import whole_functions
 
 
 @functools.cache

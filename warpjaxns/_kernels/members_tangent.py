@@ -13,8 +13,9 @@ from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
 from .stencils import stencils
 from .tangent import tangent_rate
-from .whole import Whole, whole_functions
+from .whole import Whole
 from .whole_columns import solve_function
+from .whole_rows import whole_functions
 
 
 @functools.cache

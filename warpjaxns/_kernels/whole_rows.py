@@ -1,0 +1,181 @@
+"""Transforms and neighbourhoods where blocks hold a whole member (`whole` says how)."""
+
+import functools
+import types
+
+import warp as wp
+
+from . import memory
+from .clusters import far, meet, put_far
+from .fft import barrier, complex_type
+from .pairs import pair_functions
+from .stencils import stencils
+from .whole import Whole
+
+
+@functools.cache
+def whole_functions(whole: Whole) -> types.SimpleNamespace:
+    """What kernels that hold a whole member are made of. `rank`: of a block among those that share one.
+
+    By all threads of a block:
+
+    - ``rows_to_lines(fields, start, lines, roots, thread)``: spectra of the rows of the fields from `start` on.
+    - ``lines_back(lines, roots, rank, thread)``: spectra back to rows.
+    - ``forward_lines(lines, first, roots, thread)`` and ``inverse_lines(lines, first, roots, thread)``: the same of one
+        field in the lines from `first` on, in place, and not for neighbours.
+    - ``meet()``: they wait for each other; all threads of a member do, before neighbours' rows are read.
+
+    Points are shared out otherwise than for transforms: a thread walks up a column, j, with those west and east of it,
+    w and o, and reads every number once. Of a field in the lines from `first` on:
+
+    - ``line_window(lines, first, pair, w, j, o)``: the rows of the pair it begins at, and the one south of them.
+    - ``line_ahead(lines, first, pair, w, j, o)``: the next two.
+    - ``line_strip(window, ahead)``: the four rows around a pair, as `stencils` has them.
+    - ``line_next(window, ahead)``: the window of the next pair.
+    - ``to_line(lines, first, rank, pair, j, i, k)``: its rows, i and k, at j.
+
+    Of a field in rows, which starts there:
+
+    - ``row_window(fields, start, pair, w, j, o)``: the pair's southern row, and the one south of it.
+    - ``row_strip(window, fields, start, pair, w, j, o)``, and ``row_next(strip)``: the window of the next pair.
+    - ``to_rows(fields, start, rank, pair, j, i, k)``, as `to_line`, and ``of_rows(fields, start, pair, j)`` back.
+
+    What is put at the edge of a block goes to the neighbour as well.
+    """
+    lines, real, size, pairs = whole.lines, whole.real, whole.size, whole.pairs
+    blocks, ring, stride, meet_all = whole.blocks, whole.ring, whole.stride, meet if whole.ring else barrier
+    copies, pitch, place, field = whole.copies, lines.row_pitch, lines.start, whole.field
+    forward, inverse, publish, get, put = lines.forward, lines.inverse, lines.publish, lines.get, lines.put
+    held, threads, groups = lines.values, lines.threads, lines.groups
+    here, Values, Tile = lines.here, lines.Values, lines.Tile
+    Complex, Strip, Fields = complex_type(real), stencils(real).Strip, wp.tile(dtype=real, shape=(size,))
+    Three, Six, Nine = (wp.types.vector(length=n, dtype=real) for n in (3, 6, 9))
+    Roots, of_line, last = wp.array(dtype=Complex), pair_functions(lines).of_line, pairs - 1
+    value, put_row = memory.of_tile(real, size), memory.to_tile(real, size)
+    far_lines, far_fields, put_there = far(real, lines.size), far(real, size), put_far(real)
+    south_line, north_line = (pairs, pairs) if ring else (last, 0)  # beside the first pair, and the last one
+    south_row, north_row = (0, 2 * pairs + 1) if ring else (2 * last + 1, 0)
+
+    @wp.func
+    def rows_to_lines(fields: Fields, start: int, lines: Tile, roots: Roots, thread: int):
+        t = thread % threads
+        for which in range(copies):
+            for pair in range(thread // threads, pairs, groups):
+                at = start + which * field + (ring + 2 * pair) * pitch + t
+                values = Values()
+                for e in range(held):
+                    values[2 * e] = value(fields, at + here(e))
+                    values[2 * e + 1] = value(fields, at + pitch + here(e))
+                line = which * stride + pair
+                publish(forward(values, lines, roots, line, t), lines, line, t)
+
+    def each_line(transform):
+        @wp.func
+        def each_line(lines: Tile, first: int, roots: Roots, thread: int):
+            t = thread % threads
+            for pair in range(thread // threads, pairs, groups):
+                line = first + pair
+                publish(transform(of_line(lines, line, t), lines, roots, line, t), lines, line, t)
+
+        return each_line
+
+    @wp.func
+    def lines_back(lines: Tile, roots: Roots, rank: int, thread: int):
+        t = thread % threads
+        for which in range(copies):
+            for pair in range(thread // threads, pairs, groups):
+                start = which * stride
+                values = inverse(of_line(lines, start + pair, t), lines, roots, start + pair, t)
+                publish(values, lines, start + pair, t)
+                if blocks > 1 and pair == 0:
+                    there = far_lines(lines, (rank + blocks - 1) % blocks)
+                    for e in range(held):
+                        put_there(there, 2 * (place(start + north_line) + t + here(e)), values[2 * e])
+                if blocks > 1 and pair == last:
+                    there = far_lines(lines, (rank + 1) % blocks)
+                    for e in range(held):
+                        put_there(there, 2 * (place(start + south_line) + t + here(e)) + 1, values[2 * e + 1])
+
+    @wp.func
+    def two_rows(lines: Tile, line: int, w: int, j: int, o: int):
+        at_w, at_j, at_o = get(lines, line, w), get(lines, line, j), get(lines, line, o)
+        return Six(at_w[1], at_j[1], at_o[1], at_w[0], at_j[0], at_o[0])
+
+    @wp.func
+    def line_window(lines: Tile, first: int, pair: int, w: int, j: int, o: int):
+        at = two_rows(lines, first + pair, w, j, o)
+        below = two_rows(lines, first + wp.where(pair == 0, south_line, pair - 1), w, j, o)
+        return Nine(at[0], at[1], at[2], at[3], at[4], at[5], below[0], below[1], below[2])
+
+    @wp.func
+    def line_ahead(lines: Tile, first: int, pair: int, w: int, j: int, o: int):
+        return two_rows(lines, first + wp.where(pair == last, north_line, pair + 1), w, j, o)
+
+    @wp.func
+    def line_strip(a: Nine, ahead: Six):
+        return Strip(ahead[3], ahead[4], ahead[5], a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8])
+
+    @wp.func
+    def line_next(a: Nine, ahead: Six):
+        return Nine(ahead[0], ahead[1], ahead[2], ahead[3], ahead[4], ahead[5], a[0], a[1], a[2])
+
+    @wp.func
+    def to_line(lines: Tile, first: int, rank: int, pair: int, j: int, i: real, k: real):
+        put(lines, first + pair, j, i, k)
+        if blocks > 1 and pair == 0:
+            put_there(far_lines(lines, (rank + blocks - 1) % blocks), 2 * (place(first + north_line) + j), i)
+        if blocks > 1 and pair == last:
+            put_there(far_lines(lines, (rank + 1) % blocks), 2 * (place(first + south_line) + j) + 1, k)
+
+    @wp.func
+    def three(fields: Fields, at: int, w: int, j: int, o: int):
+        return Three(value(fields, at + w), value(fields, at + j), value(fields, at + o))
+
+    @wp.func
+    def row_window(fields: Fields, start: int, pair: int, w: int, j: int, o: int):
+        i = three(fields, start + (ring + 2 * pair) * pitch, w, j, o)
+        s = three(fields, start + wp.where(pair == 0, south_row, ring + 2 * pair - 1) * pitch, w, j, o)
+        return Six(i[0], i[1], i[2], s[0], s[1], s[2])
+
+    @wp.func
+    def row_strip(a: Six, fields: Fields, start: int, pair: int, w: int, j: int, o: int):
+        k = three(fields, start + (ring + 2 * pair + 1) * pitch, w, j, o)
+        n = three(fields, start + wp.where(pair == last, north_row, ring + 2 * pair + 2) * pitch, w, j, o)
+        return Strip(n[0], n[1], n[2], k[0], k[1], k[2], a[0], a[1], a[2], a[3], a[4], a[5])
+
+    @wp.func
+    def row_next(a: Strip):
+        return Six(a[0], a[1], a[2], a[3], a[4], a[5])
+
+    @wp.func
+    def to_rows(fields: Fields, start: int, rank: int, pair: int, j: int, i: real, k: real):
+        at = start + (ring + 2 * pair) * pitch + j
+        put_row(fields, at, i)
+        put_row(fields, at + pitch, k)
+        if blocks > 1 and pair == 0:
+            put_there(far_fields(fields, (rank + blocks - 1) % blocks), start + north_row * pitch + j, i)
+        if blocks > 1 and pair == last:
+            put_there(far_fields(fields, (rank + 1) % blocks), start + south_row * pitch + j, k)
+
+    @wp.func
+    def of_rows(fields: Fields, start: int, pair: int, j: int):
+        at = start + (ring + 2 * pair) * pitch + j
+        return value(fields, at), value(fields, at + pitch)
+
+    return types.SimpleNamespace(
+        rows_to_lines=rows_to_lines,
+        forward_lines=each_line(forward),
+        inverse_lines=each_line(inverse),
+        lines_back=lines_back,
+        meet=meet_all,
+        line_window=line_window,
+        line_ahead=line_ahead,
+        line_strip=line_strip,
+        line_next=line_next,
+        to_line=to_line,
+        row_window=row_window,
+        row_strip=row_strip,
+        row_next=row_next,
+        to_rows=to_rows,
+        of_rows=of_rows,
+    )
