@@ -38,6 +38,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
     walks, climb, block_dim, blocks, in_rows = whole.walks, whole.climb, whole.block_dim, whole.blocks, whole.start
     kit, by_block, solve = stencils(real), whole_functions(whole), solve_function(whole, False)
     rows_to_lines, lines_back, meet = by_block.rows_to_lines, by_block.lines_back, by_block.meet
+    meet_others, path = by_block.meet_others, by_block.path
     line_window, line_ahead, line_next = by_block.line_window, by_block.line_ahead, by_block.line_next
     line_strip, row_window, row_strip = by_block.line_strip, by_block.row_window, by_block.row_strip
     row_next, to_rows, of_rows = by_block.row_next, by_block.to_rows, by_block.of_rows
@@ -76,11 +77,9 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
         fields = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
         follow()
-        if blocks > 1:
-            meet()  # all are there
+        meet_others()  # all are there
         for walk in range(thread, walks, block_dim):
-            j = walk % nx
-            first = walk // nx * climb
+            j, _west, _east, first = path(walk)
             given = row(table, start_at, member, 2 * (start + first), j)
             out = row(table, out_at, member, 2 * (start + first), j)
             for e in range(climb):
@@ -110,10 +109,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
             lines_back(buffer, roots, rank, thread)
             meet()
             for walk in range(thread, walks, block_dim):
-                j = walk % nx
-                w = wp.where(j == 0, nx - 1, j - 1)
-                o = wp.where(j == nx - 1, 0, j + 1)
-                first = walk // nx * climb
+                j, w, o, first = path(walk)
                 at = 2 * (start + first)
                 out = row(table, out_at, member, at, j)
                 forcing = force(table, forcing_at, step, member, at, j)
@@ -155,8 +151,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                     psi = line_next(psi, ahead)
                     state = row_next(q)
             barrier()
-        if blocks > 1:
-            meet()  # no neighbour is left that writes here
+        meet_others()  # no neighbour is left that writes here
 
     return advance_members
 

@@ -36,6 +36,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     walks, climb, block_dim, blocks, get = whole.walks, whole.climb, whole.block_dim, whole.blocks, lines.get
     kit, by_block, solve = stencils(real), whole_functions(whole), solve_function(whole, True)
     forward_lines, inverse_lines, meet = by_block.forward_lines, by_block.inverse_lines, by_block.meet
+    meet_others, path = by_block.meet_others, by_block.path
     line_window, line_ahead, line_next = by_block.line_window, by_block.line_ahead, by_block.line_next
     line_strip, row_window, row_strip = by_block.line_strip, by_block.row_window, by_block.row_strip
     row_next, to_line, put, row = by_block.row_next, by_block.to_line, lines.put, memory.lane(real, whole.shape, True)
@@ -87,13 +88,11 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
         by_drag = real(0.0)
         by_dt = real(0.0)
         follow()
-        if blocks > 1:
-            meet()  # all are there
+        meet_others()  # all are there
         last = Place(states_at[0], 3 * steps - 1, states_at[2])
         fetch(fields, 0, row(table, last, member, 0, 0), 2 * start - ring, thread)
         for walk in range(thread, walks, block_dim):
-            j = walk % nx
-            first = walk // nx * climb
+            j, _west, _east, first = path(walk)
             given = row(table, cotangent_at, member, 2 * (start + first), j)
             for e in range(climb):
                 to_line(buffer, 0, rank, first + e, j, given[nx * (2 * e)], given[nx * (2 * e + 1)])
@@ -110,10 +109,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
             h = c * dt
             terms = scaled(metric, h * nu, h)
             for walk in range(thread, walks, block_dim):
-                j = walk % nx
-                w = wp.where(j == 0, nx - 1, j - 1)
-                o = wp.where(j == nx - 1, 0, j + 1)
-                first = walk // nx * climb
+                j, w, o, first = path(walk)
                 at = 2 * (start + first)
                 forcing = force(table, forcing_at, step, member, at, j)
                 share = force(table, forcing_totals_at, step, member, at, j)
@@ -161,10 +157,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
             inverse_lines(buffer, then, roots, thread)
             barrier()
             for walk in range(thread, walks, block_dim):
-                j = walk % nx
-                w = wp.where(j == 0, nx - 1, j - 1)
-                o = wp.where(j == nx - 1, 0, j + 1)
-                first = walk // nx * climb
+                j, w, o, first = path(walk)
                 at = 2 * (start + first)
                 own = row(table, Place(states_at[0], turn, states_at[2]), member, at, j)
                 kept = row(table, first_at, member, at, j)

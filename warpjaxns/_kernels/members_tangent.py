@@ -25,6 +25,7 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
     walks, climb, block_dim, blocks, stride = whole.walks, whole.climb, whole.block_dim, whole.blocks, whole.stride
     kit, by_block, solve = stencils(real), whole_functions(whole), solve_function(whole, False)
     rows_to_lines, lines_back, meet = by_block.rows_to_lines, by_block.lines_back, by_block.meet
+    meet_others, path = by_block.meet_others, by_block.path
     line_window, line_ahead, line_next = by_block.line_window, by_block.line_ahead, by_block.line_next
     line_strip, row_window, row_strip = by_block.line_strip, by_block.row_window, by_block.row_strip
     row_next, to_rows, row = by_block.row_next, by_block.to_rows, memory.lane(real, whole.shape, True)
@@ -69,11 +70,9 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
         fields = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
         follow()
-        if blocks > 1:
-            meet()  # all are there
+        meet_others()  # all are there
         for walk in range(thread, walks, block_dim):
-            j = walk % nx
-            first = walk // nx * climb
+            j, _west, _east, first = path(walk)
             at = 2 * (start + first)
             given = row(table, start_at, member, at, j)
             dgiven = row(table, dstart_at, member, at, j)
@@ -106,10 +105,7 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
             lines_back(buffer, roots, rank, thread)
             meet()
             for walk in range(thread, walks, block_dim):
-                j = walk % nx
-                w = wp.where(j == 0, nx - 1, j - 1)
-                o = wp.where(j == nx - 1, 0, j + 1)
-                first = walk // nx * climb
+                j, w, o, first = path(walk)
                 at = 2 * (start + first)
                 out = row(table, out_at, member, at, j)
                 dout = row(table, dout_at, member, at, j)
@@ -156,8 +152,7 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
                     state = row_next(q)
                     dstate = row_next(dq)
             barrier()
-        if blocks > 1:
-            meet()  # no neighbour is left that writes here
+        meet_others()  # no neighbour is left that writes here
 
     return tangent_members
 

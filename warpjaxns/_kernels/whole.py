@@ -14,12 +14,12 @@ import math
 
 import warp as wp
 
+from . import tuning
 from .columns import WARP, Columns
 from .fft import Lines
 
 LARGEST_BLOCK = 1024  # threads
 MOST_VALUES = 24  # complex numbers that a thread holds, of a line or a column
-MOST_CLIMB = 16, 8  # row pairs that a thread walks up at a time, in float32 and float64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Whole:
         """Row pairs that a thread walks up along a column, so that all columns take all threads."""
         shares = [d for d in range(1, self.pairs + 1) if self.pairs % d == 0]
         least = max(d for d in shares if d == 1 or d * self.shape[1] <= self.block_dim)
-        most = MOST_CLIMB[self.real is wp.float64]
+        most = tuning.CLIMB[self.real is wp.float64]
         return next(self.pairs // d for d in shares if d >= least and self.pairs // d <= most)
 
     @property

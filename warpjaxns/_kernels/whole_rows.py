@@ -24,9 +24,11 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
     - ``forward_lines(lines, first, roots, thread)`` and ``inverse_lines(lines, first, roots, thread)``: the same of one
         field in the lines from `first` on, in place, and not for neighbours.
     - ``meet()``: they wait for each other; all threads of a member do, before neighbours' rows are read.
+    - ``meet_others()``: the same among blocks that share a member; one that is alone does not wait.
 
     Points are shared out otherwise than for transforms: a thread walks up a column, j, with those west and east of it,
-    w and o, and reads every number once. Of a field in the lines from `first` on:
+    w and o, and reads every number once. ``path(walk)`` has j, w, o and the row pair at which a walk begins. Of a field
+    in the lines from `first` on:
 
     - ``line_window(lines, first, pair, w, j, o)``: the rows of the pair it begins at, and the one south of them.
     - ``line_ahead(lines, first, pair, w, j, o)``: the next two.
@@ -55,6 +57,17 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
     far_lines, far_fields, put_there = far(real, lines.size), far(real, size), put_far(real)
     south_line, north_line = (pairs, pairs) if ring else (last, 0)  # beside the first pair, and the last one
     south_row, north_row = (0, 2 * pairs + 1) if ring else (2 * last + 1, 0)
+    nx, climb = whole.shape[1], whole.climb
+
+    @wp.func
+    def meet_others():
+        if blocks > 1:
+            meet()
+
+    @wp.func
+    def path(walk: int):
+        j = walk % nx
+        return j, wp.where(j == 0, nx - 1, j - 1), wp.where(j == nx - 1, 0, j + 1), walk // nx * climb
 
     @wp.func
     def rows_to_lines(fields: Fields, start: int, lines: Tile, roots: Roots, thread: int):
@@ -87,6 +100,7 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
                 start = which * stride
                 values = inverse(of_line(lines, start + pair, t), lines, roots, start + pair, t)
                 publish(values, lines, start + pair, t)
+                # as `to_line`, but tested once for all points: a test for each takes 3 % more instructions
                 if blocks > 1 and pair == 0:
                     there = far_lines(lines, (rank + blocks - 1) % blocks)
                     for e in range(held):
@@ -168,6 +182,8 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
         inverse_lines=each_line(inverse),
         lines_back=lines_back,
         meet=meet_all,
+        meet_others=meet_others,
+        path=path,
         line_window=line_window,
         line_ahead=line_ahead,
         line_strip=line_strip,
