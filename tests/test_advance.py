@@ -27,13 +27,13 @@ class Case:
     scheme: str = "arakawa"
     dtype: str = "float64"
     steps: int = 3
-    direct: bool = False
+    direct: int = 0  # of how many repetitions, the last ones, reverse mode keeps the stages
     batch: int = 2
     per_member: tuple[str, ...] = ()
     forcing: str = "steady"
 
     def __str__(self):
-        parts = self.dtype, self.scheme, self.forcing, "direct" * self.direct, *self.per_member
+        parts = self.dtype, self.scheme, self.forcing, f"direct{int(self.direct)}" * (self.direct > 0), *self.per_member
         return f"{self.grid.shape[0]}x{self.grid.shape[1]}-{self.steps}-" + "-".join(filter(None, parts))
 
     def fused(self, backend):

@@ -254,6 +254,9 @@ def test_checkpointed():
         with pytest.raises(kind) as error:
             Checkpointed(value)
         contains(error, f"every={value}", "positive integer or None")
+    with pytest.raises(TypeError) as error:
+        Checkpointed(keep_last="yes")
+    contains(error, "keep_last='yes'", "True or False")
 
 
 def test_nothing_is_launched_before_an_error():

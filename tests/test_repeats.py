@@ -92,7 +92,8 @@ def test_repeated_programs_in_a_scan():
 REPEATS = 3
 CASES = [
     Case(grid=SMALL, steps=2),
-    Case(grid=SMALL, steps=2, per_member=ALL, direct=True),
+    Case(grid=SMALL, steps=2, per_member=ALL, direct=1),
+    Case(grid=SMALL, steps=2, per_member=("viscosity",), direct=REPEATS),
     Case(grid=SMALL, steps=1, per_member=("viscosity", "dt"), forcing="none"),
     Case(grid=SMALL, steps=2, scheme="central", per_member=("drag",), batch=3, dtype="float32"),
 ]
@@ -209,6 +210,32 @@ def test_only_cotangents_that_are_asked_for(repeats, argument):
     f, _ = both(case, "warp", repeats)
     gradient = jax.grad(lambda *x: jnp.sum(jnp.sin(f(*x))), argument)
     assert wanted(gradient, *case.operands()) == {tuple(i == argument for i in range(1, 5))}
+
+
+@pytest.mark.parametrize(
+    ("adjoint", "options", "kept"),
+    [
+        (Direct(), {}, [True]),
+        (Checkpointed(4), {}, [False, True]),
+        (Checkpointed(5), {}, [False, True]),  # the rest
+        (Checkpointed(4, keep_last=False), {}, [False]),
+        (Checkpointed(12), {}, [False]),  # one stretch: it may be a turn of a loop
+        (Checkpointed(2), {"save_every": 4}, [False]),
+        (Checkpointed(4), {"forcing": jnp.ones((12, *SMALL.shape))}, [False]),
+    ],
+    ids=str,
+)
+def test_whose_stages_are_kept(adjoint, options, kept):
+    """Those that are not are run again by the adjoint, and only those."""
+    solver = NavierStokes2D(SMALL, viscosity=1e-2, dt=1e-2, adjoint=adjoint, backend="warp", check_finite=False)
+
+    def energy(omega):
+        return jnp.sum(solver.rollout(omega, steps=12, **options) ** 2)
+
+    program = jax.make_jaxpr(jax.grad(energy))(jnp.ones(SMALL.shape)).jaxpr
+    for name in ("advance", "adjoint"):
+        found = [equation.params["keep"] for equation in equations(program, name)]
+        assert (found if name == "advance" else found[::-1]) == kept
 
 
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(3)], ids=str)

@@ -100,7 +100,7 @@ def test_what_follows_from_a_state(backend):
     assert_close(solver.cfl(omega), 0.05 * jnp.max(jnp.abs(u) / dx + jnp.abs(v) / dy, axis=(1, 2)))
 
 
-ADJOINTS = [Direct(), Checkpointed(), Checkpointed(7), Checkpointed(1), Checkpointed(1000)]
+ADJOINTS = [Direct(), Checkpointed(), *map(Checkpointed, (1, 7, 1000)), Checkpointed(7, keep_last=False)]
 
 
 @every_backend
@@ -249,7 +249,7 @@ def test_call_length(every):
         assert 1 <= length <= steps
         assert every is None or length == min(every, steps)
         if every is None:  # within a factor of two of the square root, or a short call
-            assert length <= max(8, 2 * steps**0.5)
+            assert length <= max(48, 2 * steps**0.5)
             assert length >= min(steps, steps**0.5 / 2)
     assert 10000 % Checkpointed().call_length(10000, 10000) == 0
     assert 100 % Checkpointed().call_length(1000, 100) == 0

@@ -4,20 +4,23 @@ import dataclasses
 import math
 
 LONGEST_CALL = 128  # steps a call of `Direct`: a CUDA graph of several hundred kernels
-SHORTEST_CALL = 16  # fewer steps a call would cost more on the host than they save in memory
+SHORTEST_CALL = 24  # fewer steps a call would cost more on the host than they save in memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Direct:
     """Keep the state and streamfunction before every Runge-Kutta stage: 6 fields a step.
 
-    The fastest gradient. A rollout that is not differentiated keeps nothing; forward mode keeps what reverse mode
-    would, so prefer `Checkpointed` there.
+    The fastest gradient. A rollout that is not differentiated keeps nothing, and neither does forward mode.
     """
 
     def call_length(self, steps: int, between_saves: int) -> int:
         """Steps taken in one call, of a rollout of `steps` steps that stops every `between_saves` steps."""
         return _divisor_near(between_saves, min(between_saves, LONGEST_CALL))
+
+    def direct(self, stretches: int) -> int:
+        """Of how many stretches, the last of so many, reverse mode keeps the stages."""
+        return stretches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,20 +28,28 @@ class Checkpointed:
     """Keep a state every `every` steps and run each stretch again when its gradient is due.
 
     Over T steps this needs memory for ``T / every`` states, and for the stages of one stretch: ``6 every`` fields.
-    It costs one more forward rollout than `Direct`.
+    It costs up to one more forward rollout than `Direct`.
 
     Args:
-        every: steps from one kept state to the next; None: near the square root of the number of steps, or near 16
+        every: steps from one kept state to the next; None: near the square root of the number of steps, or near 24
             where that is more.
+        keep_last: whether the stages of the last stretch are kept where there are several. A gradient begins with that
+            stretch and has put its stages away before it runs another one again: of one rollout, it takes no more
+            memory and is faster by ``every / T`` of a rollout. But where rollouts follow each other in one
+            differentiated function, each keeps ``6 every`` fields until the gradient is there; then say False.
+            With a forcing for every step, and with `save_every`, no stretch is kept.
 
     Raises:
-        TypeError: `every` is not an integer or None.
+        TypeError: `every` is not an integer or None, or `keep_last` is not True or False.
         ValueError: `every` is under 1.
     """
 
     every: int | None = None
+    keep_last: bool = True
 
     def __post_init__(self):
+        if not isinstance(self.keep_last, bool):
+            raise TypeError(f"keep_last={self.keep_last!r}: expected True or False")
         if self.every is None:
             return
         if not isinstance(self.every, int) or isinstance(self.every, bool):
@@ -51,6 +62,11 @@ class Checkpointed:
         if self.every is not None:
             return min(self.every, between_saves)
         return _divisor_near(between_saves, min(between_saves, max(SHORTEST_CALL, math.isqrt(steps))))
+
+    def direct(self, stretches: int) -> int:
+        """Of how many stretches, the last of so many, reverse mode keeps the stages. (A single one may be a turn of a
+        loop, which would keep those of all its turns.)"""
+        return int(self.keep_last and stretches > 1)
 
 
 def _divisor_near(n: int, target: int) -> int:

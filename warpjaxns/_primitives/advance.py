@@ -14,12 +14,14 @@ Operands, with one explicit batch axis (`_define`):
 
 With ``keep=True``, where nothing is repeated, `advance_p` also returns the inputs of all stages and their
 streamfunctions. They are a cache: `tangent_p` hands it on to `adjoint_p`, which then need not run the steps again.
-Everything is defined without it, so no derivative flows through it. ``direct=True`` asks for it when, and only when,
-the step is differentiated.
+Everything is defined without it, so no derivative flows through it. ``direct`` says of how many repetitions, the last
+ones, it is asked for when, and only when, the steps are differentiated in reverse mode.
 
 First derivatives run through the fused primitives. The derivatives of `tangent_p` and `adjoint_p` with respect to
 what they are not linear in come from `algebra`, whose parts are closed under differentiation.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -80,9 +82,9 @@ def _advance_jvp(primals, tangents, *, keep, direct, repeats, **params):
     return results, [dout, *(ad.Zero(jax.typeof(field).to_tangent_aval()) for field in results[1:])]
 
 
-def _repeated_jvp(primals, tangents, *, repeats, **params):
-    """Through a scan, whose reverse mode keeps one state a repetition. Only what has a tangent goes in, so that nothing
-    is spent on the rest."""
+def _repeated_jvp(primals, tangents, *, repeats, direct, **params):
+    """Through scans, whose reverse mode keeps one state a repetition, and of the last ones, if `direct` says so, the
+    stages. Only what has a tangent goes in, so that nothing is spent on the rest."""
     moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
 
     def scan(*moved):
@@ -90,10 +92,14 @@ def _repeated_jvp(primals, tangents, *, repeats, **params):
         for i, x in zip(moving, moved, strict=True):
             operands[i] = x
 
-        def body(omega, _):
-            return bind(advance_p, omega, *operands[1:], repeats=1, **params)[0], None
+        def body(direct, omega, _):
+            return bind(advance_p, omega, *operands[1:], direct=direct, repeats=1, **params)[0], None
 
-        return [jax.lax.scan(body, operands[0], length=repeats)[0]]
+        omega = operands[0]
+        for of_each, length in ((0, repeats - direct), (1, direct)):
+            if length:
+                omega, _ = jax.lax.scan(functools.partial(body, of_each), omega, length=length)
+        return [omega]
 
     return jax.jvp(scan, [primals[i] for i in moving], [tangents[i] for i in moving])
 
@@ -153,8 +159,8 @@ def _along_when_partly_known(trace, *tracers, direct, **params):
         return along_p.bind(*known, direct=direct, **params)
     if any(x is None for x in known[:5]):
         return trace.default_process_primitive(along_p, tracers, {"direct": direct, **params})
-    out, *kept = advance_p.bind(*known[:5], keep=direct, direct=direct, repeats=1, **params)
-    dout = trace.default_process_primitive(tangent_p, [*tracers, *kept], {"keep": direct, **params})
+    out, *kept = advance_p.bind(*known[:5], keep=bool(direct), direct=direct, repeats=1, **params)
+    dout = trace.default_process_primitive(tangent_p, [*tracers, *kept], {"keep": bool(direct), **params})
     return [out, *dout]
 
 
@@ -289,7 +295,7 @@ ad.primitive_transposes[adjoint_p] = _adjoint_transpose
 def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, direct, backend, repeats=1):
     """The state after `repeats` times `steps` steps; more than once, forcing must be steady.
 
-    `direct`: reverse mode stores every stage rather than run the steps again."""
+    `direct`: of how many repetitions, the last ones, reverse mode keeps the stages rather than run the steps again."""
     params = {"grid": grid, "scheme": scheme, "steps": steps, "backend": backend, "repeats": repeats}
     params |= {"keep": False, "direct": direct}
     return bind(advance_p, omega, viscosity, drag, dt, forcing, **params)[0]
