@@ -41,7 +41,7 @@ def all_by_bands(monkeypatch):
     cut = {64: (4, 4), 512: (8, 8), 4096: (16, 4)}  # radix, rows
     monkeypatch.setattr(tuning, "STAGE", {n: ((radix, rows, 512, 0),) * 2 for n, (radix, rows) in cut.items()})
     monkeypatch.setattr(tuning, "ADJOINT", {n: ((rows, 512),) * 2 for n, (_, rows) in cut.items()})
-    monkeypatch.setattr(tuning, "TANGENT", {4096: (4, 512)})
+    monkeypatch.setattr(tuning, "TANGENT", {4096: (4, 512, 0, True)})
     monkeypatch.setattr(tuning, "WHOLE", {kind: {} for kind in tuning.WHOLE})
 
 
@@ -139,6 +139,7 @@ def test_where_bands_are_used(monkeypatch):
     assert large.by_bands
     assert large.again
     assert not any(plan.again for plan in (large.for_poisson, large.for_adjoint, large.for_tangent))
+    assert large.for_tangent.by_bands
     assert large.scratch(3) == [(1, 3, 512, large.pitch)]  # sums only
     assert large.for_poisson.scratch(3) == [*large.scratch(3), (1, 3, 2048, large.pitch)]
     assert not large.for_adjoint.by_bands

@@ -21,8 +21,8 @@ NO_MEMBERS = {"WHOLE": {kind: {} for kind in tuning.WHOLE}}
 MANY = {**NO_MEMBERS, "FEW_POINTS": (0, 0)}  # blocks announce what later ones will read
 BANDS = {**MANY, "BANDS": {n: ((4, 8, True, True, n == 128),) * 2 for n in (128, 4096)}}
 # eight rows a block, two lines at a time, and rows not copied: by columns, and by bands that transform them again
-SOME = {**MANY, "STAGE": {4096: ((8, 8, 512, 2),) * 2}}
-SOME_BY_BANDS = {**BANDS, **SOME}
+SOME = {**MANY, "STAGE": {4096: ((8, 8, 512, 2),) * 2}, "TANGENT": {4096: (8, 512, 2, False)}}
+SOME_BY_BANDS = {**BANDS, **SOME, "TANGENT": {4096: (8, 512, 1, True)}}
 MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_4, CLUSTERS_OF_8 = ({"WHOLE": shared_by(blocks)} for blocks in (1, 2, 4, 8))
 LONG = {"WHOLE": {**NO_MEMBERS["WHOLE"], "advance": {512: [(1, 16, 512, 1)]}}}
 CASES = [

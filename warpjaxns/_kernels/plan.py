@@ -28,7 +28,8 @@ class Plan:
         columns: spectrum columns of a block of the kernel that solves along y.
         chunk: the most points of a column, or bands, that a thread of it holds.
         resident: threads that are to share a multiprocessor; more have fewer registers each.
-        groups: lines that a stage transforms at the same time, a divisor of rows/2; 0 for all of a block's.
+        groups: lines that a stage transforms at the same time, a divisor of rows/2, or pairs of them where there is a
+            tangent; 0 for all of a block's.
         banded: whether a block copies the rows it works on to shared memory before it needs them.
         by_bands: whether a block solves the Poisson equation of its rows itself.
         again: whether it then transforms the rows of a state anew, so that their spectra never go to memory.
@@ -102,7 +103,7 @@ class Plan:
     def tangent_lines(self) -> Lines:
         """psi and its tangent as in `stage_lines`, one behind the other."""
         pairs = self.rows // 2
-        lines = self.row_lines(2 * pairs + 2, pairs + 1)
+        lines = self.row_lines(2 * pairs + 2, self.groups or pairs + 1)
         return lines if lines.block_dim <= LARGEST_BLOCK else self.row_lines(2 * pairs + 2, 1)
 
     def scratch(self, batch: int, copies: int = 1, sides: int = 2) -> list[tuple[int, ...]]:
@@ -141,8 +142,9 @@ class Plan:
     @property
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent along, and so need twice as much of everything."""
-        most, resident = tuning.entry(tuning.TANGENT, self.shape[1])
-        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
+        most, resident, groups, banded = tuning.entry(tuning.TANGENT, self.shape[1])
+        cut = {"rows": min(self.rows, most), "resident": resident, "groups": groups, "banded": banded}
+        plan = dataclasses.replace(self, **cut)
         while plan.rows > 2 and plan.tangent_bytes > self.shared_memory:
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
         plan = plan.solved(self._derivatives_by_bands[1] and plan.rows == most)

@@ -36,7 +36,7 @@ BANDS = {
     256: (None, (8, 8, True, True, False)),
     512: (None, (8, 16, True, True, False)),
     1024: ((4, 8, True, True, False), (8, 16, False, True, False)),
-    2048: ((8, 8, False, False, True), (8, 8, False, False, True)),
+    2048: ((8, 8, False, True, True), (8, 8, False, True, True)),
     4096: ((16, 8, False, False, True), (16, 8, False, False, True)),
 }
 # (most rows of a block, threads, whether it copies its rows) of the backward sweep's first kernel, likewise
@@ -47,20 +47,28 @@ SOURCE = {
     512: ((8, 512, True), (8, 768, True)),
     1024: ((8, 512, True), (4, 512, True)),
     2048: ((4, 512, False), (4, 512, False)),
-    4096: ((2, 512, False), (2, 512, False)),
+    4096: ((2, 512, True), (2, 512, True)),
 }
 # (most rows of a block, threads) of its last kernel, likewise
 ADJOINT = {
     64: ((16, 512), (8, 768)),
     128: ((16, 512), (8, 512)),
-    256: ((4, 512), (8, 768)),
+    256: ((4, 512), (8, 512)),
     512: ((8, 512), (8, 768)),
     1024: ((8, 512), (4, 512)),
     2048: ((4, 512), (4, 512)),
-    4096: ((2, 512), (2, 512)),
+    4096: ((2, 256), (2, 256)),
 }
-# the same of kernels that carry a tangent along, with few points or many
-TANGENT = {128: (16, 512), 256: (8, 512), 512: (8, 768), 1024: (8, 512), 2048: (4, 512), 4096: (2, 512)}
+# (most rows of a block, threads, lines of state and of tangent that it transforms at the same time, 0 for all of them,
+# whether it copies its rows) of kernels that carry a tangent along, with few points or many
+TANGENT = {
+    128: (16, 512, 0, True),
+    256: (8, 640, 0, True),
+    512: (8, 768, 0, True),
+    1024: (8, 512, 0, True),
+    2048: (8, 256, 2, False),
+    4096: (2, 256, 1, True),
+}
 # Where members of at most so many points a side stay in shared memory: the first that fits of (blocks that share a
 # member, radix, threads that are to share a multiprocessor, fewest members), in a rollout, in the backward sweep, and
 # where a tangent is carried along
