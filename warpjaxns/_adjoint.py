@@ -37,7 +37,7 @@ class Checkpointed:
             stretch and has put its stages away before it runs another one again: of one rollout, it takes no more
             memory and is faster by ``every / T`` of a rollout. But where rollouts follow each other in one
             differentiated function, each keeps ``6 every`` fields until the gradient is there; then say False.
-            With a forcing for every step, and with `save_every`, no stretch is kept.
+            None is kept with `save_every`, and with a forcing for every step only one that is shorter than the others.
 
     Raises:
         TypeError: `every` is not an integer or None, or `keep_last` is not True or False.
