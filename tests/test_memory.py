@@ -8,15 +8,26 @@ GRID = Grid((16, 12), (2.0, 3.5))
 FIELD = 16 * 12 * 8
 
 
-def reverse_mode_memory(adjoint, steps, backend):
-    """Bytes of temporaries of a gradient, in fields; nothing is run."""
-    solver = NavierStokes2D(GRID, viscosity=1e-3, dt=1e-3, adjoint=adjoint, backend=backend, check_finite=False)
+def make(adjoint, backend):
+    return NavierStokes2D(GRID, viscosity=1e-3, dt=1e-3, adjoint=adjoint, backend=backend, check_finite=False)
+
+
+def temporaries(function):
+    """What a function of a state needs beside its argument and result, in fields; nothing is run."""
+    compiled = jax.jit(function).lower(jnp.zeros(GRID.shape)).compile()
+    return compiled.memory_analysis().temp_size_in_bytes / FIELD
+
+
+def reverse_mode_memory(adjoint, steps, backend, rollouts=1):
+    """The temporaries of a gradient through `rollouts` of so many steps each."""
+    solver = make(adjoint, backend)
 
     def loss(omega):
-        return jnp.sum(solver.rollout(omega, steps=steps) ** 2)
+        for _ in range(rollouts):
+            omega = solver.rollout(omega, steps=steps)
+        return jnp.sum(omega**2)
 
-    compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros(GRID.shape)).compile()
-    return compiled.memory_analysis().temp_size_in_bytes / FIELD
+    return temporaries(jax.grad(loss))
 
 
 @pytest.mark.parametrize("backend", ["warp", "xla"])
@@ -34,17 +45,7 @@ def test_the_last_stretch_is_kept_for_nothing(backend):
     """Of one rollout: its stages are put away before others are needed. Of several, each keeps its own."""
 
     def fields(keep_last, rollouts):
-        solver = NavierStokes2D(
-            GRID, viscosity=1e-3, dt=1e-3, adjoint=Checkpointed(10, keep_last), backend=backend, check_finite=False
-        )
-
-        def loss(omega):
-            for _ in range(rollouts):
-                omega = solver.rollout(omega, steps=100)
-            return jnp.sum(omega**2)
-
-        compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros(GRID.shape)).compile()
-        return compiled.memory_analysis().temp_size_in_bytes / FIELD
+        return reverse_mode_memory(Checkpointed(10, keep_last), 100, backend, rollouts)
 
     assert fields(True, 1) <= fields(False, 1) + 1
     assert fields(True, 4) > fields(False, 4) + 170
@@ -52,13 +53,8 @@ def test_the_last_stretch_is_kept_for_nothing(backend):
 
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed()], ids=str)
 def test_forward_mode_keeps_nothing(adjoint):
-    solver = NavierStokes2D(GRID, viscosity=1e-3, dt=1e-3, adjoint=adjoint, backend="warp", check_finite=False)
-
-    def along(omega):
-        return jax.jvp(lambda w: solver.rollout(w, steps=400), (omega,), (omega,))
-
-    compiled = jax.jit(along).lower(jnp.zeros(GRID.shape)).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < 12 * FIELD
+    solver = make(adjoint, "warp")
+    assert temporaries(lambda w: jax.jvp(lambda w: solver.rollout(w, steps=400), (w,), (w,))) < 12
 
 
 @pytest.mark.parametrize("backend", ["warp", "xla"])
@@ -73,7 +69,6 @@ def test_a_rollout_keeps_nothing(backend):
     solver = NavierStokes2D(GRID, viscosity=1e-3, dt=1e-3, backend=backend, adjoint=Direct())
 
     def size(steps):
-        run = jax.jit(lambda w: solver.rollout(w, steps=steps))
-        return run.lower(jnp.zeros(GRID.shape)).compile().memory_analysis().temp_size_in_bytes / FIELD
+        return temporaries(lambda w: solver.rollout(w, steps=steps))
 
     assert size(1024) < size(64) + 4

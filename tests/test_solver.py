@@ -248,9 +248,9 @@ def test_call_length(every):
         length = Checkpointed(every).call_length(steps, steps)
         assert 1 <= length <= steps
         assert every is None or length == min(every, steps)
-        if every is None:  # within a factor of two of the square root, or a short call
-            assert length <= max(48, 2 * steps**0.5)
-            assert length >= min(steps, steps**0.5 / 2)
+        if every is None:  # within a factor of two of the square root, or of the shortest call
+            near = max(24, steps**0.5)
+            assert min(steps, near / 2) <= length <= 2 * near
     assert 10000 % Checkpointed().call_length(10000, 10000) == 0
     assert 100 % Checkpointed().call_length(1000, 100) == 0
 

@@ -10,40 +10,39 @@ import jax.numpy as jnp
 Advance = Callable[[jax.Array, jax.Array, int, int, int], jax.Array]
 
 
-def final_state(advance: Advance, omega, forcing, steps: int, length: int, direct: Callable[[int], int]):
+def final_state(advance: Advance, omega, forcing, steps: int, length: int, direct: int):
     """The state after `steps` steps, taken `length` at a time.
 
     Reverse mode keeps the state at the start of each stretch of that length, and the stages of the last
-    ``direct(stretches)``.
+    `direct`.
     """
     stretches, rest = divmod(steps, length)
-    kept = direct(stretches + (rest > 0))
-    kept_of_rest = min(kept, int(rest > 0))
-    kept -= kept_of_rest
+    of_rest = min(direct, int(rest > 0))
+    direct -= of_rest
     if stretches and forcing.shape[0] == 1:
-        omega = advance(omega, forcing, length, stretches, kept)
+        omega = advance(omega, forcing, length, stretches, direct)
     elif stretches:
 
         def body(state, window):  # all or none: the last window apart from the others would be a copy of all forcing
-            return advance(state, window, length, 1, int(kept == stretches)), None
+            return advance(state, window, length, 1, int(direct == stretches)), None
 
         omega, _ = jax.lax.scan(body, omega, _windows(forcing, stretches, length))
     if rest:
-        omega = advance(omega, _window(forcing, stretches * length, steps), rest, 1, kept_of_rest)
+        omega = advance(omega, _window(forcing, stretches * length, steps), rest, 1, of_rest)
     return omega
 
 
-def saved_states(
-    advance: Advance, omega, forcing, steps: int, length: int, direct: Callable[[int], int], save_every: int
-):
-    """The states after save_every, 2 save_every, ... steps, stacked in front. Reverse mode keeps the stages of all
-    stretches or of none."""
+def saved_states(advance: Advance, omega, forcing, steps: int, length: int, direct: int, save_every: int):
+    """The states after save_every, 2 save_every, ... steps, stacked in front.
+
+    Reverse mode keeps the stages of `direct` stretches in all, or of fewer: as many before every save.
+    """
     count = steps // save_every
-    of_each = direct(count * -(-save_every // length)) // max(count, 1)
+    of_each = direct // max(count, 1)
 
     def body(state, window):
         window = forcing if window is None else window
-        state = final_state(advance, state, window, save_every, length, lambda _: of_each)
+        state = final_state(advance, state, window, save_every, length, of_each)
         return state, state
 
     windows = _windows(forcing, count, save_every)

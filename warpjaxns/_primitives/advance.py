@@ -92,13 +92,13 @@ def _repeated_jvp(primals, tangents, *, repeats, direct, **params):
         for i, x in zip(moving, moved, strict=True):
             operands[i] = x
 
-        def body(direct, omega, _):
-            return bind(advance_p, omega, *operands[1:], direct=direct, repeats=1, **params)[0], None
+        def body(kept, omega, _):
+            return bind(advance_p, omega, *operands[1:], direct=kept, repeats=1, **params)[0], None
 
         omega = operands[0]
-        for of_each, length in ((0, repeats - direct), (1, direct)):
+        for kept, length in ((0, repeats - direct), (1, direct)):
             if length:
-                omega, _ = jax.lax.scan(functools.partial(body, of_each), omega, length=length)
+                omega, _ = jax.lax.scan(functools.partial(body, kept), omega, length=length)
         return [omega]
 
     return jax.jvp(scan, [primals[i] for i in moving], [tangents[i] for i in moving])
