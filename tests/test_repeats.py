@@ -216,6 +216,7 @@ def test_only_cotangents_that_are_asked_for(repeats, argument):
     ("adjoint", "options", "kept"),
     [
         (Direct(), {}, [True]),
+        (Checkpointed(), {"steps": 50}, [False, True]),
         (Checkpointed(4), {}, [False, True]),
         (Checkpointed(5), {}, [False, True]),  # the rest
         (Checkpointed(4, keep_last=False), {}, [False]),
@@ -230,7 +231,7 @@ def test_whose_stages_are_kept(adjoint, options, kept):
     solver = NavierStokes2D(SMALL, viscosity=1e-2, dt=1e-2, adjoint=adjoint, backend="warp", check_finite=False)
 
     def energy(omega):
-        return jnp.sum(solver.rollout(omega, steps=12, **options) ** 2)
+        return jnp.sum(solver.rollout(omega, **{"steps": 12, **options}) ** 2)
 
     program = jax.make_jaxpr(jax.grad(energy))(jnp.ones(SMALL.shape)).jaxpr
     for name in ("advance", "adjoint"):

@@ -251,6 +251,32 @@ def test_call_length(every):
         if every is None:  # within a factor of two of the square root, or of the shortest call
             near = max(24, steps**0.5)
             assert min(steps, near / 2) <= length <= 2 * near
+
+
+@pytest.mark.parametrize(
+    ("adjoint", "steps", "state_bytes", "kept"),
+    [
+        (Checkpointed(), 24, 2**20, 0),  # it may be a turn of a loop
+        (Checkpointed(), 50, 2**20, 25),  # never all
+        (Checkpointed(), 80, 2**20, 40),
+        (Checkpointed(), 100, 2**20, 50),
+        (Checkpointed(), 100, 2**24, 50),
+        (Checkpointed(), 100, 2**26, 25),  # as little as there can be: 50 would be 19 GiB
+        (Checkpointed(), 100, 2**32, 25),
+        (Checkpointed(), 10000, 2**20, 100),
+        (Checkpointed(10), 100, 2**20, 10),
+        (Checkpointed(10, keep_last=False), 100, 2**20, 0),
+        (Checkpointed(keep_last=False), 100, 2**20, 0),
+        (Direct(), 100, 2**32, 100),
+    ],
+    ids=str,
+)
+def test_how_many_steps_keep_their_stages(adjoint, steps, state_bytes, kept):
+    length = adjoint.call_length(steps, steps)
+    assert length * adjoint.direct(-(-steps // length), length, state_bytes) == kept
+
+
+def test_stretches_go_up():
     assert 10000 % Checkpointed().call_length(10000, 10000) == 0
     assert 100 % Checkpointed().call_length(1000, 100) == 0
 

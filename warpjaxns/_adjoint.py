@@ -5,6 +5,9 @@ import math
 
 LONGEST_CALL = 128  # steps a call of `Direct`: a CUDA graph of several hundred kernels
 SHORTEST_CALL = 24  # fewer steps a call would cost more on the host than they save in memory
+KEPT = 48  # steps at the end whose stages are kept, about, and the bytes that may take
+MOST_KEPT = 6 * 2**30
+STAGES = 6  # fields of a step: the state and the streamfunction of three stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +21,8 @@ class Direct:
         """Steps taken in one call, of a rollout of `steps` steps that stops every `between_saves` steps."""
         return _divisor_near(between_saves, min(between_saves, LONGEST_CALL))
 
-    def direct(self, stretches: int) -> int:
-        """Of how many stretches, the last of so many, reverse mode keeps the stages."""
+    def direct(self, stretches: int, length: int, state_bytes: int) -> int:
+        """Of how many stretches, the last of so many of that length, reverse mode keeps the stages."""
         return stretches
 
 
@@ -27,17 +30,19 @@ class Direct:
 class Checkpointed:
     """Keep a state every `every` steps and run each stretch again when its gradient is due.
 
-    Over T steps this needs memory for ``T / every`` states, and for the stages of one stretch: ``6 every`` fields.
-    It costs up to one more forward rollout than `Direct`.
+    Over T steps this needs memory for ``T / every`` states, and for the stages of as many steps as have them at the
+    same time, 6 fields a step. It costs up to one more forward rollout than `Direct`.
 
     Args:
         every: steps from one kept state to the next; None: near the square root of the number of steps, or near 24
             where that is more.
-        keep_last: whether the stages of the last stretch are kept where there are several. A gradient begins with that
-            stretch and has put its stages away before it runs another one again: of one rollout, it takes no more
-            memory and is faster by ``every / T`` of a rollout. But where rollouts follow each other in one
-            differentiated function, each keeps ``6 every`` fields until the gradient is there; then say False.
-            None is kept with `save_every`, and with a forcing for every step only one that is shorter than the others.
+        keep_last: whether the stages of the last stretches are kept, since a gradient begins there, and these steps
+            then need not run again. With your `every` it is one stretch. A gradient has put its stages away before it
+            runs another one, so that of one rollout it takes no more memory. With ``every=None`` it is as many as make
+            about 48 steps, or one where that takes more than 6 GiB; never all of them. Where rollouts follow each other
+            in one differentiated function, each keeps these stages until the gradient is there: say False if that is
+            too much. With `save_every` they are shared out among the saves, as far as they go round. With a forcing for
+            every step only a stretch at the end that is shorter than the others is kept.
 
     Raises:
         TypeError: `every` is not an integer or None, or `keep_last` is not True or False.
@@ -63,10 +68,13 @@ class Checkpointed:
             return min(self.every, between_saves)
         return _divisor_near(between_saves, min(between_saves, max(SHORTEST_CALL, math.isqrt(steps))))
 
-    def direct(self, stretches: int) -> int:
-        """Of how many stretches, the last of so many, reverse mode keeps the stages. (A single one may be a turn of a
-        loop, which would keep those of all its turns.)"""
-        return int(self.keep_last and stretches > 1)
+    def direct(self, stretches: int, length: int, state_bytes: int) -> int:
+        """Of how many stretches, the last of so many of that length, reverse mode keeps the stages. (Not of all: a
+        single one may be a turn of a loop, which would keep those of all its turns.)"""
+        if not self.keep_last:
+            return 0
+        wanted = min(round(KEPT / length), MOST_KEPT // (STAGES * length * state_bytes)) if self.every is None else 1
+        return min(max(1, wanted), stretches - 1)
 
 
 def _divisor_near(n: int, target: int) -> int:

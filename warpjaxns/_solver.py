@@ -143,7 +143,7 @@ class NavierStokes2D(eqx.Module):
         control = self._forcing(omega0, forcing, steps)
         between = save_every or max(steps, 1)
         length = self.adjoint.call_length(steps, between)
-        kept = self.adjoint.direct(steps // between * -(-between // length))
+        kept = self.adjoint.direct(steps // between * -(-between // length), length, omega0.nbytes)
 
         def advance_by(omega, forcing, steps, repeats, direct):
             how = {"steps": steps, "repeats": repeats, "direct": direct, **self._static}

@@ -73,9 +73,9 @@ TANGENT = {
 # member, radix, threads that are to share a multiprocessor, fewest members), in a rollout, in the backward sweep, and
 # where a tangent is carried along
 WHOLE = {
-    "advance": {64: [(1, 8, 576, 25), (4, 4, 160, 1)], 128: [(1, 16, 544, 67), (2, 16, 288, 16)]},
-    "adjoint": {64: [(1, 8, 576, 25), (4, 4, 160, 1)], 128: [(1, 16, 544, 67), (2, 16, 288, 16)]},
-    "tangent": {64: [(1, 8, 576, 67), (2, 8, 160, 17), (4, 4, 160, 1)], 128: [(2, 16, 288, 16)]},
+    "advance": {64: [(1, 8, 576, 133), (1, 8, 288, 1)], 128: [(1, 16, 544, 67), (2, 16, 288, 16)]},
+    "adjoint": {64: [(1, 8, 576, 133), (1, 8, 288, 25), (4, 4, 160, 1)], 128: [(1, 16, 544, 67), (2, 16, 288, 16)]},
+    "tangent": {64: [(1, 8, 576, 133), (1, 8, 288, 17), (4, 4, 160, 1)], 128: [(2, 16, 288, 16)]},
 }
 # Row pairs that a thread of such a member walks up at a time, at most: in float32, in float64
 CLIMB = 16, 8

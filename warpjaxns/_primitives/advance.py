@@ -21,8 +21,6 @@ First derivatives run through the fused primitives. The derivatives of `tangent_
 what they are not linear in come from `algebra`, whose parts are closed under differentiation.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Var
@@ -82,9 +80,10 @@ def _advance_jvp(primals, tangents, *, keep, direct, repeats, **params):
     return results, [dout, *(ad.Zero(jax.typeof(field).to_tangent_aval()) for field in results[1:])]
 
 
-def _repeated_jvp(primals, tangents, *, repeats, direct, **params):
-    """Through scans, whose reverse mode keeps one state a repetition, and of the last ones, if `direct` says so, the
-    stages. Only what has a tangent goes in, so that nothing is spent on the rest."""
+def _repeated_jvp(primals, tangents, *, steps, repeats, direct, **params):
+    """Through a scan, whose reverse mode keeps one state a repetition, or all stages if `direct` says so. Of the last
+    ones alone, the stages lie where one call of as many steps puts them: a scan would copy them. Only what has a
+    tangent goes in, so that nothing is spent on the rest."""
     moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
 
     def scan(*moved):
@@ -92,14 +91,15 @@ def _repeated_jvp(primals, tangents, *, repeats, direct, **params):
         for i, x in zip(moving, moved, strict=True):
             operands[i] = x
 
-        def body(kept, omega, _):
-            return bind(advance_p, omega, *operands[1:], direct=kept, repeats=1, **params)[0], None
+        def call(omega, steps, direct):
+            return bind(advance_p, omega, *operands[1:], steps=steps, direct=direct, repeats=1, **params)[0]
 
-        omega = operands[0]
-        for kept, length in ((0, repeats - direct), (1, direct)):
-            if length:
-                omega, _ = jax.lax.scan(functools.partial(body, kept), omega, length=length)
-        return [omega]
+        def body(omega, _):
+            return call(omega, steps, int(direct == repeats)), None
+
+        last = direct % repeats
+        omega, _ = jax.lax.scan(body, operands[0], length=repeats - last)
+        return [call(omega, last * steps, 1) if last else omega]
 
     return jax.jvp(scan, [primals[i] for i in moving], [tangents[i] for i in moving])
 
