@@ -12,6 +12,8 @@ from oracle import normal, vdot
 from tolerances import DIFFERENCES, DOT, ROLLOUT, assert_close, assert_trees_close
 
 from warpjaxns import Grid, NavierStokes2D
+from warpjaxns._kernels import tuning
+from warpjaxns._kernels.plan import make_plan
 from warpjaxns._primitives import advance as primitives
 
 SMALL, WIDE = Grid((6, 10), (2.0, 3.5)), Grid((9, 12), (0.7, 1.9))  # of WIDE, one band overhangs
@@ -100,6 +102,16 @@ def check(case):
     assert_close(jax.jit(f)(*x), case.oracle(*x), ROLLOUT)
     actual, expected = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, case.oracle))
     assert_trees_close(actual, expected, ROLLOUT)
+
+
+@pytest.mark.parametrize("scheme", ["arakawa", "central"])
+def test_a_sweep_of_three_kernels_a_stage(scheme, monkeypatch):
+    """As with many points; the sweeps of all other tests here are fused."""
+    grid = Grid((9, 20), (0.7, 1.9))  # that no other test has, whose plan would be kept
+    assert make_plan(grid.shape, "float64").for_adjoint.fused
+    monkeypatch.setattr(tuning, "ADJOINT", {4096: ((4, 512, False),) * 2})
+    assert not make_plan(grid.shape, "float64").for_adjoint.fused
+    check(Case(grid=grid, scheme=scheme, per_member=ALL, forcing="per step", direct=True))
 
 
 def check_stretches(grid, adjoint, viscosity=0.01):

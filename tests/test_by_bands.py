@@ -40,7 +40,8 @@ def all_by_bands(monkeypatch):
     monkeypatch.setattr(tuning, "BANDS", {n: ((4, 4, True, True, how),) * 2 for n, how in again.items()})
     cut = {64: (4, 4), 512: (8, 8), 4096: (16, 4)}  # radix, rows
     monkeypatch.setattr(tuning, "STAGE", {n: ((radix, rows, 512, 0),) * 2 for n, (radix, rows) in cut.items()})
-    monkeypatch.setattr(tuning, "ADJOINT", {n: ((rows, 512),) * 2 for n, (_, rows) in cut.items()})
+    fused = {64: False, 512: True, 4096: False}
+    monkeypatch.setattr(tuning, "ADJOINT", {n: ((rows, 512, fused[n]),) * 2 for n, (_, rows) in cut.items()})
     monkeypatch.setattr(tuning, "TANGENT", {4096: (4, 512, 0, True)})
     monkeypatch.setattr(tuning, "WHOLE", {kind: {} for kind in tuning.WHOLE})
 

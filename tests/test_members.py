@@ -91,7 +91,7 @@ def test_which_grids_are_taken_whole(monkeypatch):
         return [whole and whole.blocks for whole in (plan.whole, plan.whole_adjoint, plan.whole_tangent)]
 
     assert blocks(64, "float32", 1) == [4, 4, 4]  # more multiprocessors at work
-    assert blocks(64, "float32", 25) == [1, 1, 2]
+    assert blocks(64, "float32", 25) == [1, 1, 1]
     assert blocks(64, "float32", 1024) == [1, 1, 1]
     assert blocks(64, "float64", 1024) == [1, 1, 2]  # two such blocks of state and tangent do not fit
     assert blocks(128, "float32", 15) == [None, None, None]  # fewer than are worth it

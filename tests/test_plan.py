@@ -81,7 +81,10 @@ def test_derivatives_fit_where_the_steps_do(dtype):
         assert source.rows == adjoint.rows or not source.by_bands
         assert (source.by_bands, source.pitch) == (adjoint.by_bands, adjoint.pitch)
         for other in (source, adjoint):
-            assert other.band_lines.nbytes + 2 * other.banded * other.band_bytes <= limit
+            assert other.sweep_bytes <= limit or not other.banded
+            assert other.sweep_lines.block_dim <= plans.LARGEST_BLOCK
+        assert not source.fused
+        assert adjoint.banded or not adjoint.fused
         assert tangent.tangent_lines.block_dim <= plans.LARGEST_BLOCK
         assert tangent.rows == 2 or tangent.tangent_lines.nbytes <= min(plans.SHARED_MEMORY, limit)
 

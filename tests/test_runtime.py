@@ -87,8 +87,8 @@ def test_plans_fit_the_device(limit):
                 two_rows = Lines(n, 2, 2, plan.real).nbytes  # the least a block can do: nothing else refuses a grid
                 assert (unsupported(plan, limit) is None) == (two_rows <= limit)
                 for sweep in (plan.for_adjoint, plan.for_source):
-                    bands = 2 * sweep.band_bytes if sweep.banded else 0
-                    assert sweep.band_lines.nbytes + bands <= max(limit, two_rows)
+                    bands = 0 if sweep.banded else 2 * sweep.band_bytes
+                    assert sweep.sweep_bytes - bands <= max(limit, two_rows)
 
 
 def test_wrong_arguments_are_named():

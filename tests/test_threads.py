@@ -20,13 +20,15 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
 NO_MEMBERS = {"WHOLE": {kind: {} for kind in tuning.WHOLE}}
 MANY = {**NO_MEMBERS, "FEW_POINTS": (0, 0)}  # blocks announce what later ones will read
 BANDS = {**MANY, "BANDS": {n: ((4, 8, True, True, n == 128),) * 2 for n in (128, 4096)}}
+BANDS["ADJOINT"] = {128: ((8, 512, True),) * 2, 4096: ((4, 512, False),) * 2}  # fused, or not
 # eight rows a block, two lines at a time, and rows not copied: by columns, and by bands that transform them again
 SOME = {**MANY, "STAGE": {4096: ((8, 8, 512, 2),) * 2}, "TANGENT": {4096: (8, 512, 2, False)}}
 SOME_BY_BANDS = {**BANDS, **SOME, "TANGENT": {4096: (8, 512, 1, True)}}
 MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_4, CLUSTERS_OF_8 = ({"WHOLE": shared_by(blocks)} for blocks in (1, 2, 4, 8))
 LONG = {"WHOLE": {**NO_MEMBERS["WHOLE"], "advance": {512: [(1, 16, 512, 1)]}}}
 CASES = [
-    # by columns, as single grids are; 45 rows leave a band that overhangs, 80 points a line of 20 threads
+    # by columns, as single grids are; with many points the sweep is not fused; 45 rows leave a band that overhangs, 80
+    # points a line of 20 threads
     (MANY, Case(grid=Grid((45, 80), (2.0, 3.3)), steps=2, per_member=ALL, forcing="per step")),
     (NO_MEMBERS, Case(grid=Grid((64, 96), (2.0, 3.4)), scheme="central", dtype="float32", direct=True)),
     # lines of 32 and of 64 threads
@@ -74,7 +76,7 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     assert emulator.launched
 
 
-KINDS = {"columns": 1, "bands": 5, "some lines": 9, "members": 12, "clusters": 17}
+KINDS = {"not fused": 0, "columns": 1, "bands": 5, "some lines": 9, "members": 12, "clusters": 17}
 
 
 @pytest.mark.parametrize(("tables", "case"), [CASES[i] for i in KINDS.values()], ids=list(KINDS))

@@ -1,14 +1,12 @@
 """Rollouts and derivatives with candidates for a table of `_kernels/tuning.py`: where its entries come from.
 
     python docs/benchmarks/candidates.py BANDS --size 1024 --members 1 16
+    python docs/benchmarks/candidates.py ADJOINT --size 256 512 --members 1 4 16 --what "gradient direct"
     python docs/benchmarks/candidates.py WHOLE --size 64 --members 64 1024
 
-An entry of `STAGE` is (radix, rows of a block, threads that are to share a multiprocessor, lines that the block
-transforms at the same time; 0 for all of them). `BANDS`: (bands that a thread of the kernel in between holds, its
-columns, whether the backward sweep goes by bands, whether kernels with a tangent do, whether stages transform the rows
-of their state again); None: by columns. `WHOLE`: (blocks that share a member, radix, threads that are to share a
-multiprocessor); None: members do not stay in shared memory. An entry that does not fit is taken back as far as it has
-to be, or is as None. `AHEAD` is one number; with 1000 no block is so far ahead, and nothing is announced.
+`tuning.py` says what entries mean. Of `BANDS`, None means by columns. Those of `WHOLE` are without the fewest members;
+None: members do not stay in shared memory. `AHEAD` is one number; with 1000 no block is so far ahead, and nothing is
+announced. An entry that does not fit is taken back as far as it has to be, or is as None.
 
 Prints microseconds a step, and how far results are from those of the first candidate, in units of their norm. Kernels
 are compiled first, by several processes at the same time.
@@ -31,12 +29,37 @@ from warpjaxns.benchmarks import TASKS, Case, backends, measure
 
 _cut = itertools.product((4, 8, 16), (4, 8, 16), (False, True))
 _bands = [None, *((chunk, columns, True, True, again) for chunk, columns, again in _cut)]
+_columns = list(itertools.product((8, 16, 32), (4, 8, 16)))
 _ahead = [1000.0, 0.5, 1.0]
 CANDIDATES = {
     "STAGE": {
         1024: [(16, 8, 768, 0), (16, 16, 512, 4), (16, 8, 512, 4), (8, 8, 1024, 0), (8, 8, 1024, 4), (8, 16, 1024, 8)],
         2048: [(16, 8, 768, 0), (16, 16, 512, 4), (16, 8, 512, 4), (8, 8, 1024, 2), (8, 8, 1024, 4), (8, 4, 768, 0)],
         4096: [(16, 4, 512, 1), (16, 8, 512, 2), (16, 4, 512, 2), (8, 4, 1024, 1), (8, 4, 1024, 2), (8, 8, 1024, 2)],
+    },
+    "COLUMNS": dict.fromkeys((128, 256, 512), _columns),
+    "SOURCE": {
+        128: [(8, 768, True), (8, 512, True), (16, 512, True)],
+        256: [(8, 768, True), (8, 512, True), (8, 1024, True), (4, 512, True)],
+        512: [(8, 768, True), (8, 512, True), (8, 1024, True), (4, 512, True)],
+        1024: [(4, 512, True), (4, 768, True), (8, 512, True), (4, 512, False)],
+        2048: [(4, 512, False), (4, 512, True), (2, 512, True)],
+        4096: [(2, 512, True), (2, 512, False)],
+    },
+    "ADJOINT": {
+        128: [(8, 512, False), (16, 512, True), (8, 512, True), (4, 512, True)],
+        256: [(8, 512, False), (8, 768, True), (8, 512, True), (4, 512, True), (2, 512, True)],
+        512: [(8, 768, False), (8, 768, True), (8, 512, True), (4, 512, True)],
+        1024: [(4, 512, False), (8, 512, False), (8, 512, True), (4, 512, True)],
+        2048: [(4, 512, False), (2, 512, False)],
+        4096: [(2, 256, False), (2, 512, False)],
+    },
+    "TANGENT": {
+        256: [(8, 640, 0, True), (8, 512, 0, True), (8, 768, 0, True)],
+        512: [(8, 768, 0, True), (8, 512, 0, True), (8, 1024, 0, True)],
+        1024: [(8, 512, 0, True), (8, 256, 1, True), (4, 512, 0, True)],
+        2048: [(8, 256, 2, False), (8, 256, 1, False), (4, 512, 0, True)],
+        4096: [(2, 256, 1, True), (2, 512, 0, True), (4, 256, 1, False)],
     },
     "AHEAD": dict.fromkeys((512, 1024, 2048), _ahead),
     "BANDS": dict.fromkeys((256, 512, 1024, 2048, 4096), _bands),
@@ -67,7 +90,8 @@ class Candidate:
         elif self.table == "AHEAD":
             tuning.AHEAD = entry
         else:
-            setattr(tuning, self.table, {**getattr(tuning, self.table), size: (entry, entry)})
+            entry = entry if self.table == "TANGENT" else (entry, entry)  # the same with few points as with many
+            setattr(tuning, self.table, {**getattr(tuning, self.table), size: entry})
         wns.clear_caches()
         jax.clear_caches()
         _ffi._callables.clear()  # which know the plan of their first call

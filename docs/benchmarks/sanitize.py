@@ -67,7 +67,7 @@ def one_step(shape, batch, dtype, device):
     scratches = (
         plan.for_poisson.scratch(batch),
         plan.scratch(batch),
-        plan.for_adjoint.scratch(batch, sides=1),
+        plan.for_adjoint.scratch(batch, sides=1 + plan.for_adjoint.fused),
         plan.for_tangent.scratch(batch, copies=2),
     )
     arrays += [zeros(*shape, kind=number) for shapes in scratches for shape in shapes]

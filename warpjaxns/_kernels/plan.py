@@ -9,10 +9,9 @@ import warp as wp
 from . import tuning
 from .columns import Columns
 from .fft import Lines, factorise
-from .whole import LARGEST_BLOCK, MOST_VALUES, Whole
+from .whole import LARGEST_BLOCK, MOST_VALUES, SHARED_MEMORY, Whole
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
-SHARED_MEMORY = 216 * 1024  # bytes a block may use, where the device has more
 CPU_MEMORY = 256 * 1024  # bytes of tiles that Warp has for a block on the CPU
 MOST_COLUMNS = 8  # of a block
 MOST_BLOCKS = 16  # of a cluster
@@ -33,6 +32,7 @@ class Plan:
         banded: whether a block copies the rows it works on to shared memory before it needs them.
         by_bands: whether a block solves the Poisson equation of its rows itself.
         again: whether it then transforms the rows of a state anew, so that their spectra never go to memory.
+        fused: whether a stage of the backward sweep begins the next one too.
         many: whether there are many points.
         whole: how blocks take a whole member through all its steps; None where they do not.
         whole_adjoint: how they sweep back over one, likewise.
@@ -52,6 +52,7 @@ class Plan:
     banded: bool = True
     by_bands: bool = False
     again: bool = False
+    fused: bool = False
     many: bool = False
     whole: Whole | None = None
     whole_adjoint: Whole | None = None
@@ -99,6 +100,11 @@ class Plan:
         pairs = self.rows // 2
         return self.row_lines(pairs, pairs)
 
+    @property
+    def sweep_lines(self) -> Lines:
+        """The rows of a band, and where the sweep is fused the cotangent of one more on either side."""
+        return self.stage_lines if self.fused else self.band_lines
+
     @functools.cached_property
     def tangent_lines(self) -> Lines:
         """psi and its tangent as in `stage_lines`, one behind the other."""
@@ -135,6 +141,11 @@ class Plan:
         return dataclasses.replace(self, again=False)
 
     @property
+    def for_state(self) -> "Plan":
+        """The plan for the rows of the state in a fused sweep."""
+        return dataclasses.replace(self, fused=False)
+
+    @property
     def _derivatives_by_bands(self) -> tuple[bool, bool]:
         """Whether the backward sweep, and kernels with a tangent, solve by bands too."""
         return tuning.entry(tuning.BANDS, self.shape[1])[self.many][2:4] if self.by_bands else (False, False)
@@ -151,22 +162,26 @@ class Plan:
         return plan if plan.tangent_bytes <= self.shared_memory else dataclasses.replace(plan, banded=False)
 
     @property
-    def for_source(self) -> "Plan":
-        """The plan of the backward sweep's first kernel, which works on the rows of two fields."""
-        most, resident, banded = tuning.entry(tuning.SOURCE, self.shape[1])[self.many]
-        return self._backward(most, resident, banded)
+    def for_adjoint(self) -> "Plan":
+        """The plan of a stage of the backward sweep."""
+        most, resident, fused = tuning.entry(tuning.ADJOINT, self.shape[1])[self.many]
+        cut = {"rows": min(self.rows, most), "resident": resident, "groups": 0, "banded": True}
+        plan = dataclasses.replace(self, **cut, fused=fused)
+        if plan.sweep_bytes > self.shared_memory or plan.sweep_lines.block_dim > LARGEST_BLOCK:
+            plan = dataclasses.replace(plan, fused=False)
+        plan = dataclasses.replace(plan, banded=plan.sweep_bytes <= self.shared_memory)
+        return plan.solved(self._derivatives_by_bands[0] and plan.rows == most)
 
     @property
-    def for_adjoint(self) -> "Plan":
-        """The plan of its last kernel, likewise."""
-        return self._backward(*tuning.entry(tuning.ADJOINT, self.shape[1])[self.many], True)
-
-    def _backward(self, most: int, resident: int, banded: bool) -> "Plan":
-        if by_bands := self._derivatives_by_bands[0]:  # both kernels must have the same bands
-            most = tuning.entry(tuning.ADJOINT, self.shape[1])[self.many][0]
-        plan = dataclasses.replace(self, rows=min(self.rows, most), resident=resident, banded=True)
-        fits = plan.band_lines.nbytes + 2 * plan.band_bytes <= self.shared_memory
-        return dataclasses.replace(plan, banded=banded and fits).solved(by_bands and plan.rows == most)
+    def for_source(self) -> "Plan":
+        """The plan of the kernel that begins the backward sweep, or every stage of it."""
+        sweep = self.for_adjoint
+        if sweep.fused:
+            return sweep.for_state
+        most, resident, banded = tuning.entry(tuning.SOURCE, self.shape[1])[self.many]
+        rows = sweep.rows if sweep.by_bands else min(self.rows, most)
+        plan = dataclasses.replace(sweep, rows=rows, resident=resident, banded=True)
+        return dataclasses.replace(plan, banded=banded and plan.sweep_bytes <= self.shared_memory)
 
     @functools.cached_property
     def column_chunks(self) -> Columns:
@@ -190,9 +205,14 @@ class Plan:
         return self.row_lines(1, 1).row_pitch
 
     @property
+    def margin(self) -> int:
+        """Rows on either side of a band that its block works on too."""
+        return 1 + self.fused
+
+    @property
     def band_size(self) -> int:
-        """Numbers in a band of rows with one more on either side."""
-        return (self.rows + 2) * self.row_pitch if self.banded else 1
+        """Numbers in a band of rows with its margins."""
+        return (self.rows + 2 * self.margin) * self.row_pitch if self.banded else 1
 
     @property
     def band_bytes(self) -> int:
@@ -207,6 +227,12 @@ class Plan:
     def tangent_bytes(self) -> int:
         """Likewise, where a tangent is carried along."""
         return self.tangent_lines.nbytes + 2 * self.band_bytes
+
+    @property
+    def sweep_bytes(self) -> int:
+        """Likewise, in the backward sweep: cotangent and streamfunction, and where it is fused the state."""
+        state = self.for_state.band_bytes if self.fused else 0
+        return self.sweep_lines.nbytes + 2 * self.band_bytes + state
 
     def need(self) -> tuple[int, int]:
         """The threads and bytes of shared memory without which the kernels of a step cannot run. The backward sweep
@@ -254,7 +280,8 @@ def with_whole_members(plan: Plan, batch: int) -> Plan:
     most = MOST_BLOCKS if plan.shared_memory == SHARED_MEMORY else 1  # devices with so much have clusters
 
     def first(kind, *variants):
-        ways = next((ways for longest, ways in sorted(tuning.WHOLE[kind].items()) if max(ny, nx) <= longest), ())
+        table = tuning.WHOLE.get(f"{kind} {plan.dtype}", tuning.WHOLE[kind])
+        ways = next((ways for longest, ways in sorted(table.items()) if max(ny, nx) <= longest), ())
         for blocks, radix, resident, fewest in ways:
             if batch < fewest or blocks > most:
                 continue

@@ -215,13 +215,13 @@ def band_announcers(plan: Plan) -> tuple[Callable, Callable]:
 
 @functools.cache
 def band_functions(plan: Plan) -> types.SimpleNamespace:
-    """``fetch(band, field, row, thread)`` starts to copy rows of a member into a tile: those of a block and one on
-    either side, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it, ``pair`` a point of
-    each row."""
+    """``fetch(band, field, row, thread)`` starts to copy rows of a member into a tile: those of a block and those
+    around it, the first being `row`. ``strip`` has the neighbourhoods of a row pair out of it, ``pair`` a point of each
+    row; the first pair are rows 1 and 2."""
     pitch, real = plan.row_pitch, plan.real
     Band, strip_of = wp.tile(dtype=real, shape=(plan.band_size,)), tile_strip(real, plan.band_size)
     Complex, value = complex_type(real), memory.of_tile(real, plan.band_size)
-    fetch_rows = fetcher(plan.row_lines(1, 1), plan.shape, plan.rows + 2, pitch, plan.band_size)
+    fetch_rows = fetcher(plan.row_lines(1, 1), plan.shape, plan.rows + 2 * plan.margin, pitch, plan.band_size)
 
     @wp.func
     def fetch(band: Band, field: wp.array(dtype=real), row: int, thread: int):

@@ -49,15 +49,16 @@ SOURCE = {
     2048: ((4, 512, False), (4, 512, False)),
     4096: ((2, 512, True), (2, 512, True)),
 }
-# (most rows of a block, threads) of its last kernel, likewise
+# (most rows of a block, threads, whether it begins the next stage too, for which it works on two rows more) of its last
+# kernel, likewise
 ADJOINT = {
-    64: ((16, 512), (8, 768)),
-    128: ((16, 512), (8, 512)),
-    256: ((4, 512), (8, 512)),
-    512: ((8, 512), (8, 768)),
-    1024: ((8, 512), (4, 512)),
-    2048: ((4, 512), (4, 512)),
-    4096: ((2, 256), (2, 256)),
+    64: ((16, 512, True), (8, 768, False)),
+    128: ((16, 512, True), (8, 512, False)),
+    256: ((4, 512, True), (8, 512, False)),
+    512: ((4, 512, True), (8, 768, False)),
+    1024: ((8, 512, True), (4, 512, False)),
+    2048: ((4, 512, False), (4, 512, False)),
+    4096: ((2, 256, False), (2, 256, False)),
 }
 # (most rows of a block, threads, lines of state and of tangent that it transforms at the same time, 0 for all of them,
 # whether it copies its rows) of kernels that carry a tangent along, with few points or many
@@ -71,11 +72,12 @@ TANGENT = {
 }
 # Where members of at most so many points a side stay in shared memory: the first that fits of (blocks that share a
 # member, radix, threads that are to share a multiprocessor, fewest members), in a rollout, in the backward sweep, and
-# where a tangent is carried along
+# where a tangent is carried along. (Up to 132 members a multiprocessor has one block, of as many registers as can be.)
 WHOLE = {
-    "advance": {64: [(1, 8, 576, 133), (1, 8, 288, 1)], 128: [(1, 16, 544, 67), (2, 16, 288, 16)]},
+    "advance": {64: [(1, 8, 576, 133), (1, 8, 288, 25), (4, 4, 160, 1)], 128: [(1, 16, 544, 67), (2, 16, 288, 16)]},
     "adjoint": {64: [(1, 8, 576, 133), (1, 8, 288, 25), (4, 4, 160, 1)], 128: [(1, 16, 544, 67), (2, 16, 288, 16)]},
     "tangent": {64: [(1, 8, 576, 133), (1, 8, 288, 17), (4, 4, 160, 1)], 128: [(2, 16, 288, 16)]},
+    "tangent float64": {64: [(2, 8, 160, 17), (4, 4, 160, 1)]},
 }
 # Row pairs that a thread of such a member walks up at a time, at most: in float32, in float64
 CLIMB = 16, 8

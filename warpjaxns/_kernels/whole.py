@@ -19,6 +19,7 @@ from .columns import WARP, Columns
 from .fft import Lines
 
 LARGEST_BLOCK = 1024  # threads
+SHARED_MEMORY = 216 * 1024  # bytes a block may use, where the device has more
 MOST_VALUES = 24  # complex numbers that a thread holds, of a line or a column
 
 
@@ -174,9 +175,15 @@ class Whole:
         return self.pairs // self.climb * self.shape[1]
 
     @property
+    def wanted(self) -> int:
+        """Blocks that are to share a multiprocessor."""
+        return max(1, self.resident // self.block_dim)
+
+    @property
     def bounds(self) -> tuple[int, int]:
-        """Threads of a block, and the fewest blocks that are to share a multiprocessor."""
-        return self.block_dim, max(1, self.resident // self.block_dim)
+        """Threads of a block, and the fewest blocks of which a multiprocessor has to have registers for: no more than
+        it has shared memory for."""
+        return self.block_dim, max(1, min(self.wanted, SHARED_MEMORY // self.nbytes))
 
     @property
     def field(self) -> int:
@@ -202,6 +209,6 @@ class Whole:
             return False
         if self.lines.groups < self.pairs and self.lines.block_dim % WARP:
             return False  # threads that are left over would be taken for those of one more line
-        if (self.start or self.copies > 1) and self.nbytes * self.bounds[1] > shared_memory:
+        if (self.start or self.copies > 1) and self.nbytes * self.wanted > shared_memory:
             return False  # blocks that are to share a multiprocessor could not
         return self.nbytes <= shared_memory and self.block_dim <= LARGEST_BLOCK and self.lines.alone

@@ -182,7 +182,8 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
 
     sums = real, (batch * ny * 3 if by_parameter else 1,)
     forcing_sums = real, (operands[4].shape[0], *shape) if by_forcing else (1,)
-    outputs = [field, sums, forcing_sums, (real, (3, *shape)), *_scratch(plan.for_adjoint, batch, sides=1)]
+    sweep_scratch = _scratch(plan.for_adjoint, batch, sides=1 + plan.for_adjoint.fused)
+    outputs = [field, sums, forcing_sums, (real, (3, *shape)), *sweep_scratch]
     stages = [] if keep else [*[(real, (3 * steps, *shape))] * 2, *scratch]
     key = ["adjoint", scheme, steps, keep, wrt]
     results = _call_with_tables(launch_from_kept if keep else launch, plan, grid, operands, key, outputs + stages)
