@@ -5,8 +5,8 @@ import math
 
 LONGEST_CALL = 128  # steps a call of `Direct`: a CUDA graph of several hundred kernels
 SHORTEST_CALL = 24  # fewer steps a call would cost more on the host than they save in memory
-KEPT = 48  # steps at the end whose stages are kept, about, and the bytes that may take
-MOST_KEPT = 6 * 2**30
+KEPT = 48  # steps at the end whose stages are kept, about,
+MOST_KEPT = 6 * 2**30  # and bytes that they may take, beyond one stretch
 STAGES = 6  # fields of a step: the state and the streamfunction of three stages
 
 
@@ -36,13 +36,14 @@ class Checkpointed:
     Args:
         every: steps from one kept state to the next; None: near the square root of the number of steps, or near 24
             where that is more.
-        keep_last: whether the stages of the last stretches are kept, since a gradient begins there, and these steps
-            then need not run again. With your `every` it is one stretch. A gradient has put its stages away before it
-            runs another one, so that of one rollout it takes no more memory. With ``every=None`` it is as many as make
-            about 48 steps, or one where that takes more than 6 GiB; never all of them. Where rollouts follow each other
-            in one differentiated function, each keeps these stages until the gradient is there: say False if that is
-            too much. With `save_every` they are shared out among the saves, as far as they go round. With a forcing for
-            every step only a stretch at the end that is shorter than the others is kept.
+        keep_last: whether the stages of the last stretches are kept: a gradient begins there, and these steps then need
+            not run again. With your `every` it is one stretch, for which a rollout takes no more memory, since it has
+            put its stages away before it runs another one. With None it is as many as make about 48 steps, but
+            never all, and one where more would take over 6 GiB (of the members that the rollout knows of: `jax.vmap`
+            hides them). Where rollouts follow each other in one differentiated function, each keeps these stages until
+            the gradient is there: say False if that is too much. With `save_every` they are shared out among the saves,
+            as far as they go round. With a forcing for every step only a stretch at the end that is shorter than the
+            others is kept.
 
     Raises:
         TypeError: `every` is not an integer or None, or `keep_last` is not True or False.
