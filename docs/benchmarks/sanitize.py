@@ -16,7 +16,6 @@ from warpjaxns import Grid
 from warpjaxns._kernels import (
     adjoint,
     advance,
-    columns,
     members,
     members_adjoint,
     members_tangent,
@@ -27,6 +26,7 @@ from warpjaxns._kernels import (
 )
 from warpjaxns._kernels.fft import complex_type, roots_of_unity
 from warpjaxns._kernels.plan import make_plan
+from warpjaxns._kernels.recursions import modes
 from warpjaxns._kernels.stencils import metric
 from warpjaxns._primitives.reference import eigenvalues
 
@@ -57,7 +57,7 @@ def one_step(shape, batch, dtype, device):
 
     fields = [random.standard_normal((batch, ny, nx)) for _ in range(2)]
     arrays = [
-        values(columns.modes(ny, spacing, nx, eigenvalues(Grid(shape))[1][: plan.half]), plan.column_chunks.Mode),
+        values(modes(ny, spacing, nx, eigenvalues(Grid(shape))[1][: plan.half]), plan.column_chunks.Mode),
         values(roots_of_unity(nx, dtype), number),
         *(values([x]) for x in (1e-3, 0.1, 1e-3)),
         *(values(random.standard_normal((1, 1, ny, nx))), *map(values, fields), zeros(batch, ny, nx)),
