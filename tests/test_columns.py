@@ -5,8 +5,9 @@ import pytest
 import warp as wp
 from tolerances import COLUMNS
 
-from warpjaxns._kernels.columns import Columns, modes
+from warpjaxns._kernels.columns import Columns
 from warpjaxns._kernels.fft import complex_type
+from warpjaxns._kernels.recursions import column_functions, modes
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
 EIGENVALUES = np.array([0.0, 0.3, 1.0, 17.0, 400.0, 2.0e5])
@@ -16,7 +17,8 @@ SPACING = (0.05, 0.2)
 def solve(columns, omega, mode, device):
     """One block's columns: the kernel `solve_columns` without its addresses."""
     real, held, count, size = columns.real, columns.values, columns.count, columns.size
-    northward, southward, centred, powers = columns.northward, columns.southward, columns.centred, columns.powers
+    by_column = column_functions(columns)
+    northward, southward, centred, reach = by_column.northward, by_column.southward, by_column.centred, by_column.powers
     Complex, Values, Mode = complex_type(real), columns.Values, columns.Mode
 
     block_dim, options = columns.block_dim, {"max_unroll": 32}
@@ -32,8 +34,8 @@ def solve(columns, omega, mode, device):
             value = column[c, t * held + e]
             values[2 * e] = value[0]
             values[2 * e + 1] = value[1]
-        reach = powers(mode[c][0], t)
-        values = southward(northward(values, mode[c], reach, sums, c, t), mode[c], reach, sums, c, t)
+        powers = reach(mode[c][0], t)
+        values = southward(northward(values, mode[c], powers, sums, c, t), mode[c], powers, sums, c, t)
         less = centred(values, sums, c, t)
         if mode[c][2] == real(0.0):
             values = less

@@ -7,7 +7,8 @@ import pytest
 import warp as wp
 from tolerances import FFT
 
-from warpjaxns._kernels.fft import Lines, barrier, complex_type, factorise, roots_of_unity
+from warpjaxns._kernels.fft import barrier, complex_type, line_functions, roots_of_unity
+from warpjaxns._kernels.lines import Lines, factorise
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
 # every radix alone, and every number of passes; 5-smooth composites; odd lengths; with and without padding
@@ -17,11 +18,10 @@ FLOAT32_TOO = [4, 9, 16, 45, 100, 512, 1000, 2048]
 
 def transform(buffers, lines, sign, device):
     """Transform lines, and read them from the buffer afterwards."""
-    n, count, real = buffers.n, buffers.count, buffers.real
-    get, size, publish, Values = buffers.get, buffers.size, buffers.publish, buffers.Values
-    apply = buffers.forward if sign > 0 else buffers.inverse
-    threads, held = buffers.threads, buffers.values
-    Complex = complex_type(real)
+    n, count, real, size = buffers.n, buffers.count, buffers.real, buffers.size
+    threads, held, Values, Complex = buffers.threads, buffers.values, buffers.Values, complex_type(real)
+    by_line = line_functions(buffers)
+    get, publish, apply = by_line.get, by_line.publish, by_line.forward if sign > 0 else by_line.inverse
 
     @wp.kernel(module="unique", enable_backward=False, module_options={"max_unroll": 64})
     def run(lines: wp.array2d(dtype=Complex), roots: wp.array(dtype=Complex), out: wp.array2d(dtype=Complex)):

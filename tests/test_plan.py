@@ -7,7 +7,7 @@ import pytest
 
 from warpjaxns._kernels import plan as plans
 from warpjaxns._kernels import tuning
-from warpjaxns._kernels.fft import factorise
+from warpjaxns._kernels.lines import factorise
 from warpjaxns._kernels.plan import make_plan, unsupported
 
 KIB = 1024

@@ -6,7 +6,7 @@ import warp as wp
 
 import warpjaxns as wns
 from warpjaxns import _ffi, _runtime
-from warpjaxns._kernels.fft import Lines
+from warpjaxns._kernels.lines import Lines
 from warpjaxns._kernels.plan import make_plan, unsupported
 
 GRID = wns.Grid((6, 10), (2.0, 3.5))

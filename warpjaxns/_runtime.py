@@ -11,7 +11,7 @@ import warp as wp
 
 from . import _ffi
 from ._grid import Grid
-from ._kernels.fft import factorise
+from ._kernels.lines import factorise
 from ._kernels.plan import CPU_MEMORY, make_plan, unsupported
 
 

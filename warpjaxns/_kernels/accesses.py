@@ -1,8 +1,8 @@
 """The native text of accesses: in one piece, between the threads of a warp, and copies to shared memory for which
 nobody waits.
 
-Written once for CUDA and the CPU. `memory`, `rows` and `columns` fill in what stands in braces. The other native text,
-of transforms, is in `codelets`; elsewhere native code is a line.
+Written once for CUDA and the CPU. `memory`, `rows` and `recursions` fill in what stands in braces. The other native
+text, of transforms, is in `codelets`; elsewhere native code is a line.
 """
 
 # Wait for the kernel before this one, and let the next one be started.

@@ -15,7 +15,7 @@ import warp as wp
 
 from . import memory
 from .advance import runge_kutta
-from .fft import barrier, complex_type
+from .fft import barrier, complex_type, line_functions
 from .memory import NONE, Place, Table, follow, later_block, launch, locate
 from .operators import ROW_BLOCK
 from .plan import Plan
@@ -30,9 +30,10 @@ from .sums import forcing_sum, parameter_sums
 def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
     """Spectra of F(w, l), of which S F(w, l) is to be made."""
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
-    forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
-    pairs, by_row, kit = rows // 2, row_functions(plan, lines), stencils(real)
-    around, touch, spectra, by_bands = by_row.around, lines.touch, spectra_functions(plan, lines), plan.by_bands
+    size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, rows // 2
+    by_line, by_row, kit = line_functions(lines), row_functions(plan, lines), stencils(real)
+    forward, touch, around, by_bands = by_line.forward, by_line.touch, by_row.around, plan.by_bands
+    spectra = spectra_functions(plan, lines)
     keep, leave, mode_line = spectra.keep, spectra.leave, spectra.line
     fetch, banded, band_size, many = band_functions(plan).fetch, plan.banded, plan.band_size, plan.many
     announce, _ = band_announcers(plan)
@@ -115,11 +116,12 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
     before. As F reaches one row further, a block then has l_out there too, which in memory it leaves to its own block.
     """
     lines, ny, real, rows, bands = plan.sweep_lines, plan.shape[0], plan.real, plan.rows, plan.bands
-    forward, inverse, publish, size = lines.forward, lines.inverse, lines.publish, lines.size
-    held, threads, groups, pairs, fused = lines.values, lines.threads, lines.groups, rows // 2, plan.fused
+    size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, rows // 2
+    by_line, fused, before = line_functions(lines), plan.fused, plan.for_state
+    forward, inverse, publish = by_line.forward, by_line.inverse, by_line.publish
     ring, margin, turns, as_one = int(fused), plan.margin, lines.turns(pairs), not lines.alone
-    touch, here, by_bands, many, banded = lines.touch, lines.here, plan.by_bands, plan.many, plan.banded
-    before, kit, local = plan.for_state, stencils(real), pulled_back(real)
+    touch, here, by_bands, many, banded = by_line.touch, by_line.here, plan.by_bands, plan.many, plan.banded
+    kit, local = stencils(real), pulled_back(real)
     by_row, before_strip = row_functions(plan, lines), row_functions(before, lines).field_strip
     around, present, field_strip, line_strip = by_row.around, by_row.present, by_row.field_strip, by_row.psi_strip
     spectra = spectra_functions(plan, lines, fused)

@@ -14,7 +14,7 @@ import numpy as np
 import warp as wp
 
 from . import memory
-from .fft import barrier, complex_type
+from .fft import barrier, complex_type, line_functions
 from .memory import NONE, Place, Table, follow, later_block, locate
 from .plan import Plan
 from .poisson import Spectra
@@ -51,15 +51,15 @@ def tendency(real, scheme: str) -> Callable:
 def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kernel:
     """``w_s = a w_0 + b w + c dt R(w)`` and its spectra, from w and the spectra of its psi."""
     lines, ny, real, bands, rows = plan.stage_lines, plan.shape[0], plan.real, plan.bands, plan.rows
-    forward, inverse, publish, get, size = lines.forward, lines.inverse, lines.publish, lines.get, lines.size
-    held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
+    size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, rows // 2
     turns, as_one = lines.turns(pairs), not lines.alone
-    by_row, kit = row_functions(plan, lines), stencils(real)
+    by_line, by_row, kit = line_functions(lines), row_functions(plan, lines), stencils(real)
+    forward, inverse, publish, get = by_line.forward, by_line.inverse, by_line.publish, by_line.get
     spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
     arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
     by_bands, again, transform = plan.by_bands, plan.again, spectra.transform
-    line_barrier, touch = lines.barrier, lines.touch
-    here, present, field_strip = lines.here, by_row.present, by_row.field_strip
+    touch, line_barrier, here = by_line.touch, by_line.barrier, by_line.here
+    present, field_strip = by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
     fetch, banded, band_size, many = band_functions(plan).fetch, plan.banded, plan.band_size, plan.many
     announced = many and not again

@@ -1,6 +1,6 @@
 """The Poisson equation along y, solved by blocks that hold a band of rows each, and what they must know of the others.
 
-For one wavenumber along x, with r and the two recursions of `columns`: psi follows from ``p_j = omega_j + r p_(j-1)``
+For one wavenumber along x, with r and the two `recursions`: psi follows from ``p_j = omega_j + r p_(j-1)``
 and ``q_j = p_j + r q_(j+1)``. A block that holds the rows 0 ... m-1 needs to know p_(-1) and q_m. Both are sums over
 all other rows, and those over the rows of one band are all that others need to know of it:
 
@@ -17,7 +17,7 @@ as (s_0, 0) and (s_1, s_2). With the mean of omega taken out, p_(-1) is the sum 
 up to ``m p_(-1) + m s_0 - s_1`` over a band; less the mean of p, that is summed up over the bands behind for q_m; and
 to take out the mean of psi, ``sum_j q_j = m q_m + sum_j (j + 1) p_j``.
 
-**Rounding**: as in `columns`. A single psi is rounded as often as by a Fourier transform, and so is the velocity.
+**Rounding**: as in `recursions`. A single psi is rounded as often as by a Fourier transform, and so is the velocity.
 """
 
 import functools
@@ -26,10 +26,12 @@ import types
 import warp as wp
 
 from . import memory
-from .fft import Lines, barrier, complex_type
+from .fft import barrier, complex_type, line_functions
+from .lines import Lines
 from .memory import Place, Table, follow, locate
 from .pairs import pair_functions
 from .plan import Plan
+from .recursions import column_functions
 
 
 @functools.cache
@@ -63,7 +65,7 @@ def band_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     """
     (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.bands, plan.pitch, plan.rows
     real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
-    Complex, Tile, get, by_pair = complex_type(real), lines.Tile, lines.get, pair_functions(lines)
+    Complex, Tile, get, by_pair = complex_type(real), lines.Tile, line_functions(lines).get, pair_functions(lines)
     apart, put_rows, again = by_pair.apart, by_pair.put_rows, plan.again
     Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
     number, set_number = memory.numbers(real)
@@ -186,8 +188,9 @@ def between(plan: Plan, centre: bool) -> wp.Kernel:
     and S; for the mean over x, (p_(-1), mean of omega) and (q_m, 0). Unless `centre`, psi may have a mean, which its
     derivatives do not see."""
     columns, half, pitch, rows = plan.column_chunks, plan.half, plan.pitch, plan.rows
-    real, size, reach, mean_of = columns.real, columns.size, columns.powers, columns.mean
-    (northward, southward), held, count, Values = columns.ahead, columns.values, columns.count, columns.Values
+    real, size, held, count, Values = columns.real, columns.size, columns.values, columns.count, columns.Values
+    by_column = column_functions(columns)
+    (northward, southward), reach, mean_of = by_column.ahead, by_column.powers, by_column.mean
     Complex, Mode, whole_band = complex_type(real), columns.Mode, over_band(real, rows)
     row, mode_line = memory.lane(Complex, (2 * columns.n, pitch)), memory.line(Mode)
     (number, set_number), blocks, over, m = memory.numbers(real), plan.column_blocks, real(rows), float(rows)

@@ -11,7 +11,7 @@ import warp as wp
 from . import memory
 from .adjoint import pulled_back
 from .advance import runge_kutta
-from .fft import barrier, complex_type
+from .fft import barrier, complex_type, line_functions
 from .members import coefficient
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
@@ -33,13 +33,14 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     cotangents of viscosity, drag and dt, where ``<l, J(psi, w)> = <w, G(l, psi)>``, and ``c dt l`` to the forcing's.
     """
     lines, columns, real, pairs, nx = whole.lines, whole.columns, whole.real, whole.pairs, whole.shape[1]
-    walks, climb, block_dim, blocks, get = whole.walks, whole.climb, whole.block_dim, whole.blocks, lines.get
-    kit, by_block, solve = stencils(real), whole_functions(whole), solve_function(whole, True)
+    walks, climb, block_dim, blocks = whole.walks, whole.climb, whole.block_dim, whole.blocks
+    by_line, by_block, kit = line_functions(lines), whole_functions(whole), stencils(real)
+    get, put, solve, row = by_line.get, by_line.put, solve_function(whole, True), memory.lane(real, whole.shape, True)
     forward_lines, inverse_lines, meet = by_block.forward_lines, by_block.inverse_lines, by_block.meet
     meet_others, path = by_block.meet_others, by_block.path
     line_window, line_ahead, line_next = by_block.line_window, by_block.line_ahead, by_block.line_next
     line_strip, row_window, row_strip = by_block.line_strip, by_block.row_window, by_block.row_strip
-    row_next, to_line, put, row = by_block.row_next, by_block.to_line, lines.put, memory.lane(real, whole.shape, True)
+    row_next, to_line = by_block.row_next, by_block.to_line
     Metric, south, north, laplacian = kit.Metric, kit.south, kit.north, kit.laplacian
     shared, scaled = kit.shared, kit.scaled
     source, carry, local = kit.jacobian[FIRST[scheme]], kit.jacobian[SECOND[scheme]], pulled_back(real)

@@ -8,7 +8,8 @@ import types
 
 import warp as wp
 
-from .fft import Lines, complex_type
+from .fft import complex_type, line_functions
+from .lines import Lines
 
 
 @functools.cache
@@ -18,8 +19,9 @@ def pair_functions(lines: Lines) -> types.SimpleNamespace:
     - ``put_rows(lines, line, k, mirror, a, b)``: the same into a line, at k and n - k.
     - ``of_line(lines, line, t)``: what a thread holds of a published line.
     """
-    Complex, Tile, Values, get, put = complex_type(lines.real), lines.Tile, lines.Values, lines.get, lines.put
-    held, here = lines.values, lines.here
+    Complex, Tile, Values, held = complex_type(lines.real), lines.Tile, lines.Values, lines.values
+    by_line = line_functions(lines)
+    get, put, here = by_line.get, by_line.put, by_line.here
 
     @wp.func
     def apart(p: Complex, q: Complex):

@@ -8,7 +8,7 @@ import warp as wp
 
 from . import tuning
 from .columns import Columns
-from .fft import Lines, factorise
+from .lines import Lines, factorise
 from .whole import LARGEST_BLOCK, MOST_VALUES, SHARED_MEMORY, Whole
 
 REALS = {"float32": wp.float32, "float64": wp.float64}

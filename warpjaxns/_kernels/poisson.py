@@ -6,9 +6,10 @@ import warp as wp
 
 from . import memory, tuning
 from .bands import between
-from .fft import barrier, complex_type
+from .fft import barrier, complex_type, line_functions
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
+from .recursions import column_functions
 from .rows import row_functions, wait
 from .spectra import spectra_functions
 
@@ -17,9 +18,9 @@ from .spectra import spectra_functions
 def forward_rows(plan: Plan) -> wp.Kernel:
     """Spectra of the rows of a field."""
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
-    forward, size, held, threads, groups = lines.forward, lines.size, lines.values, lines.threads, lines.groups
-    pairs, touch, here, Values = rows // 2, lines.touch, lines.here, lines.Values
-    spectra = spectra_functions(plan, lines)
+    size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, rows // 2
+    by_line, spectra = line_functions(lines), spectra_functions(plan, lines)
+    forward, touch, here, Values = by_line.forward, by_line.touch, by_line.here, lines.Values
     keep, leave, mode_line, by_bands = spectra.keep, spectra.leave, spectra.line, plan.by_bands
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
@@ -63,10 +64,10 @@ def forward_rows(plan: Plan) -> wp.Kernel:
 def inverse_rows(plan: Plan) -> wp.Kernel:
     """Rows of psi."""
     lines, real, rows, bands = plan.band_lines, plan.real, plan.rows, plan.bands
-    inverse, size, held, threads, groups = lines.inverse, lines.size, lines.values, lines.threads, lines.groups
-    pairs, kit, touch, spectra = rows // 2, row_functions(plan, lines), lines.touch, spectra_functions(plan, lines)
-    present, here, line_barrier = kit.present, lines.here, lines.barrier
-    arrive, load, mode_line = spectra.arrive, spectra.load, spectra.line
+    size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, rows // 2
+    by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines)
+    inverse, touch, here, line_barrier = by_line.inverse, by_line.touch, by_line.here, by_line.barrier
+    arrive, load, mode_line, present = spectra.arrive, spectra.load, spectra.line, by_row.present
     field, line, by_bands = memory.lane(real, plan.shape), memory.line(complex_type(real)), plan.by_bands
 
     @memory.kernel(launch_bounds=plan.bounds(lines))
@@ -113,9 +114,9 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
     """Turn the rows' spectra ``(batch, ny, pitch)`` of omega into those of psi, in place. Unless `centre`, psi may have
     a mean, which its derivatives do not see."""
     columns, ny, real = plan.column_chunks, plan.shape[0], plan.real
-    northward, southward, centred, size = columns.northward, columns.southward, columns.centred, columns.size
-    reach = columns.powers
-    held, count, Values = columns.values, columns.count, columns.Values
+    by_column, size, held = column_functions(columns), columns.size, columns.values
+    count, Values = columns.count, columns.Values
+    northward, southward, centred, reach = by_column.northward, by_column.southward, by_column.centred, by_column.powers
     Complex, spectrum = complex_type(real), memory.lane(complex_type(real), (ny, plan.pitch))
     (number, set_number), mode_line = memory.numbers(real), memory.line(columns.Mode)
     wavenumbers, pitch, blocks = plan.half, plan.pitch, plan.column_blocks

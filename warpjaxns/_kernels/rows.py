@@ -18,7 +18,8 @@ import warp as wp
 
 from . import memory
 from .accesses import ANNOUNCE, FETCH, FETCH_PAIR, WAIT
-from .fft import Lines, c_name, complex_type
+from .fft import c_name, complex_type, line_functions
+from .lines import Lines
 from .memory import Place, Table
 from .plan import Plan
 from .stencils import stencils, tile_strip
@@ -36,14 +37,15 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     - ``present``: whether a row of a band is one of the grid.
     """
     (ny, nx), half, real = plan.shape, plan.half, plan.real
-    get, publish, held, threads = lines.get, lines.publish, lines.values, lines.threads
+    by_line, held, threads = line_functions(lines), lines.values, lines.threads
+    get, publish = by_line.get, by_line.publish
     Complex, Tile, Values, kit = complex_type(real), lines.Tile, lines.Values, stencils(real)
     Strip, Rows, strip, of_band, at = kit.Strip, kit.Rows, kit.strip, band_functions(plan), memory.at(real)
     band_strip, band_pair = of_band.strip, of_band.pair
     Band = wp.tile(dtype=real, shape=(plan.band_size,))
     field, spectrum = memory.lane(real, (ny, nx)), memory.lane(Complex, (ny, plan.pitch))
     second, (_, set_number) = lines.half_spectrum, memory.numbers(real)
-    west, here, east = lines.west, lines.here, lines.east
+    west, here, east = by_line.west, by_line.here, by_line.east
     whole, kept, sure = ny % plan.rows == 0, (half - 1) // threads + 1, half // threads
 
     @wp.func

@@ -9,7 +9,8 @@ import warp as wp
 
 from . import memory
 from .bands import band_solver
-from .fft import Lines, complex_type
+from .fft import complex_type, line_functions
+from .lines import Lines
 from .memory import Place, Table
 from .pairs import pair_functions
 from .plan import Plan
@@ -30,16 +31,11 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
 
     ``line(table, place)`` has the modes.
     """
-    by_row, by_band, rows, by_bands = (
-        row_functions(plan, lines),
-        band_solver(plan, lines, halo),
-        plan.rows,
-        plan.by_bands,
-    )
-    fetch_pair, store, publish = by_row.fetch_pair, by_row.store, lines.publish
-    threads, groups, pairs, ring = lines.threads, lines.groups, rows // 2, int(halo)
+    by_line, by_row, by_band = line_functions(lines), row_functions(plan, lines), band_solver(plan, lines, halo)
+    forward, publish, fetch_pair, store = by_line.forward, by_line.publish, by_row.fetch_pair, by_row.store
+    ny, rows, by_bands, around, field_pair = plan.shape[0], plan.rows, plan.by_bands, by_row.around, by_row.field_pair
+    held, threads, groups, pairs, ring = lines.values, lines.threads, lines.groups, rows // 2, int(halo)
     turns, as_one = lines.turns(pairs), not lines.alone
-    forward, held, ny, around, field_pair = lines.forward, lines.values, plan.shape[0], by_row.around, by_row.field_pair
     Band, Roots = wp.tile(dtype=plan.real, shape=(plan.band_size,)), wp.array(dtype=complex_type(plan.real))
     load = pair_functions(lines).of_line if by_bands else by_row.load
     Tile, Values, Mode, solve = lines.Tile, lines.Values, plan.column_chunks.Mode, by_band.solve

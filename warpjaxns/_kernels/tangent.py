@@ -11,7 +11,7 @@ import warp as wp
 
 from . import memory
 from .advance import runge_kutta, tendency
-from .fft import barrier, complex_type
+from .fft import barrier, complex_type, line_functions
 from .memory import NONE, Place, Table, follow, later_block, locate
 from .plan import Plan
 from .poisson import Spectra
@@ -47,15 +47,15 @@ def tangent_rate(real, scheme: str) -> Callable:
 def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     """One stage of state and tangent: `stage_rows` twice, with one pass over the points."""
     lines, ny, real, rows, bands = plan.tangent_lines, plan.shape[0], plan.real, plan.rows, plan.bands
-    forward, inverse, publish, size = lines.forward, lines.inverse, lines.publish, lines.size
-    held, threads, groups, pairs = lines.values, lines.threads, lines.groups, rows // 2
+    size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, rows // 2
     dpsi_lines = pairs + 1  # the first line of dpsi
     turns, as_one = lines.turns(pairs), not lines.alone
-    by_row, kit = row_functions(plan, lines), stencils(real)
+    by_line, by_row, kit = line_functions(lines), row_functions(plan, lines), stencils(real)
+    forward, inverse, publish, touch = by_line.forward, by_line.inverse, by_line.publish, by_line.touch
     spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
     arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
-    by_bands, line_barrier, touch = plan.by_bands, lines.barrier, lines.touch
-    here, present, field_strip = lines.here, by_row.present, by_row.field_strip
+    by_bands, line_barrier, here = plan.by_bands, by_line.barrier, by_line.here
+    present, field_strip = by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
     fetch, banded, band_size, many = band_functions(plan).fetch, plan.banded, plan.band_size, plan.many
     announce, announce_spectra = band_announcers(plan)

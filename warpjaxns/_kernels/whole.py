@@ -16,7 +16,7 @@ import warp as wp
 
 from . import tuning
 from .columns import WARP, Columns
-from .fft import Lines
+from .lines import Lines
 
 LARGEST_BLOCK = 1024  # threads
 SHARED_MEMORY = 216 * 1024  # bytes a block may use, where the device has more

@@ -6,8 +6,8 @@ there is of either row at k, no thread needs what another one writes. A thread h
 solves for them as a band of a large grid does (`bands` has the equations): it needs two sums over all other rows. They
 come from the warp, and from other blocks that share the member, each of which sends its own to all.
 
-The mean over x, where r = 1, is one real column, which a warp solves by the recursions of `columns`. Blocks that share
-a member send it as it is, and each solves all of it.
+The mean over x, where r = 1, is one real column, which a warp solves by `recursions`. Blocks that share a member send
+it as it is, and each solves all of it.
 """
 
 import functools
@@ -18,8 +18,9 @@ import warp as wp
 from . import memory
 from .clusters import far, meet, put_far
 from .columns import WARP
-from .fft import complex_type
+from .fft import complex_type, line_functions
 from .pairs import pair_functions
+from .recursions import column_functions
 from .whole import Whole
 
 
@@ -33,9 +34,10 @@ def solve_function(whole: Whole, centre: bool) -> Callable:
 def _by_one_thread(whole: Whole, centre: bool) -> Callable:
     lines, columns, copies, pairs = whole.lines, whole.columns, whole.copies, whole.pairs
     nx, half, Complex = whole.shape[1], whole.shape[1] // 2 + 1, complex_type(whole.real)
-    Values, Mode, Sums, Tile, get = columns.Values, columns.Mode, columns.Tile, lines.Tile, lines.get
-    northward, southward, reach, centred = columns.northward, columns.southward, columns.powers, columns.centred
-    apart, put_rows = pair_functions(lines).apart, pair_functions(lines).put_rows
+    Values, Mode, Sums, Tile = columns.Values, columns.Mode, columns.Tile, lines.Tile
+    by_column, by_pair, get = column_functions(columns), pair_functions(lines), line_functions(lines).get
+    northward, southward, centred, reach = by_column.northward, by_column.southward, by_column.centred, by_column.powers
+    apart, put_rows = by_pair.apart, by_pair.put_rows
 
     @wp.func
     def solve(lines: Tile, first: int, modes: wp.array(dtype=Mode), sums: Sums, rank: int, thread: int):
@@ -68,13 +70,15 @@ def _by_warps(whole: Whole, centre: bool) -> Callable:
     lines, columns, means, blocks = whole.lines, whole.columns, whole.means, whole.blocks
     real, copies, stride, pairs = whole.real, whole.copies, whole.stride, whole.pairs
     parts, turns, warps, own_sums = whole.parts, whole.parts - 1, whole.warps, whole.sums
-    nx, last, rows, begin = whole.shape[1], whole.shape[1] // 2, 2 * whole.pairs, lines.start
-    Values, Mode, Sums, Tile, get = columns.Values, columns.Mode, columns.Tile, lines.Tile, lines.get
+    nx, last, rows = whole.shape[1], whole.shape[1] // 2, 2 * whole.pairs
+    Values, Mode, Sums, Tile = columns.Values, columns.Mode, columns.Tile, lines.Tile
     held, count, threads = columns.values, columns.count, columns.threads
-    reach, (scan_north, scan_south) = columns.powers, columns.scans
     MeanValues, mean_held, mean_threads = means.Values, means.values, means.threads
-    northward, southward, centred, mean_reach = means.northward, means.southward, means.centred, means.powers
-    Complex, by_pair = complex_type(real), pair_functions(lines)
+    by_column, by_mean = column_functions(columns), column_functions(means)
+    by_line, by_pair = line_functions(lines), pair_functions(lines)
+    reach, (scan_north, scan_south) = by_column.powers, by_column.scans
+    northward, southward, centred, mean_reach = by_mean.northward, by_mean.southward, by_mean.centred, by_mean.powers
+    Complex, get, begin = complex_type(real), by_line.get, by_line.start
     apart, put_rows = by_pair.apart, by_pair.put_rows
     far_sums, put_there, number = far(real, columns.size), put_far(real), memory.of_tile(real, columns.size)
     of_line, put_line = memory.of_tile(real, lines.size), memory.to_tile(real, lines.size)

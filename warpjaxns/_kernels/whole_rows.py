@@ -7,7 +7,7 @@ import warp as wp
 
 from . import memory
 from .clusters import far, meet, put_far
-from .fft import barrier, complex_type
+from .fft import barrier, complex_type, line_functions
 from .pairs import pair_functions
 from .stencils import stencils
 from .whole import Whole
@@ -46,10 +46,10 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
     """
     lines, real, size, pairs = whole.lines, whole.real, whole.size, whole.pairs
     blocks, ring, stride, meet_all = whole.blocks, whole.ring, whole.stride, meet if whole.ring else barrier
-    copies, pitch, place, field = whole.copies, lines.row_pitch, lines.start, whole.field
-    forward, inverse, publish, get, put = lines.forward, lines.inverse, lines.publish, lines.get, lines.put
+    copies, pitch, field, by_line = whole.copies, lines.row_pitch, whole.field, line_functions(lines)
+    forward, inverse, publish, get, put = by_line.forward, by_line.inverse, by_line.publish, by_line.get, by_line.put
     held, threads, groups = lines.values, lines.threads, lines.groups
-    here, Values, Tile = lines.here, lines.Values, lines.Tile
+    here, place, Values, Tile = by_line.here, by_line.start, lines.Values, lines.Tile
     Complex, Strip, Fields = complex_type(real), stencils(real).Strip, wp.tile(dtype=real, shape=(size,))
     Three, Six, Nine = (wp.types.vector(length=n, dtype=real) for n in (3, 6, 9))
     Roots, of_line, last = wp.array(dtype=Complex), pair_functions(lines).of_line, pairs - 1

@@ -16,10 +16,10 @@ from .._kernels import advance as advance_kernels
 from .._kernels import members, members_adjoint, members_tangent, operators
 from .._kernels import poisson as poisson_kernels
 from .._kernels import tangent as tangent_kernels
-from .._kernels.columns import modes
 from .._kernels.fft import complex_type, roots_of_unity
 from .._kernels.memory import NONE
 from .._kernels.plan import CPU_MEMORY, Plan, make_plan
+from .._kernels.recursions import modes
 from .._kernels.stencils import metric
 from .._runtime import shared_memory
 from .reference import eigenvalues
