@@ -4,10 +4,12 @@
 
 Warp's `example_navier_stokes_perturbation` runs first and hands on its base field and first perturbation
 (transposed: its first axis is x). Both then take the same steps of Adam, with the same projection. Each side runs in a
-process of its own, so that peak memory is its own.
+process of its own, so that peak memory is its own. For a size other than its own, 512, Warp's example runs from a copy
+in which that constant is another one.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -17,16 +19,30 @@ import time
 from pathlib import Path
 
 
-def warp_side(folder: Path, steps: int, iterations: int) -> dict:
+def example_of(size: int, folder: Path):
+    """Warp's example as a module, on a grid of that size."""
+    original = importlib.util.find_spec("warp.examples.optim.example_navier_stokes_perturbation").origin
+    source, constant = Path(original).read_text(), "\nN_GRID = 512\n"
+    if source.count(constant) != 1:
+        raise RuntimeError(f"{original} does not set N_GRID = 512: this script was written for the one of Warp 1.19")
+    copy = folder / "example.py"
+    copy.write_text(source.replace(constant, f"\nN_GRID = {size}\n"))
+    spec = importlib.util.spec_from_file_location("example", copy)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["example"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def warp_side(folder: Path, size: int, steps: int, iterations: int) -> dict:
     """Run Warp's example; leave its fields in `folder`."""
     import numpy as np
     import warp as wp
-    from warp.examples.optim.example_navier_stokes_perturbation import DT, N_GRID, RE, Example
 
     wp.init()
-    device = wp.get_device("cuda:0")
+    device, module = wp.get_device("cuda:0"), example_of(size, folder)
     with wp.ScopedDevice(device):
-        example = Example(lead_steps=steps)
+        example = module.Example(lead_steps=steps)
         np.savez(folder / "fields.npz", base=example.omega_0.numpy().T, delta=example.delta_omega.numpy().T)
         losses, seconds = [], []
         for _ in range(iterations):
@@ -36,9 +52,9 @@ def warp_side(folder: Path, steps: int, iterations: int) -> dict:
             losses.append(float(example.loss.numpy()[0]))  # waits for the device
             seconds.append(time.perf_counter() - start)
     return {
-        "size": N_GRID,
-        "dt": DT,
-        "reynolds": RE,
+        "size": module.N_GRID,
+        "dt": module.DT,
+        "reynolds": module.RE,
         "losses": losses,
         "milliseconds": 1e3 * float(np.median(seconds)),
         "peak_bytes": wp.get_mempool_used_mem_high(device),
@@ -46,7 +62,7 @@ def warp_side(folder: Path, steps: int, iterations: int) -> dict:
     }
 
 
-def our_side(folder: Path, steps: int, iterations: int, adjoint: str, backend: str) -> dict:
+def our_side(folder: Path, size: int, steps: int, iterations: int, adjoint: str, backend: str) -> dict:
     """Run warpjaxns from the fields in `folder`."""
     import jax
     import jax.numpy as jnp
@@ -57,7 +73,7 @@ def our_side(folder: Path, steps: int, iterations: int, adjoint: str, backend: s
 
     fields = np.load(folder / "fields.npz")
     solver = wns.NavierStokes2D(
-        wns.Grid(fields["base"].shape),
+        wns.Grid((size, size)),
         viscosity=1e-3,
         dt=1e-3,
         advection="central",
@@ -86,12 +102,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--iterations", type=int, default=300)
-    parser.add_argument("--side", nargs="+", help=argparse.SUPPRESS)  # a child process: side, folder, steps, ...
+    parser.add_argument("--side", nargs="+", help=argparse.SUPPRESS)  # of a child process: side, folder, size, ...
     options = parser.parse_args()
     if options.side:
-        side, folder, steps, *rest = options.side
+        side, folder, size, steps, *rest = options.side
         run = {"warp": warp_side, "ours": our_side}[side]
-        options.output.write_text(json.dumps(run(Path(folder), int(steps), options.iterations, *rest)))
+        options.output.write_text(json.dumps(run(Path(folder), int(size), int(steps), options.iterations, *rest)))
         return
 
     def child(iterations, *side):
@@ -103,19 +119,18 @@ def main():
 
     report = {"command": "python docs/benchmarks/warp_example.py"}
     with tempfile.TemporaryDirectory() as folder:
-        for steps, iterations in ((80, options.iterations), (160, 5)):
-            runs = {"warp example": child(iterations, "warp", folder, str(steps))}
+        for size, steps, iterations in ((512, 80, options.iterations), (512, 160, 5), (1024, 80, 20)):
+            case = folder, str(size), str(steps)
+            runs = {"warp example": child(iterations, "warp", *case)}
             for adjoint in ("direct", "checkpointed"):
-                runs[f"warpjaxns {adjoint}"] = child(iterations, "ours", folder, str(steps), adjoint, "warp")
-            runs["warpjaxns xla checkpointed"] = child(
-                min(iterations, 50), "ours", folder, str(steps), "checkpointed", "xla"
-            )
-            report[f"{steps} steps"] = runs
+                runs[f"warpjaxns {adjoint}"] = child(iterations, "ours", *case, adjoint, "warp")
+            runs["warpjaxns xla checkpointed"] = child(min(iterations, 50), "ours", *case, "checkpointed", "xla")
+            report[f"{steps} steps at {size} x {size}"] = runs
     options.output.write_text(json.dumps(report, indent=1))
-    for steps, runs in report.items():
+    for case, runs in report.items():
         for name, run in runs.items() if isinstance(runs, dict) else ():
             at = [f"{run['losses'][i]:.4f}" for i in (0, 49, 299) if i < len(run["losses"])]
-            print(f"{steps}  {name:28s} {run['milliseconds']:8.2f} ms  {run['peak_bytes'] / 2**20:8.0f} MiB  loss {at}")
+            print(f"{case}  {name:28s} {run['milliseconds']:8.2f} ms  {run['peak_bytes'] / 2**20:8.0f} MiB  loss {at}")
 
 
 if __name__ == "__main__":
