@@ -43,7 +43,7 @@ class OptimalPerturbation:
         final_perturbed: where ``base + perturbation`` arrives.
         losses: ``(iterations,)``, the loss at the start of each iteration, before its update [1/time^2].
         norms: ``(iterations,)``, ``|delta| / |omega0|`` after each update.
-        seconds: ``(iterations,)``, wall time of each iteration, without compilation.
+        seconds: ``(iterations,)``, wall time from the end of one iteration to that of the next, without compilation.
         compile_seconds: wall time of tracing and compiling one iteration.
         memory: bytes that one compiled iteration needs, arguments included, or None where XLA does not say.
     """
@@ -204,20 +204,27 @@ def optimal_perturbation(
     iterate = _iterate.lower(*fixed, perturbation, state, steps=steps).compile()
     compile_seconds = time.perf_counter() - start
 
-    history = np.zeros((iterations, 3))
-    for i in range(iterations):
-        start = time.perf_counter()
-        perturbation, state, loss, norm = iterate(*fixed, perturbation, state)
-        loss, norm = float(loss), float(norm)  # waits for the device
-        history[i] = loss, norm, time.perf_counter() - start
+    history, times = np.zeros((iterations, 2)), [time.perf_counter()]
+
+    def record(i, numbers):
+        loss, norm = history[i] = [float(number) for number in numbers]  # waits for the device
+        times.append(time.perf_counter())
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise FloatingPointError(_not_finite(f"Iteration {i} (loss {loss}, norm {norm})"))
         if report is not None:
             report(i, loss, norm)
 
+    before = None
+    for i in range(iterations):
+        perturbation, state, *numbers = iterate(*fixed, perturbation, state)
+        if before is not None:  # while the device works on this iteration
+            record(i - 1, before)
+        before = numbers
+    record(iterations - 1, before)
+
     final_perturbed = _rollout(solver, base + perturbation, steps=steps)
     _check_finite("The perturbed rollout", final_perturbed)
-    losses, norms, seconds = history.T
+    losses, norms = history.T
     return OptimalPerturbation(
         solver=solver,
         steps=steps,
@@ -227,7 +234,7 @@ def optimal_perturbation(
         final_perturbed=final_perturbed,
         losses=losses,
         norms=norms,
-        seconds=seconds,
+        seconds=np.diff(times),
         compile_seconds=compile_seconds,
         memory=_memory(iterate),
     )
