@@ -5,7 +5,7 @@ import pytest
 import warp as wp
 
 import warpjaxns as wns
-from warpjaxns import _ffi, _runtime
+from warpjaxns import _ffi, _support
 from warpjaxns._kernels.lines import Lines
 from warpjaxns._kernels.plan import make_plan, unsupported
 
@@ -33,9 +33,9 @@ def test_auto_is_xla_on_the_cpu():
 
 
 def test_auto_falls_back_on_sizes_that_warp_lacks(monkeypatch):
-    monkeypatch.setattr(_runtime.jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(_runtime, "cuda_obstacle", lambda: None)
-    monkeypatch.setattr(_runtime, "shared_memory", lambda: 227 * 1024)
+    monkeypatch.setattr(_support.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(_support, "cuda_obstacle", lambda: None)
+    monkeypatch.setattr(_support, "shared_memory", lambda: 227 * 1024)
     assert wns.info(GRID).auto == "warp"
     odd = wns.info(wns.Grid((14, 10)))
     assert odd.auto == "xla"
@@ -49,10 +49,10 @@ def test_an_old_driver_is_named(monkeypatch):
     class Gpu:
         platform = "gpu"
 
-    monkeypatch.setattr(_runtime.wp, "get_cuda_device_count", lambda: 0)
-    monkeypatch.setattr(_runtime.wp, "get_cuda_driver_version", lambda: (12, 4))
-    monkeypatch.setattr(_runtime.jax, "devices", lambda: [Gpu()])
-    obstacle = _runtime.cuda_obstacle.__wrapped__()
+    monkeypatch.setattr(_support.wp, "get_cuda_device_count", lambda: 0)
+    monkeypatch.setattr(_support.wp, "get_cuda_driver_version", lambda: (12, 4))
+    monkeypatch.setattr(_support.jax, "devices", lambda: [Gpu()])
+    obstacle = _support.cuda_obstacle.__wrapped__()
     assert "12.4" in obstacle
     assert "update the NVIDIA driver" in obstacle
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._grid import Grid
-from ._runtime import warp_obstacle
+from ._support import warp_obstacle
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 

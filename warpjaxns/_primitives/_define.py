@@ -14,7 +14,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from .. import _ffi
-from .._runtime import register_cache, warp_obstacle
+from .._support import warp_obstacle
 
 
 def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Primitive:
@@ -32,7 +32,7 @@ def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Prim
 
     @p.def_impl
     def _(*operands, **params):
-        return _compiled(p, tuple(sorted(params.items())))(*operands)
+        return compiled(p, tuple(sorted(params.items())))(*operands)
 
     def lower(platform, ctx, *operands, **params):
         backend, grid, dtype = params["backend"], params["grid"], ctx.avals_in[0].dtype
@@ -48,9 +48,8 @@ def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Prim
     return p
 
 
-@register_cache
 @functools.cache
-def _compiled(p: Primitive, params: tuple) -> Callable:
+def compiled(p: Primitive, params: tuple) -> Callable:
     """Eager calls go through `jit`, so that they compile once."""
     return jax.jit(lambda *operands: p.bind(*operands, **dict(params)))
 

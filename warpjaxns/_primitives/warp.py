@@ -21,7 +21,7 @@ from .._kernels.memory import NONE
 from .._kernels.plan import CPU_MEMORY, Plan, make_plan
 from .._kernels.recursions import modes
 from .._kernels.stencils import metric
-from .._runtime import shared_memory
+from .._support import shared_memory
 from .reference import eigenvalues
 
 

@@ -1,0 +1,61 @@
+"""Which backend serves which grid, in which type, on which platform."""
+
+import functools
+
+import jax
+import numpy as np
+import warp as wp
+
+from ._grid import Grid
+from ._kernels.lines import factorise
+from ._kernels.plan import CPU_MEMORY, make_plan, unsupported
+
+
+def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
+    """Why Warp cannot run this grid in this type on this platform ("cpu" or "cuda"), or None."""
+    initialise()
+    for n in grid.shape:
+        if not factorise(n):
+            return f"size {n} has a prime factor above 5; use sizes of the form 2^a 3^b 5^c"
+    if platform == "cpu":
+        return unsupported(make_plan(grid.shape, np.dtype(dtype).name).on(cpu=True), CPU_MEMORY)
+    if platform == "cuda":
+        limit = shared_memory()
+        return cuda_obstacle() or unsupported(make_plan(grid.shape, np.dtype(dtype).name, 1, limit), limit)
+    return f"Warp knows no platform {platform!r}"
+
+
+@functools.cache
+def cuda_obstacle() -> str | None:
+    """Why Warp finds no CUDA device, or None."""
+    initialise()
+    if wp.get_cuda_device_count() > 0:
+        return None
+    if not any(device.platform == "gpu" for device in jax.devices()):
+        return "there is no CUDA device"
+    toolkit = ".".join(map(str, wp.get_cuda_toolkit_version() or ()))
+    return (
+        f"Warp {wp.__version__} is built for CUDA {toolkit} and {driver()}; update the NVIDIA driver (the wheels on "
+        "PyPI need R580 or later)"
+    )
+
+
+@functools.cache
+def shared_memory() -> int | None:
+    """Bytes of shared memory that a block may use on every CUDA device here; None where there is none."""
+    initialise()
+    return min((device.max_shared_memory_per_block for device in wp.get_cuda_devices()), default=None)
+
+
+def driver() -> str:
+    """What CUDA the driver supports, in words."""
+    version = wp.get_cuda_driver_version()
+    return f"the driver supports CUDA {'.'.join(map(str, version))}" if version else "found no driver"
+
+
+@functools.cache
+def initialise() -> None:
+    """Start Warp, without its greeting."""
+    if wp.config.log_level == wp.LOG_INFO:  # leave it alone where the user chose
+        wp.config.log_level = wp.LOG_WARNING
+    wp.init()
