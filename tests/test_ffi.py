@@ -9,6 +9,7 @@ from jax.sharding import Mesh, PartitionSpec
 from warp._src.jax import ffi as warp_ffi
 
 from warpjaxns import _ffi
+from warpjaxns._kernels.table import COUNT, Addresses, fill
 
 
 @wp.kernel(module="unique", enable_backward=False)
@@ -121,6 +122,22 @@ def test_what_does_not_fit_is_refused():
         call(x, v[:, :1])
     with pytest.raises(TypeError, match="operand 0 is int32"):
         call(x.astype(jnp.int32), v)
+
+
+def test_more_arrays_than_a_table_has_room_for():
+    x = jnp.ones(1)
+    with pytest.raises(ValueError, match="a graph has 30 operands and 3 outputs; 32 in all fit"):
+        _ffi.call(lambda *arrays: None, *[x] * 30, key="many", outputs=[(wp.float64, (1,))] * 3, graph=True)
+
+
+@pytest.mark.parametrize("count", [1, 17, COUNT])
+def test_a_table_is_filled(count):
+    expected = np.random.default_rng(count).integers(2**63, 2**64, count, np.uint64)
+    table, addresses = wp.zeros(count, dtype=wp.uint64, device="cpu"), Addresses()
+    for i, address in enumerate(expected.tolist()):
+        addresses[i] = address
+    wp.launch(fill, dim=1, inputs=[addresses, table], device="cpu")
+    np.testing.assert_array_equal(table.numpy(), expected)
 
 
 def test_an_error_in_the_launch_is_raised(capfd):

@@ -18,7 +18,7 @@ What is behind it:
 - On CUDA the launches are captured into a graph, once for each signature and device. Warp's own graph modes key their
   graphs by the addresses of all buffers; a training loop has new ones in every iteration and would capture for ever.
   Here kernels read addresses from a table (`_kernels.memory`), and a replay writes the table first.
-- This module holds no kernels, so what Warp loads along with a callable is empty.
+- Warp loads the module of the function that it calls. So that says it is of `_kernels.table`, whose kernel is needed.
 """
 
 import contextlib
@@ -38,6 +38,7 @@ from jax.interpreters import mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ._kernels import memory
+from ._kernels.table import COUNT, Addresses, fill
 from ._overlap import overlap
 
 PATIENCE = 1.0  # seconds of compiling before a word is said about it
@@ -85,15 +86,15 @@ def call(
         components of a vector or matrix, which trail in JAX's shape.
     - `inputs`: Warp's dtypes of the operands. Needed where one holds vectors or matrices.
     - `graph`: capture the launches into a CUDA graph that serves all later calls. The kernels must be of
-        `memory.kernel` then, which take places in a table of addresses. Without it, `launch` gets arrays and runs at
-        each call.
+        `memory.kernel` then, which take places in a table of up to 32 addresses. Without it, `launch` gets arrays and
+        runs at each call.
     - `repeats`: how often to do it all, with `graph`. From the second time on, the launches find the output `feed[1]`
         in the place of the input `feed[0]`, both counted among all arrays, and so work in place. Equal numbers feed
         nothing.
 
     **Returns:** the outputs, a tuple.
 
-    **Raises:** `TypeError` if an operand does not fit its dtype.
+    **Raises:** `TypeError` if an operand does not fit its dtype, `ValueError` for more arrays than a table holds.
     """
     operands = tuple(jax.numpy.asarray(x) for x in operands)
     if inputs is None:
@@ -102,6 +103,8 @@ def call(
         components = shape_in_jax((), dtype)
         if x.dtype != dtype_in_jax(dtype) or x.shape[x.ndim - len(components) :] != components:
             raise TypeError(f"operand {index} is {x.dtype}{list(x.shape)}, which cannot hold {dtype.__name__}")
+    if graph and len(operands) + len(outputs) > COUNT:
+        raise ValueError(f"a graph has {len(operands)} operands and {len(outputs)} outputs; {COUNT} in all fit")
     shapes = tuple((dtype, tuple(int(n) for n in shape)) for dtype, shape in outputs)
     return tuple(call_p.bind(*operands, program=Program(key, tuple(inputs), shapes, graph, repeats, feed, launch)))
 
@@ -230,7 +233,7 @@ def _register(signature):
     ndims = [len(shape) - len(shape_in_jax((), dtype)) for shape, dtype in zip(shapes, program.inputs, strict=True)]
     types = {f"in_{i}": wp.array(dtype=t, ndim=n) for i, (t, n) in enumerate(zip(program.inputs, ndims, strict=True))}
     types |= {f"out_{i}": wp.array(dtype=t, ndim=len(shape)) for i, (t, shape) in enumerate(program.outputs)}
-    launch.__module__, launch.__qualname__ = __name__, "warpjaxns"
+    launch.__module__, launch.__qualname__ = fill.module.name, "warpjaxns"
     launch.__annotations__ = types
     launch.__signature__ = inspect.Signature(
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in types]
@@ -276,10 +279,8 @@ class _Replay:
     def __init__(self, program, arrays, device):
         self.program = program
         self.table = wp.empty(len(arrays), dtype=wp.uint64, device=device)
-        fill = memory.fill_table(len(arrays))
-        self.addresses = wp.types.vector(length=len(arrays), dtype=wp.uint64)
-        arguments = [self.addresses(), self.table]
-        self.fill = wp.launch(fill, dim=len(arrays), inputs=arguments, device=device, record_cmd=True)
+        arguments = [Addresses(), self.table]
+        self.fill = wp.launch(fill, dim=1, inputs=arguments, device=device, record_cmd=True)
         with wp.ScopedCapture() as capture:
             _run(program, memory.buffers(self.table, arrays))
         self.graph = capture.graph
@@ -287,7 +288,9 @@ class _Replay:
 
     def __call__(self, arrays):
         # The addresses travel as a kernel argument, by value: calls in flight do not disturb each other.
-        addresses = self.addresses(*(array.ptr or 0 for array in arrays))
+        addresses = Addresses()
+        for i, array in enumerate(arrays):
+            addresses[i] = array.ptr or 0
         for repeat in range(self.program.repeats):
             if repeat < 2:
                 self.fill.set_param_at_index(0, addresses)

@@ -270,16 +270,3 @@ def launch(kernel: wp.Kernel, blocks: int, arguments: list, block_dim: int) -> N
     table = next(argument.table for argument in arguments if isinstance(argument, Buffer))
     places = [argument.place if isinstance(argument, Buffer) else argument for argument in arguments]
     wp.launch_tiled(kernel, dim=[blocks], inputs=[table, *places], block_dim=block_dim)
-
-
-@functools.cache
-def fill_table(count: int) -> wp.Kernel:
-    """A kernel that writes `count` addresses, given by value, into a table."""
-    Addresses = wp.types.vector(length=count, dtype=wp.uint64)
-
-    @wp.kernel(module="unique", enable_backward=False)
-    def fill_table(addresses: Addresses, table: Table):
-        i = wp.tid()
-        table[i] = addresses[i]
-
-    return fill_table
