@@ -1,0 +1,90 @@
+"""What NVIDIA's profiler counts in kernels of a rollout, a gradient and a directional derivative, of two steps each.
+
+    python docs/benchmarks/counters.py --output docs/benchmarks/counters.json
+
+Needs `ncu`, and the right to use it. Kernels run one after the other, at the clock and with the empty caches that `ncu`
+gives each of them: counts are those of a rollout, times are not. Where members stay in shared memory, a launch is six
+stages.
+"""
+
+import argparse
+import csv
+import json
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+CASES = ["1x2048", "1x4096", "16x1024", "64x256", "16x512", "1024x64", "1024x128"]
+COUNTERS = {
+    "microseconds": ("gpu__time_duration.sum", 1e-3),
+    "million instructions": ("smsp__inst_executed.sum", 1e-6),
+    "issue slots, %": ("smsp__issue_active.avg.pct_of_peak_sustained_elapsed", 1),
+    "shared memory and first-level cache, %": ("l1tex__data_pipe_lsu_wavefronts.avg.pct_of_peak_sustained_elapsed", 1),
+    "device memory, MB": ("dram__bytes.sum", 1e-6),
+    "warps a multiprocessor": ("sm__warps_active.avg.per_cycle_active", 1),
+    "registers a thread": ("launch__registers_per_thread", 1),
+}
+
+
+def run(case: str) -> None:
+    """Two steps of each task."""
+    from warpjaxns.benchmarks import Case, backends
+
+    members, size = map(int, case.split("x"))
+    (warp,) = backends("warp")
+    for task in ("forward", "gradient direct", "jvp"):
+        program = warp.build(Case(size, members), task, 2)
+        program.wait(program.start())
+
+
+def profile(case: str) -> list[dict]:
+    """A record for each kernel, in the order of first launches. Of two stages the second keeps what it works on."""
+    names = ",".join(counter for counter, _ in COUNTERS.values())
+    ncu = ["ncu", "--graph-profiling", "node", "--csv", "--metrics", names]
+    command = [*ncu, "--kernel-name", "regex:cuda_kernel_forward", sys.executable, __file__, "--case", case]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"ncu failed: {(done.stdout + done.stderr)[-1000:]}")
+    return summary(done.stdout)
+
+
+def summary(text: str) -> list[dict]:
+    """Means over the launches of each kernel, from what `ncu` prints."""
+    kernels: dict = {}
+    for row in csv.DictReader(line for line in text.splitlines() if line.startswith('"')):
+        key = row["Kernel Name"], row["Grid Size"], row["Block Size"]
+        values = kernels.setdefault(key, {}).setdefault(row["Metric Name"], [])
+        values.append(float(row["Metric Value"].replace(",", "")))
+    records = []
+    for (name, grid, block), metrics in kernels.items():
+        if "fill" in name:
+            continue
+        counts = {title: sum(metrics[m]) / len(metrics[m]) * scale for title, (m, scale) in COUNTERS.items()}
+        short = re.sub(r"__locals__.*", "", name)
+        sizes = {"blocks": int(re.search(r"\d+", grid)[0]), "threads": int(re.search(r"\d+", block)[0])}
+        launches = len(next(iter(metrics.values())))
+        records.append({"kernel": short, "launches": launches, **sizes, **{k: round(v, 3) for k, v in counts.items()}})
+    return records
+
+
+def main(argv: list[str] | None = None):
+    """All cases; kernels are compiled before, by several processes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--case", help="run its steps, which ncu is to look at")
+    options = parser.parse_args(argv)
+    if options.case:
+        return run(options.case)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda case: subprocess.run([sys.executable, __file__, "--case", case], check=True), CASES))
+    report = {case: profile(case) for case in CASES}
+    for case, records in report.items():
+        print(case, *(" ".join(map(str, record.values())) for record in records), sep="\n  ")
+    if options.output:
+        options.output.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
