@@ -13,6 +13,7 @@ import pkgutil
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import warp as wp
@@ -24,7 +25,10 @@ from warpjaxns._kernels import memory, plan, whole
 
 COMPILER = shutil.which("g++")
 FLAGS = ["-O1", "-w", "-std=c++17", "-fpermissive", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC"]
+FLAGS += ["-DWP_ENABLE_TILES_IN_STACK_MEMORY", f"-I{Path(wp.__file__).parent / 'native'}"]
 HEADER = Path(__file__).with_name("emulator.h")
+
+END_OF_HEADERS = '#include "deterministic.h"\n'  # the last one, in what Warp writes
 
 INLINE = [  # what stands in `asm volatile(...)`, and what stands for it here
     (r'"griddepcontrol\.\w+;" ::: "memory"', ""),
@@ -61,7 +65,8 @@ class Emulator:
 
 
 def emulated(monkeypatch, folder: Path) -> Emulator:
-    """From here on all kernels of the flow are launched by an emulator, and cut into threads as on a GPU."""
+    """From here on all kernels of the flow are launched by an emulator, and cut into threads as on a GPU. `folder`: for
+    what is compiled; processes may share it."""
     emulator = Emulator(folder)
     for cut in (plan.Plan, whole.Whole):
         monkeypatch.setattr(cut, "on", lambda self, cpu: self)
@@ -77,8 +82,7 @@ def _translated(kernel, block_dim) -> str:
     """The text for CUDA as C++ for the host."""
     text = _source(kernel, block_dim)
     name = re.search(r"(\w+_cuda_kernel_forward)\(", text)[1]
-    headers = '#include "deterministic.h"\n'
-    start, kernel = text.replace("#define WP_NO_CRT\n", "").split(headers)
+    headers, kernel = text.replace("#define WP_NO_CRT\n", "").split(END_OF_HEADERS)
     macros, kernel = kernel.split("// avoid namespacing of float type")
     for pattern, replacement in INLINE:
         kernel = re.sub(rf"asm(?: volatile)?\({pattern}\);", f"{replacement};", kernel)
@@ -94,7 +98,7 @@ extern "C" const char* run(int blocks, int threads, int cluster, int order, void
   return emulator::run(blocks, threads, cluster, order, body, p);
 }}
 """
-    return f'{start}{headers}{macros}#include "{HEADER}"\n//{kernel}{entry}'
+    return f'{headers}{END_OF_HEADERS}{macros}#include "{HEADER}"\n//{kernel}{entry}'
 
 
 def _source(kernel, block_dim) -> str:
@@ -113,12 +117,22 @@ def _source(kernel, block_dim) -> str:
 
 @functools.cache
 def _compiled(text: str, folder: Path):
-    library = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
-    source = library.with_suffix(".cpp")
-    source.write_text(text)
-    native = Path(wp.__file__).parent / "native"
-    defined = "-DWP_ENABLE_TILES_IN_STACK_MEMORY"
-    subprocess.run([COMPILER, *FLAGS, defined, f"-I{native}", source, "-o", library], check=True)
+    headers, kernel = text.split(END_OF_HEADERS)  # Warp's own, which take longer than the kernel
+    headers = _made(folder, headers + END_OF_HEADERS, ".h", ".h.gch", "-x", "c++-header")
+    library = _made(folder, f'#include "{headers.stem}"\n{kernel}', ".cpp", ".so")
     run = ctypes.CDLL(library).run
     run.restype = ctypes.c_char_p
     return run
+
+
+def _made(folder: Path, text: str, of: str, suffix: str, *options: str) -> Path:
+    """What the compiler makes of a text, named by it. It appears in one piece, for other processes may want it too."""
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    made = folder / f"{name}{suffix}"
+    if not made.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            source, output = Path(own, f"{name}{of}"), Path(own, made.name)
+            source.write_text(text)
+            subprocess.run([COMPILER, *FLAGS, f"-I{folder}", *options, source, "-o", output], check=True)
+            output.rename(made)
+    return made

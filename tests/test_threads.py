@@ -54,9 +54,12 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where kernels are compiled."""
-    return tmp_path_factory.mktemp("emulator")
+def folder(tmp_path_factory, worker_id):
+    """Where kernels are compiled, once for all workers of xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "emulator"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture
