@@ -46,3 +46,17 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def compiled(caplog):
+    """``compiled(f)``: the names of the programs that JAX compiles in the course of f()."""
+
+    def names(f):
+        caplog.clear()
+        with jax.log_compiles():
+            jax.block_until_ready(f())
+        messages = [record.getMessage() for record in caplog.records]
+        return [message.split()[1] for message in messages if message.startswith("Compiling ")]
+
+    return names

@@ -159,7 +159,7 @@ def test_a_missing_extra(monkeypatch, capsys):
     monkeypatch.setattr(
         command_options.importlib.util, "find_spec", lambda name: None if name in missing else real(name)
     )
-    assert 'needs matplotlib: pip install "warpjaxns[all]"' in rejected(capsys, *TINY)
+    assert 'needs matplotlib: pip install -e ".[all]"' in rejected(capsys, *TINY)
 
 
 def test_a_flow_that_blows_up_is_reported_and_not_written(tmp_path, capsys):

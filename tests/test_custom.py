@@ -289,6 +289,12 @@ def test_nothing_grows():
     assert registries() == before
 
 
+def test_a_word_about_compiling_names_the_kernel(monkeypatch, capfd):
+    monkeypatch.setattr(_ffi, "PATIENCE", 0.0)
+    jax.block_until_ready(primitive(multiply)(jnp.ones(3), 2.0))
+    assert "compiling kernels of multiply;" in capfd.readouterr().err
+
+
 def test_static_values_are_told_apart():
     f = primitive(multiply)
     x = jnp.ones(2)
@@ -356,6 +362,12 @@ def test_arguments_that_do_not_fit():
         diffuse(x)
     with pytest.raises(TypeError):
         primitive(statistics, num_outputs=3, output_shapes=[3, (1, 1), 3])(x[None], jnp.zeros(1, jnp.int32), 2.5, 1.0)
+    with pytest.raises(TypeError, match=r"output_shapes of kernel 'multiply' has 8.0 for a shape: expected integers"):
+        primitive(multiply, output_shapes=8.0)(x, 1.0)
+    with pytest.raises(TypeError, match=r"launch_dims of kernel 'multiply' has \(5.0,\)"):
+        primitive(multiply, launch_dims=(5.0,))(x, 1.0)
+    with pytest.raises(TypeError, match=r"of kernel 'multiply' is one number of type float32, and got 'a'"):
+        primitive(multiply)(x, "a")
     with pytest.raises(ValueError, match="its shape is"):
         primitive(statistics, num_outputs=3)(x[None], jnp.zeros(1, jnp.int32), 2, 1.0)
     with pytest.raises(ValueError, match="names"):

@@ -123,7 +123,7 @@ nan, inf = float("nan"), float("inf")
         ({"dt": "short"}, TypeError, "dt='short'"),
         ({"viscosity": -1.0}, ValueError, "viscosity=-1.0"),
         ({"viscosity": Range(-1.0, 1.0)}, ValueError, "viscosity=-1.0"),
-        ({"viscosity": (0.0, 1.0)}, TypeError, "viscosity=(0.0, 1.0)"),
+        ({"viscosity": (0.0, 1.0)}, TypeError, "viscosity=(0.0, 1.0): expected one real number, or a Range(low, high)"),
         ({"drag": nan}, ValueError, "drag=nan"),
         ({"forcing_amplitude": inf}, ValueError, "forcing_amplitude=inf"),
         ({"forcing_amplitude": 1.0, "forcing_wavenumber": 8}, ValueError, "=8: 16 points along y resolve up to 7"),
@@ -144,6 +144,13 @@ def test_wrong_arguments(changes, kind, message):
     with pytest.raises(kind) as error:
         ensemble(**changes)
     assert message in str(error.value)
+
+
+def test_numbers_of_any_kind():
+    number = jnp.asarray(0.25)
+    with pytest.raises(ValueError, match="viscosity=nan"):
+        ensemble(viscosity=nan * number)
+    assert ensemble(viscosity=number, dt=number, drag=np.float32(0.25)) == ensemble(viscosity=0.25, dt=0.25, drag=0.25)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
 """What bad input gets: an error of the right type that names the argument, the value and what would work."""
 
+import functools
+import re
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -148,6 +152,38 @@ def test_float64_while_x64_is_off():
         assert f["omega0"](OMEGA.astype("float32")).dtype == jnp.float32
 
 
+def test_a_float64_array_from_where_x64_was_on():
+    omega = jnp.asarray(OMEGA)
+    assert omega.dtype == jnp.float64
+    with jax.enable_x64(False):
+        for name, f in functions().items():
+            with pytest.raises(TypeError) as error:
+                f(omega)
+            contains(error, ARGUMENT.get(name, name), "float64", "jax_enable_x64", "float32")
+
+
+@pytest.mark.parametrize("backend", ["warp", "xla"])
+def test_leaves_that_were_replaced(backend):
+    """`eqx.tree_at` asks nobody."""
+    solver, omega = NavierStokes2D(GRID, **GOOD, backend=backend), np.ones(GRID.shape)
+
+    def with_leaf(name, value):
+        return eqx.tree_at(lambda s: getattr(s, name), solver, value, is_leaf=lambda x: x is None)
+
+    for shape in [(10, 6), (30, 2), (12, 10), (), (2, 6, 10)]:
+        forced = with_leaf("forcing", jnp.ones(shape))
+        for f in (forced.step, forced.tendency, functools.partial(forced.rollout, steps=1, forcing=OMEGA[None])):
+            with pytest.raises(ValueError, match=re.escape(f"forcing has shape {shape}")):
+                f(omega)
+    with pytest.raises(TypeError) as error:
+        with_leaf("forcing", jnp.ones(GRID.shape, int)).step(omega)
+    contains(error, "forcing", "int64", "float32 or float64")
+    number = with_leaf("dt", 0.02)
+    expected = NavierStokes2D(GRID, viscosity=0.01, dt=0.02, backend=backend)
+    np.testing.assert_array_equal(number.step(omega), expected.step(omega))
+    np.testing.assert_array_equal(number.cfl(omega), expected.cfl(omega))
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "parts"),
     [
@@ -257,6 +293,7 @@ def test_checkpointed():
     with pytest.raises(TypeError) as error:
         Checkpointed(keep_last="yes")
     contains(error, "keep_last='yes'", "True or False")
+    assert Checkpointed(np.int64(4)) == Checkpointed(4)
 
 
 def test_nothing_is_launched_before_an_error():

@@ -154,14 +154,12 @@ def test_bad_input_raises(fields):
 
 def test_a_result_that_is_not_finite_raises(fields):
     base, perturbation = fields
-    unstable = make_solver(dt=10.0, check_finite=False)
-    with pytest.raises(FloatingPointError, match="unperturbed rollout is not finite: try a shorter dt"):
-        optimal_perturbation(unstable, base, perturbation, steps=20, iterations=1)
+    for check in (True, False):
+        unstable = make_solver(dt=10.0, check_finite=check)
+        with pytest.raises(FloatingPointError, match="unperturbed rollout is not finite: try a shorter dt"):
+            optimal_perturbation(unstable, base, perturbation, steps=20, iterations=1)
     with pytest.raises(FloatingPointError, match=r"Iteration \d"):
-        optimal_perturbation(
-            make_solver(check_finite=False), base, perturbation,
-            steps=20, iterations=3, radius=1e30, learning_rate=1e25,
-        )  # fmt: skip
+        optimal_perturbation(make_solver(), base, perturbation, steps=20, iterations=3, radius=1e30, learning_rate=1e25)
 
 
 def test_the_picture_shows_every_field(result):

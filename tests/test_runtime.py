@@ -94,6 +94,8 @@ def test_plans_fit_the_device(limit):
 def test_wrong_arguments_are_named():
     with pytest.raises(TypeError, match="solver"):
         wns.warmup(GRID)
+    with pytest.raises(TypeError, match=r"batch=3: .* \(8,\)"):
+        wns.warmup(wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01), batch=3)
     with pytest.raises(TypeError, match="grid"):
         wns.info((16, 20))
     with pytest.raises(TypeError, match="dtype='x'"):

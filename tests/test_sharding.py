@@ -47,6 +47,22 @@ def operands():
 
 @every_backend
 @every_check
+def test_a_member_that_blows_up(backend, check_vma):
+    """All devices hear of it, where JAX knows what varies over them: one that did not would wait for the others."""
+    solver = NavierStokes2D(GRID, viscosity=0.01, dt=0.1, backend=backend)
+    f = jax.jit(sharded(lambda w: solver.rollout(w, steps=3), ALONG, ALONG, check_vma))
+    omega = normal(0, (MEMBERS, *GRID.shape))
+    assert_close(f(omega), solver.rollout(omega, steps=3), ROLLOUT)
+    if not check_vma:
+        return
+    gradient = jax.jit(jax.grad(lambda w: jnp.sum(f(w) ** 2)))
+    assert_close(gradient(omega), jax.grad(lambda w: jnp.sum(solver.rollout(w, steps=3) ** 2))(omega), ROLLOUT)
+    with pytest.raises(Exception, match="not finite"):
+        jax.block_until_ready(f(omega.at[5, 0, 0].set(jnp.nan)))
+
+
+@every_backend
+@every_check
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(2)], ids=["direct", "checkpointed"])
 def test_rollout(backend, check_vma, adjoint):
     x = operands()

@@ -242,6 +242,21 @@ def test_a_rollout_that_blows_up_says_so(backend):
         jax.block_until_ready(make(backend).step(omega.at[0, 0].set(jnp.nan)))
 
 
+@every_backend
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(2)], ids=str)
+def test_no_members_and_no_steps(backend, adjoint):
+    solver, omega = make(backend, adjoint=adjoint), normal(0, (3, *GRID.shape))
+    control = jnp.zeros((4, 3, *GRID.shape))
+    for members in (3, 0):
+        w, f = omega[:members], control[:, :members]
+        assert solver.rollout(w, steps=4, forcing=f).shape == w.shape
+        assert solver.rollout(w, steps=4, save_every=2).shape == (2, *w.shape)
+        assert jax.grad(lambda w: jnp.sum(solver.rollout(w, steps=4)))(w).shape == w.shape
+        for forcing in (None, f[:0], f[:0, 0] if members else f[:0]):
+            np.testing.assert_array_equal(solver.rollout(w, steps=0, forcing=forcing), w)
+            assert solver.rollout(w, steps=0, save_every=2, forcing=forcing).shape == (0, *w.shape)
+
+
 @pytest.mark.parametrize("every", [None, 7])
 def test_call_length(every):
     for steps in (1, 5, 80, 97, 100, 1000, 10000):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 
 LONGEST_CALL = 128  # steps a call of `Direct`: a CUDA graph of several hundred kernels
 SHORTEST_CALL = 24  # fewer steps a call would cost more on the host than they save in memory
@@ -58,10 +59,11 @@ class Checkpointed:
             raise TypeError(f"keep_last={self.keep_last!r}: expected True or False")
         if self.every is None:
             return
-        if not isinstance(self.every, int) or isinstance(self.every, bool):
+        if not isinstance(self.every, numbers.Integral) or isinstance(self.every, bool):
             raise TypeError(f"every={self.every!r}: expected a positive integer or None")
         if self.every < 1:
             raise ValueError(f"every={self.every}: expected a positive integer or None")
+        object.__setattr__(self, "every", int(self.every))
 
     def call_length(self, steps: int, between_saves: int) -> int:
         """Steps taken in one call, of a rollout of `steps` steps that stops every `between_saves` steps."""
@@ -74,8 +76,10 @@ class Checkpointed:
         single one may be a turn of a loop, which would keep those of all its turns.)"""
         if not self.keep_last:
             return 0
-        wanted = min(round(KEPT / length), MOST_KEPT // (STAGES * length * state_bytes)) if self.every is None else 1
-        return min(max(1, wanted), stretches - 1)
+        wanted = 1
+        if self.every is None:
+            wanted = max(1, min(round(KEPT / length), MOST_KEPT // max(1, STAGES * length * state_bytes)))
+        return min(wanted, stretches - 1)
 
 
 def _divisor_near(n: int, target: int) -> int:

@@ -41,8 +41,7 @@ def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
             raise TypeError(f"{given}: expected a float32 or float64 array (..., ny, nx)") from error
     if value.dtype not in FLOATS:
         raise TypeError(f"{name} has dtype {value.dtype}: expected float32 or float64; cast it to one of them")
-    if not isinstance(value, jax.Array):
-        _check_float64_enabled(name, value.dtype)
+    _check_float64_enabled(name, value.dtype)
     if tuple(value.shape[-2:]) != grid.shape:
         ny, nx = grid.shape
         raise ValueError(f"{name} has shape {tuple(value.shape)}: expected (..., ny, nx) = (..., {ny}, {nx})")

@@ -139,9 +139,11 @@ def _static(kernel, argument, value) -> bytes:
             "To trace or differentiate it, declare it as an array of one element, wp.array(dtype=...)"
         )
     dtype = _ffi.dtype_in_jax(argument.type)
-    if jnp.issubdtype(dtype, jnp.integer):
-        value = operator.index(value)
-    return np.array(value, dtype).reshape(()).tobytes()
+    try:
+        number = operator.index(value) if jnp.issubdtype(dtype, jnp.integer) else value
+        return np.array(number, dtype).reshape(()).tobytes()
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{_name(kernel, argument)} is one number of type {dtype}, and got {value!r}") from error
 
 
 def _array(kernel, argument, value) -> jax.Array:
@@ -158,8 +160,11 @@ def _array(kernel, argument, value) -> jax.Array:
     return value
 
 
-def _shape(value) -> tuple[int, ...]:
-    return (operator.index(value),) if not isinstance(value, Sequence) else tuple(map(operator.index, value))
+def _shape(kernel, name, value) -> tuple[int, ...]:
+    try:
+        return tuple(map(operator.index, value if isinstance(value, Sequence) else [value]))
+    except TypeError as error:
+        raise TypeError(f"{name} of {_title(kernel)} has {value!r} for a shape: expected integers") from error
 
 
 def _output_shapes(kernel, wanted, outcomes, shapes):
@@ -176,7 +181,7 @@ def _output_shapes(kernel, wanted, outcomes, shapes):
         wanted = [wanted[name] for name in names]
     elif not isinstance(wanted, Sequence) or not any(isinstance(n, Sequence) for n in wanted):
         wanted = [wanted] * len(names)
-    result = tuple(map(_shape, wanted))
+    result = tuple(_shape(kernel, "output_shapes", shape) for shape in wanted)
     if len(result) != len(names):
         raise ValueError(f"output_shapes of {_title(kernel)} has {len(result)} shapes for {len(names)} outputs")
     for argument, shape in zip(outcomes, result, strict=True):
@@ -191,7 +196,7 @@ def _launch_dims(kernel, wanted, outputs, shapes):
     axes = _thread_axes(kernel)
     if callable(wanted):
         wanted = wanted(*shapes)
-    dim = _shape(outputs[0] if wanted is None and axes else (1,) if wanted is None else wanted)
+    dim = _shape(kernel, "launch_dims", outputs[0] if wanted is None and axes else (1,) if wanted is None else wanted)
     if len(dim) != max(axes, 1) or (not axes and dim != (1,)):
         raise ValueError(
             f"wp.tid() has {axes} axes in {_title(kernel)}, which does not fit a launch over {dim}: give launch_dims"

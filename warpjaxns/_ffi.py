@@ -35,6 +35,7 @@ import numpy as np
 import warp as wp
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
+from jax.interpreters.xla import apply_primitive
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ._kernels import memory
@@ -173,12 +174,7 @@ def align(*operands: jax.Array) -> list[jax.Array]:
 
 call_p = Primitive("warp_call")
 call_p.multiple_results = True
-
-
-@call_p.def_impl
-@functools.partial(jax.jit, static_argnames="program")
-def _impl(*operands, program):
-    return call_p.bind(*operands, program=program)
+call_p.def_impl(functools.partial(apply_primitive, call_p))
 
 
 @call_p.def_abstract_eval

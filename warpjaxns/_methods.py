@@ -9,8 +9,8 @@ import equinox as eqx
 
 
 class BoundMethod(eqx.Module):
-    """A method and its owner: a pytree, so that `eqx.filter_jit` sees the owner's leaves, and hashable by identity,
-    which `jax.jit` asks of what it compiles (there the leaves become constants)."""
+    """A method and its owner: a pytree, so that `eqx.filter_jit` sees the owner's leaves, and hashable by the owner's
+    identity, which `jax.jit` asks of what it compiles (there the leaves become constants)."""
 
     function: Callable = eqx.field(static=True)
     owner: eqx.Module
@@ -20,10 +20,11 @@ class BoundMethod(eqx.Module):
         return self.function(self.owner, *args, **kwargs)
 
     def __hash__(self):
-        return id(self)
+        return hash((self.function, id(self.owner)))
 
     def __eq__(self, other: object):
-        return self is other
+        same = isinstance(other, BoundMethod) and self.owner is other.owner
+        return same and self.function is other.function
 
     @property
     def __name__(self) -> str:  # pyright: ignore

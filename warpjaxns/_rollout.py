@@ -1,52 +1,62 @@
-"""Trajectories: how they are cut into stretches of the fused primitive, and which states are kept."""
+"""Trajectories: how they are cut into stretches of the fused primitive, and which states are kept.
 
-from collections.abc import Callable
+States are ``(batch, ny, nx)``, forcing is ``(steps or 1, batch or 1, ny, nx)``; the operands are those of
+`_primitives.advance`. `length`: steps of a stretch. Reverse mode keeps the state at the start of each stretch, and the
+stages of the last `direct` ones.
+"""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 
-# Advance a state (batch, ny, nx) by a number of steps under a forcing (steps or 1, batch or 1, ny, nx), several times;
-# reverse mode keeps the stages of the last few.
-Advance = Callable[[jax.Array, jax.Array, int, int, int], jax.Array]
+from ._primitives.advance import advance
+
+# Eager calls, and eager derivatives of them, are compiled once; under `jit` nothing is left of this.
+_compiled_once = functools.partial(
+    jax.jit,
+    static_argnames=("steps", "save_every", "length", "direct", "grid", "scheme", "backend"),
+    inline=True,
+)
 
 
-def final_state(advance: Advance, omega, forcing, steps: int, length: int, direct: int):
-    """The state after `steps` steps, taken `length` at a time.
+@_compiled_once
+def final_state(omega, viscosity, drag, dt, forcing, *, steps: int, length: int, direct: int, **how):
+    """The state after `steps` steps."""
 
-    Reverse mode keeps the state at the start of each stretch of that length, and the stages of the last
-    `direct`.
-    """
+    def advance_by(omega, forcing, steps, repeats, direct):
+        return advance(omega, viscosity, drag, dt, forcing, steps=steps, repeats=repeats, direct=direct, **how)
+
     stretches, rest = divmod(steps, length)
     of_rest = min(direct, int(rest > 0))
     direct -= of_rest
     if stretches and forcing.shape[0] == 1:
-        omega = advance(omega, forcing, length, stretches, direct)
+        omega = advance_by(omega, forcing, length, stretches, direct)
     elif stretches:
 
         def body(state, window):  # all or none: the last window apart from the others would be a copy of all forcing
-            return advance(state, window, length, 1, int(direct == stretches)), None
+            return advance_by(state, window, length, 1, int(direct == stretches)), None
 
         omega, _ = jax.lax.scan(body, omega, _windows(forcing, stretches, length))
     if rest:
-        omega = advance(omega, _window(forcing, stretches * length, steps), rest, 1, of_rest)
+        omega = advance_by(omega, _window(forcing, stretches * length, steps), rest, 1, of_rest)
     return omega
 
 
-def saved_states(advance: Advance, omega, forcing, steps: int, length: int, direct: int, save_every: int):
+@_compiled_once
+def saved_states(omega, viscosity, drag, dt, forcing, *, steps: int, save_every: int, direct: int, **how):
     """The states after save_every, 2 save_every, ... steps, stacked in front.
 
-    Reverse mode keeps the stages of `direct` stretches in all, or of fewer: as many before every save.
+    Of the `direct` stretches before every save there are as many.
     """
     count = steps // save_every
-    of_each = direct // max(count, 1)
+    how |= {"steps": save_every, "direct": direct // max(count, 1)}
 
     def body(state, window):
-        window = forcing if window is None else window
-        state = final_state(advance, state, window, save_every, length, of_each)
+        state = final_state(state, viscosity, drag, dt, forcing if window is None else window, **how)
         return state, state
 
-    windows = _windows(forcing, count, save_every)
-    _, saved = jax.lax.scan(body, omega, windows, length=count)
+    _, saved = jax.lax.scan(body, omega, _windows(forcing, count, save_every), length=count)
     return saved
 
 

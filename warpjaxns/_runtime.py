@@ -3,13 +3,13 @@
 import dataclasses
 import importlib.metadata
 import platform as host
+from collections.abc import Sequence
 
 import jax
 
 from . import _ffi, _support
 from ._checks import check_dtype, check_grid
 from ._grid import Grid
-from ._primitives._define import compiled
 from ._solver import NavierStokes2D, check_solver
 
 
@@ -79,9 +79,11 @@ def warmup(solver: NavierStokes2D, *, batch: tuple[int, ...] = (), dtype=None, g
         gradient: compile the kernels of reverse mode too.
 
     Raises:
-        TypeError: `solver` is not a `NavierStokes2D`, or `dtype` not one of these.
+        TypeError: `solver` is not a `NavierStokes2D`, `batch` not a tuple, or `dtype` not one of these.
     """
     check_solver(solver)
+    if not isinstance(batch, Sequence):
+        raise TypeError(f"batch={batch!r}: expected the leading axes of a state, such as (8,)")
     dtype = check_dtype("dtype", dtype)
     omega = jax.numpy.zeros((*batch, *solver.grid.shape), dtype)
 
@@ -92,9 +94,9 @@ def warmup(solver: NavierStokes2D, *, batch: tuple[int, ...] = (), dtype=None, g
 
 
 def clear_caches() -> None:
-    """Drop captured CUDA graphs and the compiled programs of eager calls.
+    """Drop captured CUDA graphs.
 
-    Call it when nothing runs. Kernels stay loaded; Warp's cache on disk is untouched.
+    Call it when nothing runs. Kernels stay loaded; Warp's cache on disk is untouched. What JAX has compiled, eager
+    calls among it, is dropped by `jax.clear_caches`.
     """
     _ffi.clear()
-    compiled.cache_clear()

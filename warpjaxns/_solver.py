@@ -1,5 +1,6 @@
 """The solver: an Equinox module whose physical parameters are differentiable leaves."""
 
+import math
 from typing import TypeAlias
 
 import equinox as eqx
@@ -18,17 +19,21 @@ from ._checks import (
     check_option,
     check_positive,
 )
-from ._ffi import align
+from ._ffi import align, varying
 from ._grid import Grid
 from ._methods import method
 from ._operators import SCHEMES, streamfunction
 from ._primitives import algebra
-from ._primitives.advance import advance
 from ._primitives.poisson import poisson
 from ._primitives.reference import shift
 from ._rollout import final_state, saved_states
 
 Field: TypeAlias = Float[Array, "... ny nx"]
+NOT_FINITE = (
+    "The vorticity is not finite. Either the initial state was not, or dt is too long: look at solver.cfl(omega), "
+    "which must stay below about 1.7, and at 4 nu dt (1/dx^2 + 1/dy^2) < 2.51. "
+    "NavierStokes2D(..., check_finite=False) turns this check off."
+)
 
 
 class NavierStokes2D(eqx.Module):
@@ -145,16 +150,13 @@ class NavierStokes2D(eqx.Module):
         length = self.adjoint.call_length(steps, between)
         kept = self.adjoint.direct(steps // between * -(-between // length), length, omega0.nbytes)
 
-        def advance_by(omega, forcing, steps, repeats, direct):
-            how = {"steps": steps, "repeats": repeats, "direct": direct, **self._static}
-            return advance(omega, viscosity, drag, dt, forcing, **how)
-
         # a scan's state varies over all mesh axes that anything varies over, from the start
-        flat, viscosity, drag, dt, control = align(omega0.reshape(-1, *self.grid.shape), viscosity, drag, dt, control)
+        operands = align(omega0.reshape(-1, *self.grid.shape), viscosity, drag, dt, control)
+        how = {"length": length, "direct": kept, **self._static}
         if save_every is None:
-            out = final_state(advance_by, flat, control, steps, length, kept).reshape(omega0.shape)
+            out = final_state(*operands, steps=steps, **how).reshape(omega0.shape)
         else:
-            out = saved_states(advance_by, flat, control, steps, length, kept, save_every)
+            out = saved_states(*operands, steps=steps, save_every=save_every, **how)
             out = out.reshape(steps // save_every, *lead, *self.grid.shape)
         return self._checked(out)
 
@@ -194,7 +196,7 @@ class NavierStokes2D(eqx.Module):
         u, v = self.velocity(omega)
         dy, dx = self.grid.spacing
         rate = jnp.max(jnp.abs(u) / dx + jnp.abs(v) / dy, axis=(-2, -1))
-        return rate * self.dt.astype(omega.dtype)
+        return rate * jnp.asarray(self.dt, omega.dtype)
 
     @property
     def _static(self):
@@ -210,7 +212,7 @@ class NavierStokes2D(eqx.Module):
         lead = omega.shape[:-2]
         out = []
         for name in ("viscosity", "drag", "dt"):
-            value = getattr(self, name).astype(omega.dtype)
+            value = jnp.asarray(getattr(self, name), omega.dtype)
             if value.ndim:
                 value = _broadcast(name, value, lead, lead, omega)
             out.append(value.reshape(-1))
@@ -221,7 +223,7 @@ class NavierStokes2D(eqx.Module):
         grid, lead = self.grid.shape, omega.shape[:-2]
         total = jnp.zeros((1, 1, 1, 1), omega.dtype)
         if self.forcing is not None:
-            steady = self.forcing.astype(omega.dtype)
+            steady = check_field("forcing", self.forcing, self.grid).astype(omega.dtype)  # `eqx.tree_at` checks nothing
             if steady.ndim > 2:
                 steady = _broadcast("forcing", steady, (*lead, *grid), lead, omega)
             total = steady.reshape(1, -1, *grid)
@@ -232,24 +234,26 @@ class NavierStokes2D(eqx.Module):
                     f"forcing has shape {control.shape}: expected one field a step, "
                     f"(steps, ..., ny, nx) = ({steps}, ..., {grid[0]}, {grid[1]})"
                 )
+            members = 1
             if control.ndim > 3:
                 missing = max(len(lead) - (control.ndim - 3), 0)
                 control = control.reshape(steps, *(1,) * missing, *control.shape[1:])
                 control = _broadcast("forcing", control, (steps, *lead, *grid), lead, omega)
-            control = control.reshape(steps, -1, *grid)
+                members = math.prod(lead)
+            control = control.reshape(steps, members, *grid)
             total = control if self.forcing is None else total + control
         return total
 
     def _checked(self, out):
         if not self.check_finite:
             return out
-        return eqx.error_if(
-            out,
-            ~jnp.all(jnp.isfinite(out)),
-            "The vorticity is not finite. Either the initial state was not, or dt is too long: look at "
-            "solver.cfl(omega), which must stay below about 1.7, and at 4 nu dt (1/dx^2 + 1/dy^2) < 2.51. "
-            "NavierStokes2D(..., check_finite=False) turns this check off.",
-        )
+        problem = ~jnp.all(jnp.isfinite(out))
+        axes = varying(jax.typeof(out))
+        if not axes:
+            return eqx.error_if(out, problem, NOT_FINITE)
+        # with one device stopped by an error, the others would wait for it for ever: all of them, or none
+        problem = jax.lax.psum(problem.astype(out.dtype), tuple(axes)) > 0
+        return jnp.where(eqx.error_if(problem, problem, NOT_FINITE), jnp.nan, out)
 
 
 def check_solver(value) -> None:

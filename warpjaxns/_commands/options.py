@@ -5,7 +5,7 @@ import importlib.util
 import math
 import platform
 
-INSTALL = 'pip install "warpjaxns[all]"'
+INSTALL = 'pip install -e ".[all]" in the checkout'
 
 
 class UsageError(Exception):

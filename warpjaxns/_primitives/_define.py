@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
 from .._support import warp_obstacle
@@ -30,9 +31,7 @@ def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Prim
     def _(*avals, **params):
         return [_ffi.abstract_result(shape, dtype, *avals) for shape, dtype in abstract(*avals, **params)]
 
-    @p.def_impl
-    def _(*operands, **params):
-        return compiled(p, tuple(sorted(params.items())))(*operands)
+    p.def_impl(functools.partial(apply_primitive, p))
 
     def lower(platform, ctx, *operands, **params):
         backend, grid, dtype = params["backend"], params["grid"], ctx.avals_in[0].dtype
@@ -46,12 +45,6 @@ def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Prim
     for platform in ("cpu", "cuda"):
         mlir.register_lowering(p, functools.partial(lower, platform), platform=platform)
     return p
-
-
-@functools.cache
-def compiled(p: Primitive, params: tuple) -> Callable:
-    """Eager calls go through `jit`, so that they compile once."""
-    return jax.jit(lambda *operands: p.bind(*operands, **dict(params)))
 
 
 def bind(p: Primitive, *operands: jax.Array, **params) -> list[jax.Array]:

@@ -11,6 +11,7 @@ import numpy as np
 import warp as wp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
 
@@ -108,12 +109,7 @@ def _spread(parameters, arrays):
 
 members_p = Primitive("warp_kernel")
 members_p.multiple_results = True
-
-
-@members_p.def_impl
-@functools.partial(jax.jit, static_argnames=("job", "batch", "mapped"))
-def _impl(*operands, job, batch, mapped):
-    return members_p.bind(*operands, job=job, batch=batch, mapped=mapped)
+members_p.def_impl(functools.partial(apply_primitive, members_p))
 
 
 def _shapes(operands, job, mapped):
@@ -164,7 +160,7 @@ def _lower(*operands, job, batch, mapped):
     values = _ffi.call(
         launch,
         *stacked,
-        key=(job, batch, mapped),
+        key=(job.name, job, batch, mapped),
         inputs=job.operands(),
         outputs=[(dtype, (members * shape[0], *shape[1:])) for dtype, shape in results] + scratch,
     )

@@ -9,7 +9,7 @@
         for batch in flows.batches(16, key=jax.random.key(0), window=2):
             ...  # a dict of JAX arrays
 
-Needs h5py, and xarray for `Flows.dataset` (``pip install "warpjaxns[data]"``), neither before it is used.
+Needs h5py, and xarray for `Flows.dataset` (the extra ``data``), neither before it is used.
 """
 
 from .ensemble import Ensemble as Ensemble

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -245,10 +244,13 @@ def _uniform(seed, members):
 
 
 def _number_or_range(name: str, value: Any, check: Callable):
-    for bound in (value.low, value.high) if isinstance(value, Range) else (value,):
-        check(name, bound, static=True)
+    try:
+        for bound in (value.low, value.high) if isinstance(value, Range) else (value,):
+            check(name, bound, static=True)
+    except TypeError as error:
+        raise TypeError(f"{error}, or a Range(low, high)") from None
     if isinstance(value, Range):
         return value
-    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+    if not math.isfinite(value):
         raise ValueError(f"{name}={value!r}: expected a finite number, or a Range")
     return float(value)

@@ -119,7 +119,7 @@ class Flows:
         """All trajectories as an `xarray.Dataset`, read from the file where values are asked for.
 
         Dimensions are ``member``, ``time``, ``x``, ``y`` and, for vectors, ``component``; parameters are variables
-        along ``member``. Needs xarray (``pip install "warpjaxns[data]"``).
+        along ``member``. Needs xarray (the extra ``data``).
         """
         from .lazy import dataset
 

@@ -73,12 +73,12 @@ def budgets(
     omega = check_field("omega", omega, solver.grid)
     rate, force = solver.tendency(omega), jnp.zeros((), omega.dtype)
     if solver.forcing is not None:
-        force = force + solver.forcing.astype(omega.dtype)
+        force = force + check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)
     if forcing is not None:
         control = check_field("forcing", forcing, solver.grid).astype(omega.dtype)
         rate, force = rate + control, force + control
     diffusion = laplacian(solver.grid, omega, backend=solver.backend)
-    viscosity, drag = solver.viscosity.astype(omega.dtype), solver.drag.astype(omega.dtype)
+    viscosity, drag = jnp.asarray(solver.viscosity, omega.dtype), jnp.asarray(solver.drag, omega.dtype)
 
     def budget(weight):  # of 0.5 <weight omega>, whose derivative by omega is `weight`
         value = mean(weight * omega) / 2

@@ -62,8 +62,8 @@ def lyapunov_exponent(
     omega = check_field("omega", omega, solver.grid)
     if omega.ndim != 2:
         raise ValueError(f"omega has shape {omega.shape}: expected one field (ny, nx); use jax.vmap over several")
-    if solver.dt.ndim:
-        raise ValueError(f"solver.dt has shape {solver.dt.shape}: expected one number; use jax.vmap over several")
+    if jnp.ndim(solver.dt):
+        raise ValueError(f"solver.dt has shape {jnp.shape(solver.dt)}: expected one number; use jax.vmap over several")
     check_key("key", key)
     every = check_count("renormalise_every", renormalise_every, least=1)
     transient, steps = check_count("transient", transient, least=0), check_count("steps", steps, least=1)
@@ -83,7 +83,7 @@ def lyapunov_exponent(
         omega, tangent = carry
         omega, tangent = jax.jvp(lambda w: solver.rollout(w, steps=every, forcing=window), (omega,), (tangent,))
         size = _rms(tangent)
-        return (omega, tangent / size), jnp.log(size) / (every * solver.dt.astype(omega.dtype))
+        return (omega, tangent / size), jnp.log(size) / (every * jnp.asarray(solver.dt, omega.dtype))
 
     noise = jax.random.normal(key, omega.shape, omega.dtype)
     (omega, tangent), rates = jax.lax.scan(stretch, (omega, noise / _rms(noise)), windows, length=stretches)

@@ -49,4 +49,4 @@ def reynolds_number(
         length = integral_scale(solver.grid, omega)
     check_positive("length", length, scalar=False)
     speed = jnp.sqrt(2 * energy(solver.grid, omega))
-    return speed * jnp.asarray(length, omega.dtype) / solver.viscosity.astype(omega.dtype)
+    return speed * jnp.asarray(length, omega.dtype) / jnp.asarray(solver.viscosity, omega.dtype)

@@ -1,4 +1,4 @@
-"""Pictures of flows and of what was measured in them. Needs Matplotlib (``pip install "warpjaxns[all]"``).
+"""Pictures of flows and of what was measured in them. Needs Matplotlib (the extra ``plot``).
 
 Maps and curves are drawn on axes that you bring, from `matplotlib.figure.Figure` or from pyplot, which this package
 itself never loads: it has no window to open, and no figure outlives your reference to it.
