@@ -3,17 +3,21 @@
 import itertools
 import math
 
+import jax
 import pytest
+from oracle import normal
+from tolerances import ROLLOUT, assert_trees_close
 
+from warpjaxns import Grid, NavierStokes2D
 from warpjaxns._kernels import plan as plans
 from warpjaxns._kernels import tuning
 from warpjaxns._kernels.lines import factorise
-from warpjaxns._kernels.plan import make_plan, unsupported
+from warpjaxns._kernels.plan import CPU_MEMORY, make_plan, unsupported
 
 KIB = 1024
 # either side of every boundary in the tables, powers of two, odd, and with threes and fives; the smallest
 SIZES = [4, 5, 6, 9, 15, 27, 45, 60, 64, 75, 96, 100, 125, 128, 135, 243, 256, 320, 500, 512, 540, 625, 1000, 1024]
-SIZES += [1080, 1536, 2048, 2187, 2500, 4096]
+SIZES += [1080, 1200, 1536, 2048, 2160, 2187, 2500, 3888, 4096, 5625, 6075]
 EXTREMES = [4, 45, 100, 512, 2048]
 SHAPES = [(n, n) for n in SIZES] + [shape for shape in itertools.product(EXTREMES, SIZES) if shape[0] != shape[1]]
 BATCHES = [1, 7, 64, 1024]
@@ -33,6 +37,11 @@ def least_values(n):
     return math.lcm(*factorise(n, 2))
 
 
+def in_step(lines, pairs):
+    """Whether threads that wait for the whole block take as many turns as all others."""
+    return lines.alone or pairs % lines.groups == 0
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_plan_fits(dtype):
     seen = 0
@@ -48,7 +57,8 @@ def test_every_plan_fits(dtype):
         assert pairs % (plan.groups or pairs) == 0
         assert plan.stage_lines.groups == (plan.groups or pairs + 1)
         assert plan.stage_lines.block_dim == plan.stage_lines.groups * plan.stage_lines.threads <= plans.LARGEST_BLOCK
-        assert plan.band_lines.block_dim == pairs * plan.band_lines.threads
+        assert plan.band_lines.block_dim == pairs * plan.band_lines.threads <= plans.LARGEST_BLOCK
+        assert in_step(plan.stage_lines, pairs + 1)
         assert plan.column_chunks.block_dim == plan.columns * plan.column_chunks.threads <= plans.LARGEST_BLOCK
         assert plan.stage_bytes <= limit
         assert plan.column_chunks.nbytes <= 48 * KIB
@@ -86,7 +96,24 @@ def test_derivatives_fit_where_the_steps_do(dtype):
         assert not source.fused
         assert adjoint.banded or not adjoint.fused
         assert tangent.tangent_lines.block_dim <= plans.LARGEST_BLOCK
+        assert in_step(tangent.tangent_lines, tangent.rows // 2 + 1)
         assert tangent.rows == 2 or tangent.tangent_lines.nbytes <= min(plans.SHARED_MEMORY, limit)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((128, 80), "float64"), ((128, 128), "float32")], ids=str)
+def test_members_that_only_a_cluster_has_room_for(shape, dtype):
+    """On the CPU one block has it all, or they go another way."""
+    plan = make_plan(shape, dtype, 16)
+    assert max(way.on(cpu=True).nbytes for way in (plan.whole, plan.whole_tangent) if way) > CPU_MEMORY
+    ways = plan.on_cpu_too.whole, plan.on_cpu_too.whole_adjoint, plan.on_cpu_too.whole_tangent
+    assert all(way.on(cpu=True).nbytes <= CPU_MEMORY for way in ways if way)
+    omega = normal(0, (16, *shape)).astype(dtype)
+
+    def along(backend):
+        solver = NavierStokes2D(Grid(shape, (2.0, 3.5)), viscosity=0.01, dt=1e-3, backend=backend, check_finite=False)
+        return jax.jit(lambda w: jax.jvp(solver.step, (w,), (w,)))(omega)
+
+    assert_trees_close(along("warp"), along("xla"), ROLLOUT)
 
 
 def test_threads_of_a_multiprocessor():

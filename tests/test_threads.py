@@ -27,9 +27,9 @@ SOME_BY_BANDS = {**BANDS, **SOME, "TANGENT": {4096: (8, 512, 1, True)}}
 MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_4, CLUSTERS_OF_8 = ({"WHOLE": shared_by(blocks)} for blocks in (1, 2, 4, 8))
 LONG = {"WHOLE": {**NO_MEMBERS["WHOLE"], "advance": {512: [(1, 16, 512, 1)]}}}
 CASES = [
-    # by columns, as single grids are; with many points the sweep is not fused; 45 rows leave a band that overhangs, 80
-    # points a line of 20 threads
-    (MANY, Case(grid=Grid((45, 80), (2.0, 3.3)), steps=2, per_member=ALL, forcing="per step")),
+    # by columns, as single grids are; with many points the sweep is not fused; 45 rows leave a band that overhangs, a
+    # line of 75 points has 5 threads, which wait for all of the block
+    (MANY, Case(grid=Grid((45, 75), (2.0, 3.3)), steps=2, per_member=ALL, forcing="per step")),
     (NO_MEMBERS, Case(grid=Grid((64, 96), (2.0, 3.4)), scheme="central", dtype="float32", direct=True)),
     # lines of 32 and of 64 threads
     (NO_MEMBERS, Case(grid=Grid((8, 512), (0.2, 3.0)), steps=1, batch=1, forcing="none")),
@@ -37,10 +37,10 @@ CASES = [
     (BANDS, Case(grid=Grid((48, 64), (2.0, 3.5)), steps=2, per_member=ALL, forcing="per step", direct=True)),
     (BANDS, Case(grid=Grid((64, 128), (2.0, 3.6)), scheme="central", dtype="float32")),
     (BANDS, Case(grid=Grid((16, 1024), (0.2, 3.2)), steps=1, batch=1, forcing="none", dtype="float32")),
-    (BANDS, Case(grid=Grid((24, 80), (2.0, 4.4)), scheme="central", steps=1, forcing="none")),  # 20 threads a line
+    (BANDS, Case(grid=Grid((24, 36), (2.0, 4.4)), scheme="central", steps=1, forcing="none")),  # 3 threads a line
     (SOME, Case(grid=Grid((20, 96), (2.0, 4.5)), forcing="per step", direct=True)),
     (SOME_BY_BANDS, Case(grid=Grid((24, 96), (2.0, 4.6)), per_member=ALL, forcing="per step", direct=True)),
-    (SOME_BY_BANDS, Case(grid=Grid((16, 80), (2.0, 4.7)), steps=1, dtype="float32", forcing="none")),
+    (SOME_BY_BANDS, Case(grid=Grid((16, 36), (2.0, 4.7)), steps=1, dtype="float32", forcing="none")),
     (MEMBERS, Case(grid=Grid((64, 64), (2.0, 3.7)), steps=2, per_member=ALL, forcing="per step")),
     (MEMBERS, Case(grid=Grid((32, 64), (2.0, 3.8)), scheme="central", dtype="float32", direct=True)),
     (MEMBERS, Case(grid=Grid((128, 128), (2.0, 3.9)), steps=1, dtype="float32", forcing="none", direct=True)),

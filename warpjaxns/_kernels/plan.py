@@ -101,6 +101,11 @@ class Plan:
         return self.row_lines(pairs, pairs)
 
     @property
+    def row_threads(self) -> int:
+        """Of the largest block that works on rows."""
+        return max(self.stage_lines.block_dim, self.band_lines.block_dim)
+
+    @property
     def sweep_lines(self) -> Lines:
         """The rows of a band, and where the sweep is fused the cotangent of one more on either side."""
         return self.stage_lines if self.fused else self.band_lines
@@ -136,6 +141,24 @@ class Plan:
         return plan
 
     @property
+    def in_step(self) -> "Plan":
+        """With as many turns for all lines of a block, where these wait for each other at every barrier."""
+        pairs = self.rows // 2 + 1
+        if self.stage_lines.alone or pairs % self.stage_lines.groups == 0:
+            return self
+        return dataclasses.replace(self, groups=1)
+
+    @property
+    def on_cpu_too(self) -> "Plan":
+        """Without whole members for which Warp has no room on the CPU, where no blocks share them."""
+
+        def kept(way):
+            return way if way is None or way.on(cpu=True).nbytes <= CPU_MEMORY else None
+
+        ways = ("whole", "whole_adjoint", "whole_tangent")
+        return dataclasses.replace(self, **{name: kept(getattr(self, name)) for name in ways})
+
+    @property
     def for_poisson(self) -> "Plan":
         """The plan of kernels that solve for a streamfunction alone: no block has the rows to transform them again."""
         return dataclasses.replace(self, again=False)
@@ -158,7 +181,7 @@ class Plan:
         plan = dataclasses.replace(self, **cut)
         while plan.rows > 2 and plan.tangent_bytes > self.shared_memory:
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
-        plan = plan.solved(self._derivatives_by_bands[1] and plan.rows == most)
+        plan = plan.in_step.solved(self._derivatives_by_bands[1] and plan.rows == most)
         return plan if plan.tangent_bytes <= self.shared_memory else dataclasses.replace(plan, banded=False)
 
     @property
@@ -237,8 +260,7 @@ class Plan:
     def need(self) -> tuple[int, int]:
         """The threads and bytes of shared memory without which the kernels of a step cannot run. The backward sweep
         makes do with as much; the tangent's kernel may not (`warp.tangent_fits`)."""
-        threads = max(self.stage_lines.block_dim, self.column_chunks.block_dim)
-        return threads, self.stage_bytes
+        return max(self.row_threads, self.column_chunks.block_dim), self.stage_bytes
 
 
 def largest_radix(n: int, wanted: int) -> int:
@@ -266,9 +288,9 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
         many=many,
         shared_memory=allowed,
     )
-    while plan.rows > 2 and (plan.stage_bytes > allowed or plan.stage_lines.block_dim > LARGEST_BLOCK):
+    while plan.rows > 2 and (plan.stage_bytes > allowed or plan.row_threads > LARGEST_BLOCK):
         plan = dataclasses.replace(plan, rows=plan.rows - 2)
-    plan = dataclasses.replace(plan, groups=groups and math.gcd(groups, plan.rows // 2))
+    plan = dataclasses.replace(plan, groups=groups and math.gcd(groups, plan.rows // 2)).in_step
     if plan.stage_bytes > allowed:
         plan = dataclasses.replace(plan, banded=False)
     return with_whole_members(plan.solved(plan.rows == rows, again=True), batch)

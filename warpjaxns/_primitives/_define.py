@@ -22,7 +22,7 @@ def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Prim
     """A primitive with several results.
 
     `abstract(*avals, **params)` gives ``(shape, dtype)`` of each result. `xla` and `warp` compute them, as lists or
-    tuples; `warp` serves CUDA, and the CPU where ``backend="warp"`` asks for it.
+    tuples; `warp` serves CUDA, and the CPU where ``backend="warp"`` asks for it, as its argument `platform` says.
     """
     p = Primitive(name)
     p.multiple_results = True
@@ -39,7 +39,8 @@ def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Prim
         if backend == "warp" and obstacle:
             raise ValueError(f'backend="warp" cannot run on {platform}: {obstacle}')
         use_warp = not obstacle and (backend == "warp" or platform == "cuda")
-        return mlir.lower_fun(warp if use_warp else xla, multiple_results=True)(ctx, *operands, **params)
+        how = functools.partial(warp, platform=platform) if use_warp else xla
+        return mlir.lower_fun(how, multiple_results=True)(ctx, *operands, **params)
 
     mlir.register_lowering(p, functools.partial(lower, "this platform"))
     for platform in ("cpu", "cuda"):

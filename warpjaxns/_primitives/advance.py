@@ -29,7 +29,6 @@ from jax.interpreters import ad, batching, partial_eval
 from . import algebra, warp
 from ._define import batch_by_folding, bind, define, sum_to
 
-_STATE = ["omega", "viscosity", "drag", "dt", "forcing"]
 _AXES = [0, 0, 0, 0, 1]  # the batch axis of each
 _FULL = [True, False, False, False, False]
 _CACHE_AXES, _CACHE_FULL = [1, 1], [True, True]
@@ -118,9 +117,10 @@ def _along_xla(*operands, direct, **params):
     return algebra.along(*operands, **params)
 
 
-def _along_warp(*operands, grid, direct, **params):
-    fused = warp.tangent_fits(grid, operands[0])
-    return (warp if fused else algebra).along(*operands, grid=grid, **params)
+def _along_warp(*operands, grid, direct, platform, **params):
+    if warp.tangent_fits(grid, operands[0], platform):
+        return warp.along(*operands, grid=grid, platform=platform, **params)
+    return algebra.along(*operands, grid=grid, **params)
 
 
 along_p = define("along", _along_abstract, _along_xla, _along_warp)

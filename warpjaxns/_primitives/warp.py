@@ -50,10 +50,11 @@ def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, re
     )
 
 
-def _layout(grid: Grid, omega):
+def _layout(grid: Grid, omega, platform: str):
     """The plan of a call, and the Warp types and shapes of a field and of scratch for its spectra."""
     batch = omega.shape[0]
     plan = make_plan(grid.shape, np.dtype(omega.dtype).name, batch, shared_memory())
+    plan = plan.on_cpu_too if platform == "cpu" else plan
     return plan, (plan.real, omega.shape), _scratch(plan, batch)
 
 
@@ -62,8 +63,8 @@ def _scratch(plan: Plan, batch: int, **how):
     return [(complex_type(plan.real), shape) for shape in plan.scratch(batch, **how)]
 
 
-def poisson(omega, *, grid, backend):
-    plan, field, _ = _layout(grid, omega)
+def poisson(omega, *, grid, backend, platform):
+    plan, field, _ = _layout(grid, omega, platform)
     scratch = _scratch(plan.for_poisson, omega.shape[0])
 
     def launch(tables, omega, psi, *scratch):
@@ -72,8 +73,8 @@ def poisson(omega, *, grid, backend):
     return _call_with_tables(launch, plan, grid, [omega], ["poisson"], [field, *scratch])[:1]
 
 
-def laplacian(a, *, grid, backend):
-    plan, field, _ = _layout(grid, a)
+def laplacian(a, *, grid, backend, platform):
+    plan, field, _ = _layout(grid, a, platform)
 
     def launch(a, out):
         operators.laplacian(plan, metric(grid.spacing), a, out)
@@ -81,8 +82,8 @@ def laplacian(a, *, grid, backend):
     return _ffi.call(launch, a, key=("laplacian", grid), outputs=[field], graph=True)
 
 
-def jacobian(a, b, *, grid, scheme, backend):
-    plan, field, _ = _layout(grid, b if a.shape[0] == 1 else a)
+def jacobian(a, b, *, grid, scheme, backend, platform):
+    plan, field, _ = _layout(grid, b if a.shape[0] == 1 else a, platform)
 
     def launch(a, b, out):
         operators.jacobian(plan, scheme, metric(grid.spacing), a, b, out)
@@ -110,8 +111,8 @@ def _whole(forcing):
     return forcing.whole if forcing.shape[-1] > 1 else NONE
 
 
-def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats):
-    plan, field, scratch = _layout(grid, operands[0])
+def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, platform):
+    plan, field, scratch = _layout(grid, operands[0], platform)
     real, shape = field
     setting = plan, scheme, metric(grid.spacing), steps
 
@@ -130,14 +131,14 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats):
     return _call_with_tables(launch, plan, grid, operands, key, outputs, repeats)[:1]
 
 
-def tangent_fits(grid: Grid, omega) -> bool:
+def tangent_fits(grid: Grid, omega, platform: str) -> bool:
     """Whether the fused tangent's lines, longer than those of the other kernels, fit the devices here."""
-    plan, limit = _layout(grid, omega)[0], shared_memory() or CPU_MEMORY
+    plan, limit = _layout(grid, omega, platform)[0], CPU_MEMORY if platform == "cpu" else shared_memory()
     return plan.whole_tangent is not None or plan.for_tangent.tangent_lines.nbytes <= limit
 
 
-def along(*operands, grid, scheme, steps, backend):
-    plan, field, _ = _layout(grid, operands[0])
+def along(*operands, grid, scheme, steps, backend, platform):
+    plan, field, _ = _layout(grid, operands[0], platform)
     real, shape = field
     setting = plan, scheme, metric(grid.spacing), steps
     operands = list(operands)
@@ -157,8 +158,8 @@ def along(*operands, grid, scheme, steps, backend):
     return _call_with_tables(launch, plan, grid, operands, key, outputs)[:2]
 
 
-def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
-    plan, field, scratch = _layout(grid, operands[0])
+def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
+    plan, field, scratch = _layout(grid, operands[0], platform)
     real, shape = field
     batch, ny, _ = shape
     by_parameter, by_forcing = any(wrt[:3]), wrt[3]
