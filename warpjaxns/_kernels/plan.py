@@ -142,11 +142,13 @@ class Plan:
 
     @property
     def in_step(self) -> "Plan":
-        """With as many turns for all lines of a block, where these wait for each other at every barrier."""
+        """With as many turns for all lines of a block, where these wait for each other at every barrier: at the same
+        time, or one after the other."""
         pairs = self.rows // 2 + 1
         if self.stage_lines.alone or pairs % self.stage_lines.groups == 0:
             return self
-        return dataclasses.replace(self, groups=1)
+        at_once = dataclasses.replace(self, groups=0)
+        return at_once if at_once.stage_lines.block_dim <= LARGEST_BLOCK else dataclasses.replace(self, groups=1)
 
     @property
     def on_cpu_too(self) -> "Plan":
