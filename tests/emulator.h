@@ -48,6 +48,8 @@ struct Fiber {
   std::vector<Copy> copies;  // started, not waited for
 };
 struct Barrier { int arrived = 0; long generation = 0; };
+struct Sent { char* to; char bytes[8]; int size; };
+struct Gate { bool expected = false; int bytes = 0; long generation = 0; std::vector<Sent> sent; };
 
 static Index grid = {1, 1, 1}, block = {1, 1, 1};
 static int first_block, together;
@@ -56,6 +58,7 @@ static Fiber* now;
 static ucontext_t scheduler;
 static long events;  // what has happened; nothing in a whole round is a deadlock
 static std::map<std::tuple<int, int, unsigned>, Barrier> barriers;
+static std::map<unsigned, Gate> gates;  // by address in the cluster
 static Storage* storage[MOST_BLOCKS];
 static double exchanged[MOST_BLOCKS][MOST_THREADS];
 static uint64_t random_state;
@@ -115,8 +118,46 @@ static void finish_copies() {
   for (const Copy& copy : now->copies) memcpy(copy.to, copy.from, 16);
   now->copies.clear();
 }
-static uint64_t in_block(uint64_t address, int rank) {
-  return (uint64_t)shared_memory(rank) + shared_address((const void*)address);
+static unsigned in_block(unsigned address, int rank) { return (unsigned)rank << 24 | address; }
+
+static Gate& gate_at(unsigned address) {
+  auto found = gates.find(address);
+  if (found != gates.end()) return found->second;
+  fprintf(stderr, "a gate that nobody has made\n");
+  abort();
+}
+static void make_gate(unsigned address) { gates[in_block(address, now->rank)] = Gate(); }
+static void open_if_all_came(Gate& gate) {  // what was sent is seen no earlier
+  if (!gate.expected || gate.bytes) return;
+  for (const Sent& sent : gate.sent) memcpy(sent.to, sent.bytes, sent.size);
+  gate.sent.clear();
+  gate.expected = false;
+  ++gate.generation;
+  ++events;
+}
+template <class T> static void send(unsigned where, T value, unsigned address) {
+  Gate& gate = gate_at(address);
+  Sent sent = {shared_memory(where >> 24) + (where & 0xffffff), {}, sizeof(T)};
+  memcpy(sent.bytes, &value, sizeof(T));
+  gate.sent.push_back(sent);
+  gate.bytes -= sizeof(T);
+  open_if_all_came(gate);
+}
+static void expect(unsigned address, int bytes) {
+  Gate& gate = gate_at(in_block(address, now->rank));
+  if (gate.expected) {
+    fprintf(stderr, "a gate is to open twice\n");
+    abort();
+  }
+  gate.expected = true;
+  gate.bytes += bytes;
+  open_if_all_came(gate);
+}
+static unsigned is_open(unsigned address, unsigned parity) {
+  const Gate& gate = gate_at(in_block(address, now->rank));
+  if (gate.generation % 2 != parity) return 1;
+  swapcontext(&now->context, &scheduler);
+  return 0;
 }
 
 template <class... A, size_t... I> static void call(void (*kernel)(A...), void** p, std::index_sequence<I...>) {
@@ -135,6 +176,7 @@ static void run_thread() {
 
 static const char* run_blocks(int order) {
   barriers.clear();
+  gates.clear();
   for (int rank = 0; rank < together; ++rank) {
     if (!storage[rank]) storage[rank] = (Storage*)((char*)aligned_alloc(ALIGNMENT, SIZE) + ALIGNMENT - OFFSET % ALIGNMENT);
     memset((void*)storage[rank], 0xff, sizeof(Storage));  // not a number
@@ -170,6 +212,8 @@ static const char* run_blocks(int order) {
     if (before == events) return "threads wait for each other for ever";
     waiting.swap(left);
   }
+  for (const auto& gate : gates)
+    if (!gate.second.sent.empty()) return "blocks end before all has come that was sent to them";
   return nullptr;
 }
 

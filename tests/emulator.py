@@ -39,7 +39,15 @@ INLINE = [  # what stands in `asm volatile(...)`, and what stands for it here
     (r'"cp\.async\.wait_all;" ::: "memory"', "emulator::finish_copies()"),
     (r'"barrier\.cluster\.arrive;" ::: "memory"', ""),
     (r'"barrier\.cluster\.wait;" ::: "memory"', "emulator::cluster_barrier()"),
-    (r'"mapa\.u64 .*?"=l"\((\w+)\) : "l"\((\w+)\), "r"\((\w+)\)', r"\1 = emulator::in_block(\2, \3)"),
+    (r'"mapa\.shared.*?"=r"\((\w+)\) : "r"\((\w+)\), "r"\((\w+)\)', r"\1 = emulator::in_block(\2, \3)"),
+    (r'"st\.async.*?"\s*:: "r"\((.*)\), "[fd]"\((\w+)\), "r"\((\w+)\) : "memory"', r"emulator::send(\1, \2, \3)"),
+    (r'"mbarrier\.init.*?"r"\((\w+)\) : "memory"', r"emulator::make_gate(\1)"),
+    (r'"fence\.mbarrier_init.*?" ::: "memory"', ""),
+    (r'"mbarrier\.arrive.*?"r"\((\w+)\), "r"\((\w+)\) : "memory"', r"emulator::expect(\1, \2)"),
+    (
+        r'"\{.*?_wait.*?"\s*: "=r"\((\w+)\) : "r"\((\w+)\), "r"\((.*?)\) : "memory"',
+        r"\1 = emulator::is_open(\2, \3)",
+    ),
 ]
 
 

@@ -21,7 +21,8 @@ def transform(buffers, lines, sign, device):
     n, count, real, size = buffers.n, buffers.count, buffers.real, buffers.size
     threads, held, Values, Complex = buffers.threads, buffers.values, buffers.Values, complex_type(real)
     by_line = line_functions(buffers)
-    get, publish, apply = by_line.get, by_line.publish, by_line.forward if sign > 0 else by_line.inverse
+    get, publish, factors = by_line.get, by_line.publish, by_line.factors
+    apply = by_line.forward if sign > 0 else by_line.inverse
 
     @wp.kernel(module="unique", enable_backward=False, module_options={"max_unroll": 64})
     def run(lines: wp.array2d(dtype=Complex), roots: wp.array(dtype=Complex), out: wp.array2d(dtype=Complex)):
@@ -34,7 +35,7 @@ def transform(buffers, lines, sign, device):
             value = lines[line, t + threads * e]
             values[2 * e] = value[0]
             values[2 * e + 1] = value[1]
-        publish(apply(values, buffer, roots, line, t), buffer, line, t)
+        publish(apply(values, buffer, factors(roots, t), line, t), buffer, line, t)
         barrier()
         for e in range(held):
             out[line, t + threads * e] = get(buffer, line, t + threads * e)

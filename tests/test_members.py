@@ -91,10 +91,12 @@ def test_which_grids_are_taken_whole(monkeypatch):
         return [whole and whole.blocks for whole in (plan.whole, plan.whole_adjoint, plan.whole_tangent)]
 
     assert blocks(64, "float32", 1) == [4, 4, 4]  # more multiprocessors at work
-    assert blocks(64, "float32", 25) == [1, 1, 1]
+    assert blocks(64, "float32", 25) == [2, 2, 2]
+    assert blocks(64, "float32", 67) == [1, 1, 1]
     assert blocks(64, "float32", 1024) == [1, 1, 1]
     assert blocks(64, "float64", 1024) == [1, 1, 2]  # two such blocks of state and tangent do not fit
-    assert blocks(128, "float32", 15) == [None, None, None]  # fewer than are worth it
+    assert blocks(128, "float32", 1) == [4, 4, None]  # with a tangent, kernels that meet in memory are faster
+    assert blocks(128, "float32", 24) == [4, 4, 4]
     assert blocks(128, "float32", 66) == [2, 2, 2]  # blocks for all multiprocessors of an H200
     assert blocks(128, "float32", 67) == [1, 1, 2]  # state and tangent do not fit one block
     assert blocks(128, "float64", 1024) == [2, 2, None]
@@ -127,8 +129,8 @@ def test_rollouts_and_gradients_on_a_gpu(n, blocks, monkeypatch):
 
 def test_which_plans_are_of_blocks_that_share_a_member(monkeypatch):
     monkeypatch.setattr(tuning, "WHOLE", {kind: {512: [(16, 16, 512, 1), (8, 16, 512, 1)]} for kind in tuning.WHOLE})
-    large = make_plan((256, 512), "float32")
-    assert (large.whole.blocks, large.whole.pairs, large.whole.columns.threads, large.whole.climb) == (16, 8, 2, 8)
+    large = make_plan((128, 512), "float32")
+    assert (large.whole.blocks, large.whole.pairs, large.whole.columns.threads, large.whole.climb) == (16, 4, 1, 4)
     assert large.whole.on(cpu=True).blocks == 1
     assert large.whole_adjoint.blocks == 16
     assert make_plan((144, 96), "float32").whole.blocks == 8  # 72 row pairs

@@ -109,6 +109,22 @@ def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
     assert not relative_error(f(*x), case.oracle(*x)) < ROLLOUT[case.dtype]
 
 
+def test_a_gate_that_nobody_waits_at_shows(emulator, monkeypatch):
+    monkeypatch.setattr(tuning, "WHOLE", shared_by(2))
+    case = Case(grid=Grid((32, 64), (1.0, 1.7)), dtype="float32", steps=1, forcing="none")
+    f, x = jax.jit(case.fused("warp")), case.operands()
+    emulator.change = lambda text: re.sub(r"emulator::is_open\(.*\)", "1", text)
+    assert not relative_error(f(*x), case.oracle(*x)) < ROLLOUT[case.dtype]
+
+
+def test_a_gate_that_more_is_expected_at_never_opens(emulator, monkeypatch):
+    monkeypatch.setattr(tuning, "WHOLE", shared_by(2))
+    case = Case(grid=Grid((32, 64), (1.0, 1.9)), dtype="float32", steps=1, forcing="none")
+    emulator.change = lambda text: text.replace("emulator::expect(gate, bytes)", "emulator::expect(gate, bytes + 4)")
+    with pytest.raises(Exception, match="wait for each other for ever"):
+        jax.block_until_ready(jax.jit(case.fused("warp"))(*case.operands()))
+
+
 @pytest.mark.parametrize(
     ("pattern", "replacement", "problem"),
     [

@@ -32,7 +32,7 @@ from warpjaxns._primitives.reference import eigenvalues
 
 # (ny, nx), members, dtype: long lines with few of them reach the plans of large grids in little time
 CASES = [
-    *[((64, 64), count, "float32") for count in (3, 30, 300)],
+    *[((64, 64), count, "float32") for count in (3, 30, 80, 300)],
     *[((128, 128), count, "float32") for count in (10, 60, 70)],
     *[((256, 256), 1, "float32"), ((128, 256), 40, "float32")],
     *[((512, 512), count, "float32") for count in (1, 5)],

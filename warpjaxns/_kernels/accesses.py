@@ -111,15 +111,47 @@ WAIT = """
   asm volatile("cp.async.wait_all;" ::: "memory");
 #endif
 """
-# The same place in the shared memory of a block of the cluster.
+# Where the i-th number of a tile lies in the shared memory of a block of the cluster.
 FAR = """
-  unsigned long long address = (unsigned long long)tile.data.ptr;
 #if __CUDA_ARCH__ >= 900
-  unsigned long long far;
-  asm("mapa.u64 %0, %1, %2;" : "=l"(far) : "l"(address), "r"(there));
+  unsigned far;
+  const unsigned at = (unsigned)__cvta_generic_to_shared(tile.data.ptr + i);
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(far) : "r"(at), "r"(there));
   return far;
 #else
-  return address;
+  return 0;
+#endif
+"""
+# A number on its way there, whose arrival a gate there counts, in bytes.
+SEND = """
+#if __CUDA_ARCH__ >= 900
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.{type} [%0], %1, [%2];"
+    :: "r"(where + i * (int)sizeof(value)), "{constraint}"(value), "r"(gate) : "memory");
+#endif
+"""
+# A gate opens once a thread of its block has said how many bytes are to come, and they have; then it is closed again.
+MAKE_GATES = """
+#if __CUDA_ARCH__ >= 900
+  for (int i = 0; i < count; ++i) {
+    const unsigned gate = (unsigned)__cvta_generic_to_shared(gates.data.ptr + i);
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(gate) : "memory");
+  }
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+"""
+EXPECT = """
+#if __CUDA_ARCH__ >= 900
+  const unsigned gate = (unsigned)__cvta_generic_to_shared(gates.data.ptr + which);
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(gate), "r"(bytes) : "memory");
+#endif
+"""
+PASS_GATE = """
+#if __CUDA_ARCH__ >= 900
+  const unsigned gate = (unsigned)__cvta_generic_to_shared(gates.data.ptr + which);
+  unsigned open = 0;
+  while (!open)
+    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+      : "=r"(open) : "r"(gate), "r"(turn / 2 % 2) : "memory");
 #endif
 """
 # All threads of a cluster wait for each other.

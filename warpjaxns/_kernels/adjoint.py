@@ -32,7 +32,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, rows // 2
     by_line, by_row, kit = line_functions(lines), row_functions(plan, lines), stencils(real)
-    forward, touch, around, by_bands = by_line.forward, by_line.touch, by_row.around, plan.by_bands
+    forward, load_factors, around, by_bands = by_line.forward, by_line.factors, by_row.around, plan.by_bands
     spectra = spectra_functions(plan, lines)
     keep, leave, mode_line = spectra.keep, spectra.leave, spectra.line
     fetch, banded, band_size, many = band_functions(plan).fetch, plan.banded, plan.band_size, plan.many
@@ -65,7 +65,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         if banded:  # the state is older than the kernel ahead, the cotangent may be its work
             fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
-        touch(roots, t)
+        factors = load_factors(roots, t)
         follow()
         if banded:
             fetch(cotangent_band, field(table, cotangent_at, member, 0, 0), row - 1, thread)
@@ -86,7 +86,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
                 l = field_strip(cotangent_band, cotangent, pair, e, t)
                 values[2 * e] = jacobian(south(w), south(l), metric)
                 values[2 * e + 1] = jacobian(north(w), north(l), metric)
-            values = forward(values, buffer, roots, pair, t)
+            values = forward(values, buffer, factors, pair, t)
             keep(values, buffer, 0, pair, t, table, spectrum_out_at, member, row + 2 * pair, True)
         if by_bands:
             barrier()
@@ -120,7 +120,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
     by_line, fused, before = line_functions(lines), plan.fused, plan.for_state
     forward, inverse, publish = by_line.forward, by_line.inverse, by_line.publish
     ring, margin, turns, as_one = int(fused), plan.margin, lines.turns(pairs), not lines.alone
-    touch, here, by_bands, many, banded = by_line.touch, by_line.here, plan.by_bands, plan.many, plan.banded
+    load_factors, here, by_bands, many, banded = by_line.factors, by_line.here, plan.by_bands, plan.many, plan.banded
     kit, local = stencils(real), pulled_back(real)
     by_row, before_strip = row_functions(plan, lines), row_functions(before, lines).field_strip
     around, present, field_strip, line_strip = by_row.around, by_row.present, by_row.field_strip, by_row.psi_strip
@@ -181,7 +181,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
             fetch(psi_band, field(table, psi_at, member, 0, 0), row - margin, thread)
             if fused:
                 fetch_before(before_band, field(table, before_at, member, 0, 0), row - 1, thread)
-        touch(roots, t)
+        factors = load_factors(roots, t)
         follow()
         arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         if many:
@@ -199,7 +199,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         for pair in range(group, pairs + ring, groups):
             i = (row + 2 * pair - ring + ny) % ny
             k = (i + 1) % ny
-            solved = inverse(load(buffer, pair, t), buffer, roots, pair, t)
+            solved = inverse(load(buffer, pair, t), buffer, factors, pair, t)
             cotangent = around(table, cotangent_at, member, i, t)
             psi = around(table, psi_at, member, i, t)
             first_i = field(table, first_at, member, i, t)
@@ -241,7 +241,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
                             values[2 * e + 1] = source(north(w), north(l), metric)
                     barrier()
                     if pair < pairs or as_one:
-                        values = forward(values, buffer, roots, pair, t)
+                        values = forward(values, buffer, factors, pair, t)
                         keep(values, buffer, 0, pair, t, table, spectrum_out_at, member, row + 2 * pair, pair < pairs)
                 if by_bands:
                     barrier()

@@ -58,7 +58,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
     arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
     by_bands, again, transform = plan.by_bands, plan.again, spectra.transform
-    touch, line_barrier, here = by_line.touch, by_line.barrier, by_line.here
+    load_factors, line_barrier, here = by_line.factors, by_line.barrier, by_line.here
     present, field_strip = by_row.present, by_row.field_strip
     Metric, south, north = kit.Metric, kit.south, kit.north
     fetch, banded, band_size, many = band_functions(plan).fetch, plan.banded, plan.band_size, plan.many
@@ -110,12 +110,14 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
         if announced and a != real(0.0):
             announce(table, start_at, member * bands + band_index, thread)
-        touch(roots, t)
+        factors = load_factors(roots, t)
         if again:
             if banded:
                 wait()
                 barrier()
-            transform(band, table, state_at, member, row, buffer, 0, roots, thread)
+            else:
+                announce(table, state_at, member * bands + band_index, thread)
+            transform(band, table, state_at, member, row, buffer, 0, factors, thread)
             barrier()
         follow()
         # psi from the row south of the band to the row north of it
@@ -131,7 +133,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             barrier()
         for pair in range(group, pairs + 1, groups):
             line_barrier()
-            publish(inverse(load(buffer, pair, t), buffer, roots, pair, t), buffer, pair, t)
+            publish(inverse(load(buffer, pair, t), buffer, factors, pair, t), buffer, pair, t)
         barrier()
         for pair in range(group, turns, groups):
             new = Values()
@@ -175,7 +177,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                             psi_k[here(e)] = get(buffer, pair + 1, t + here(e))[0]
             barrier()
             if pair < pairs or as_one:
-                new = forward(new, buffer, roots, pair, t)
+                new = forward(new, buffer, factors, pair, t)
                 keep(new, buffer, 0, pair, t, table, spectrum_out_at, member, row + 2 * pair, pair < pairs)
         if by_bands:
             barrier()

@@ -1,15 +1,21 @@
 """Blocks that share a member: a cluster, each of which can write to the shared memory of the others.
 
-They do not read there: what a neighbour needs is on its way before it is waited for.
+They do not read there: what a neighbour needs is on its way before it is waited for. Nor do they wait for each other,
+but for what they need. It is sent number by number, and at the receiver's end a gate counts the bytes (an mbarrier). A
+barrier of the whole cluster would have each thread wait until all it ever wrote is visible everywhere, and the
+first-level cache emptied; it is only used before the first number is sent and after the last one has come.
+
+Each gate is there twice, for even and for odd turns: a neighbour may be a turn ahead.
 """
 
 import functools
-from collections.abc import Callable
+import types
 
 import warp as wp
 
-from .accesses import FAR, MEET
-from .fft import c_name
+from .accesses import EXPECT, FAR, MAKE_GATES, MEET, PASS_GATE, SEND
+
+Gates = wp.uint64
 
 
 @wp.func_native(MEET)
@@ -19,21 +25,45 @@ def meet():
 
 
 @functools.cache
-def far(real, size: int) -> Callable:
-    """``far(tile, there)``: where block `there` has the tile of that size, for `put_far`."""
-    Tile = wp.tile(dtype=real, shape=(size,))
+def far(dtype, size: int):
+    """``far(tile, i, there)``: where block `there` has the i-th number of the tile of that size."""
+    Tile = wp.tile(dtype=dtype, shape=(size,))
 
     @wp.func_native(FAR)
-    def far(tile: Tile, there: int) -> wp.uint64: ...
+    def far(tile: Tile, i: int, there: int) -> int: ...
 
     return far
 
 
 @functools.cache
-def put_far(real) -> Callable:
-    """``put_far(where, i, value)``: the i-th number of a tile of some block."""
+def send(real):
+    """``send(where, i, value, gate)`` puts a number i places behind `where`, and tells the gate; both by `far`."""
+    double = real is wp.float64
 
-    @wp.func_native(f"(({c_name(real)}*)where)[i] = value;")
-    def put_far(where: wp.uint64, i: int, value: real): ...
+    @wp.func_native(SEND.format(type="f64" if double else "f32", constraint="d" if double else "f"))
+    def send(where: int, i: int, value: real, gate: int): ...
 
-    return put_far
+    return send
+
+
+@functools.cache
+def gate_functions(count: int) -> types.SimpleNamespace:
+    """Of a tile of `count` gates:
+
+    - ``make(gates)``, by one thread, before a `meet`.
+    - ``expect(gates, which, bytes)``, by one thread in each turn of the gate: how many will come.
+    - ``go_through(gates, which, turn)``, by whoever needs them; turn: how many turns there were, of even and odd ones
+      together.
+    """
+    Tile = wp.tile(dtype=Gates, shape=(count,))
+
+    @wp.func_native(MAKE_GATES.replace("count", str(count)))
+    def make(gates: Tile): ...
+
+    @wp.func_native(EXPECT)
+    def expect(gates: Tile, which: int, bytes: int): ...
+
+    @wp.func_native(PASS_GATE)
+    def go_through(gates: Tile, which: int, turn: int): ...
+
+    return types.SimpleNamespace(make=make, expect=expect, go_through=go_through)

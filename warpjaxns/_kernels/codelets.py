@@ -155,27 +155,22 @@ UNROLL
     }}
 """
 
-# The twiddle factors of a pass, loaded before the first pass so that nobody waits for them.
+# The twiddle factors that a thread needs in a pass, from the table to where it keeps them,
+FACTORS = r"""
+  for (int q = 0; q < {count}; ++q)
+    ((typename F::Z*)&result)[{first} + q] = LOAD(roots.data, (unsigned)(t + q * {threads}) % {span} * {stride});
+"""
+# and from there, or from the table before the first pass. One is enough where a thread's butterflies have the same.
 TWIDDLES = r"""
     Z w{span}[VALUES / {radix}];
 UNROLL
     for (int q = 0; q < VALUES / {radix}; ++q) {{
-      constexpr bool SAME = THREADS % {span} == 0;
-      const unsigned j = SAME ? t : t + q * THREADS;
-      w{span}[q] = LOAD(roots.data, (j % {span}) * (N / {span} / {radix}));
+      const unsigned own = {count} == 1 ? 0 : q;
+      w{span}[q] = {source};
       w{span}[q].y *= SIGN;
     }}
 """
-
-TOUCH = """
-#if defined(__CUDA_ARCH__)
-  for (int q = 0; q < ({threads} % {span} == 0 ? 1 : {values} / {radix}); ++q) {{
-    const auto* p = (const real2*)roots.data + (t + q * {threads}) % {span} * ({n} / {span} / {radix});
-    int unused;
-    asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(unused) : "l"(p));
-  }}
-#endif
-"""
+KEPT, LOADED = "((const Z*)&kept)[{first} + own]", "LOAD(factors.data, (t + own * THREADS) % {span} * {stride})"
 
 TRANSFORM = r"""
   constexpr int N = {n}, THREADS = {threads}, VALUES = {values};
@@ -183,6 +178,7 @@ TRANSFORM = r"""
   typedef typename F::Z Z;
   auto result = values;
   Z* v = (Z*)&result;
+  const auto kept = factors;
   Z* line_start = (Z*)lines.data.ptr + {place};
 {twiddles}
 {passes}

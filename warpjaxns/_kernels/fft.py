@@ -6,7 +6,6 @@ group is one thread that holds the whole line.
 """
 
 import functools
-import math
 import types
 from collections.abc import Callable
 
@@ -14,8 +13,8 @@ import numpy as np
 import warp as wp
 
 from .accesses import NUMBER
-from .codelets import COMPLEX, END, MACROS, PASS, PUBLISH, TOUCH, TRANSFORM, TWIDDLES
-from .lines import PADDING, Lines, factorise
+from .codelets import COMPLEX, END, FACTORS, KEPT, LOADED, MACROS, PASS, PUBLISH, TRANSFORM, TWIDDLES
+from .lines import PADDING, Lines
 
 
 def roots_of_unity(n: int, dtype) -> np.ndarray:
@@ -46,10 +45,10 @@ def c_name(real) -> str:
 def line_functions(lines: Lines) -> types.SimpleNamespace:
     """What is done with lines. t: a thread among those of its line.
 
-    - ``forward(values, lines, roots, line, t)``: the transform of a line, by all its threads t together. The line's
+    - ``factors(roots, t)``: the twiddle factors of a thread, or their table, as `lines.keep` says.
+    - ``forward(values, lines, factors, line, t)``: the transform of a line, by all its threads t together. The line's
       place in the buffer is overwritten; what is there may still be in use when this is called.
     - ``inverse``: the same for the inverse transform without its factor 1/n.
-    - ``touch(roots, t)`` has the twiddle factors of a thread loaded into the first-level cache.
     - ``publish(values, lines, line, t)`` writes a line to its place, for its own threads to `get`. Threads of other
       lines must be behind a `barrier`.
     - ``get(lines, line, i)``: the i-th number of a published line as a 2-vector. ``put(lines, line, i, x, y)`` sets it.
@@ -61,8 +60,18 @@ def line_functions(lines: Lines) -> types.SimpleNamespace:
     n, held, threads, real, place = lines.n, lines.values, lines.threads, lines.real, lines.place
     Values, Tile, Complex, number = lines.Values, lines.Tile, complex_type(real), NUMBER.format(real=c_name(real))
 
-    @wp.func_native(_native(lines, _touches(lines)))
-    def touch(roots: wp.array(dtype=Complex), t: int): ...
+    Factors = lines.Factors
+
+    if lines.keep:
+
+        @wp.func_native(_native(lines, _factors(lines)))
+        def factors(roots: wp.array(dtype=Complex), t: int) -> Factors: ...
+
+    else:
+
+        @wp.func
+        def factors(roots: wp.array(dtype=Complex), t: int):
+            return roots
 
     @wp.func_native(_native(lines, PUBLISH.format(**_numbers(lines))))
     def publish(values: Values, lines: Tile, line: int, t: int): ...
@@ -100,7 +109,7 @@ def line_functions(lines: Lines) -> types.SimpleNamespace:
     return types.SimpleNamespace(
         forward=_transform(lines, 1),
         inverse=_transform(lines, -1),
-        touch=touch,
+        factors=factors,
         publish=publish,
         get=get,
         put=put,
@@ -122,32 +131,37 @@ def _native(lines: Lines, body: str) -> str:
     return macros + COMPLEX + body + END
 
 
-def _passes(lines: Lines) -> list[tuple[int, int]]:
-    """The radix of each pass, and what the radices before it make together."""
-    radices = factorise(lines.n, lines.radix)
-    return [(radix, math.prod(radices[:done])) for done, radix in enumerate(radices)]
+def _twiddled(lines: Lines) -> list[dict]:
+    """What the native text needs to know of the passes that have twiddle factors, and where those of a thread are."""
+    passes, first = [], 0
+    for radix, span in lines.passes[1:]:
+        count, stride = lines.factors(radix, span), lines.n // span // radix
+        passes.append({"radix": radix, "span": span, "count": count, "first": first, "stride": stride})
+        first += count
+    return passes
 
 
-def _touches(lines: Lines) -> str:
-    numbers = _numbers(lines)
-    return "".join(TOUCH.format(radix=radix, span=span, **numbers) for radix, span in _passes(lines) if span > 1)
+def _factors(lines: Lines) -> str:
+    load = "".join(FACTORS.format(threads=lines.threads, **each) for each in _twiddled(lines))
+    return f"\n  wp::vec_t<{lines.Factors._length_}, real> result;{load}  return result;\n"
 
 
 def _transform(lines: Lines, sign: int) -> Callable:
-    passes, twiddles = "", ""
-    for radix, span in _passes(lines):
+    source = KEPT if lines.keep else LOADED
+    passes = ""
+    twiddles = "".join(TWIDDLES.format(source=source.format(**each), **each) for each in _twiddled(lines))
+    for radix, span in lines.passes:
         dft = "F::dft(u, RADIX, SIGN);"
         if span > 1:
-            twiddles += TWIDDLES.format(radix=radix, span=span)
             if radix & (radix - 1):
                 dft = f"F::twiddle(u, w{span}[q], RADIX); {dft}"
             else:
                 dft = f"F::twiddled_dft(u, w{span}[q], RADIX, SIGN);"
         passes += PASS.format(radix=radix, span=span, dft=dft)
     body = TRANSFORM.format(**_numbers(lines), sign=sign, passes=passes, twiddles=twiddles)
-    Values, Tile, Complex = lines.Values, lines.Tile, complex_type(lines.real)
+    Values, Tile, Factors = lines.Values, lines.Tile, lines.Factors
 
     @wp.func_native(_native(lines, body))
-    def transform(values: Values, lines: Tile, roots: wp.array(dtype=Complex), line: int, t: int) -> Values: ...
+    def transform(values: Values, lines: Tile, factors: Factors, line: int, t: int) -> Values: ...
 
     return transform

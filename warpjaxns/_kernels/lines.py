@@ -45,6 +45,7 @@ class Lines:
         real: ``wp.float32`` or ``wp.float64``.
         radix: the largest power of two that a pass may have as its radix.
         serial: for the CPU, where a block has one thread.
+        keep: whether a thread keeps its twiddle factors from one transform to the next, and does not load them anew.
         bundle, skew: after every `bundle` lines as many numbers as `skew` are left free.
     """
 
@@ -54,6 +55,7 @@ class Lines:
     real: type
     radix: int = 16
     serial: bool = False
+    keep: bool = False
     bundle: int = 1
     skew: int = 0
 
@@ -98,6 +100,24 @@ class Lines:
     @property
     def nbytes(self) -> int:
         return self.size * np.dtype(wp.dtype_to_numpy(self.real)).itemsize
+
+    @property
+    def passes(self) -> list[tuple[int, int]]:
+        """The radix of each pass, and what the radices before it make together."""
+        radices = factorise(self.n, self.radix)
+        return [(radix, math.prod(radices[:done])) for done, radix in enumerate(radices)]
+
+    def factors(self, radix: int, span: int) -> int:
+        """How many twiddle factors a thread needs in such a pass: one, if all its butterflies have the same."""
+        return 1 if self.threads % span == 0 else self.values // radix
+
+    @property
+    def Factors(self):
+        """Where a thread finds the twiddle factors of all passes: the vector in which it keeps them, or their table."""
+        if not self.keep:
+            return wp.array(dtype=wp.types.vector(length=2, dtype=self.real))
+        count = sum(self.factors(radix, span) for radix, span in self.passes[1:])
+        return wp.types.vector(length=2 * max(count, 1), dtype=self.real)
 
     @property
     def Values(self):

@@ -10,6 +10,7 @@ import warp as wp
 
 from . import memory
 from .advance import runge_kutta, tendency
+from .clusters import Gates
 from .fft import barrier, complex_type
 from .memory import NONE, Place, Table, follow, launch, locate
 from .plan import Plan
@@ -37,8 +38,8 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
     lines, columns, real, pairs, nx = whole.lines, whole.columns, whole.real, whole.pairs, whole.shape[1]
     walks, climb, block_dim, blocks, in_rows = whole.walks, whole.climb, whole.block_dim, whole.blocks, whole.start
     kit, by_block, solve = stencils(real), whole_functions(whole), solve_function(whole, False)
-    rows_to_lines, lines_back, meet = by_block.rows_to_lines, by_block.lines_back, by_block.meet
-    meet_others, path = by_block.meet_others, by_block.path
+    rows_to_lines, lines_back, path = by_block.rows_to_lines, by_block.lines_back, by_block.path
+    begin, gather, end, gates_size = by_block.begin, by_block.gather, by_block.end, whole.gates
     line_window, line_ahead, line_next = by_block.line_window, by_block.line_ahead, by_block.line_next
     line_strip, row_window, row_strip = by_block.line_strip, by_block.row_window, by_block.row_strip
     row_next, to_rows, of_rows = by_block.row_next, by_block.to_rows, by_block.of_rows
@@ -76,8 +77,9 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
         buffer = wp.tile_empty(shape=(lines_size,), dtype=real, storage="shared")
         fields = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
+        gates = wp.tile_empty(shape=(gates_size,), dtype=Gates, storage="shared")
         follow()
-        meet_others()  # all are there
+        begin(gates, thread)
         for walk in range(thread, walks, block_dim):
             j, _west, _east, first = path(walk)
             given = row(table, start_at, member, 2 * (start + first), j)
@@ -85,7 +87,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
             for e in range(climb):
                 i = given[nx * (2 * e)]
                 k = given[nx * (2 * e + 1)]
-                to_rows(fields, 0, rank, first + e, j, i, k)
+                to_rows(fields, 0, gates, 0, rank, first + e, j, i, k)
                 if not in_rows:
                     out[nx * (2 * e)] = i
                     out[nx * (2 * e + 1)] = k
@@ -104,10 +106,10 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
             terms = scaled(metric, h * nu, h)
             rows_to_lines(fields, now, buffer, roots, thread)
             barrier()
-            solve(buffer, 0, modes, sums, rank, thread)
+            solve(buffer, 0, modes, sums, gates, turn, rank, thread)
             barrier()
-            lines_back(buffer, roots, rank, thread)
-            meet()
+            lines_back(buffer, roots, gates, turn, rank, thread)
+            gather(gates, turn, 4, thread)  # of psi and of the state, to the south and to the north
             for walk in range(thread, walks, block_dim):
                 j, w, o, first = path(walk)
                 at = 2 * (start + first)
@@ -138,7 +140,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                     if forced:
                         new_i += h * forcing[nx * (2 * e)]
                         new_k += h * forcing[nx * (2 * e + 1)]
-                    to_rows(fields, then, rank, first + e, j, new_i, new_k)
+                    to_rows(fields, then, gates, turn + 1, rank, first + e, j, new_i, new_k)
                     if stage == 2 and (not in_rows or turn + 1 == 3 * steps):
                         out[nx * (2 * e)] = new_i
                         out[nx * (2 * e + 1)] = new_k
@@ -151,7 +153,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                     psi = line_next(psi, ahead)
                     state = row_next(q)
             barrier()
-        meet_others()  # no neighbour is left that writes here
+        end(gates, 3 * steps, 2, thread)
 
     return advance_members
 

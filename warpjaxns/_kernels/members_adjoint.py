@@ -11,6 +11,7 @@ import warp as wp
 from . import memory
 from .adjoint import pulled_back
 from .advance import runge_kutta
+from .clusters import Gates
 from .fft import barrier, complex_type, line_functions
 from .members import coefficient
 from .memory import NONE, Place, Table, follow, launch, locate
@@ -36,8 +37,8 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
     walks, climb, block_dim, blocks = whole.walks, whole.climb, whole.block_dim, whole.blocks
     by_line, by_block, kit = line_functions(lines), whole_functions(whole), stencils(real)
     get, put, solve, row = by_line.get, by_line.put, solve_function(whole, True), memory.lane(real, whole.shape, True)
-    forward_lines, inverse_lines, meet = by_block.forward_lines, by_block.inverse_lines, by_block.meet
-    meet_others, path = by_block.meet_others, by_block.path
+    forward_lines, inverse_lines, path = by_block.forward_lines, by_block.inverse_lines, by_block.path
+    begin, gather, end, gates_size = by_block.begin, by_block.gather, by_block.end, whole.gates
     line_window, line_ahead, line_next = by_block.line_window, by_block.line_ahead, by_block.line_next
     line_strip, row_window, row_strip = by_block.line_strip, by_block.row_window, by_block.row_strip
     row_next, to_line = by_block.row_next, by_block.to_line
@@ -88,17 +89,20 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
         by_viscosity = real(0.0)
         by_drag = real(0.0)
         by_dt = real(0.0)
+        gates = wp.tile_empty(shape=(gates_size,), dtype=Gates, storage="shared")
         follow()
-        meet_others()  # all are there
+        begin(gates, thread)
         last = Place(states_at[0], 3 * steps - 1, states_at[2])
         fetch(fields, 0, row(table, last, member, 0, 0), 2 * start - ring, thread)
         for walk in range(thread, walks, block_dim):
             j, _west, _east, first = path(walk)
             given = row(table, cotangent_at, member, 2 * (start + first), j)
             for e in range(climb):
-                to_line(buffer, 0, rank, first + e, j, given[nx * (2 * e)], given[nx * (2 * e + 1)])
+                i = given[nx * (2 * e)]
+                k = given[nx * (2 * e + 1)]
+                to_line(buffer, 0, gates, 0, rank, first + e, j, i, k)
         wait()
-        meet()
+        gather(gates, 0, 2, thread)  # of the cotangent, to the south and to the north
         for done in range(3 * steps):
             turn = 3 * steps - 1 - done
             step = turn // 3
@@ -152,7 +156,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                     announce(row(table, before, member, 0, 0), 2 * start, thread)
                 else:
                     fetch(fields, 0, row(table, before, member, 0, 0), 2 * start - ring, thread)
-            solve(buffer, then, modes, sums, rank, thread)
+            solve(buffer, then, modes, sums, gates, done, rank, thread)
             wait()
             barrier()
             inverse_lines(buffer, then, roots, thread)
@@ -184,7 +188,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                         g_i = carry(south(l), south(p), metric)
                         g_k = carry(north(l), north(p), metric)
                         by_dt += c * (own[nx * (2 * e)] * g_i + own[nx * (2 * e + 1)] * g_k)
-                    to_line(buffer, then, rank, first + e, j, new_i, new_k)
+                    to_line(buffer, then, gates, done + 1, rank, first + e, j, new_i, new_k)
                     if stage == 2:
                         kept[nx * (2 * e)] = l[7]
                         kept[nx * (2 * e + 1)] = l[4]
@@ -195,12 +199,13 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                         out[nx * (2 * e + 1)] = new_k
                     cotangent = line_next(cotangent, ahead)
                     psi = row_next(p)
-            meet()
+            gather(gates, done + 1, 2, thread)
             if in_turn and turn > 0:
                 before = Place(states_at[0], turn - 1, states_at[2])
                 fetch(fields, 0, row(table, before, member, 0, 0), 2 * start - ring, thread)
                 wait()
                 barrier()
+        end(gates, 0, 0, thread)  # all has come
         if by_parameter:  # the caller adds up all rows: everything goes to the first one of a block
             totals = line(table, parameter_totals_at)
             total_viscosity = wp.tile_sum(wp.tile(by_viscosity))

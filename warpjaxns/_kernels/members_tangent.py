@@ -7,6 +7,7 @@ import warp as wp
 
 from . import memory
 from .advance import tendency
+from .clusters import Gates
 from .fft import barrier, complex_type
 from .members import coefficient
 from .memory import NONE, Place, Table, follow, launch, locate
@@ -24,8 +25,8 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
     lines, columns, real, pairs, nx = whole.lines, whole.columns, whole.real, whole.pairs, whole.shape[1]
     walks, climb, block_dim, blocks, stride = whole.walks, whole.climb, whole.block_dim, whole.blocks, whole.stride
     kit, by_block, solve = stencils(real), whole_functions(whole), solve_function(whole, False)
-    rows_to_lines, lines_back, meet = by_block.rows_to_lines, by_block.lines_back, by_block.meet
-    meet_others, path = by_block.meet_others, by_block.path
+    rows_to_lines, lines_back, path = by_block.rows_to_lines, by_block.lines_back, by_block.path
+    begin, gather, end, gates_size = by_block.begin, by_block.gather, by_block.end, whole.gates
     line_window, line_ahead, line_next = by_block.line_window, by_block.line_ahead, by_block.line_next
     line_strip, row_window, row_strip = by_block.line_strip, by_block.row_window, by_block.row_strip
     row_next, to_rows, row = by_block.row_next, by_block.to_rows, memory.lane(real, whole.shape, True)
@@ -34,6 +35,13 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
     line, complex_line, mode_line = memory.line(real), memory.line(complex_type(real)), memory.line(columns.Mode)
     of_start, of_state, of_rate = (coefficient(real, which) for which in range(3))
     one_field, size, lines_size, sums_size = whole.field, whole.size, lines.size, columns.size
+
+    Begun = wp.types.vector(length=4, dtype=real)
+
+    @wp.func
+    def begun_at(out: wp.array(dtype=real), dout: wp.array(dtype=real), pair: int):
+        at = 2 * nx * pair
+        return Begun(out[at], out[at + nx], dout[at], dout[at + nx])
 
     @memory.kernel(launch_bounds=whole.bounds, cluster_dim=blocks)
     def tangent_members(
@@ -69,8 +77,9 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
         buffer = wp.tile_empty(shape=(lines_size,), dtype=real, storage="shared")
         fields = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
+        gates = wp.tile_empty(shape=(gates_size,), dtype=Gates, storage="shared")
         follow()
-        meet_others()  # all are there
+        begin(gates, thread)
         for walk in range(thread, walks, block_dim):
             j, _west, _east, first = path(walk)
             at = 2 * (start + first)
@@ -79,8 +88,10 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
             out = row(table, out_at, member, at, j)
             dout = row(table, dout_at, member, at, j)
             for e in range(climb):
-                to_rows(fields, 0, rank, first + e, j, given[nx * (2 * e)], given[nx * (2 * e + 1)])
-                to_rows(fields, one_field, rank, first + e, j, dgiven[nx * (2 * e)], dgiven[nx * (2 * e + 1)])
+                at_i = nx * (2 * e)
+                at_k = nx * (2 * e + 1)
+                to_rows(fields, 0, gates, 0, rank, first + e, j, given[at_i], given[at_k])
+                to_rows(fields, one_field, gates, 0, rank, first + e, j, dgiven[at_i], dgiven[at_k])
                 for r in range(2):
                     out[nx * (2 * e + r)] = given[nx * (2 * e + r)]
                     dout[nx * (2 * e + r)] = dgiven[nx * (2 * e + r)]
@@ -100,10 +111,10 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
             ddrag = dh * mu + h * dmu
             rows_to_lines(fields, now, buffer, roots, thread)
             barrier()
-            solve(buffer, 0, modes, sums, rank, thread)
+            solve(buffer, 0, modes, sums, gates, turn, rank, thread)
             barrier()
-            lines_back(buffer, roots, rank, thread)
-            meet()
+            lines_back(buffer, roots, gates, turn, rank, thread)
+            gather(gates, turn, 8, thread)  # of psi, the state and their tangents, to the south and north
             for walk in range(thread, walks, block_dim):
                 j, w, o, first = path(walk)
                 at = 2 * (start + first)
@@ -115,7 +126,13 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
                 dpsi = line_window(buffer, stride, first, w, j, o)
                 state = row_window(fields, now, first, w, j, o)
                 dstate = row_window(fields, now + one_field, first, w, j, o)
+                begun = Begun()
+                if stage > 0:  # the start of the step lies where its result will
+                    begun = begun_at(out, dout, 0)
                 for e in range(climb):
+                    start_of_step = begun
+                    if stage > 0 and e + 1 < climb:  # the next pair's are on their way meanwhile
+                        begun = begun_at(out, dout, e + 1)
                     ahead = line_ahead(buffer, 0, first + e, w, j, o)
                     dahead = line_ahead(buffer, stride, first + e, w, j, o)
                     p = line_strip(psi, ahead)
@@ -135,13 +152,12 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
                         new_k += h * force_k
                         dnew_i += h * dforcing[nx * (2 * e)] + dh * force_i
                         dnew_k += h * dforcing[nx * (2 * e + 1)] + dh * force_k
-                    if stage > 0:  # the start of the step lies where its result will
-                        new_i += a * out[nx * (2 * e)]
-                        new_k += a * out[nx * (2 * e + 1)]
-                        dnew_i += a * dout[nx * (2 * e)]
-                        dnew_k += a * dout[nx * (2 * e + 1)]
-                    to_rows(fields, then, rank, first + e, j, new_i, new_k)
-                    to_rows(fields, then + one_field, rank, first + e, j, dnew_i, dnew_k)
+                    new_i += a * start_of_step[0]
+                    new_k += a * start_of_step[1]
+                    dnew_i += a * start_of_step[2]
+                    dnew_k += a * start_of_step[3]
+                    to_rows(fields, then, gates, turn + 1, rank, first + e, j, new_i, new_k)
+                    to_rows(fields, then + one_field, gates, turn + 1, rank, first + e, j, dnew_i, dnew_k)
                     if stage == 2:
                         out[nx * (2 * e)] = new_i
                         out[nx * (2 * e + 1)] = new_k
@@ -152,7 +168,7 @@ def tangent_members(whole: Whole, scheme: str, forced: bool) -> wp.Kernel:
                     state = row_next(q)
                     dstate = row_next(dq)
             barrier()
-        meet_others()  # no neighbour is left that writes here
+        end(gates, 3 * steps, 4, thread)
 
     return tangent_members
 

@@ -86,7 +86,8 @@ class Plan:
 
     def row_lines(self, count: int, groups: int) -> Lines:
         groups = 1 if self.serial else groups
-        return Lines(self.shape[1], count, groups, self.real, self.radix, self.serial)
+        keep = not (self.many or self.serial)  # many points want registers, few want no waiting
+        return Lines(self.shape[1], count, groups, self.real, self.radix, self.serial, keep)
 
     @functools.cached_property
     def stage_lines(self) -> Lines:
@@ -179,6 +180,7 @@ class Plan:
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent along, and so need twice as much of everything."""
         most, resident, groups, banded = tuning.entry(tuning.TANGENT, self.shape[1])
+        resident = resident if self.many else 1
         cut = {"rows": min(self.rows, most), "resident": resident, "groups": groups, "banded": banded}
         plan = dataclasses.replace(self, **cut)
         while plan.rows > 2 and plan.tangent_bytes > self.shared_memory:

@@ -20,7 +20,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
     lines, ny, real, rows, bands = plan.band_lines, plan.shape[0], plan.real, plan.rows, plan.bands
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, rows // 2
     by_line, spectra = line_functions(lines), spectra_functions(plan, lines)
-    forward, touch, here, Values = by_line.forward, by_line.touch, by_line.here, lines.Values
+    forward, load_factors, here, Values = by_line.forward, by_line.factors, by_line.here, lines.Values
     keep, leave, mode_line, by_bands = spectra.keep, spectra.leave, spectra.line, plan.by_bands
     field, line = memory.lane(real, plan.shape), memory.line(complex_type(real))
 
@@ -42,7 +42,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
         row = band_index * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        touch(roots, t)
+        factors = load_factors(roots, t)
         follow()
         for pair in range(thread // threads, pairs, groups):
             field_i = field(table, field_at, member, (row + 2 * pair) % ny, t)
@@ -51,7 +51,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
             for e in range(held):
                 values[2 * e] = field_i[here(e)]
                 values[2 * e + 1] = field_k[here(e)]
-            values = forward(values, buffer, roots, pair, t)
+            values = forward(values, buffer, factors, pair, t)
             keep(values, buffer, 0, pair, t, table, spectrum_out_at, member, row + 2 * pair, True)
         if by_bands:
             barrier()
@@ -66,7 +66,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     lines, real, rows, bands = plan.band_lines, plan.real, plan.rows, plan.bands
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, rows // 2
     by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines)
-    inverse, touch, here, line_barrier = by_line.inverse, by_line.touch, by_line.here, by_line.barrier
+    inverse, load_factors, here, line_barrier = by_line.inverse, by_line.factors, by_line.here, by_line.barrier
     arrive, load, mode_line, present = spectra.arrive, spectra.load, spectra.line, by_row.present
     field, line, by_bands = memory.lane(real, plan.shape), memory.line(complex_type(real)), plan.by_bands
 
@@ -88,7 +88,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         row = band_index * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        touch(roots, t)
+        factors = load_factors(roots, t)
         follow()
         arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         wait()
@@ -97,7 +97,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         for pair in range(thread // threads, pairs, groups):
             i = row + 2 * pair
             line_barrier()
-            values = inverse(load(buffer, pair, t), buffer, roots, pair, t)
+            values = inverse(load(buffer, pair, t), buffer, factors, pair, t)
             out_i = field(table, field_out_at, member, i, t)
             out_k = field(table, field_out_at, member, i + 1, t)
             for e in range(held):

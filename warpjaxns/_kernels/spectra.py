@@ -9,7 +9,7 @@ import warp as wp
 
 from . import memory
 from .bands import band_solver
-from .fft import complex_type, line_functions
+from .fft import line_functions
 from .lines import Lines
 from .memory import Place, Table
 from .pairs import pair_functions
@@ -26,7 +26,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
       barrier has to follow. After `rows.wait` a line's threads ``load(buffer, line, t)`` what they transform back.
     - ``keep(values, buffer, first, pair, t, table, spectrum_at, member, row, wanted)`` for every row pair, then, if
       `plan.by_bands`, a barrier and ``leave(buffer, first, table, spectrum_at, sums_at, modes, member, band, thread)``.
-    - ``transform(band, table, field_at, member, row, buffer, first, roots, thread)``: if `plan.again`, before
+    - ``transform(band, table, field_at, member, row, buffer, first, factors, thread)``: if `plan.again`, before
       ``arrive`` and with a barrier in between. The rows of a band are transformed once more, out of the field.
 
     ``line(table, place)`` has the modes.
@@ -36,7 +36,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
     ny, rows, by_bands, around, field_pair = plan.shape[0], plan.rows, plan.by_bands, by_row.around, by_row.field_pair
     held, threads, groups, pairs, ring = lines.values, lines.threads, lines.groups, rows // 2, int(halo)
     turns, as_one = lines.turns(pairs), not lines.alone
-    Band, Roots = wp.tile(dtype=plan.real, shape=(plan.band_size,)), wp.array(dtype=complex_type(plan.real))
+    Band, Factors = wp.tile(dtype=plan.real, shape=(plan.band_size,)), lines.Factors
     load = pair_functions(lines).of_line if by_bands else by_row.load
     Tile, Values, Mode, solve = lines.Tile, lines.Values, plan.column_chunks.Mode, by_band.solve
     Modes = wp.array(dtype=Mode)
@@ -87,7 +87,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
         row: int,
         buffer: Tile,
         first: int,
-        roots: Roots,
+        factors: Factors,
         thread: int,
     ):
         t = thread % threads
@@ -100,7 +100,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
                     values[2 * e] = z[0]
                     values[2 * e + 1] = z[1]
             if pair < pairs or as_one:
-                publish(forward(values, buffer, roots, first + pair, t), buffer, first + pair, t)
+                publish(forward(values, buffer, factors, first + pair, t), buffer, first + pair, t)
 
     return types.SimpleNamespace(
         arrive=arrive, load=load, keep=keep, leave=by_band.leave, transform=transform, line=memory.line(Mode)

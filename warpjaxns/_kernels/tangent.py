@@ -51,7 +51,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     dpsi_lines = pairs + 1  # the first line of dpsi
     turns, as_one = lines.turns(pairs), not lines.alone
     by_line, by_row, kit = line_functions(lines), row_functions(plan, lines), stencils(real)
-    forward, inverse, publish, touch = by_line.forward, by_line.inverse, by_line.publish, by_line.touch
+    forward, inverse, publish, load_factors = by_line.forward, by_line.inverse, by_line.publish, by_line.factors
     spectra, around, psi_strip = spectra_functions(plan, lines, True), by_row.around, by_row.psi_strip
     arrive, load, keep, leave, mode_line = spectra.arrive, spectra.load, spectra.keep, spectra.leave, spectra.line
     by_bands, line_barrier, here = plan.by_bands, by_line.barrier, by_line.here
@@ -122,7 +122,7 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         if banded:  # both are older than the kernel ahead
             fetch(band, field(table, state_at, member, 0, 0), row - 1, thread)
             fetch(dband, field(table, dstate_at, member, 0, 0), row - 1, thread)
-        touch(roots, t)
+        factors = load_factors(roots, t)
         follow()
         arrive(table, spectrum_at, sums_at, modes, member, band_index, buffer, 0, thread)
         arrive(table, dspectrum_at, dsums_at, modes, member, band_index, buffer, dpsi_lines, thread)
@@ -141,8 +141,8 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         for pair in range(group, pairs + 1, groups):
             dpsi_line = dpsi_lines + pair
             line_barrier()
-            publish(inverse(load(buffer, pair, t), buffer, roots, pair, t), buffer, pair, t)
-            publish(inverse(load(buffer, dpsi_line, t), buffer, roots, dpsi_line, t), buffer, dpsi_line, t)
+            publish(inverse(load(buffer, pair, t), buffer, factors, pair, t), buffer, pair, t)
+            publish(inverse(load(buffer, dpsi_line, t), buffer, factors, dpsi_line, t), buffer, dpsi_line, t)
         barrier()
         for pair in range(group, turns, groups):
             new = Values()
@@ -200,8 +200,8 @@ def tangent_rows(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
             barrier()
             mine, south_row = pair < pairs, row + 2 * pair
             if mine or as_one:
-                new = forward(new, buffer, roots, pair, t)
-                dnew = forward(dnew, buffer, roots, dpsi_lines + pair, t)
+                new = forward(new, buffer, factors, pair, t)
+                dnew = forward(dnew, buffer, factors, dpsi_lines + pair, t)
                 keep(new, buffer, 0, pair, t, table, spectrum_out_at, member, south_row, mine)
                 keep(dnew, buffer, dpsi_lines, pair, t, table, dspectrum_out_at, member, south_row, mine)
         if by_bands:

@@ -61,7 +61,8 @@ ADJOINT = {
     4096: ((2, 256, False), (2, 256, False)),
 }
 # (most rows of a block, threads, lines of state and of tangent that it transforms at the same time, 0 for all of them,
-# whether it copies its rows) of kernels that carry a tangent along, with few points or many
+# whether it copies its rows) of kernels that carry a tangent along, with few points or many; with few, a block has a
+# multiprocessor's registers for itself
 TANGENT = {
     128: (16, 512, 0, True),
     256: (8, 640, 0, True),
@@ -73,11 +74,13 @@ TANGENT = {
 # Where members of at most so many points a side stay in shared memory: the first that fits of (blocks that share a
 # member, radix, threads that are to share a multiprocessor, fewest members), in a rollout, in the backward sweep, and
 # where a tangent is carried along. (Up to 132 members a multiprocessor has one block, of as many registers as can be.)
+_64 = [(1, 8, 576, 133), (1, 8, 288, 67), (2, 8, 160, 25), (4, 4, 160, 1)]
+_128 = [(1, 16, 544, 67), (2, 16, 288, 25), (4, 8, 256, 1)]
 WHOLE = {
-    "advance": {64: [(1, 8, 576, 133), (1, 8, 288, 25), (4, 4, 160, 1)], 128: [(1, 16, 544, 67), (2, 16, 288, 16)]},
-    "adjoint": {64: [(1, 8, 576, 133), (1, 8, 288, 25), (4, 4, 160, 1)], 128: [(1, 16, 544, 67), (2, 16, 288, 16)]},
-    "tangent": {64: [(1, 8, 576, 133), (1, 8, 288, 17), (4, 4, 160, 1)], 128: [(2, 16, 288, 16)]},
-    "tangent float64": {64: [(2, 8, 160, 17), (4, 4, 160, 1)]},
+    "advance": {64: _64, 128: _128},
+    "adjoint": {64: _64, 128: _128},
+    "tangent": {64: _64, 128: [(2, 16, 288, 25), (4, 8, 256, 2)]},
+    "tangent float64": {64: [(2, 8, 160, 25), (4, 4, 160, 1)]},
 }
 # Row pairs that a thread of such a member walks up at a time, at most: in float32, in float64
 CLIMB = 16, 8

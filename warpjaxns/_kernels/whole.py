@@ -15,6 +15,7 @@ import math
 import warp as wp
 
 from . import tuning
+from .clusters import Gates
 from .columns import WARP, Columns
 from .lines import Lines
 
@@ -147,7 +148,19 @@ class Whole:
     @property
     def room(self) -> int:
         """Numbers of the tile for that, which is never empty."""
-        return max(self.ring * self.copies * self.sums, 4 * WARP)
+        return max(self.ring * self.sets * self.copies * self.sums, 4 * WARP)
+
+    @property
+    def sets(self) -> int:
+        """Of sums: those of even and of odd turns, where a block has others than its two neighbours. From a neighbour
+        the next ones come after rows that it only sends when it has read the last ones."""
+        return 2 if self.blocks > 3 else 1
+
+    @property
+    def gates(self) -> int:
+        """What blocks wait at for each other's numbers: a gate for the sums of each turn of columns, and one for rows,
+        each twice (`clusters`); one, if never used, where a block is alone."""
+        return 2 * (self.copies * self.parts + 1) if self.ring else 1
 
     @property
     def warps(self) -> int:
@@ -199,7 +212,8 @@ class Whole:
     @property
     def nbytes(self) -> int:
         """Shared memory of a block."""
-        return self.lines.nbytes + self.columns.nbytes + self.size * wp.types.type_size_in_bytes(self.real)
+        numbers = self.size * wp.types.type_size_in_bytes(self.real)
+        return self.lines.nbytes + self.columns.nbytes + numbers + wp.types.type_size_in_bytes(Gates) * self.gates
 
     def fits(self, shared_memory: int) -> bool:
         """Whether blocks of that much shared memory can hold a member."""

@@ -1,5 +1,6 @@
-"""The Poisson equation along y where blocks hold a whole member: ``solve(lines, first, modes, sums, rank, thread)``, by
-all threads of a block, turns spectra of omega into those of psi, in the lines from `first` on.
+"""The Poisson equation along y where blocks hold a whole member: ``solve(lines, first, modes, sums, gates, turn, rank,
+thread)``, by all threads of a block, turns spectra of omega into those of psi, in the lines from `first` on. `turn`
+counts how often that was done before.
 
 A warp solves a few columns at a time, out of the lines and back into them: as wavenumbers k and -k of a line hold all
 there is of either row at k, no thread needs what another one writes. A thread has consecutive rows of a column, and
@@ -16,7 +17,7 @@ from collections.abc import Callable
 import warp as wp
 
 from . import memory
-from .clusters import far, meet, put_far
+from .clusters import Gates, far, gate_functions, send
 from .columns import WARP
 from .fft import complex_type, line_functions
 from .pairs import pair_functions
@@ -40,7 +41,16 @@ def _by_one_thread(whole: Whole, centre: bool) -> Callable:
     apart, put_rows = by_pair.apart, by_pair.put_rows
 
     @wp.func
-    def solve(lines: Tile, first: int, modes: wp.array(dtype=Mode), sums: Sums, rank: int, thread: int):
+    def solve(
+        lines: Tile,
+        first: int,
+        modes: wp.array(dtype=Mode),
+        sums: Sums,
+        gates: wp.tile(dtype=Gates, shape=(whole.gates,)),
+        turn: int,
+        rank: int,
+        thread: int,
+    ):
         for column in range(copies * half):
             k = column % half
             start = first + column // half * pairs
@@ -70,7 +80,7 @@ def _by_warps(whole: Whole, centre: bool) -> Callable:
     lines, columns, means, blocks = whole.lines, whole.columns, whole.means, whole.blocks
     real, copies, stride, pairs = whole.real, whole.copies, whole.stride, whole.pairs
     parts, turns, warps, own_sums = whole.parts, whole.parts - 1, whole.warps, whole.sums
-    nx, last, rows = whole.shape[1], whole.shape[1] // 2, 2 * whole.pairs
+    sets, nx, last, rows = whole.sets, whole.shape[1], whole.shape[1] // 2, 2 * whole.pairs
     Values, Mode, Sums, Tile = columns.Values, columns.Mode, columns.Tile, lines.Tile
     held, count, threads = columns.values, columns.count, columns.threads
     MeanValues, mean_held, mean_threads = means.Values, means.values, means.threads
@@ -80,7 +90,9 @@ def _by_warps(whole: Whole, centre: bool) -> Callable:
     northward, southward, centred, mean_reach = by_mean.northward, by_mean.southward, by_mean.centred, by_mean.powers
     Complex, get, begin = complex_type(real), by_line.get, by_line.start
     apart, put_rows = by_pair.apart, by_pair.put_rows
-    far_sums, put_there, number = far(real, columns.size), put_far(real), memory.of_tile(real, columns.size)
+    far_sums, send_there, number = far(real, columns.size), send(real), memory.of_tile(real, columns.size)
+    far_gate, by_gate, bytes_each = far(Gates, whole.gates), gate_functions(whole.gates), 8 if real is wp.float64 else 4
+    expect, go_through, GateTile = by_gate.expect, by_gate.go_through, wp.tile(dtype=Gates, shape=(whole.gates,))
     of_line, put_line = memory.of_tile(real, lines.size), memory.to_tile(real, lines.size)
     Modes = wp.array(dtype=Mode)
     to_mean = 4 * blocks * (last + 1)
@@ -91,7 +103,19 @@ def _by_warps(whole: Whole, centre: bool) -> Callable:
         return 4 * (block * (last + 1) + k)
 
     @wp.func
-    def solve_columns(lines: Tile, first: int, modes: Modes, sums: Sums, start: int, rank: int, column: int, t: int):
+    def solve_columns(
+        lines: Tile,
+        first: int,
+        modes: Modes,
+        sums: Sums,
+        gates: GateTile,
+        start: int,
+        gate: int,
+        turn: int,
+        rank: int,
+        column: int,
+        t: int,
+    ):
         k = wp.min(column, last)  # what lies past the last wavenumber is solved for nobody
         c = (column - 1) % count  # its place in the warp
         mode = modes[k]
@@ -124,13 +148,16 @@ def _by_warps(whole: Whole, centre: bool) -> Callable:
             at = start + place(rank, k)
             for block in range(t, blocks, threads):
                 if column <= last:
-                    there = far_sums(sums, block)
-                    put_there(there, at, p[0])
-                    put_there(there, at + 1, p[1])
-                    put_there(there, at + 2, q[0])
-                    put_there(there, at + 3, q[1])
+                    there = far_sums(sums, at, block)
+                    gate_there = far_gate(gates, gate, block)
+                    send_there(there, 0, p[0], gate_there)
+                    send_there(there, 1, p[1], gate_there)
+                    send_there(there, 2, q[0], gate_there)
+                    send_there(there, 3, q[1], gate_there)
+            if c == 0 and t == 0:
+                expect(gates, gate, 4 * bytes_each * blocks * wp.min(count, last + 1 - column))
             over = wp.exp(-mode[0] * real(rows))
-            meet()
+            go_through(gates, gate, turn)
             p = Complex()
             q = Complex()
             for s in range(blocks):  # the block itself comes first: it is the farthest, once around
@@ -153,7 +180,18 @@ def _by_warps(whole: Whole, centre: bool) -> Callable:
                 put_rows(lines, line + held // 2 - 1 - i, k, mirror, mode[3] * q, mode[3] * b)
 
     @wp.func
-    def solve_mean(lines: Tile, first: int, mode: Mode, sums: Sums, start: int, rank: int, lane: int):
+    def solve_mean(
+        lines: Tile,
+        first: int,
+        mode: Mode,
+        sums: Sums,
+        gates: GateTile,
+        start: int,
+        gate: int,
+        turn: int,
+        rank: int,
+        lane: int,
+    ):
         t = lane % mean_threads
         powers = mean_reach(mode[0], t)
         if blocks > 1:
@@ -161,11 +199,13 @@ def _by_warps(whole: Whole, centre: bool) -> Callable:
                 block = i // pairs
                 pair = i - block * pairs
                 z = real(2.0) * get(lines, first + pair, 0)
-                there = far_sums(sums, block)
-                at = start + to_mean + rank * rows + 2 * pair
-                put_there(there, at, z[0])
-                put_there(there, at + 1, z[1])
-            meet()
+                there = far_sums(sums, start + to_mean + rank * rows + 2 * pair, block)
+                gate_there = far_gate(gates, gate, block)
+                send_there(there, 0, z[0], gate_there)
+                send_there(there, 1, z[1], gate_there)
+            if lane == 0:
+                expect(gates, gate, bytes_each * blocks * rows)
+            go_through(gates, gate, turn)
         values = MeanValues()
         for e in range(mean_held):
             j = t * mean_held + e
@@ -182,25 +222,36 @@ def _by_warps(whole: Whole, centre: bool) -> Callable:
                 put_line(lines, 2 * begin(first + j // 2) + j % 2, mode[3] * values[2 * e])
 
     @wp.func
-    def solve_turn(lines: Tile, first: int, modes: Modes, sums: Sums, which: int, turn: int, rank: int, lane: int):
+    def solve_part(
+        lines: Tile,
+        first: int,
+        modes: Modes,
+        sums: Sums,
+        gates: GateTile,
+        turn: int,
+        which: int,
+        part: int,
+        rank: int,
+        lane: int,
+    ):
         line = first + which * stride
-        start = which * own_sums
-        if turn < turns:
-            solve_columns(lines, line, modes, sums, start, rank, 1 + turn * count + lane % count, lane // count)
-        elif turn == turns:
-            solve_mean(lines, line, modes[0], sums, start, rank, lane)
-        else:  # nothing to do but what the others wait for
-            meet()
+        start = (turn % sets * copies + which) * own_sums
+        gate = (turn % 2 * copies + which) * parts + part
+        if part < turns:
+            column = 1 + part * count + lane % count
+            solve_columns(lines, line, modes, sums, gates, start, gate, turn, rank, column, lane // count)
+        elif part == turns:
+            solve_mean(lines, line, modes[0], sums, gates, start, gate, turn, rank, lane)
 
     @wp.func
-    def solve(lines: Tile, first: int, modes: Modes, sums: Sums, rank: int, thread: int):
+    def solve(lines: Tile, first: int, modes: Modes, sums: Sums, gates: GateTile, turn: int, rank: int, thread: int):
         warp = thread // WARP
         lane = thread % WARP
         if blocks > 1:
             for which in range(copies):
-                solve_turn(lines, first, modes, sums, which, warp, rank, lane)
+                solve_part(lines, first, modes, sums, gates, turn, which, warp, rank, lane)
         else:
-            for turn in range(warp, copies * parts, warps):
-                solve_turn(lines, first, modes, sums, turn // parts, turn % parts, rank, lane)
+            for part in range(warp, copies * parts, warps):
+                solve_part(lines, first, modes, sums, gates, turn, part // parts, part % parts, rank, lane)
 
     return solve
