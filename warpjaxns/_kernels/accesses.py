@@ -132,19 +132,21 @@ SEND = """
 # A gate opens once a thread of its block has said how many bytes are to come, and they have; then it is closed again.
 MAKE_GATES = """
 #if __CUDA_ARCH__ >= 900
-  for (int i = 0; i < count; ++i) {
+  for (int i = 0; i < {count}; ++i) {{
     const unsigned gate = (unsigned)__cvta_generic_to_shared(gates.data.ptr + i);
     asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(gate) : "memory");
-  }
+  }}
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 #endif
 """
+# What one thread says of it in each turn,
 EXPECT = """
 #if __CUDA_ARCH__ >= 900
   const unsigned gate = (unsigned)__cvta_generic_to_shared(gates.data.ptr + which);
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(gate), "r"(bytes) : "memory");
 #endif
 """
+# and how the others wait until it has opened: turns of two gates alternate, and the phase of each has two parities.
 PASS_GATE = """
 #if __CUDA_ARCH__ >= 900
   const unsigned gate = (unsigned)__cvta_generic_to_shared(gates.data.ptr + which);

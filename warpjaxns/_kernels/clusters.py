@@ -57,7 +57,7 @@ def gate_functions(count: int) -> types.SimpleNamespace:
     """
     Tile = wp.tile(dtype=Gates, shape=(count,))
 
-    @wp.func_native(MAKE_GATES.replace("count", str(count)))
+    @wp.func_native(MAKE_GATES.format(count=count))
     def make(gates: Tile): ...
 
     @wp.func_native(EXPECT)
