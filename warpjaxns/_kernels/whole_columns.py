@@ -91,7 +91,11 @@ def _by_warps(whole: Whole, centre: bool) -> Callable:
     Complex, get, begin = complex_type(real), by_line.get, by_line.start
     apart, put_rows = by_pair.apart, by_pair.put_rows
     far_sums, send_there, number = far(real, columns.size), send(real), memory.of_tile(real, columns.size)
-    far_gate, by_gate, bytes_each = far(Gates, whole.gates), gate_functions(whole.gates), 8 if real is wp.float64 else 4
+    far_gate, by_gate, bytes_each = (
+        far(Gates, whole.gates),
+        gate_functions(whole.gates),
+        wp.types.type_size_in_bytes(real),
+    )
     expect, go_through, GateTile = by_gate.expect, by_gate.go_through, wp.tile(dtype=Gates, shape=(whole.gates,))
     of_line, put_line = memory.of_tile(real, lines.size), memory.to_tile(real, lines.size)
     Modes = wp.array(dtype=Mode)

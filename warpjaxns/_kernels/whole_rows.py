@@ -66,6 +66,10 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
     nx, climb = whole.shape[1], whole.climb
 
     @wp.func
+    def row_gate(turn: int):
+        return first_gate + turn % 2
+
+    @wp.func
     def begin(gates: GateTile, thread: int):
         if blocks > 1:
             if thread == 0:
@@ -77,8 +81,8 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
         barrier()
         if blocks > 1:
             if thread == 0:
-                expect(gates, first_gate + turn % 2, rows * row_bytes)
-            go_through(gates, first_gate + turn % 2, turn)
+                expect(gates, row_gate(turn), rows * row_bytes)
+            go_through(gates, row_gate(turn), turn)
 
     @wp.func
     def end(gates: GateTile, turn: int, rows: int, thread: int):
@@ -130,13 +134,13 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
                 if blocks > 1 and pair == 0:
                     block = (rank + blocks - 1) % blocks
                     there = far_lines(lines, 2 * (place(start + north_line) + t), block)
-                    gate = far_gate(gates, first_gate + turn % 2, block)
+                    gate = far_gate(gates, row_gate(turn), block)
                     for e in range(held):
                         send_there(there, 2 * here(e), values[2 * e], gate)
                 if blocks > 1 and pair == last:
                     block = (rank + 1) % blocks
                     there = far_lines(lines, 2 * (place(start + south_line) + t) + 1, block)
-                    gate = far_gate(gates, first_gate + turn % 2, block)
+                    gate = far_gate(gates, row_gate(turn), block)
                     for e in range(held):
                         send_there(there, 2 * here(e), values[2 * e + 1], gate)
 
@@ -176,15 +180,14 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
         k: real,
     ):
         put(lines, first + pair, j, i, k)
-        gate = first_gate + turn % 2
         if blocks > 1 and pair == 0:
             block = (rank + blocks - 1) % blocks
             there = far_lines(lines, 2 * (place(first + north_line) + j), block)
-            send_there(there, 0, i, far_gate(gates, gate, block))
+            send_there(there, 0, i, far_gate(gates, row_gate(turn), block))
         if blocks > 1 and pair == last:
             block = (rank + 1) % blocks
             there = far_lines(lines, 2 * (place(first + south_line) + j) + 1, block)
-            send_there(there, 0, k, far_gate(gates, gate, block))
+            send_there(there, 0, k, far_gate(gates, row_gate(turn), block))
 
     @wp.func
     def three(fields: Fields, at: int, w: int, j: int, o: int):
@@ -221,15 +224,14 @@ def whole_functions(whole: Whole) -> types.SimpleNamespace:
         at = start + (ring + 2 * pair) * pitch + j
         put_row(fields, at, i)
         put_row(fields, at + pitch, k)
-        gate = first_gate + turn % 2
         if blocks > 1 and pair == 0:
             block = (rank + blocks - 1) % blocks
             there = far_fields(fields, start + north_row * pitch + j, block)
-            send_there(there, 0, i, far_gate(gates, gate, block))
+            send_there(there, 0, i, far_gate(gates, row_gate(turn), block))
         if blocks > 1 and pair == last:
             block = (rank + 1) % blocks
             there = far_fields(fields, start + south_row * pitch + j, block)
-            send_there(there, 0, k, far_gate(gates, gate, block))
+            send_there(there, 0, k, far_gate(gates, row_gate(turn), block))
 
     @wp.func
     def of_rows(fields: Fields, start: int, pair: int, j: int):
