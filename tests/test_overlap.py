@@ -11,12 +11,12 @@ from warpjaxns._kernels.memory import Table, follow
 
 
 class Driver:
-    """A graph of `kinds` of nodes (0: kernels) in a row, and the calls that `_overlap` makes."""
+    """A graph of `kinds` of nodes (0: kernels) in a row, or with such `edges`, and the calls that `_overlap` makes."""
 
-    def __init__(self, kinds, fails=()):
+    def __init__(self, kinds, fails=(), edges=None):
         self.kinds, self.fails = kinds, fails
         full = (0, 0, 0)
-        self.edges = {(i + 1, i + 2): full for i in range(len(kinds) - 1)}
+        self.edges = dict.fromkeys(edges or ((i + 1, i + 2) for i in range(len(kinds) - 1)), full)
 
     def cuGraphGetEdges_v2(self, graph, starts, ends, edges, count):
         if starts is not None:
@@ -52,6 +52,13 @@ def test_kernels_overlap(monkeypatch):
     driver = Driver([0, 0, 0])
     assert overlap(monkeypatch, driver) == 2
     assert driver.edges == {(1, 2): (1, 0, 1), (2, 3): (1, 0, 1)}
+
+
+def test_chains_of_kernels_overlap_within_themselves(monkeypatch):
+    within, between = [(2, 3), (3, 4), (5, 6)], [(1, 2), (1, 5), (4, 7), (6, 7)]
+    driver = Driver([0] * 7, edges=[*within, *between])
+    assert overlap(monkeypatch, driver) == 3
+    assert driver.edges == dict.fromkeys(within, (1, 0, 1)) | dict.fromkeys(between, (0, 0, 0))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ microseconds is a good part of their time.
 Warp records full dependencies only, so this changes the graph that it has captured.
 """
 
+import collections
 import ctypes
 
 PROGRAMMATIC = 1  # CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC, and the port of a kernel at which it begins
@@ -25,10 +26,10 @@ class _Edge(ctypes.Structure):
 
 
 def overlap(graph: int) -> int:
-    """Make the dependencies between the kernels of a `CUgraph` programmatic. All its nodes must be kernels that call
-    `follow`.
+    """Make the dependencies between the kernels of a `CUgraph` programmatic, but for those where chains of kernels part
+    or come together. All its nodes must be kernels that call `follow`.
 
-    **Returns:** how many there were. 0 where the driver knows of no such dependencies; the graph is then as it was.
+    **Returns:** how many these are. 0 where the driver knows of no such dependencies; the graph is then as it was.
     """
     try:
         return _overlap(ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p(graph))
@@ -53,7 +54,14 @@ def _overlap(driver, graph) -> int:
     check(driver.cuGraphGetEdges_v2(graph, starts, ends, full, ctypes.byref(count)))
     if not count.value or not all(map(is_kernel, {*starts, *ends})):
         return 0
-    programmatic = Edges(*[_Edge(PROGRAMMATIC, 0, PROGRAMMATIC)] * count.value)
+    leaving, entering = collections.Counter(starts), collections.Counter(ends)
+    within = [i for i in range(count.value) if leaving[starts[i]] == entering[ends[i]] == 1]
+    count.value = len(within)
+    starts, ends, full = (
+        (kind * count.value)(*(array[i] for i in within))
+        for kind, array in ((ctypes.c_void_p, starts), (ctypes.c_void_p, ends), (_Edge, full))
+    )
+    programmatic = (_Edge * count.value)(*[_Edge(PROGRAMMATIC, 0, PROGRAMMATIC)] * count.value)
     check(driver.cuGraphRemoveDependencies_v2(graph, starts, ends, full, count))
     try:
         check(driver.cuGraphAddDependencies_v2(graph, starts, ends, programmatic, count))

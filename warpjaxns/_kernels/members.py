@@ -12,7 +12,7 @@ from . import memory
 from .advance import runge_kutta, tendency
 from .clusters import Gates
 from .fft import barrier, complex_type
-from .memory import NONE, Place, Table, follow, launch, locate
+from .memory import NONE, Place, Table, follow, launch, locate, slice_at
 from .plan import Plan
 from .stencils import stencils
 from .whole import Whole
@@ -115,8 +115,8 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                 at = 2 * (start + first)
                 out = row(table, out_at, member, at, j)
                 forcing = force(table, forcing_at, step, member, at, j)
-                psi_out = row(table, Place(psis_at[0], turn, psis_at[2]), member, at, j)
-                state_out = row(table, Place(states_at[0], turn + 1, states_at[2]), member, at, j)
+                psi_out = row(table, slice_at(psis_at, turn), member, at, j)
+                state_out = row(table, slice_at(states_at, turn + 1), member, at, j)
                 begun = Begun()
                 if stage > 0 and not in_rows:  # the start of the step lies where the result will
                     for e in range(2 * climb):

@@ -14,7 +14,7 @@ from .advance import runge_kutta
 from .clusters import Gates
 from .fft import barrier, complex_type, line_functions
 from .members import coefficient
-from .memory import NONE, Place, Table, follow, launch, locate
+from .memory import NONE, Place, Table, follow, launch, locate, slice_at
 from .plan import Plan
 from .rows import announcer, fetcher, wait
 from .stencils import FIRST, SECOND, stencils
@@ -92,7 +92,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
         gates = wp.tile_empty(shape=(gates_size,), dtype=Gates, storage="shared")
         follow()
         begin(gates, thread)
-        last = Place(states_at[0], 3 * steps - 1, states_at[2])
+        last = slice_at(states_at, 3 * steps - 1)
         fetch(fields, 0, row(table, last, member, 0, 0), 2 * start - ring, thread)
         for walk in range(thread, walks, block_dim):
             j, _west, _east, first = path(walk)
@@ -148,10 +148,10 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
             barrier()
             forward_lines(buffer, then, roots, thread)
             barrier()
-            psi_place = Place(psis_at[0], turn, psis_at[2])
+            psi_place = slice_at(psis_at, turn)
             fetch(fields, psi_start, row(table, psi_place, member, 0, 0), 2 * start - ring, thread)
             if turn > 0:
-                before = Place(states_at[0], turn - 1, states_at[2])
+                before = slice_at(states_at, turn - 1)
                 if in_turn:  # psi takes the place of the state: have it at hand, no more
                     announce(row(table, before, member, 0, 0), 2 * start, thread)
                 else:
@@ -164,7 +164,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
             for walk in range(thread, walks, block_dim):
                 j, w, o, first = path(walk)
                 at = 2 * (start + first)
-                own = row(table, Place(states_at[0], turn, states_at[2]), member, at, j)
+                own = row(table, slice_at(states_at, turn), member, at, j)
                 kept = row(table, first_at, member, at, j)
                 late = row(table, late_at, member, at, j)
                 out = row(table, out_at, member, at, j)
@@ -201,7 +201,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                     psi = row_next(p)
             gather(gates, done + 1, 2, thread)
             if in_turn and turn > 0:
-                before = Place(states_at[0], turn - 1, states_at[2])
+                before = slice_at(states_at, turn - 1)
                 fetch(fields, 0, row(table, before, member, 0, 0), 2 * start - ring, thread)
                 wait()
                 barrier()

@@ -18,8 +18,9 @@ from .accesses import FOLLOW, GLOBAL_NUMBER, GLOBAL_VALUE, NUMBER
 Table = wp.array(dtype=wp.uint64)
 # Loops over what a thread holds are unrolled, so that it is held in registers.
 _options = {"module": "unique", "enable_backward": False, "grid_stride": False, "module_options": {"max_unroll": 32}}
-Place = wp.vec3i  # (slot in the table, index of the slice taken along the first axis, its leading length)
-NONE = Place(0, 0, 0)  # of an array that is not there
+# (slot in the table, index of the slice taken along the first axis, its leading length, where in it a part begins)
+Place = wp.vec4i
+NONE = Place(0, 0, 0, 0)  # of an array that is not there
 
 
 def kernel(**options) -> Callable:
@@ -114,6 +115,12 @@ def in_global_memory(address: wp.uint64) -> wp.uint64:
     ...
 
 
+@wp.func
+def slice_at(place: Place, index: int):
+    """The place of another slice of the same array."""
+    return Place(place[0], index, place[2], place[3])
+
+
 @functools.cache
 def stack(dtype, shape: tuple[int, int]) -> Callable:
     """``stack(table, place)`` is the array ``(length, *shape)`` at a place."""
@@ -122,7 +129,8 @@ def stack(dtype, shape: tuple[int, int]) -> Callable:
 
     @wp.func
     def stack(table: Table, place: Place):
-        start = address(table, place[0]) + wp.uint64(place[1]) * wp.uint64(place[2]) * wp.uint64(item)
+        first = wp.uint64(place[1]) * wp.uint64(place[2]) + wp.uint64(place[3])
+        start = address(table, place[0]) + first * wp.uint64(item)
         return wp.array(ptr=in_global_memory(start), shape=(place[2], rows, columns), dtype=dtype)
 
     return stack
@@ -140,7 +148,8 @@ def lane(dtype, shape: tuple[int, int], upwards: bool = False) -> Callable:
 
     @wp.func
     def lane(table: Table, place: Place, member: int, i: int, j: int):
-        row = (wp.int64(place[1]) * wp.int64(place[2]) + wp.int64(member)) * wp.int64(rows) + wp.int64(i)
+        first = wp.int64(place[1]) * wp.int64(place[2]) + wp.int64(place[3])
+        row = (first + wp.int64(member)) * wp.int64(rows) + wp.int64(i)
         offset = (row * wp.int64(columns) + wp.int64(j)) * wp.int64(item)
         start = address(table, place[0]) + wp.uint64(offset)
         length = wp.int32(reach)
@@ -157,7 +166,7 @@ def force(dtype, shape: tuple[int, int], upwards: bool = False) -> Callable:
 
     @wp.func
     def force(table: Table, place: Place, step: int, member: int, i: int, j: int):
-        when = Place(place[0], wp.where(place[1] == 1, 0, step), place[2])
+        when = slice_at(place, wp.where(place[1] == 1, 0, step))
         return row(table, when, wp.where(place[2] == 1, 0, member), i, j)
 
     return force
@@ -218,46 +227,64 @@ def numbers(real) -> tuple[Callable, Callable]:
 @functools.cache
 def line(dtype) -> Callable:
     """``line(table, place)`` is the array ``(length,)`` at a place."""
+    item = wp.types.type_size_in_bytes(dtype)
 
     @wp.func
     def line(table: Table, place: Place):
-        return wp.array(ptr=in_global_memory(address(table, place[0])), shape=(place[2],), dtype=dtype)
+        start = address(table, place[0]) + wp.uint64(place[3]) * wp.uint64(item)
+        return wp.array(ptr=in_global_memory(start), shape=(place[2],), dtype=dtype)
 
     return line
 
 
 @dataclasses.dataclass(frozen=True)
 class Buffer:
-    """An array that is known by its place in a table of addresses. `buffer[i]` is a slice along the first axis."""
+    """An array that is known by its place in a table of addresses. `buffer[i]` is a slice along the first axis.
+
+    Of the axis of members, the first one, or the second where there are four, it may be a part: `shape` counts those
+    from `first` on, and `length` all that there are in memory (None: the same).
+    """
 
     table: Any
     slot: int
     shape: tuple[int, ...]
     index: int = 0
+    first: int = 0
+    length: int | None = None
 
     def __getitem__(self, index: int) -> "Buffer":
         if not 0 <= index < self.shape[0]:
             raise IndexError(f"slice {index} of a buffer of shape {self.shape}")
-        return Buffer(self.table, self.slot, self.shape[1:], index)
+        return dataclasses.replace(self, shape=self.shape[1:], index=index)
 
     @property
     def merged(self) -> "Buffer":
         """Its first two axes as one."""
         first, second, *rest = self.shape
-        return Buffer(self.table, self.slot, (first * second, *rest))
+        return dataclasses.replace(self, shape=(first * second, *rest))
+
+    def part(self, first: int, members: int, batch: int) -> "Buffer":
+        """What it has of some members of a batch; all of it, where these share it."""
+        axis = int(len(self.shape) == 4)
+        length = self.shape[axis]
+        if length == 1:
+            return self
+        each = length // batch  # more than one number of a member where all axes are one
+        shape = (*self.shape[:axis], members * each, *self.shape[axis + 1 :])
+        return dataclasses.replace(self, shape=shape, first=first * each, length=length)
 
     @property
     def on_cpu(self) -> bool:
         return self.table.device.is_cpu
 
     @property
-    def place(self) -> wp.vec3i:
-        return Place(self.slot, self.index, self.shape[0])
+    def place(self) -> wp.vec4i:
+        return Place(self.slot, self.index, self.length or self.shape[0], self.first)
 
     @property
-    def whole(self) -> wp.vec3i:
+    def whole(self) -> wp.vec4i:
         """The place of all slices, for `force`."""
-        return Place(self.slot, *self.shape[:2])
+        return Place(self.slot, self.shape[0], self.length or self.shape[1], self.first)
 
 
 def buffers(table, arrays) -> list[Buffer]:

@@ -1,5 +1,7 @@
 """The tuning constants, all of them."""
 
+import math
+
 # What was fastest on an H200 (docs/performance.md), by the longest line an entry is for; the last entry is for all
 # beyond. Few points leave multiprocessors idle and want small blocks; many want few halo rows, and many threads.
 FEW_POINTS = 2**18, 2**20  # of all members, of a single one
@@ -17,6 +19,13 @@ STAGE = {
 # With many points, a block has the second-level cache load what a later one reads: how many blocks start in between, as
 # a share of those that run at the same time. Not in stages that do not copy their rows, or transform them again.
 AHEAD = 0.5
+# With many points of several members: how many chains of kernels go beside each other, and the fewest points with which
+# those that carry a tangent along do.
+CHAINS = {
+    512: (2, 2**21),
+    1024: (2, math.inf),
+    2048: (1, math.inf),
+}
 # (points of a column that a thread holds, columns of a block), likewise
 COLUMNS = {
     64: ((8, 8), (8, 8)),

@@ -1,0 +1,128 @@
+"""Ensembles whose parts go in chains of kernels beside each other; on the CPU, one after the other."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import warp as wp
+from oracle import normal
+from test_advance import ALL, Case, check
+
+from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, _ffi
+from warpjaxns._kernels import tuning
+from warpjaxns._kernels.chains import Chains, make_chains
+from warpjaxns._kernels.memory import Buffer
+from warpjaxns._kernels.plan import make_plan
+
+
+@pytest.mark.parametrize(("batch", "count"), [(1, 1), (8, 4), (7, 3), (5, 5), (13, 8)])
+def test_parts_cover_the_batch(batch, count):
+    cut = Chains(batch, count)
+    sizes = [members for _, members in cut.parts]
+    assert [first for first, _ in cut.parts] == [0, *itertools.accumulate(sizes[:-1])]
+    assert sum(sizes) == batch
+    assert max(sizes) == cut.members
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_how_an_ensemble_is_cut(monkeypatch):
+    monkeypatch.setattr(tuning, "CHAINS", {512: (2, 2**21), 1024: (4, math.inf), 2048: (1, math.inf)})
+
+    def count(shape, batch, **how):
+        return make_chains(make_plan(shape, "float32", batch), batch, **({"whole": False} | how)).count
+
+    assert count((256, 256), 64) == 2
+    assert count((256, 256), 64, whole=True) == 1
+    assert count((256, 256), 2) == 1  # few points
+    assert [count((256, 256), 16, tangent=tangent) for tangent in (False, True)] == [2, 1]
+    assert [count((512, 512), 16, tangent=tangent) for tangent in (False, True)] == [2, 2]
+    # 3 members in 2 chains would be 2 and 1; 9 in 4 chains, 3, 2, 2 and 2
+    assert [count((1024, 1024), batch) for batch in (1, 3, 4, 9, 10, 11)] == [1, 3, 4, 3, 2, 4]
+    assert count((2048, 2048), 4) == 1
+
+
+def test_what_a_part_has():
+    table = wp.zeros(1, dtype=wp.uint64, device="cpu")
+
+    def place(buffer):
+        return tuple(buffer.place)
+
+    states = Buffer(table, 0, (3, 7, 4, 6)).part(5, 2, 7)
+    assert states.shape == (3, 2, 4, 6)
+    assert states[1].shape == (2, 4, 6)
+    assert place(states[1]) == (0, 1, 7, 5)  # slice 1 of arrays of 7 members, from member 5 on
+    assert place(Buffer(table, 0, (7, 4, 6)).part(5, 2, 7)) == (0, 0, 7, 5)
+    assert place(Buffer(table, 0, (7,)).part(5, 2, 7)) == (0, 0, 7, 5)
+    assert place(Buffer(table, 0, (7 * 12,)).part(5, 2, 7)) == (0, 0, 84, 60)
+    shared = [Buffer(table, 0, shape) for shape in ((1,), (9, 1, 4, 6), (1, 4, 6))]
+    assert [buffer.part(5, 2, 7) for buffer in shared] == shared
+    forcing = Buffer(table, 0, (9, 7, 4, 6)).part(5, 2, 7)
+    assert tuple(forcing.whole) == (0, 9, 7, 5)
+
+
+def test_chains_have_scratch_of_their_own():
+    table, seen = wp.zeros(1, dtype=wp.uint64, device="cpu"), []
+    cut = Chains(7, 2)
+    shapes = [(2, cut.members, 4, 6), (1, cut.members, 8, 6)]
+    scratch = [Buffer(table, slot, shape) for slot, shape in enumerate(cut.scratch(shapes))]
+    assert [buffer.shape for buffer in scratch] == [(4, 4, 4, 6), (2, 4, 8, 6)]
+    with wp.ScopedDevice("cpu"):
+        cut.launch(lambda *given: seen.append(given), (Buffer(table, 2, (7, 4, 6)), [None, "x"]), scratch)
+    assert [(omega.first, omega.shape[0]) for omega, *_ in seen] == [(0, 4), (4, 3)]
+    assert all(others == [None, "x"] for _, others, *_ in seen)
+    assert [tuple(field[1].place) for *_, field, _ in seen] == [(0, 1, 4, 0), (0, 1, 3, 8)]
+    assert [tuple(sums.merged.place)[2:] for *_, sums in seen] == [(4, 0), (3, 4)]
+
+
+IN_PARTS = [
+    (None, Case(grid=Grid((10, 15), (2.0, 3.7)), batch=3, scheme="central", steps=1)),
+    ((4, 4, True, True, True), Case(grid=Grid((16, 24), (2.0, 3.8)), batch=8, per_member=ALL, forcing="per step")),
+]
+
+
+@pytest.mark.parametrize(("bands", "case"), IN_PARTS, ids=["columns", "bands"])
+def test_value_jvp_and_vjp(bands, case, monkeypatch):
+    tables = {"WHOLE": {kind: {} for kind in tuning.WHOLE}, "BANDS": {4096: (bands,) * 2}, "CHAINS": {4096: (3, 1)}}
+    for name, table in {**tables, "FEW_POINTS": (0, 0)}.items():
+        monkeypatch.setattr(tuning, name, table)
+    cuts = []
+
+    def watched(*given, **how):
+        cuts.append(make_chains(*given, **how))
+        return cuts[-1]
+
+    monkeypatch.setattr("warpjaxns._primitives.warp.make_chains", watched)
+    check(case)
+    assert {cut.count for cut in cuts} == {3}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(4)], ids=str)
+def test_chains_change_no_bit(adjoint, monkeypatch):
+    grid = Grid((192, 256), (2.0, 3.5))
+    options = {"backend": "warp", "adjoint": adjoint, "check_finite": False}
+    solver = NavierStokes2D(grid, viscosity=1e-3, dt=1e-3, drag=0.1, **options)
+    omega, control = normal(0, (12, *grid.shape), "float32"), normal(1, (12, *grid.shape), "float32")
+
+    def derivatives(omega, control):
+        def loss(omega, control):
+            return jnp.mean(jnp.sin(solver.rollout(omega, steps=6, forcing=control)))
+
+        def along(omega):
+            return solver.rollout(omega, steps=6)
+
+        return jax.value_and_grad(loss, (0, 1))(omega, control), jax.jvp(along, (omega,), (control,))
+
+    results, captured, overlap = [], [], _ffi.overlap
+    monkeypatch.setattr(_ffi, "overlap", lambda graph: captured.append(overlap(graph)) or captured[-1])
+    for chains in ((1, 0), (4, 0), (2, 0)):
+        monkeypatch.setattr(tuning, "CHAINS", {4096: chains})
+        _ffi.clear()
+        results.append(jax.tree.leaves(jax.jit(lambda *x: derivatives(*x))(omega, control)))  # traced anew each time
+    assert min(captured) > 10  # dependencies within chains are programmatic as before
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
