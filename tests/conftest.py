@@ -4,7 +4,8 @@ import os
 # Several devices on the CPU, and less optimising, which would take most of the time. Set before JAX starts, in each
 # worker of xdist; what the user chose wins.
 os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 "
+    "--xla_cpu_opt_preset=FAST_COMPILE --xla_cpu_parallel_codegen_split_count=1 " + os.environ.get("XLA_FLAGS", "")
 )
 
 import jax
