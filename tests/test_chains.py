@@ -53,14 +53,14 @@ def test_what_a_part_has():
     states = Buffer(table, 0, (3, 7, 4, 6)).part(5, 2, 7)
     assert states.shape == (3, 2, 4, 6)
     assert states[1].shape == (2, 4, 6)
-    assert place(states[1]) == (0, 1, 7, 5)  # slice 1 of arrays of 7 members, from member 5 on
-    assert place(Buffer(table, 0, (7, 4, 6)).part(5, 2, 7)) == (0, 0, 7, 5)
-    assert place(Buffer(table, 0, (7,)).part(5, 2, 7)) == (0, 0, 7, 5)
-    assert place(Buffer(table, 0, (7 * 12,)).part(5, 2, 7)) == (0, 0, 84, 60)
+    assert place(states[1]) == (0, 7 + 5, 7, 1)  # slice 1 of arrays of 7 members, from member 5 on
+    assert place(Buffer(table, 0, (7, 4, 6)).part(5, 2, 7)) == (0, 5, 7, 1)
+    assert place(Buffer(table, 0, (7,)).part(5, 2, 7)) == (0, 5, 7, 1)
+    assert place(Buffer(table, 0, (7 * 12,)).part(5, 2, 7)) == (0, 60, 84, 1)
     shared = [Buffer(table, 0, shape) for shape in ((1,), (9, 1, 4, 6), (1, 4, 6))]
     assert [buffer.part(5, 2, 7) for buffer in shared] == shared
     forcing = Buffer(table, 0, (9, 7, 4, 6)).part(5, 2, 7)
-    assert tuple(forcing.whole) == (0, 9, 7, 5)
+    assert tuple(forcing.whole) == (0, 5, 7, 9)
 
 
 def test_chains_have_scratch_of_their_own():
@@ -73,8 +73,8 @@ def test_chains_have_scratch_of_their_own():
         cut.launch(lambda *given: seen.append(given), (Buffer(table, 2, (7, 4, 6)), [None, "x"]), scratch)
     assert [(omega.first, omega.shape[0]) for omega, *_ in seen] == [(0, 4), (4, 3)]
     assert all(others == [None, "x"] for _, others, *_ in seen)
-    assert [tuple(field[1].place) for *_, field, _ in seen] == [(0, 1, 4, 0), (0, 1, 3, 8)]
-    assert [tuple(sums.merged.place)[2:] for *_, sums in seen] == [(4, 0), (3, 4)]
+    assert [tuple(field[1].place) for *_, field, _ in seen] == [(0, 4, 4, 1), (0, 8 + 3, 3, 1)]
+    assert [tuple(sums.merged.place)[1:3] for *_, sums in seen] == [(0, 4), (4, 3)]
 
 
 IN_PARTS = [

@@ -118,7 +118,7 @@ def adjoint_members(whole: Whole, scheme: str, forced: bool, by_parameter: bool,
                 at = 2 * (start + first)
                 forcing = force(table, forcing_at, step, member, at, j)
                 share = force(table, forcing_totals_at, step, member, at, j)
-                fresh = done == 0 or (stage == 2 and forcing_totals_at[1] > 1)
+                fresh = done == 0 or (stage == 2 and forcing_totals_at[3] > 1)
                 cotangent = line_window(buffer, now, first, w, j, o)
                 state = row_window(fields, 0, first, w, j, o)
                 for e in range(climb):

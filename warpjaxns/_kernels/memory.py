@@ -18,7 +18,7 @@ from .accesses import FOLLOW, GLOBAL_NUMBER, GLOBAL_VALUE, NUMBER
 Table = wp.array(dtype=wp.uint64)
 # Loops over what a thread holds are unrolled, so that it is held in registers.
 _options = {"module": "unique", "enable_backward": False, "grid_stride": False, "module_options": {"max_unroll": 32}}
-# (slot in the table, index of the slice taken along the first axis, its leading length, where in it a part begins)
+# (slot in the table, items before it in memory, items of a slice, slices); an item is a field of a member, or a number
 Place = wp.vec4i
 NONE = Place(0, 0, 0, 0)  # of an array that is not there
 
@@ -117,8 +117,8 @@ def in_global_memory(address: wp.uint64) -> wp.uint64:
 
 @wp.func
 def slice_at(place: Place, index: int):
-    """The place of another slice of the same array."""
-    return Place(place[0], index, place[2], place[3])
+    """The place of a later slice of the same array."""
+    return Place(place[0], place[1] + index * place[2], place[2], place[3])
 
 
 @functools.cache
@@ -129,8 +129,7 @@ def stack(dtype, shape: tuple[int, int]) -> Callable:
 
     @wp.func
     def stack(table: Table, place: Place):
-        first = wp.uint64(place[1]) * wp.uint64(place[2]) + wp.uint64(place[3])
-        start = address(table, place[0]) + first * wp.uint64(item)
+        start = address(table, place[0]) + wp.uint64(place[1]) * wp.uint64(item)
         return wp.array(ptr=in_global_memory(start), shape=(place[2], rows, columns), dtype=dtype)
 
     return stack
@@ -148,8 +147,7 @@ def lane(dtype, shape: tuple[int, int], upwards: bool = False) -> Callable:
 
     @wp.func
     def lane(table: Table, place: Place, member: int, i: int, j: int):
-        first = wp.int64(place[1]) * wp.int64(place[2]) + wp.int64(place[3])
-        row = (first + wp.int64(member)) * wp.int64(rows) + wp.int64(i)
+        row = wp.int64(place[1] + member) * wp.int64(rows) + wp.int64(i)
         offset = (row * wp.int64(columns) + wp.int64(j)) * wp.int64(item)
         start = address(table, place[0]) + wp.uint64(offset)
         length = wp.int32(reach)
@@ -166,7 +164,7 @@ def force(dtype, shape: tuple[int, int], upwards: bool = False) -> Callable:
 
     @wp.func
     def force(table: Table, place: Place, step: int, member: int, i: int, j: int):
-        when = slice_at(place, wp.where(place[1] == 1, 0, step))
+        when = slice_at(place, wp.where(place[3] == 1, 0, step))
         return row(table, when, wp.where(place[2] == 1, 0, member), i, j)
 
     return force
@@ -231,7 +229,7 @@ def line(dtype) -> Callable:
 
     @wp.func
     def line(table: Table, place: Place):
-        start = address(table, place[0]) + wp.uint64(place[3]) * wp.uint64(item)
+        start = address(table, place[0]) + wp.uint64(place[1]) * wp.uint64(item)
         return wp.array(ptr=in_global_memory(start), shape=(place[2],), dtype=dtype)
 
     return line
@@ -279,12 +277,13 @@ class Buffer:
 
     @property
     def place(self) -> wp.vec4i:
-        return Place(self.slot, self.index, self.length or self.shape[0], self.first)
+        length = self.length or self.shape[0]
+        return Place(self.slot, self.index * length + self.first, length, 1)
 
     @property
     def whole(self) -> wp.vec4i:
         """The place of all slices, for `force`."""
-        return Place(self.slot, self.shape[0], self.length or self.shape[1], self.first)
+        return Place(self.slot, self.first, self.length or self.shape[1], self.shape[0])
 
 
 def buffers(table, arrays) -> list[Buffer]:
