@@ -84,9 +84,11 @@ def _beside_each_other(count):
     before = main.record_event()
     for stream in others:
         stream.wait_event(before)
-    yield [wp.ScopedStream(stream, sync_enter=False) for stream in (main, *others)]
-    for stream in others:
-        main.wait_event(stream.record_event())
+    try:
+        yield [wp.ScopedStream(stream, sync_enter=False) for stream in (main, *others)]
+    finally:  # or the capture could not end
+        for stream in others:
+            main.wait_event(stream.record_event())
 
 
 @functools.cache
