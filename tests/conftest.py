@@ -1,3 +1,4 @@
+import gc
 import importlib.util
 import os
 
@@ -12,6 +13,9 @@ import jax
 import jaxtyping
 import pytest
 
+# Tracing makes much that stays; collections, which would find little, leave out what has been imported, and are fewer.
+gc.freeze()
+gc.set_threshold(10_000, 20, 20)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -25,6 +29,13 @@ if importlib.util.find_spec("beartype"):
 
     check_annotations = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
     jaxtyping.install_import_hook([f"warpjaxns.{name}" for name in CHECKED], "conftest.check_annotations")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left():
+    """What JAX keeps of a file's functions no other file needs, and every collection of garbage would go through it."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)

@@ -116,7 +116,7 @@ def advance_members(whole: Whole, scheme: str, forced: bool, keep: bool) -> wp.K
                 out = row(table, out_at, member, at, j)
                 forcing = force(table, forcing_at, step, member, at, j)
                 psi_out = row(table, slice_at(psis_at, turn), member, at, j)
-                state_out = row(table, slice_at(states_at, turn + 1), member, at, j)
+                state_out = row(table, slice_at(states_at, turn), member, at, j)
                 begun = Begun()
                 if stage > 0 and not in_rows:  # the start of the step lies where the result will
                     for e in range(2 * climb):

@@ -117,7 +117,7 @@ def in_global_memory(address: wp.uint64) -> wp.uint64:
 
 @wp.func
 def slice_at(place: Place, index: int):
-    """The place of a later slice of the same array."""
+    """The place of a slice that comes so many later in the same array."""
     return Place(place[0], place[1] + index * place[2], place[2], place[3])
 
 
