@@ -75,7 +75,7 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     assert emulator.launched
 
 
-KINDS = {"not fused": 0, "columns": 1, "bands": 5, "some lines": 9, "members": 12, "clusters": 17}
+KINDS = {"not fused": 0, "columns": 1, "bands": 4, "some lines": 7, "members": 9, "clusters": 14}
 
 
 @pytest.mark.parametrize(("tables", "case"), [CASES[i] for i in KINDS.values()], ids=list(KINDS))
