@@ -17,8 +17,6 @@ from . import tuning
 from .memory import Buffer
 from .plan import Plan
 
-UNEVEN = 1.15  # how much more than its share the longest chain may have
-
 
 @dataclasses.dataclass(frozen=True)
 class Chains:
@@ -69,7 +67,7 @@ def make_chains(plan: Plan, batch: int, whole: bool, tangent: bool = False) -> C
     (ny, nx), (most, points) = plan.shape, tuning.entry(tuning.CHAINS, plan.shape[1])
     if whole or not plan.many or (tangent and batch * ny * nx < points):
         return Chains(batch)
-    return Chains(batch, next(c for c in range(most, 0, -1) if -(-batch // c) * c <= UNEVEN * batch))
+    return Chains(batch, next(c for c in range(most, 0, -1) if -(-batch // c) * c <= tuning.UNEVEN * batch))
 
 
 @contextlib.contextmanager

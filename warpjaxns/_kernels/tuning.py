@@ -26,6 +26,7 @@ CHAINS = {
     1024: (2, math.inf),
     2048: (1, math.inf),
 }
+UNEVEN = 1.15  # how much more than its share the longest chain may have
 # (points of a column that a thread holds, columns of a block), likewise
 COLUMNS = {
     64: ((8, 8), (8, 8)),
