@@ -3,6 +3,8 @@
 One scan over stages, so that its body, which XLA compiles, holds a single one.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,7 @@ def tendency(grid, scheme, omega, viscosity, drag, force):
     return advection + diffusion - drag[:, None, None] * omega + force
 
 
+@functools.partial(jax.jit, static_argnames=("grid", "scheme", "steps"))
 def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps):
     """The state after `steps` steps; operands as in `warpjaxns._primitives.advance`."""
 

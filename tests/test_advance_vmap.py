@@ -42,7 +42,8 @@ def test_vmap_is_a_loop(axes, backend):
     def each(*x):  # the gradient of each member, also of what they share
         return jax.value_and_grad(loss(f))(x)
 
-    standard = [jax.jit(jax.value_and_grad(loss(case.oracle)))(tuple(x)) for x in members]
+    alone = jax.jit(jax.value_and_grad(loss(case.oracle)))
+    standard = [alone(tuple(x)) for x in members]
     standard = jax.tree.map(lambda *y: jnp.stack(y), *standard)
     assert_trees_close(jax.jit(jax.vmap(each, in_axes))(*given), standard, ROLLOUT)
 
@@ -82,37 +83,47 @@ def test_nested_vmap(backend):
     assert_trees_close(actual, nested(case.oracle)(nu), ROLLOUT)
 
 
+def two_directions(case):
+    """One case's operands, and two directions to go from them."""
+    x = case.operands()
+    return x, tuple(jnp.stack([a, -2 * b]) for a, b in zip(case.like(x, 5), case.like(x, 6), strict=True))
+
+
+@functools.cache
+def mapped_products(scheme, backend):
+    """Second derivatives along two directions."""
+    case = Case(grid=SMALL, scheme=scheme, steps=1, batch=1)
+    f, (x, directions) = loss(case.fused(backend)), two_directions(case)
+
+    def hvps(v):
+        forward_over_reverse = jax.jvp(jax.grad(f), (x,), (v,))[1]
+        reverse_over_forward = jax.grad(lambda y: jax.jvp(f, (y,), (v,))[1])(x)
+        return forward_over_reverse, reverse_over_forward
+
+    return jax.jit(jax.vmap(hvps))(directions)
+
+
 @every_backend
 @pytest.mark.parametrize("scheme", ["arakawa", "central"])
 def test_vmap_of_second_derivatives(scheme, backend):
-    case = Case(grid=SMALL, scheme=scheme, steps=1, batch=1)
-    x = case.operands()
-    directions = tuple(jnp.stack([a, -2 * b]) for a, b in zip(case.like(x, 5), case.like(x, 6), strict=True))
+    assert_trees_close(mapped_products(scheme, backend), mapped_products(scheme, "oracle"), ROLLOUT)
 
-    def products(f):
-        def hvps(v):
-            forward_over_reverse = jax.jvp(jax.grad(loss(f)), (x,), (v,))[1]
-            reverse_over_forward = jax.grad(lambda y: jax.jvp(loss(f), (y,), (v,))[1])(x)
-            return forward_over_reverse, reverse_over_forward
 
-        return jax.jit(jax.vmap(hvps))(directions)
+@functools.cache
+def gradient_of_mapped_tangents(backend):
+    """Of the sum of their squares."""
+    case = Case(grid=SMALL, steps=1, batch=1)
+    f, (x, directions) = loss(case.fused(backend)), two_directions(case)
 
-    assert_trees_close(products(case.fused(backend)), products(case.oracle), ROLLOUT)
+    def total(x):
+        return jnp.sum(jax.vmap(lambda v: jax.jvp(f, (x,), (v,))[1])(directions) ** 2)
+
+    return jax.jit(jax.grad(total))(x)
 
 
 @every_backend
 def test_derivative_of_mapped_tangents(backend):
-    case = Case(grid=SMALL, steps=1, batch=1)
-    x = case.operands()
-    directions = tuple(jnp.stack([a, -2 * b]) for a, b in zip(case.like(x, 5), case.like(x, 6), strict=True))
-
-    def gradient(f):
-        def total(x):
-            return jnp.sum(jax.vmap(lambda v: jax.jvp(loss(f), (x,), (v,))[1])(directions) ** 2)
-
-        return jax.jit(jax.grad(total))(x)
-
-    assert_trees_close(gradient(case.fused(backend)), gradient(case.oracle), ROLLOUT)
+    assert_trees_close(gradient_of_mapped_tangents(backend), gradient_of_mapped_tangents("oracle"), ROLLOUT)
 
 
 @every_backend

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import warp as wp
 from oracle import normal, vdot
-from test_advance import ALL, SMALL, Case, derivatives, every_backend, loss
+from test_advance import ALL, SMALL, Case, check_against, every_backend, expected, loss
 from tolerances import DOT, ROLLOUT, assert_close, assert_trees_close
 
 from warpjaxns import Checkpointed, Direct, NavierStokes2D, _ffi
@@ -101,18 +101,17 @@ CASES = [
 
 def both(case, backend, repeats=REPEATS):
     """`repeats` stretches by one call, and one long stretch by the oracle."""
-    return functools.partial(case.fused(backend), repeats=repeats), dataclasses.replace(
-        case, steps=case.steps * repeats
-    ).oracle
+    return functools.partial(case.fused(backend), repeats=repeats), long(case, repeats).oracle
+
+
+def long(case, repeats=REPEATS):
+    """The same, with all its steps in one stretch."""
+    return dataclasses.replace(case, steps=case.steps * repeats)
 
 
 @pytest.mark.parametrize(("backend", "case"), [("warp", case) for case in CASES] + [("xla", CASES[1])], ids=str)
 def test_value_jvp_and_vjp(backend, case):
-    f, expected = both(case, backend)
-    x = case.operands()
-    assert_close(jax.jit(f)(*x), expected(*x), ROLLOUT)  # not differentiated: one call
-    actual, standard = (jax.jit(functools.partial(derivatives, g, case))(x) for g in (f, expected))
-    assert_trees_close(actual, standard, ROLLOUT)
+    check_against(expected(long(case)), both(case, backend)[0], case)
 
 
 @every_backend

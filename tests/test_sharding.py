@@ -61,23 +61,34 @@ def test_a_member_that_blows_up(backend, check_vma):
         jax.block_until_ready(f(omega.at[5, 0, 0].set(jnp.nan)))
 
 
-@every_backend
-@every_check
-@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(2)], ids=["direct", "checkpointed"])
-def test_rollout(backend, check_vma, adjoint):
+@functools.cache
+def value_gradient_and_tangent(f):
+    """Of the operands."""
     x = operands()
     weights = normal(2, x[0].shape)
-    f = functools.partial(rollout, backend=backend, adjoint=adjoint)
+
+    def loss(*x):
+        return jnp.sum(weights * jnp.sin(f(*x)))
+
+    value = jax.jit(f)(*x)
+    return value, jax.jit(jax.grad(loss, tuple(range(5))))(*x), jax.jit(lambda: jax.jvp(f, x, x)[1])()
+
+
+ONE_DEVICE = {  # what is computed once for both ways to check
+    (backend, adjoint): functools.partial(rollout, backend=backend, adjoint=adjoint)
+    for backend in ("warp", "xla")
+    for adjoint in (Direct(), Checkpointed(2), Checkpointed())
+}
+
+
+@every_backend
+@pytest.mark.parametrize(
+    ("check_vma", "adjoint"), [(False, Direct()), (False, Checkpointed(2)), (True, Checkpointed(2))], ids=str
+)
+def test_rollout(backend, check_vma, adjoint):
+    x, f = operands(), ONE_DEVICE[backend, adjoint]
     g = sharded(f, (ALONG, *[WHOLE] * 4), ALONG, check_vma)
-
-    def derivatives(f):
-        def loss(*x):
-            return jnp.sum(weights * jnp.sin(f(*x)))
-
-        value = jax.jit(f)(*x)
-        return value, jax.jit(jax.grad(loss, tuple(range(5))))(*x), jax.jit(lambda: jax.jvp(f, x, x)[1])()
-
-    assert_trees_close(derivatives(g), derivatives(f), ROLLOUT)
+    assert_trees_close(value_gradient_and_tangent(g), value_gradient_and_tangent(f), ROLLOUT)
     given = jax.device_put(x[0], NamedSharding(Mesh(np.array(jax.devices()[:4]), ("members",)), ALONG))
     assert len(jax.jit(g)(given, *x[1:]).sharding.device_set) == 4
 
@@ -102,18 +113,20 @@ def test_gradients_inside(backend, check_vma):
     assert_trees_close(actual, expected, ROLLOUT)
 
 
+@functools.cache
+def second_derivative(f):
+    """Along the operands."""
+    x = operands()
+    gradient = jax.grad(lambda x: jnp.sum(jnp.sin(f(*x))))
+    return jax.jit(lambda: jax.jvp(gradient, (x,), (x,))[1])()
+
+
 @every_backend
 @every_check
 def test_second_derivatives(backend, check_vma):
-    x = operands()
-    f = functools.partial(rollout, backend=backend)
+    f = ONE_DEVICE[backend, Checkpointed()]
     g = sharded(f, (ALONG, *[WHOLE] * 4), ALONG, check_vma)
-
-    def product(f):
-        gradient = jax.grad(lambda x: jnp.sum(jnp.sin(f(*x))))
-        return jax.jit(lambda: jax.jvp(gradient, (x,), (x,))[1])()
-
-    assert_trees_close(product(g), product(f), ROLLOUT)
+    assert_trees_close(second_derivative(g), second_derivative(f), ROLLOUT)
 
 
 @every_backend

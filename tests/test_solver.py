@@ -26,7 +26,7 @@ def standard(omega, steps, viscosity=0.01, dt=0.05, drag=0.2, forcing=None, sche
     """The oracle's rollout of a batch."""
     forcing = normal(9, GRID.shape)[None, None] if forcing is None else forcing
     column = [jnp.atleast_1d(jnp.asarray(x, omega.dtype)) for x in (viscosity, drag, dt)]
-    return jax.jit(lambda w: oracle.advance(w, *column, forcing, grid=GRID, scheme=scheme, steps=steps))(omega)
+    return oracle.advance(omega, *column, forcing, grid=GRID, scheme=scheme, steps=steps)
 
 
 @every_backend
