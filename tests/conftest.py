@@ -31,6 +31,15 @@ if importlib.util.find_spec("beartype"):
     check_annotations = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
     jaxtyping.install_import_hook([f"warpjaxns.{name}" for name in CHECKED], "conftest.check_annotations")
 
+if jax.default_backend() == "cpu":
+    import warp
+
+    from warpjaxns._kernels import memory
+
+    # Compiling takes half the time then; that loops are unrolled is for the registers of a GPU
+    memory.OPTIONS["module_options"]["max_unroll"] = 1
+    warp.config.optimization_level = 1
+
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left():

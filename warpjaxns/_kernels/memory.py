@@ -17,7 +17,7 @@ from .accesses import FOLLOW, GLOBAL_NUMBER, GLOBAL_VALUE, NUMBER
 
 Table = wp.array(dtype=wp.uint64)
 # Loops over what a thread holds are unrolled, so that it is held in registers.
-_options = {"module": "unique", "enable_backward": False, "grid_stride": False, "module_options": {"max_unroll": 32}}
+OPTIONS = {"module": "unique", "enable_backward": False, "grid_stride": False, "module_options": {"max_unroll": 32}}
 # (slot in the table, items before it in memory, items of a slice, slices); an item is a field of a member, or a number
 Place = wp.vec4i
 NONE = Place(0, 0, 0, 0)  # of an array that is not there
@@ -30,7 +30,7 @@ def kernel(**options) -> Callable:
     def decorate(function):
         if "follow" not in function.__code__.co_names:
             raise TypeError(f"kernel {function.__name__} does not call memory.follow()")
-        return wp.kernel(**_options, **options)(function)
+        return wp.kernel(**OPTIONS, **options)(function)
 
     return decorate
 
