@@ -82,9 +82,8 @@ ONE_DEVICE = {  # what is computed once for both ways to check
 
 
 @every_backend
-@pytest.mark.parametrize(
-    ("check_vma", "adjoint"), [(False, Direct()), (False, Checkpointed(2)), (True, Checkpointed(2))], ids=str
-)
+@every_check
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(2)], ids=["direct", "checkpointed"])
 def test_rollout(backend, check_vma, adjoint):
     x, f = operands(), ONE_DEVICE[backend, adjoint]
     g = sharded(f, (ALONG, *[WHOLE] * 4), ALONG, check_vma)
