@@ -3,7 +3,7 @@
 A launch function takes its inputs and then its outputs, and launches kernels on them:
 
     def double(x, y):
-        memory.launch(kernel, blocks, [x, y], block_dim)
+        address_table.launch(kernel, x.table, blocks, [x, y], block_dim)
 
     (y,) = _ffi.call(double, x, key=("double",), outputs=[(wp.float32, x.shape)], graph=True)
 
@@ -17,10 +17,11 @@ What is behind it:
   compiled program may come back to it at any time. Tracing again finds it again.
 - On CUDA the launches are captured into a graph, once for each signature and device. Warp's own graph modes key their
   graphs by the addresses of all buffers; a training loop has new ones in every iteration and would capture for ever.
-  Here kernels read addresses from a table (`_kernels.memory`), and a replay writes the table first.
+  Here kernels read addresses from a table (`_kernels.hardware.address_table`), and a replay writes the table first.
 - A target is named by a hash of its signature (`_names`): a program from JAX's cache on disk, or exported, finds the
   same launches in another process, or none.
-- Warp loads the module of the function that it calls. So that says it is of `_kernels.table`, whose kernel is needed.
+- Warp loads the module of the function that it calls. So that says it is of `_kernels.hardware.fill`, whose kernel
+  is needed.
 """
 
 import contextlib
@@ -40,10 +41,11 @@ from jax.interpreters import mlir
 from jax.interpreters.xla import apply_primitive
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ._kernels import memory
-from ._kernels.table import COUNT, Addresses, fill
+from ._kernels.hardware import address_table
+from ._kernels.hardware.dependent_launch import make_programmatic
+from ._kernels.hardware.fill import Addresses, fill
+from ._kernels.hardware.limits import TABLE_SLOTS
 from ._names import name_of
-from ._overlap import overlap
 
 PATIENCE = 1.0  # seconds of compiling before a word is said about it
 
@@ -80,9 +82,9 @@ def call(
 
     **Arguments:**
 
-    - `launch`: launches Warp kernels on what it is given, contiguous and of the shapes said here: `memory.Buffer`s, or
-        Warp arrays without `graph`. It must not call JAX, synchronise, allocate, or write to an input; scratch is
-        one more output. Outputs arrive uninitialised.
+    - `launch`: launches Warp kernels on what it is given, contiguous and of the shapes said here:
+        `address_table.Buffer`s, or Warp arrays without `graph`. It must not call JAX, synchronise, allocate, or
+        write to an input; scratch is one more output. Outputs arrive uninitialised.
     - `operands`: JAX arrays.
     - `key`: whatever `launch` depends on besides its arrays, as a hashable value. The first function seen
         with a key (and types, and shapes) serves all later ones: keys of different functions must differ.
@@ -90,8 +92,8 @@ def call(
         components of a vector or matrix, which trail in JAX's shape.
     - `inputs`: Warp's dtypes of the operands. Needed where one holds vectors or matrices.
     - `graph`: capture the launches into a CUDA graph that serves all later calls. The kernels must be of
-        `memory.kernel` then, which take places in a table of up to 32 addresses. Without it, `launch` gets arrays and
-        runs at each call.
+        `address_table.kernel` then, which take places in a table of up to 32 addresses. Without it, `launch` gets
+        arrays and runs at each call.
     - `repeats`: how often to do it all, with `graph`. From the second time on, the launches find the output `feed[1]`
         in the place of the input `feed[0]`, both counted among all arrays, and so work in place. Equal numbers feed
         nothing.
@@ -107,8 +109,8 @@ def call(
         components = shape_in_jax((), dtype)
         if x.dtype != dtype_in_jax(dtype) or x.shape[x.ndim - len(components) :] != components:
             raise TypeError(f"operand {index} is {x.dtype}{list(x.shape)}, which cannot hold {dtype.__name__}")
-    if graph and len(operands) + len(outputs) > COUNT:
-        raise ValueError(f"a graph has {len(operands)} operands and {len(outputs)} outputs; {COUNT} in all fit")
+    if graph and len(operands) + len(outputs) > TABLE_SLOTS:
+        raise ValueError(f"a graph has {len(operands)} operands and {len(outputs)} outputs; {TABLE_SLOTS} in all fit")
     shapes = tuple((dtype, tuple(int(n) for n in shape)) for dtype, shape in outputs)
     return tuple(call_p.bind(*operands, program=Program(key, tuple(inputs), shapes, graph, repeats, feed, launch)))
 
@@ -220,7 +222,7 @@ def _register(signature):
             addresses = np.array([array.ptr or 0 for array in arrays], np.uint64)
             table = wp.array(addresses, dtype=wp.uint64, device=device, copy=False)
             for _ in range(program.repeats):
-                _run(program, memory.buffers(table, arrays))
+                _run(program, address_table.buffers(table, arrays))
                 addresses[program.feed[0]] = addresses[program.feed[1]]
         else:
             place = signature, device.ordinal, device.stream.cuda_stream
@@ -281,9 +283,9 @@ class _Replay:
         arguments = [Addresses(), self.table]
         self.fill = wp.launch(fill, dim=1, inputs=arguments, device=device, record_cmd=True)
         with wp.ScopedCapture() as capture:
-            _run(program, memory.buffers(self.table, arrays))
+            _run(program, address_table.buffers(self.table, arrays))
         self.graph = capture.graph
-        overlap(self.graph.graph.value)
+        make_programmatic(self.graph.graph.value)
 
     def __call__(self, arrays):
         # The addresses travel as a kernel argument, by value: calls in flight do not disturb each other.

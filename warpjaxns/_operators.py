@@ -6,11 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._checks import check_backend, check_field, check_option
+from ._finite_difference.jacobian import jacobian as jacobian_primitive
+from ._finite_difference.laplacian import laplacian as laplacian_primitive
+from ._finite_difference.poisson import poisson as poisson_primitive
+from ._finite_difference.reference import shift
 from ._grid import Grid
-from ._primitives.jacobian import jacobian as jacobian_primitive
-from ._primitives.laplacian import laplacian as laplacian_primitive
-from ._primitives.poisson import poisson as poisson_primitive
-from ._primitives.reference import shift
 
 SCHEMES = ("arakawa", "central")
 

@@ -10,7 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from ._primitives.advance import advance
+from ._finite_difference.advance import advance
 
 # Eager calls, and eager derivatives of them, are compiled once; under `jit` nothing is left of this.
 _compiled_once = functools.partial(

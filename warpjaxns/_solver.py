@@ -21,12 +21,12 @@ from ._checks import (
 )
 from ._ffi import align
 from ._finite import raise_if_not_finite
+from ._finite_difference import algebra
+from ._finite_difference.poisson import poisson
+from ._finite_difference.reference import shift
 from ._grid import Grid
 from ._methods import method
 from ._operators import SCHEMES, streamfunction
-from ._primitives import algebra
-from ._primitives.poisson import poisson
-from ._primitives.reference import shift
 from ._rollout import final_state, saved_states
 
 Field: TypeAlias = Float[Array, "... ny nx"]

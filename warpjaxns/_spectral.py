@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int, Key
 
+from ._coefficients import eigenvalues
 from ._grid import Grid
-from ._primitives.reference import eigenvalues
 
 
 def fundamental_wavenumber(grid: Grid) -> float:
@@ -28,7 +28,7 @@ def fourier_modes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     (ny, nx), longest = grid.shape, max(grid.extent)
     along_y, along_x = np.fft.fftfreq(ny, 1 / ny), np.fft.rfftfreq(nx, 1 / nx)
     wavenumber = np.hypot(along_y[:, None] * (longest / grid.extent[0]), along_x[None, :] * (longest / grid.extent[1]))
-    eigenvalue_y, eigenvalue_x = eigenvalues(grid)
+    eigenvalue_y, eigenvalue_x = eigenvalues(grid.shape, grid.spacing)
     eigenvalue = eigenvalue_y[:, None] + eigenvalue_x[None, : along_x.size]
     # rfft2 omits the conjugate of every mode, except where kx is 0 or, for even nx, the Nyquist wavenumber.
     self_conjugate = 2 * along_x % nx == 0

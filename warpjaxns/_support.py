@@ -7,8 +7,9 @@ import numpy as np
 import warp as wp
 
 from ._grid import Grid
-from ._kernels.lines import factorise
-from ._kernels.plan import CPU_MEMORY, make_plan, unsupported
+from ._kernels.fft.lines import factorise
+from ._kernels.finite_difference.planner import make_plan, unsupported
+from ._kernels.hardware.limits import CPU_MEMORY
 
 
 def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from ._checks import check_field, check_real
+from ._finite_difference.reference import shift
 from ._grid import Grid
 from ._operators import laplacian, streamfunction
-from ._primitives.reference import shift
 
 Field: TypeAlias = Float[Array, "... ny nx"]
 

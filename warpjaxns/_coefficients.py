@@ -1,0 +1,72 @@
+"""Coefficients of the numerics: the numbers that kernels and `jax.numpy` share. Plain data, of no array library's.
+
+Adding a time scheme is adding an entry to `RUNGE_KUTTA`.
+"""
+
+import numpy as np
+
+# Runge-Kutta schemes in low-storage form. Stage s of a step: w_s = a w_0 + b w_(s-1) + c dt R(w_(s-1)).
+RUNGE_KUTTA = {
+    # Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5
+    "ssp-rk3": ((0.0, 1.0, 1.0), (3 / 4, 1 / 4, 1 / 4), (1 / 3, 2 / 3, 2 / 3)),
+}
+SCHEME = "ssp-rk3"
+STAGES = len(RUNGE_KUTTA[SCHEME])
+
+# Transposes of the Jacobian's stencils: <c, J(a, b)> = <a, FIRST(b, c)> = <b, SECOND(c, a)>. By summation by parts, in
+# which Arakawa's J is its own transpose, and the three stencils of which it is the mean take each other's place.
+FIRST = {
+    "arakawa": "arakawa",
+    "central": "cross_plus",
+    "plus_cross": "central",
+    "cross_plus": "plus_cross",
+}
+SECOND = {
+    "arakawa": "arakawa",
+    "central": "plus_cross",
+    "plus_cross": "cross_plus",
+    "cross_plus": "central",
+}
+
+
+def runge_kutta(dtype) -> tuple[tuple[float, float, float], ...]:
+    """Return (a, b, c) of each stage in a float type, rounded such that a + b is 1.
+
+    In float32 the nearest numbers to 1/3 and 2/3 add up to 1 + 3e-8, by which every step would multiply the state.
+    """
+    rounded = [(float(np.dtype(dtype).type(b)), c) for _, b, c in RUNGE_KUTTA[SCHEME]]
+    return tuple((1 - b, b, c) for b, c in rounded)
+
+
+def metric(spacing: tuple[float, float]) -> tuple[float, float, float]:
+    """Return the factors of the stencils, ``(1/dx^2, 1/dy^2, 1/(4 dx dy))``, from ``(dy, dx)``."""
+    dy, dx = spacing
+    return 1 / dx**2, 1 / dy**2, 1 / (4 * dx * dy)
+
+
+def eigenvalues(shape: tuple[int, int], spacing: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the eigenvalues of the negative 5-point Laplacian along y and along x, float64, FFT order.
+
+    ``lambda_m = (2 - 2 cos(2 pi m / n)) / h^2``, written as ``(2 sin(pi m / n) / h)^2``, with n - m for m where that is
+    less, so that small wavenumbers of either sign keep all their digits.
+    """
+
+    def one(n, h):
+        m = np.arange(n)
+        return (2 * np.sin(np.pi * np.minimum(m, n - m) / n) / h) ** 2
+
+    return tuple(one(n, h) for n, h in zip(shape, spacing, strict=True))
+
+
+def column_modes(shape: tuple[int, int], spacing: tuple[float, float]) -> np.ndarray:
+    """Return what the solution along y needs to know of each wavenumber along x, ``(nx//2 + 1, 5)``, float64.
+
+    With ``r + 1/r = 2 + dy^2 lambda``, ``0 < r <= 1``, these are ``-log r``, ``1 - r``, ``1 / (1 - r^ny)``, the factor
+    of the solution, ``dy^2 r / 2 nx``, with 1/2nx for the transforms of rows, and ``1 / (1 - r^2)``. The third and the
+    last are 0 for the mean over x.
+    """
+    (ny, nx), dy = shape, spacing[0]
+    half = eigenvalues(shape, spacing)[1][: nx // 2 + 1] * dy**2 / 2  # (r + 1/r) / 2 - 1
+    rate = np.log1p(half + np.sqrt(half * (half + 2)))
+    around, both = (np.divide(-1, np.expm1(-rate * m), out=np.zeros_like(rate), where=rate > 0) for m in (ny, 2))
+    return np.stack([rate, -np.expm1(-rate), around, dy**2 * np.exp(-rate) / (2 * nx), both], axis=-1)

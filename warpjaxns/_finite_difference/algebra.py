@@ -1,0 +1,162 @@
+"""Time steps, and their adjoint, composed of the primitives `poisson`, `jacobian` and `laplacian`.
+
+The same mathematics as the fused kernels, one operation at a time. It is the ``"xla"`` backend of the fused
+primitives, and, because its parts are closed under differentiation, the source of their higher derivatives.
+
+Operands are laid out as `operands` says.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from .._coefficients import FIRST, SECOND, STAGES, runge_kutta
+from .jacobian import jacobian
+from .laplacian import laplacian
+from .operands import Kept, Operands, split
+from .poisson import poisson
+
+
+def _column(values):
+    return values[:, None, None]
+
+
+def linear_terms(omega, *, grid, backend) -> dict:
+    """Return what multiplies each coefficient in the linear part of R, by the coefficient's name."""
+    return {"viscosity": laplacian(omega, grid=grid, backend=backend), "drag": -omega}
+
+
+def tendency(omega, psi, viscosity, drag, force, *, grid, scheme, backend):
+    """Return ``R(w) = J(psi, w) + nu Lap w - mu w + f``."""
+    terms = linear_terms(omega, grid=grid, backend=backend)
+    advection = jacobian(psi, omega, grid=grid, scheme=scheme, backend=backend)
+    return advection + _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"] + force
+
+
+def _over_steps(forcing):
+    """Return what a scan over steps goes through, and how to get a step's forcing from it."""
+    if forcing.shape[0] == 1:
+        return None, lambda _: forcing[0]
+    return forcing, lambda force: force
+
+
+def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, repeats=1):
+    """Return ``[omega after steps]``, with `keep` ``[omega, *Kept]``. `repeats` is for steady forcing."""
+    x, _ = split(operands, Operands)
+    steps *= repeats
+    every, force_of = _over_steps(x.forcing)
+
+    def step(start, force):
+        state, kept = start, []
+        for a, b, c in runge_kutta(start.dtype):
+            psi = poisson(state, grid=grid, backend=backend)
+            kept.append(Kept(state, psi))
+            at = state, psi, x.viscosity, x.drag, force_of(force)
+            rate = tendency(*at, grid=grid, scheme=scheme, backend=backend)
+            state = b * state + c * _column(x.dt) * rate
+            if a:
+                state = a * start + state
+        return state, Kept(*map(jnp.stack, zip(*kept, strict=True))) if keep else None
+
+    out, kept = jax.lax.scan(step, x.omega, every, length=steps)
+    if not keep:
+        return [out]
+    return [out, *(field.reshape(STAGES * steps, *out.shape) for field in kept)]
+
+
+def advance_jvp(*operands, grid, scheme, steps, backend):
+    """Return what `advance` does, and its derivative along tangents.
+
+    State and tangent go through one Poisson solve together. (Two at a time, on a few cores, can lock up the FFTs of
+    XLA on the CPU.)
+    """
+    where = {"grid": grid, "backend": backend}
+    x, dx, _ = split(operands, Operands, Operands)
+    # a shared parameter may have a tangent of its own for each member, and the other way round
+    x, dx = (Operands(*each) for each in zip(*map(jnp.broadcast_arrays, x, dx), strict=True))
+    every, force_of = _over_steps(x.forcing)
+    devery, dforce_of = _over_steps(dx.forcing)
+
+    def rate_at(state, psi, viscosity, drag, force):
+        return tendency(state, psi, viscosity, drag, force, scheme=scheme, **where)
+
+    def step(start, forces):
+        force, dforce = force_of(forces[0]), dforce_of(forces[1])
+        (state, dstate), (first, dfirst) = start, start
+        for a, b, c in runge_kutta(state.dtype):
+            psi, dpsi = jnp.split(poisson(jnp.concatenate([state, dstate]), **where), 2)
+            at, towards = (state, psi, x.viscosity, x.drag, force), (dstate, dpsi, dx.viscosity, dx.drag, dforce)
+            rate, drate = jax.jvp(rate_at, at, towards)
+            dstate = b * dstate + c * (_column(x.dt) * drate + _column(dx.dt) * rate)
+            state = b * state + c * _column(x.dt) * rate
+            if a:
+                state, dstate = a * first + state, a * dfirst + dstate
+        return (state, dstate), None
+
+    (out, dout), _ = jax.lax.scan(step, (x.omega, dx.omega), (every, devery), length=steps)
+    return [out, dout]
+
+
+def tangent(*operands, keep, **params):
+    """Return the derivative of `advance` alone; what is kept is of no use here."""
+    x, dx, _ = split(operands, Operands, Operands)
+    return advance_jvp(*x, *dx, **params)[1:]
+
+
+def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
+    """Return the transpose of `tangent`: the cotangents that `wrt` asks for, per member.
+
+    With S = (-Lap)^-1 and F, G the transposes of J (`FIRST`, `SECOND`), the adjoint of the tendency is
+    ``R'(w)^T l = S F(w, l) + G(l, S w) + nu Lap l - mu l``. A stage ``w_s = a w_0 + b w + c dt R(w)`` hands
+    ``b l + c dt R'(w)^T l`` to its input and ``a l`` to the step's start. It adds ``c dt <l, term>`` to the cotangent
+    of a linear term's coefficient, ``c <l, R(w)>`` to that of dt, and ``c dt l`` to that of f.
+    """
+    where = {"grid": grid, "backend": backend}
+    x, (cotangent, *kept) = split(operands, Operands)
+    if not keep:
+        kept = advance(*x, scheme=scheme, steps=steps, keep=True, **where)[1:]
+    stages = Kept(*(field.reshape(steps, STAGES, *x.omega.shape) for field in kept))
+    every, force_of = _over_steps(x.forcing)
+    coefficients = runge_kutta(x.omega.dtype)
+
+    def inner(l, field):
+        return jnp.sum(l * field, axis=(-2, -1))
+
+    def pull_back(stage, l, kept, force):
+        _, b, c = coefficients[stage]
+        w, psi, h = kept.states[stage], kept.psis[stage], c * x.dt
+        solved = poisson(jacobian(w, l, scheme=FIRST[scheme], **where), **where)
+        local = jacobian(l, psi, scheme=SECOND[scheme], **where)
+        # the linear terms are their own adjoints
+        terms = linear_terms(l, **where)
+        diffused, damped = _column(x.viscosity) * terms["viscosity"], _column(x.drag) * terms["drag"]
+        to_state = b * l + _column(h) * (solved + local + diffused + damped)
+        shares = Operands(*[None] * len(x))
+        if wrt.viscosity or wrt.drag:
+            terms = linear_terms(w, **where)
+            wanted = {name: h * inner(l, term) for name, term in terms.items() if getattr(wrt, name)}
+            shares = shares._replace(**wanted)
+        if wrt.dt:
+            rate = tendency(w, psi, x.viscosity, x.drag, force, scheme=scheme, **where)
+            shares = shares._replace(dt=c * inner(l, rate))
+        if wrt.forcing:
+            shares = shares._replace(forcing=_column(h) * l)
+        return to_state, shares
+
+    def step(l, inputs):
+        kept, force = inputs
+        force, start, total = force_of(force), jnp.zeros_like(l), None
+        for stage in reversed(range(STAGES)):
+            # w_0 enters a step as the first stage's input and, by the coefficients a, in later stages
+            if coefficients[stage][0]:
+                start = start + coefficients[stage][0] * l
+            l, shares = pull_back(stage, l, kept, force)
+            total = shares if total is None else jax.tree.map(jnp.add, total, shares)
+        return l + start, total
+
+    result, shares = jax.lax.scan(step, cotangent, (stages, every), length=steps, reverse=True)
+    totals = {name: jnp.sum(share, axis=0) for name, share in shares._asdict().items() if share is not None}
+    if wrt.forcing:
+        by_step = shares.forcing
+        totals["forcing"] = by_step if x.forcing.shape[0] == steps else jnp.sum(by_step, axis=0, keepdims=True)
+    totals["omega"] = result
+    return [totals[name] for name, wanted in wrt._asdict().items() if wanted]

@@ -1,0 +1,223 @@
+"""The Warp side of the primitives: constants and shapes around the launch sequences of `_kernels`.
+
+Functions here take and return traced JAX arrays, laid out as `operands` says; each is one foreign call. Scratch memory
+is an extra result of the call, so that XLA owns, reuses and accounts for it. The plan is part of a call's key: calls
+that are cut up in different ways are different calls.
+"""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _ffi
+from .._coefficients import STAGES, column_modes, metric
+from .._grid import Grid
+from .._kernels.fft.transforms import roots_of_unity
+from .._kernels.finite_difference import operators, stage, sweep
+from .._kernels.finite_difference import poisson as poisson_kernels
+from .._kernels.finite_difference.places import Tables
+from .._kernels.finite_difference.plan import Plan
+from .._kernels.finite_difference.planner import make_plan
+from .._kernels.finite_difference.resident import stage as resident_stage
+from .._kernels.finite_difference.resident import sweep as resident_sweep
+from .._kernels.finite_difference.setting import Setting
+from .._kernels.finite_difference.tendency import parameters
+from .._kernels.hardware.address_table import NO_ARRAY
+from .._kernels.hardware.limits import CPU_MEMORY
+from .._kernels.hardware.numbers import complex_type
+from .._kernels.hardware.streams import Streams
+from .._support import shared_memory
+from .operands import Kept, Operands, split
+
+
+@functools.lru_cache(maxsize=64)
+def _tables(grid: Grid, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Modes of the columns, and roots of unity along x."""
+    modes = column_modes(grid.shape, grid.spacing).astype(dtype)
+    return modes, roots_of_unity(grid.shape[1], dtype)
+
+
+def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
+    """Call `launch(tables, *operands, *outputs)`; repeated, the first output takes the place of the first operand."""
+    real, number = plan.real, complex_type(plan.real)
+    tables = [jnp.asarray(table) for table in _tables(grid, plan.dtype)]
+    return _ffi.call(
+        lambda *arrays: launch(Tables(*arrays[: len(tables)]), *arrays[len(tables) :]),
+        *tables,
+        *operands,
+        key=(*key, grid, plan),
+        inputs=[plan.column_chunks.Mode, number] + [real] * len(operands),
+        outputs=outputs,
+        graph=True,
+        repeats=repeats,
+        feed=(len(tables), len(tables) + len(operands)),
+    )
+
+
+def _plan_of(grid: Grid, omega, platform: str) -> Plan:
+    plan = make_plan(grid.shape, np.dtype(omega.dtype).name, omega.shape[0], shared_memory())
+    return plan.on_cpu_too if platform == "cpu" else plan
+
+
+def _places(x: Operands):
+    """Return the places of parameters and forcing; a forcing of a single number stands for none."""
+    forcing = x.forcing.slices if x.forcing.shape[-1] > 1 else NO_ARRAY
+    return parameters(x.viscosity, x.drag, x.dt, forcing)
+
+
+def poisson(omega, *, grid, backend, platform):
+    """Solve ``-Lap(psi) = omega``."""
+    plan = _plan_of(grid, omega, platform)
+    scratch = plan.for_poisson.typed_scratch(Streams(omega.shape[0]))
+
+    def launch(tables, omega, psi, *scratch):
+        poisson_kernels.poisson(plan, tables, omega, psi, *scratch)
+
+    return _call_with_tables(launch, plan, grid, [omega], ["poisson"], [(plan.real, omega.shape), *scratch])[:1]
+
+
+def laplacian(a, *, grid, backend, platform):
+    """Apply the Laplacian."""
+    plan = _plan_of(grid, a, platform)
+
+    def launch(a, out):
+        operators.laplacian(plan, metric(grid.spacing), a, out)
+
+    return _ffi.call(launch, a, key=("laplacian", grid, plan), outputs=[(plan.real, a.shape)], graph=True)
+
+
+def jacobian(a, b, *, grid, scheme, backend, platform):
+    """Apply the Jacobian; either operand may be shared by all members."""
+    fields = b if a.shape[0] == 1 else a
+    plan = _plan_of(grid, fields, platform)
+
+    def launch(a, b, out):
+        operators.jacobian(plan, scheme, metric(grid.spacing), a, b, out)
+
+    outputs = [(plan.real, fields.shape)]
+    return _ffi.call(launch, a, b, key=("jacobian", grid, scheme, plan), outputs=outputs, graph=True)
+
+
+def _advance(setting, x, targets, psis, scratch):
+    """Launch steps, of resident members where the plan says so."""
+    kernels = resident_stage if setting.plan.resident else stage
+    kernels.advance(setting, _places(x), x.omega, targets, psis, scratch)
+
+
+def _keep_stages(setting, x, out, kept, scratch):
+    """Launch steps that keep the input of every stage, and its streamfunction."""
+    operators.copy(setting.plan, x.omega, kept.states[0])
+    targets = [*(kept.states[s] for s in range(1, kept.states.shape[0])), out]
+    _advance(setting, x, targets, kept.psis, scratch)
+
+
+def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, platform):
+    """Take the steps, as one call, however often they are repeated."""
+    omega, plan = operands[0], _plan_of(grid, operands[0], platform)
+    field, streams = (plan.real, omega.shape), plan.streams(omega.shape[0], plan.resident is not None)
+    kept = (plan.real, (STAGES * steps, *omega.shape))
+    setting = functools.partial(Setting, plan, scheme, metric(grid.spacing), steps)
+
+    def launch(tables, *given):
+        x, (out, *scratch) = split(given, Operands)
+        fields, scratch = (scratch[:1], scratch[1:]) if not plan.resident else ([], scratch)
+
+        def run(x, out, fields, *scratch):
+            targets = [fields[0][0], fields[0][1], out] * steps if fields else [out]
+            _advance(setting(tables), x, targets, None, scratch)
+
+        streams.launch(run, (x, out, fields), tuple(scratch))
+
+    def launch_and_keep(tables, *given):
+        x, (out, *rest) = split(given, Operands)
+        kept, scratch = split(rest, Kept)
+
+        def run(x, out, kept, *scratch):
+            _keep_stages(setting(tables), x, out, kept, scratch)
+
+        streams.launch(run, (x, out, kept), tuple(scratch))
+
+    key, scratch = ["advance", scheme, steps, keep], [] if plan.resident else plan.typed_scratch(streams)
+    if keep:
+        outputs = [field, kept, kept, *scratch]
+        return _call_with_tables(launch_and_keep, plan, grid, operands, key, outputs)[:3]
+    outputs = [field] if plan.resident else [field, (plan.real, (STAGES - 1, *omega.shape)), *scratch]
+    return _call_with_tables(launch, plan, grid, operands, key, outputs, repeats)[:1]
+
+
+def tangent_fits(grid: Grid, omega, platform: str) -> bool:
+    """Return whether the lines of state and tangent, longer than those of the other kernels, fit the devices here."""
+    return _plan_of(grid, omega, platform).tangent_fits(CPU_MEMORY if platform == "cpu" else shared_memory())
+
+
+def advance_jvp(*operands, grid, scheme, steps, backend, platform):
+    """Take the steps of a state and its tangent."""
+    x, dx, _ = split(operands, Operands, Operands)
+    plan = _plan_of(grid, x.omega, platform)
+    is_resident, cut = plan.resident_tangent is not None, plan.for_tangent
+    streams = plan.streams(x.omega.shape[0], is_resident, tangent=True)
+    setting = functools.partial(Setting, plan, scheme, metric(grid.spacing), steps)
+    kernels = resident_stage if is_resident else stage
+    if (x.forcing.shape[-1] > 1) != (dx.forcing.shape[-1] > 1):  # one of forcing and its tangent is missing
+        none = jnp.zeros((1, 1, *grid.shape), x.omega.dtype)
+        x, dx = (each if each.forcing.shape[-1] > 1 else each._replace(forcing=none) for each in (x, dx))
+
+    def launch(tables, *given):
+        x, dx, (out, dout, *scratch) = split(given, Operands, Operands)
+        fields, scratch = (scratch[:1], scratch[1:]) if not is_resident else ([], scratch)
+
+        def run(x, dx, out, dout, fields, *scratch):
+            last = [(out, dout)]
+            between = [(fields[0][2 * s], fields[0][2 * s + 1]) for s in range(STAGES - 1)] if fields else []
+            targets = (between + last) * (steps if fields else 1)
+            kernels.tangent(setting(tables), _places(x), _places(dx), x.omega, dx.omega, targets, scratch)
+
+        streams.launch(run, (x, dx, out, dout, fields), tuple(scratch))
+
+    field, between = (plan.real, x.omega.shape), (plan.real, (2 * (STAGES - 1), *x.omega.shape))
+    scratch = [] if is_resident else [between, *cut.typed_scratch(streams)]
+    key = ["advance_jvp", scheme, steps]
+    return _call_with_tables(launch, plan, grid, [*x, *dx], key, [field, field, *scratch])[:2]
+
+
+def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
+    """Sweep backwards over the steps, after running them if their stages were not kept."""
+    x, _ = split(operands, Operands)
+    plan, (batch, ny, _) = _plan_of(grid, x.omega, platform), x.omega.shape
+    by_parameter, by_forcing = wrt.viscosity or wrt.drag or wrt.dt, wrt.forcing
+    streams, cut = plan.streams(batch, plan.resident is not None), plan.for_adjoint
+    setting = functools.partial(Setting, plan, scheme, metric(grid.spacing), steps)
+    kernels = resident_sweep if plan.resident_adjoint else sweep
+    field, stages = (plan.real, x.omega.shape), (plan.real, (STAGES * steps, *x.omega.shape))
+    sums = plan.real, (batch * ny * 3 if by_parameter else 1,)
+    forcing_sums = plan.real, (x.forcing.shape[0], *x.omega.shape) if by_forcing else (1,)
+    sweep_scratch = cut.typed_scratch(streams, sides=1 + cut.fused)
+    forward_scratch = [] if keep else plan.typed_scratch(streams)
+
+    def launch(tables, *given):
+        x, (cotangent, *rest) = split(given, Operands)
+        if keep:
+            kept, (result, sums, forcing_sums, fields, *scratch) = split(rest, Kept)
+        else:
+            result, sums, forcing_sums, fields, *rest = rest
+            kept, scratch = split(rest, Kept)
+
+        def run(x, cotangent, kept, result, sums, forcing_sums, fields, *scratch):
+            if not keep:
+                _keep_stages(setting(tables), x, result, kept, scratch[len(sweep_scratch) :])
+            totals = sums if by_parameter else None, forcing_sums if by_forcing else None
+            work = fields[0], fields[1], fields[2]
+            mine = scratch[: len(sweep_scratch)]
+            kernels.adjoint(setting(tables), _places(x), x.dt, kept, cotangent, result, work, mine, totals)
+
+        streams.launch(run, (x, cotangent, kept, result, sums, forcing_sums, fields), tuple(scratch))
+
+    outputs = [field, sums, forcing_sums, (plan.real, (3, *x.omega.shape))]
+    outputs += [] if keep else Kept(stages, stages)
+    outputs += [*sweep_scratch, *forward_scratch]
+    key = ["adjoint", scheme, steps, keep, wrt]
+    result, by_row, forcing_total, *_ = _call_with_tables(launch, plan, grid, operands, key, outputs)
+    total = jnp.sum(by_row.reshape(batch, ny, 3), axis=1).T if by_parameter else [None] * 3
+    totals = Operands(result, *total, forcing=forcing_total)
+    return [value for value, wanted in zip(totals, wrt, strict=True) if wanted]

@@ -1,0 +1,50 @@
+"""Two real rows a and b as one complex line a + ib, of which a thread has numbers k and n - k, or puts them.
+
+``2 A[k] = Z[k] + conj Z[n-k]`` and ``2 B[k] = (Z[k] - conj Z[n-k]) / i``; the factor 2 stays.
+"""
+
+import functools
+import types
+
+import warp as wp
+
+from ..hardware.numbers import complex_type
+from .lines import Lines
+from .transforms import line_functions
+
+
+@functools.cache
+def real_row_functions(lines: Lines) -> types.SimpleNamespace:
+    """- ``split(p, q)``: A[k] and B[k] of numbers k and n - k of a line.
+    - ``merge(a, b)``: back from A[k] and B[k] to numbers k and n - k.
+    - ``put_pair(lines, line, k, mirror, a, b)``: the same into a line, at k and n - k.
+    - ``load(lines, line, t)``: what a thread holds of a published line.
+    """
+    Complex, Tile, Values, held = complex_type(lines.real), lines.Tile, lines.Values, lines.values
+    by_line = line_functions(lines)
+    get, put, here = by_line.get, by_line.put, by_line.here
+
+    @wp.func
+    def split(p: Complex, q: Complex):
+        return Complex(p[0] + q[0], p[1] - q[1]), Complex(p[1] + q[1], q[0] - p[0])
+
+    @wp.func
+    def merge(a: Complex, b: Complex):
+        return Complex(a[0] - b[1], a[1] + b[0]), Complex(a[0] + b[1], b[0] - a[1])
+
+    @wp.func
+    def put_pair(lines: Tile, line: int, k: int, mirror: int, a: Complex, b: Complex):
+        p, q = merge(a, b)
+        put(lines, line, k, p[0], p[1])
+        put(lines, line, mirror, q[0], q[1])
+
+    @wp.func
+    def load(lines: Tile, line: int, t: int):
+        values = Values()
+        for e in range(held):
+            z = get(lines, line, t + here(e))
+            values[2 * e] = z[0]
+            values[2 * e + 1] = z[1]
+        return values
+
+    return types.SimpleNamespace(split=split, merge=merge, put_pair=put_pair, load=load)

@@ -1,0 +1,63 @@
+"""Places in the address table that belong together, as kernels take them."""
+
+from typing import NamedTuple
+
+import warp as wp
+
+from ..hardware.address_table import NO_ARRAY, Buffer, Place
+
+
+class Tables(NamedTuple):
+    """Constants of a grid, as buffers: the modes of columns (`recursions.modes`), and roots of unity along x."""
+
+    modes: Buffer
+    roots: Buffer
+
+
+@wp.struct
+class TablePlaces:
+    """Places of `Tables`."""
+
+    modes: Place
+    roots: Place
+
+
+@wp.struct
+class Fields:
+    """Places of a state and of its tangent."""
+
+    state: Place
+    tangent: Place
+
+
+@wp.struct
+class Spectrum:
+    """Places of a field's spectra, and of the sums that slabs leave; `NO_ARRAY` for what a plan does without."""
+
+    values: Place
+    sums: Place
+
+
+def table_places(tables: Tables) -> TablePlaces:
+    """Return the places of the tables."""
+    result = TablePlaces()
+    result.modes, result.roots = tables.modes.place, tables.roots.place
+    return result
+
+
+def fields(state: Buffer, tangent: Buffer | None = None) -> Fields:
+    """Return the places of a state and, if there is one, of its tangent."""
+    result = Fields()
+    result.state, result.tangent = _place(state), _place(tangent)
+    return result
+
+
+def spectrum(values: Buffer | None, sums: Buffer | None) -> Spectrum:
+    """Return the places of a field's spectra and sums."""
+    result = Spectrum()
+    result.values, result.sums = _place(values), _place(sums)
+    return result
+
+
+def _place(buffer):
+    return NO_ARRAY if buffer is None else buffer.place

@@ -1,0 +1,303 @@
+"""The plan of kernels: how their work is cut into blocks."""
+
+import dataclasses
+import functools
+
+import warp as wp
+
+from .. import tuning
+from ..fft.lines import Lines
+from ..hardware.limits import CPU_MEMORY, LARGEST_BLOCK, SHARED_MEMORY
+from ..hardware.numbers import REALS, complex_type
+from ..hardware.streams import Streams
+from .columns import Columns
+from .resident.layout import Resident
+
+MOST_COLUMNS = 8  # columns to which the pitch of a spectrum is rounded up
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A grid shape and float type ("float32" or "float64") for which kernels are compiled, and how work is cut up.
+
+    A *slab* is the rows of one block, with a *halo* of rows on either side that belong to others.
+
+    Args:
+        rows: grid rows of a slab; even, since two real rows make one complex line.
+        radix: the largest radix of the transforms of rows, which is also about how many numbers a thread holds.
+        columns: spectrum columns of a block of the kernel that solves along y.
+        chunk: the most points of a column, or slabs, that a thread of it holds.
+        occupancy: threads that are to share a multiprocessor; more have fewer registers each.
+        concurrent: lines that a stage transforms at the same time, a divisor of rows/2, or pairs of them where there is
+            a tangent; 0 for all of a block's.
+        copies_rows: whether a block copies the rows it works on to shared memory before it needs them.
+        by_slabs: whether a block solves the Poisson equation of its rows itself.
+        recompute: whether it then transforms the rows of a state anew, so that their spectra never go to memory.
+        fused: whether a stage of the backward sweep begins the next one too.
+        saturated: whether there are enough points to fill the device.
+        fields: fields that a stage carries: 1, or 2 with a tangent.
+        resident: how blocks keep a member in shared memory through all its steps; None where they do not.
+        resident_adjoint: the same for the backward sweep.
+        resident_tangent: the same with a tangent.
+        shared_memory: bytes that a block may use.
+        serial: for the CPU, where a block has one thread.
+    """
+
+    shape: tuple[int, int]
+    dtype: str
+    rows: int
+    radix: int = 16
+    columns: int = 8
+    chunk: int = 16
+    occupancy: int = 512
+    concurrent: int = 0
+    copies_rows: bool = True
+    by_slabs: bool = False
+    recompute: bool = False
+    fused: bool = False
+    saturated: bool = False
+    fields: int = 1
+    resident: Resident | None = None
+    resident_adjoint: Resident | None = None
+    resident_tangent: Resident | None = None
+    shared_memory: int = SHARED_MEMORY
+    serial: bool = False
+
+    def on(self, cpu: bool) -> "Plan":
+        """Return the plan for kernels that run on the CPU, or this one."""
+        rows = self.rows if self.by_slabs else 2
+        return dataclasses.replace(self, rows=rows, columns=1, serial=True) if cpu else self
+
+    # ------------------------------------------------------------------------------------------ sizes
+
+    @property
+    def real(self):
+        """Warp's float type."""
+        return REALS[self.dtype]
+
+    @property
+    def half(self) -> int:
+        """Wavenumbers kept of a real row."""
+        return self.shape[1] // 2 + 1
+
+    @property
+    def pitch(self) -> int:
+        """Numbers from one row of a spectrum to the next: full sectors of memory, and full blocks of columns."""
+        full = max(MOST_COLUMNS, self.columns)
+        return -(-self.half // full) * full
+
+    @property
+    def pairs(self) -> int:
+        """Row pairs of a slab."""
+        return self.rows // 2
+
+    @property
+    def slabs(self) -> int:
+        """Slabs of a member."""
+        return -(-self.shape[0] // self.rows)
+
+    @property
+    def halo(self) -> int:
+        """Rows on either side of a slab that its block works on too."""
+        return 1 + self.fused
+
+    @property
+    def row_pitch(self) -> int:
+        """Numbers from one row of a slab in shared memory to the next."""
+        return self.row_lines(1, 1).row_pitch
+
+    @property
+    def slab_size(self) -> int:
+        """Numbers of a slab in shared memory, with its halo."""
+        return (self.rows + 2 * self.halo) * self.row_pitch if self.copies_rows else 1
+
+    @property
+    def slab_bytes(self) -> int:
+        """Shared memory of that."""
+        return self.slab_size * wp.types.type_size_in_bytes(self.real)
+
+    @property
+    def stage_bytes(self) -> int:
+        """Shared memory of a block of a stage."""
+        return self.stage_lines.nbytes + self.fields * self.slab_bytes
+
+    @property
+    def sweep_bytes(self) -> int:
+        """Shared memory of a block of the backward sweep: cotangent and streamfunction, and where fused the state."""
+        state = self.for_state.slab_bytes if self.fused else 0
+        return self.sweep_lines.nbytes + 2 * self.slab_bytes + state
+
+    # ------------------------------------------------------------------------------------------ threads
+
+    def row_lines(self, count: int, groups: int) -> Lines:
+        """Return the layout of `count` lines of rows, of which `groups` are transformed at the same time."""
+        groups = 1 if self.serial else groups
+        keep = not (self.saturated or self.serial)  # a saturated device wants registers, another one no waiting
+        return Lines(self.shape[1], count, groups, self.real, self.radix, self.serial, keep)
+
+    @functools.cached_property
+    def stage_lines(self) -> Lines:
+        """Lines of psi in a slab and one row on either side, two rows a line; with a tangent its lines come behind."""
+        count = self.pairs + 1
+        lines = self.row_lines(self.fields * count, self.concurrent or count)
+        fits = self.fields == 1 or lines.block_dim <= LARGEST_BLOCK
+        return lines if fits else self.row_lines(self.fields * count, 1)
+
+    @functools.cached_property
+    def slab_lines(self) -> Lines:
+        """Lines of the rows of a slab, two rows a line."""
+        return self.row_lines(self.pairs, self.pairs)
+
+    @property
+    def sweep_lines(self) -> Lines:
+        """Lines of a slab in the sweep, where it is fused with the cotangent of one more row on either side."""
+        return self.stage_lines if self.fused else self.slab_lines
+
+    @functools.cached_property
+    def column_chunks(self) -> Columns:
+        """Layout of what is solved along y by a kernel of its own: full columns, or what slabs leave of them."""
+        n = self.slabs if self.by_slabs else self.shape[0]
+        return Columns(n, self.columns, self.chunk, self.real, self.serial)
+
+    @property
+    def column_blocks(self) -> int:
+        """Blocks of the kernel that solves along y, for each member."""
+        return -(-self.half // self.columns)
+
+    @property
+    def row_threads(self) -> int:
+        """Threads of the largest block that works on rows."""
+        return max(self.stage_lines.block_dim, self.slab_lines.block_dim)
+
+    @staticmethod
+    def bounds(lines: Lines | Columns, occupancy: int = 512) -> tuple[int, int]:
+        """Return the threads of a block, and the fewest blocks that are to share a multiprocessor."""
+        return lines.block_dim, max(1, occupancy // lines.block_dim)
+
+    # ------------------------------------------------------------------------------------------ scratch
+
+    def scratch(self, batch: int, sides: int = 2) -> list[tuple[int, ...]]:
+        """Return the shapes of the complex arrays in which spectra go from kernel to kernel.
+
+        There are as many as `sides`: two where a kernel writes to one while others read the other. Slabs read only
+        what is their own, and have one, and their sums; or only the sums, where they `recompute` spectra.
+        """
+        rows = self.shape[0], 2 * self.slabs
+        spectrum, sums = ((self.fields, batch, n, self.pitch) for n in rows)
+        if self.by_slabs:
+            return [sums] if self.recompute else [sums, spectrum]
+        return [spectrum] * sides
+
+    def typed_scratch(self, streams: Streams, **how) -> list[tuple[type, tuple[int, ...]]]:
+        """Return Warp types and shapes of `scratch`, for all streams."""
+        return [(complex_type(self.real), shape) for shape in streams.scratch(self.scratch(streams.members, **how))]
+
+    # ------------------------------------------------------------------------------------------ other kernels
+
+    def solved(self, by_slabs: bool, recompute: bool = False) -> "Plan":
+        """Return the plan whose blocks solve the Poisson equation of their rows, if they are to and can.
+
+        It is not worth it where slabs have fewer rows than `tuning` says: they leave two rows of sums each.
+        `recompute`: whether there is a state whose rows could be transformed anew.
+        """
+        (ny, nx), float64 = self.shape, self.dtype == "float64"
+        slabs = tuning.entry(tuning.SLABS, nx)[self.saturated] if by_slabs and ny % self.rows == 0 else None
+        recompute = bool(slabs and recompute and slabs.recompute)
+        columns = slabs or tuning.entry(tuning.COLUMNS, ny)[self.saturated]
+        share = 2 if float64 else 1  # of twice the size: the same registers, the same sectors of memory
+        cut = {"chunk": columns.points // share, "columns": columns.columns // share}
+        plan = dataclasses.replace(self, by_slabs=slabs is not None, recompute=recompute, **cut)
+        while plan.columns > 1 and plan.column_chunks.block_dim > LARGEST_BLOCK:
+            plan = dataclasses.replace(plan, columns=plan.columns // 2)
+        return plan
+
+    @property
+    def in_step(self) -> "Plan":
+        """The plan with as many turns for all lines of a block, where these wait for each other at every barrier."""
+        pairs = self.pairs + 1
+        if self.stage_lines.alone or pairs % self.stage_lines.groups == 0:
+            return self
+        at_once = dataclasses.replace(self, concurrent=0)
+        return at_once if at_once.stage_lines.block_dim <= LARGEST_BLOCK else dataclasses.replace(self, concurrent=1)
+
+    @property
+    def on_cpu_too(self) -> "Plan":
+        """The plan without resident members for which Warp has no room on the CPU, where no blocks share them."""
+
+        def kept(resident):
+            return resident if resident is None or resident.on(cpu=True).nbytes <= CPU_MEMORY else None
+
+        ways = ("resident", "resident_adjoint", "resident_tangent")
+        return dataclasses.replace(self, **{name: kept(getattr(self, name)) for name in ways})
+
+    @property
+    def for_poisson(self) -> "Plan":
+        """The plan of kernels that solve for a streamfunction alone: no block has rows to transform anew."""
+        return dataclasses.replace(self, recompute=False)
+
+    @property
+    def for_state(self) -> "Plan":
+        """The plan for the rows of the state in a fused sweep."""
+        return dataclasses.replace(self, fused=False)
+
+    @property
+    def _slabs_entry(self):
+        return tuning.entry(tuning.SLABS, self.shape[1])[self.saturated] if self.by_slabs else None
+
+    @property
+    def for_tangent(self) -> "Plan":
+        """The plan of kernels that carry a tangent, and so need twice as much of everything."""
+        entry, slabs = tuning.entry(tuning.TANGENT, self.shape[1]), self._slabs_entry
+        plan = dataclasses.replace(
+            self,
+            fields=2,
+            rows=min(self.rows, entry.rows),
+            occupancy=entry.occupancy if self.saturated else 1,
+            concurrent=entry.concurrent,
+            copies_rows=entry.copies_rows,
+        )
+        while plan.rows > 2 and plan.stage_bytes > self.shared_memory:
+            plan = dataclasses.replace(plan, rows=plan.rows - 2)
+        plan = plan.in_step.solved(bool(slabs and slabs.tangent) and plan.rows == entry.rows)
+        return plan if plan.stage_bytes <= self.shared_memory else dataclasses.replace(plan, copies_rows=False)
+
+    @property
+    def for_adjoint(self) -> "Plan":
+        """The plan of a stage of the backward sweep."""
+        entry, slabs = tuning.entry(tuning.SWEEP, self.shape[1])[self.saturated], self._slabs_entry
+        cut = {"rows": min(self.rows, entry.rows), "occupancy": entry.occupancy, "concurrent": 0, "copies_rows": True}
+        plan = dataclasses.replace(self, **cut, fused=entry.fused)
+        if plan.sweep_bytes > self.shared_memory or plan.sweep_lines.block_dim > LARGEST_BLOCK:
+            plan = dataclasses.replace(plan, fused=False)
+        plan = dataclasses.replace(plan, copies_rows=plan.sweep_bytes <= self.shared_memory)
+        return plan.solved(bool(slabs and slabs.sweep) and plan.rows == entry.rows)
+
+    @property
+    def for_source(self) -> "Plan":
+        """The plan of the kernel that begins the backward sweep, or every stage of it."""
+        sweep = self.for_adjoint
+        if sweep.fused:
+            return sweep.for_state
+        entry = tuning.entry(tuning.SOURCE, self.shape[1])[self.saturated]
+        rows = sweep.rows if sweep.by_slabs else min(self.rows, entry.rows)
+        plan = dataclasses.replace(sweep, rows=rows, occupancy=entry.occupancy, copies_rows=True)
+        return dataclasses.replace(plan, copies_rows=entry.copies_rows and plan.sweep_bytes <= self.shared_memory)
+
+    def need(self) -> tuple[int, int]:
+        """Return the threads and bytes of shared memory without which the kernels of a step cannot run.
+
+        The backward sweep makes do with as much; the tangent's kernel may not (`tangent_fits`).
+        """
+        return max(self.row_threads, self.column_chunks.block_dim), self.stage_bytes
+
+    def tangent_fits(self, limit: int) -> bool:
+        """Return whether the lines of state and tangent fit so many bytes of shared memory."""
+        return self.resident_tangent is not None or self.for_tangent.stage_lines.nbytes <= limit
+
+    def streams(self, batch: int, resident: bool, tangent: bool = False) -> Streams:
+        """Return the streams for a batch; one if members are resident, or points are few."""
+        (ny, nx), entry = self.shape, tuning.entry(tuning.STREAMS, self.shape[1])
+        if resident or not self.saturated or (tangent and batch * ny * nx < entry.tangent_points):
+            return Streams(batch)
+        counts = range(entry.count, 0, -1)
+        return Streams(batch, next(c for c in counts if -(-batch // c) * c <= tuning.UNEVEN * batch))

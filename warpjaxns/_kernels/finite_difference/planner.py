@@ -1,0 +1,86 @@
+"""Makes plans: as `tuning` says and memory allows."""
+
+import dataclasses
+import math
+
+from .. import tuning
+from ..fft.lines import factorise
+from ..hardware.limits import LARGEST_BLOCK, LARGEST_CLUSTER, SHARED_MEMORY
+from .plan import Plan
+from .resident.layout import MOST_VALUES, Resident
+
+
+def largest_radix(n: int, wanted: int) -> int:
+    """Return the largest radix up to the one wanted with which a thread does not hold too many numbers."""
+    while wanted > 2 and math.lcm(*factorise(n, wanted)) > MOST_VALUES:
+        wanted //= 2
+    return wanted
+
+
+def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory: int | None = None) -> Plan:
+    """Return the plan for a grid shape, float type and number of members.
+
+    `shared_memory`: bytes a block of the device may use; None: as many as a plan may use.
+    """
+    allowed = min(SHARED_MEMORY, shared_memory or SHARED_MEMORY)
+    ny, nx = shape
+    enough = tuning.SATURATED_POINTS if batch == 1 else tuning.SATURATED_ENSEMBLE_POINTS
+    saturated = batch * ny * nx > enough
+    entry = tuning.entry(tuning.STAGE, nx)[saturated]
+    plan = Plan(
+        shape,
+        dtype,
+        rows=min(entry.rows, ny // 2 * 2),
+        radix=largest_radix(nx, entry.radix),
+        occupancy=entry.occupancy,
+        concurrent=entry.concurrent,
+        copies_rows=not entry.concurrent,
+        saturated=saturated,
+        shared_memory=allowed,
+    )
+    while plan.rows > 2 and (plan.stage_bytes > allowed or plan.row_threads > LARGEST_BLOCK):
+        plan = dataclasses.replace(plan, rows=plan.rows - 2)
+    concurrent = entry.concurrent and math.gcd(entry.concurrent, plan.pairs)
+    plan = dataclasses.replace(plan, concurrent=concurrent).in_step
+    if plan.stage_bytes > allowed:
+        plan = dataclasses.replace(plan, copies_rows=False)
+    return with_resident_members(plan.solved(plan.rows == entry.rows, recompute=True), batch)
+
+
+def with_resident_members(plan: Plan, batch: int) -> Plan:
+    """Return the plan with members resident in shared memory, where they fit and there are enough of them."""
+    ny, nx = plan.shape
+    most = LARGEST_CLUSTER if plan.shared_memory == SHARED_MEMORY else 1  # devices with so much have clusters
+
+    def first(kind, *variants):
+        table = tuning.RESIDENT.get(f"{kind} {plan.dtype}", tuning.RESIDENT[kind])
+        entries = next((entries for longest, entries in sorted(table.items()) if max(ny, nx) <= longest), ())
+        for entry in entries:
+            if batch < entry.members or entry.blocks > most:
+                continue
+            radix = largest_radix(nx, entry.radix)
+            resident = Resident(plan.shape, plan.dtype, radix, entry.occupancy, blocks=entry.blocks)
+            for candidate in (variant(resident) for variant in variants):
+                if candidate.fits(plan.shared_memory):
+                    return candidate
+        return None
+
+    return dataclasses.replace(
+        plan,
+        resident=first("advance", lambda r: r.with_start, lambda r: r),
+        resident_adjoint=first("adjoint", lambda r: r.with_stage(True), lambda r: r.with_stage(False)),
+        resident_tangent=first("tangent", lambda r: r.with_tangent),
+    )
+
+
+def unsupported(plan: Plan, shared_memory: int | None) -> str | None:
+    """Return why a device with so many bytes of shared memory a block (None: no limit) cannot run a plan, or None."""
+    threads, need = plan.need()
+    if threads > LARGEST_BLOCK:
+        return f"shape {plan.shape} needs more than {LARGEST_BLOCK} threads a block"
+    if shared_memory is not None and need > shared_memory:
+        return (
+            f"shape {plan.shape} in {plan.dtype} needs {need // 1024} KiB of shared memory a block, "
+            f"the device has {shared_memory // 1024}; use a smaller grid or float32"
+        )
+    return None

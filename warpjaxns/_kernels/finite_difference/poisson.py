@@ -1,0 +1,233 @@
+"""The Poisson equation ``-Lap(psi) = omega``: rows forward, solved along y, rows back."""
+
+import functools
+
+import warp as wp
+
+from .. import tuning
+from ..fft.transforms import line_functions
+from ..hardware.address_table import Place, Table, kernel, launch
+from ..hardware.copies import wait
+from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
+from ..hardware.numbers import complex_type
+from ..hardware.views import complex_access, row_view, vector_view
+from .places import Spectrum, TablePlaces, Tables, spectrum, table_places
+from .plan import Plan
+from .recursions import column_functions
+from .rows import row_functions
+from .slabs import between
+from .spectra import spectra_functions
+
+
+@functools.cache
+def forward_rows(plan: Plan) -> wp.Kernel:
+    """Make the kernel for the spectra of the rows of a field."""
+    lines, ny, real, rows, slabs = plan.slab_lines, plan.shape[0], plan.real, plan.rows, plan.slabs
+    size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
+    by_line, spectra = line_functions(lines), spectra_functions(plan, lines)
+    forward, load_factors, here, Values = by_line.forward, by_line.factors, by_line.here, lines.Values
+    store, leave, modes_view, by_slabs = spectra.store, spectra.leave, spectra.modes, plan.by_slabs
+    field, complex_view = row_view(real, plan.shape), vector_view(complex_type(real))
+
+    @kernel(launch_bounds=plan.bounds(lines))
+    def forward_rows(
+        table: Table,
+        # in
+        field_at: Place,
+        tables: TablePlaces,
+        # out
+        out: Spectrum,
+        # order of blocks
+        from_last: int,
+        ahead: int,
+    ):
+        roots = complex_view(table, tables.roots)
+        modes = modes_view(table, tables.modes)
+        index, _ = wp.tid()
+        member, slab, thread = locate(index, slabs, from_last)
+        row = slab * rows
+        t = thread % threads
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        factors = load_factors(roots, t)
+        synchronise_dependent_launch()
+        for pair in range(thread // threads, pairs, groups):
+            field_i = field(table, field_at, member, (row + 2 * pair) % ny, t)
+            field_k = field(table, field_at, member, (row + 2 * pair + 1) % ny, t)
+            values = Values()
+            for e in range(held):
+                values[2 * e] = field_i[here(e)]
+                values[2 * e + 1] = field_k[here(e)]
+            values = forward(values, buffer, factors, pair, t)
+            store(values, buffer, 0, pair, t, table, out, member, row + 2 * pair, True)
+        if by_slabs:
+            barrier()
+            leave(buffer, 0, table, out, modes, member, slab, thread)
+
+    return forward_rows
+
+
+@functools.cache
+def inverse_rows(plan: Plan) -> wp.Kernel:
+    """Make the kernel for the rows of psi."""
+    lines, real, rows, slabs = plan.slab_lines, plan.real, plan.rows, plan.slabs
+    size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
+    by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines)
+    inverse, load_factors, here, line_barrier = by_line.inverse, by_line.factors, by_line.here, by_line.barrier
+    fetch, load, modes_view, present = spectra.fetch, spectra.load, spectra.modes, by_row.present
+    field, complex_view, by_slabs = row_view(real, plan.shape), vector_view(complex_type(real)), plan.by_slabs
+
+    @kernel(launch_bounds=plan.bounds(lines))
+    def inverse_rows(
+        table: Table,
+        # in
+        given: Spectrum,
+        tables: TablePlaces,
+        # out
+        field_out_at: Place,
+        # order of blocks
+        from_last: int,
+        ahead: int,
+    ):
+        roots = complex_view(table, tables.roots)
+        modes = modes_view(table, tables.modes)
+        index, _ = wp.tid()
+        member, slab, thread = locate(index, slabs, from_last)
+        row = slab * rows
+        t = thread % threads
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        factors = load_factors(roots, t)
+        synchronise_dependent_launch()
+        fetch(table, given, modes, member, slab, buffer, 0, thread)
+        wait()
+        if by_slabs:
+            barrier()
+        for pair in range(thread // threads, pairs, groups):
+            i = row + 2 * pair
+            line_barrier()
+            values = inverse(load(buffer, pair, t), buffer, factors, pair, t)
+            out_i = field(table, field_out_at, member, i, t)
+            out_k = field(table, field_out_at, member, i + 1, t)
+            for e in range(held):
+                if present(i):
+                    out_i[here(e)] = values[2 * e]
+                if present(i + 1):
+                    out_k[here(e)] = values[2 * e + 1]
+
+    return inverse_rows
+
+
+@functools.cache
+def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
+    """Make the kernel that turns the rows' spectra ``(batch, ny, pitch)`` of omega into those of psi, in place.
+
+    Unless `centre`, psi may have a mean, which its derivatives do not see.
+    """
+    columns, ny, real = plan.column_chunks, plan.shape[0], plan.real
+    by_column, size, held = column_functions(columns), columns.size, columns.values
+    count, Values = columns.count, columns.Values
+    northward, southward, centred, reach = by_column.northward, by_column.southward, by_column.centred, by_column.powers
+    Complex, row = complex_type(real), row_view(complex_type(real), (ny, plan.pitch))
+    (get_complex, put_complex), modes_view = complex_access(real), vector_view(columns.Mode)
+    wavenumbers, pitch, blocks = plan.half, plan.pitch, plan.column_blocks
+
+    @kernel(launch_bounds=plan.bounds(columns))
+    def solve_columns(table: Table, modes_at: Place, spectrum_at: Place, from_last: int):
+        index, _ = wp.tid()
+        member, part, thread = locate(index, blocks, from_last)
+        first = part * count
+        c = thread % count
+        t = thread // count
+        k = first + c  # past the last wavenumber there is padding, whose solution is not read
+        mode = modes_view(table, modes_at)[wp.min(k, wavenumbers - 1)]
+        sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        column = row(table, spectrum_at, member, t * held, k)
+        powers = reach(mode[0], t)
+        values = Values()
+        synchronise_dependent_launch()
+        for e in range(held):
+            value = get_complex(column, pitch * e)
+            values[2 * e] = value[0]
+            values[2 * e + 1] = value[1]
+        values = southward(northward(values, mode, powers, sums, c, t), mode, powers, sums, c, t)
+        if centre and first == 0:
+            less = centred(values, sums, c, t)
+            if k == 0:
+                values = less
+        for e in range(held):
+            put_complex(column, pitch * e, mode[3] * Complex(values[2 * e], values[2 * e + 1]))
+
+    return solve_columns
+
+
+class Spectra:
+    """The spectra of one or more fields, on their way from a kernel that makes rows to the one that needs psi of them.
+
+    For every field `ready` has the spectra of omega, or those of psi where columns have a kernel of their own, and the
+    sums that slabs need of each other. The next kernel writes to `out`. `scratch` has the shapes of `Plan.scratch`.
+    """
+
+    def __init__(self, plan: Plan, tables: Tables, scratch):
+        self.plan, self.tables = plan, tables
+        self._sums, spectra = (scratch[0], scratch[1:]) if plan.by_slabs else (None, scratch)
+        self._out, self._ready = (spectra[0], spectra[-1]) if spectra else (None, None)
+        self._from_last = False
+
+    def _fields(self, array):
+        count = (array or self._sums).shape[0]
+        return [spectrum(array and array[i], self._sums and self._sums[i]) for i in range(count)]
+
+    @property
+    def out(self) -> list[Spectrum]:
+        """Places to write to, a field each."""
+        return self._fields(self._out)
+
+    @property
+    def ready(self) -> list[Spectrum]:
+        """Places to read from, a field each."""
+        return self._fields(self._ready)
+
+    def begin(self, *fields, centre: bool = False):
+        """Transform the rows of the fields, and solve."""
+        for field, out in zip(fields, self.out, strict=True):
+            arguments = [field, table_places(self.tables), out]
+            self.launch(self.plan, forward_rows(self.plan), field.shape[0], arguments)
+        self.turn(centre)
+
+    def turn(self, centre: bool = False):
+        """Solve along y what was written to `out`, and make it ready. `centre`: as in `solve_columns`."""
+        self._out, self._ready = self._ready, self._out
+        if self.plan.by_slabs:
+            kernel, array, order = between(self.plan, centre), self._sums, []
+        else:
+            kernel, array, order = solve_columns(self.plan, centre), self._ready, [self._next_order()]
+        blocks = array.shape[0] * array.shape[1] * self.plan.column_blocks
+        launch(
+            kernel, array.table, blocks, [self.tables.modes, array.merged, *order], self.plan.column_chunks.block_dim
+        )
+
+    def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None):
+        """Launch a kernel that works on slabs.
+
+        Its last arguments are the end it begins at, and how many blocks later the block starts for which it prefetches.
+        """
+        block_dim, blocks = plan.bounds(lines or plan.slab_lines, plan.occupancy)
+        table = self.tables.modes.table
+        ahead = max(1, int(tuning.PREFETCH_DISTANCE * blocks * table.device.sm_count))  # a CPU counts none
+        launch(kernel, table, batch * plan.slabs, [*arguments, self._next_order(), ahead], block_dim)
+
+    def _next_order(self) -> int:
+        """Take many points from first to last and from last to first in turn.
+
+        What the previous kernel was at last is in the cache still.
+        """
+        self._from_last = self.plan.saturated and not self._from_last
+        return int(self._from_last)
+
+
+def poisson(plan: Plan, tables: Tables, omega, psi, *scratch):
+    """Launch ``psi = (-Lap)^-1 omega``. `scratch`: that of `Plan.for_poisson`."""
+    plan = plan.for_poisson.on(omega.on_cpu)
+    spectra = Spectra(plan, tables, scratch)
+    spectra.begin(omega, centre=True)
+    arguments = [*spectra.ready, table_places(tables), psi]
+    spectra.launch(plan, inverse_rows(plan), omega.shape[0], arguments)

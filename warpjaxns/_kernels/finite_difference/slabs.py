@@ -1,0 +1,262 @@
+"""The Poisson equation along y, solved by blocks that hold a slab of rows each, and what they must know of the others.
+
+For one wavenumber along x, with r and the two `recursions`: psi follows from ``p_j = omega_j + r p_(j-1)``
+and ``q_j = p_j + r q_(j+1)``. A block that holds the rows 0 ... m-1 needs to know p_(-1) and q_m. Both are sums over
+all other rows, and those over the rows of one slab are all that others need to know of it:
+
+    north = sum_j r^(m-1-j) omega_j        south = sum_j r^j omega_j
+
+So a slab leaves two complex numbers for every wavenumber, instead of m, and a kernel in between carries them through
+all slabs of a member (`between`), by recursions over the slabs, with R = r^m:
+
+    p_(-1) = sum_s R^(s-1) north_(b-s) / (1 - r^n)
+    q_m = (S + r p_(m-1)) / (1 - r^2),    S = sum_s R^(s-1) south_(b+s) / (1 - r^n)
+
+The mean over x has r = 1, and real numbers. There a slab leaves its moments ``s_i = sum_j j^i omega_j``, i = 0, 1, 2,
+as (s_0, 0) and (s_1, s_2). With the mean of omega taken out, p_(-1) is the sum of s_0 over the slabs before; p_j adds
+up to ``m p_(-1) + m s_0 - s_1`` over a slab; less the mean of p, that is summed up over the slabs behind for q_m; and
+to take out the mean of psi, ``sum_j q_j = m q_m + sum_j (j + 1) p_j``.
+
+**Rounding**: as in `recursions`. A single psi is rounded as often as by a Fourier transform, and so is the velocity.
+"""
+
+import functools
+import types
+
+import warp as wp
+
+from ..fft.lines import Lines
+from ..fft.real_rows import real_row_functions
+from ..fft.transforms import line_functions
+from ..hardware.address_table import Place, Table, kernel
+from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
+from ..hardware.numbers import complex_type
+from ..hardware.views import complex_access, row_view, vector_view
+from .places import Spectrum
+from .plan import Plan
+from .recursions import column_functions
+
+
+@functools.cache
+def over_slab(real, rows: int):
+    """``over_slab(loss)`` is 1 - r^m for the m rows of a slab, of 1 - r: small numbers keep their digits."""
+    bits = rows.bit_length()
+
+    @wp.func
+    def over_slab(loss: real):
+        result = real(0.0)
+        power = loss
+        for bit in range(bits):
+            if (rows >> bit) % 2 == 1:
+                result = result + power - result * power
+            power = power * (real(2.0) - power)
+        return result
+
+    return over_slab
+
+
+@functools.cache
+def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
+    """Make the functions of a block's threads, for a field whose lines start at `first`, two rows a line.
+
+    - ``solve(table, given, modes, member, slab, buffer, first, thread)`` puts the transforms of psi's rows into the
+      lines. It is given what `between` found, and the spectra of omega's rows, which with `plan.recompute` are the
+      transforms in these lines. With `halo`, psi has one more row on either side, and row -1 is the first of them. A
+      barrier has to follow.
+    - ``leave(buffer, first, table, out, modes, member, slab, thread)`` writes the sums of rows whose transforms are in
+      the lines, and unless `plan.recompute` their spectra. A barrier has to come before.
+    """
+    (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.slabs, plan.pitch, plan.rows
+    real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
+    Complex, Tile, of_row = complex_type(real), lines.Tile, real_row_functions(lines)
+    get, split, put_pair, recompute = line_functions(lines).get, of_row.split, of_row.put_pair, plan.recompute
+    Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
+    get_complex, put_complex = complex_access(real)
+    spectrum, sums_row = row_view(Complex, (ny, pitch)), row_view(Complex, (2 * count, pitch))
+
+    @wp.func
+    def solve(
+        table: Table,
+        given: Spectrum,
+        modes: Modes,
+        member: int,
+        slab: int,
+        buffer: Tile,
+        first: int,
+        thread: int,
+    ):
+        for k in range(thread, half, block):
+            sums = sums_row(table, given.sums, member, 2 * slab, k)
+            p = get_complex(sums, 0)
+            q = get_complex(sums, pitch)
+            mirror = wp.where(k == 0, 0, nx - k)
+            held = Held()
+            if recompute:
+                for j in range(pairs):
+                    x, y = split(get(buffer, first + j, k), get(buffer, first + j, mirror))
+                    held[4 * j] = x[0]
+                    held[4 * j + 1] = x[1]
+                    held[4 * j + 2] = y[0]
+                    held[4 * j + 3] = y[1]
+            else:
+                column = spectrum(table, given.values, member, slab * rows, k)
+                for j in range(rows):
+                    z = get_complex(column, pitch * j)
+                    held[2 * j] = z[0]
+                    held[2 * j + 1] = z[1]
+            mode = modes[k]
+            loss = mode[1]
+            if k == 0:  # real numbers: the imaginary part is the mean of omega
+                for j in range(rows):
+                    held[2 * j] -= p[1]
+                p[1] = real(0.0)
+            entering = p
+            for j in range(rows):
+                p = Complex(p[0] + (held[2 * j] - loss * p[0]), p[1] + (held[2 * j + 1] - loss * p[1]))
+                held[2 * j] = p[0]
+                held[2 * j + 1] = p[1]
+            if k > 0:
+                q = mode[4] * (q + (p - loss * p))
+            north = q  # psi of the row north of q's, both but for a factor
+            for i in range(pairs):
+                j = rows - 1 - 2 * i
+                q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
+                if halo:
+                    put_pair(buffer, first + pairs - i, k, mirror, mode[3] * q, mode[3] * north)
+                north = q
+                q = Complex(held[2 * j - 2], held[2 * j - 1]) + (q - loss * q)
+                if not halo:
+                    put_pair(buffer, first + pairs - 1 - i, k, mirror, mode[3] * q, mode[3] * north)
+                north = q
+            if halo:
+                q = entering + (q - loss * q)
+                put_pair(buffer, first, k, mirror, mode[3] * q, mode[3] * north)
+
+    @wp.func
+    def leave(
+        buffer: Tile,
+        first: int,
+        table: Table,
+        out: Spectrum,
+        modes: Modes,
+        member: int,
+        slab: int,
+        thread: int,
+    ):
+        for k in range(thread, half, block):
+            loss = modes[k][1]
+            mirror = wp.where(k == 0, 0, nx - k)
+            column = spectrum(table, out.values, member, slab * rows, k)
+            x, y = split(get(buffer, first, k), get(buffer, first, mirror))
+            north = x + (y - loss * x)
+            weight = real(1.0) - loss
+            south = x + weight * y
+            if not recompute:
+                put_complex(column, 0, x)
+                put_complex(column, pitch, y)
+            for j in range(1, pairs):
+                x, y = split(get(buffer, first + j, k), get(buffer, first + j, mirror))
+                if not recompute:
+                    put_complex(column, 2 * j * pitch, x)
+                    put_complex(column, 2 * j * pitch + pitch, y)
+                north = north + (x - loss * north)
+                north = north + (y - loss * north)
+                weight = weight - loss * weight
+                south += weight * x
+                weight = weight - loss * weight
+                south += weight * y
+            if k == 0:
+                away = real(0.0)
+                moments = Complex()
+                for j in range(pairs):
+                    z = get(buffer, first + j, 0)
+                    moments += real(2.0) * Complex(away * z[0], away * away * z[0])
+                    away += real(1.0)
+                    moments += real(2.0) * Complex(away * z[1], away * away * z[1])
+                    away += real(1.0)
+                north = Complex(north[0], real(0.0))
+                south = moments
+            sums = sums_row(table, out.sums, member, 2 * slab, k)
+            put_complex(sums, 0, north)
+            put_complex(sums, pitch, south)
+
+    return types.SimpleNamespace(solve=solve, leave=leave)
+
+
+@functools.cache
+def between(plan: Plan, centre: bool) -> wp.Kernel:
+    """Make the kernel that turns the sums ``(batch, 2 slabs, pitch)`` into what slabs need of each other, in place.
+
+    That is p_(-1) and S; for the mean over x, (p_(-1), mean of omega) and (q_m, 0). Unless `centre`, psi may have a
+    mean, which its derivatives do not see.
+    """
+    columns, half, pitch, rows = plan.column_chunks, plan.half, plan.pitch, plan.rows
+    real, size, held, count, Values = columns.real, columns.size, columns.values, columns.count, columns.Values
+    by_column = column_functions(columns)
+    (northward, southward), reach, mean_of = by_column.ahead, by_column.powers, by_column.mean
+    Complex, Mode, lost_in_slab = complex_type(real), columns.Mode, over_slab(real, rows)
+    row, mode_line = row_view(Complex, (2 * columns.n, pitch)), vector_view(Mode)
+    (get_complex, put_complex), blocks, over, m = complex_access(real), plan.column_blocks, real(rows), float(rows)
+    by_mean, triangle, by_rows = real((m + 1) / 2), real(m * (m + 1) / 2), real(1 / m)
+    mean_triangle = real((m + 1) / 2 - (m * m - 1) / (6 * m))  # the mean over j of (m (m + 1) - j (j + 1)) / 2m
+
+    @kernel(launch_bounds=plan.bounds(columns))
+    def between_slabs(table: Table, modes_at: Place, sums_at: Place):
+        index, _ = wp.tid()
+        member, part, thread = locate(index, blocks)
+        first = part * count
+        c = thread % count
+        t = thread // count
+        k = first + c  # past the last wavenumber there is padding, whose sums are not read
+        given = mode_line(table, modes_at)[wp.min(k, half - 1)]
+        mode = Mode(over * given[0], lost_in_slab(given[1]), given[2], given[3], given[4])
+        sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        column = row(table, sums_at, member, 2 * t * held, k)
+        powers = reach(mode[0], t)
+        north = Values()
+        south = Values()
+        synchronise_dependent_launch()
+        for e in range(held):
+            x = get_complex(column, 2 * pitch * e)
+            y = get_complex(column, 2 * pitch * e + pitch)
+            north[2 * e] = x[0]
+            north[2 * e + 1] = x[1]
+            south[2 * e] = y[0]
+            south[2 * e + 1] = y[1]
+        if first == 0:
+            mean = mean_of(north, sums, c, t)[0]  # of s_0
+            moments = Values()
+            for e in range(held):
+                moments[2 * e] = over * north[2 * e] - south[2 * e] - by_mean * mean
+                moments[2 * e + 1] = triangle * north[2 * e] - real(0.5) * (south[2 * e] + south[2 * e + 1])
+                moments[2 * e + 1] -= over * mean_triangle * mean
+            barrier()  # what the mean came through is free again
+            north = northward(north, mode, powers, sums, c, t)
+            barrier()
+            for e in range(held):
+                moments[2 * e] += over * north[2 * e]
+            p_mean = by_rows * mean_of(moments, sums, c, t)[0]
+            if k == 0:
+                for e in range(held):
+                    south[2 * e] = moments[2 * e]
+                    south[2 * e + 1] = real(0.0)
+            south = southward(south, mode, powers, sums, c, t)
+            if k == 0:
+                for e in range(held):
+                    north[2 * e] -= p_mean
+                    north[2 * e + 1] = by_rows * mean
+            if centre:
+                for e in range(held):
+                    moments[2 * e] = over * south[2 * e] + triangle * north[2 * e] + moments[2 * e + 1]
+                psi_mean = by_rows * mean_of(moments, sums, c, t)[0]
+                if k == 0:
+                    for e in range(held):
+                        south[2 * e] -= psi_mean
+        else:
+            north = northward(north, mode, powers, sums, c, t)
+            south = southward(south, mode, powers, sums, c, t)
+        for e in range(held):
+            put_complex(column, 2 * pitch * e, Complex(north[2 * e], north[2 * e + 1]))
+            put_complex(column, 2 * pitch * e + pitch, Complex(south[2 * e], south[2 * e + 1]))
+
+    return between_slabs

@@ -1,0 +1,103 @@
+"""Spectra on their way to a block and from it, with the Poisson equation solved along y in between.
+
+It is solved by a kernel for full columns (`poisson.solve_columns`), or by the blocks themselves (`slabs`).
+"""
+
+import functools
+import types
+
+import warp as wp
+
+from ..fft.lines import Lines
+from ..fft.real_rows import real_row_functions
+from ..fft.transforms import line_functions
+from ..hardware.address_table import Place, Table
+from ..hardware.views import vector_view
+from .places import Spectrum
+from .plan import Plan
+from .rows import row_functions
+from .slab_rows import slab_functions
+from .slabs import slab_solver
+
+
+@functools.cache
+def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.SimpleNamespace:
+    """Make what a block's threads do together, for a field whose lines start at `first`.
+
+    - ``fetch(table, given, modes, member, slab, buffer, first, thread)``: the spectra of a slab's rows are copied to
+      the lines, with `halo` those of one row more on either side. With `plan.by_slabs` psi is solved for, and a barrier
+      has to follow. After `copies.wait` a line's threads ``load(buffer, line, t)`` what they transform back.
+    - ``store(values, buffer, first, pair, t, table, out, member, row, wanted)`` for every row pair; then, with
+      `plan.by_slabs`, a barrier and ``leave(buffer, first, table, out, modes, member, slab, thread)``.
+    - ``recompute(slab, table, field_at, member, row, buffer, first, factors, thread)``: with `plan.recompute`, before
+      ``fetch`` and with a barrier in between. The rows of a slab are transformed anew, out of the field.
+
+    ``modes(table, place)`` is the array of modes.
+    """
+    by_line, by_row, by_slab = line_functions(lines), row_functions(plan, lines), slab_solver(plan, lines, halo)
+    forward, publish, copy_spectra, store_rows = by_line.forward, by_line.publish, by_row.copy_spectra, by_row.store
+    ny, rows, pairs, by_slabs, beside = plan.shape[0], plan.rows, plan.pairs, plan.by_slabs, int(halo)
+    rows_around, field_pair, Slab = by_row.rows_around, by_row.field_pair, slab_functions(plan).Slab
+    held, threads, groups = lines.values, lines.threads, lines.groups
+    turns, as_one = lines.turns(pairs), not lines.alone
+    load = real_row_functions(lines).load if by_slabs else by_row.load
+    Tile, Values, Factors, solve = lines.Tile, lines.Values, lines.Factors, by_slab.solve
+    Modes = wp.array(dtype=plan.column_chunks.Mode)
+
+    @wp.func
+    def fetch(
+        table: Table, given: Spectrum, modes: Modes, member: int, slab: int, buffer: Tile, first: int, thread: int
+    ):
+        if by_slabs:
+            solve(table, given, modes, member, slab, buffer, first, thread)
+        else:
+            for pair in range(thread // threads, pairs + beside, groups):
+                row = slab * rows - beside + 2 * pair
+                copy_spectra(table, given.values, member, row, buffer, first + pair, thread % threads)
+
+    @wp.func
+    def store(
+        values: Values,
+        buffer: Tile,
+        first: int,
+        pair: int,
+        t: int,
+        table: Table,
+        out: Spectrum,
+        member: int,
+        row: int,
+        wanted: bool,
+    ):
+        if by_slabs:
+            publish(values, buffer, first + pair, t)
+        else:
+            store_rows(values, buffer, first + pair, t, table, out.values, member, row, wanted)
+
+    @wp.func
+    def recompute(
+        slab: Slab,
+        table: Table,
+        field_at: Place,
+        member: int,
+        row: int,
+        buffer: Tile,
+        first: int,
+        factors: Factors,
+        thread: int,
+    ):
+        t = thread % threads
+        for pair in range(thread // threads, turns, groups):
+            values = Values()
+            if pair < pairs:
+                around = rows_around(table, field_at, member, (row + 2 * pair) % ny, t)
+                for e in range(held):
+                    z = field_pair(slab, around, pair, e, t)
+                    values[2 * e] = z[0]
+                    values[2 * e + 1] = z[1]
+            if pair < pairs or as_one:
+                publish(forward(values, buffer, factors, first + pair, t), buffer, first + pair, t)
+
+    modes = vector_view(plan.column_chunks.Mode)
+    return types.SimpleNamespace(
+        fetch=fetch, load=load, store=store, leave=by_slab.leave, recompute=recompute, modes=modes
+    )

@@ -1,0 +1,264 @@
+"""Time steps with low-storage Runge-Kutta, two kernels a stage, of a state alone or of a state and its tangent.
+
+Stage s of a step: ``w_s = a w_0 + b w_(s-1) + c dt R(w_(s-1))``. `poisson.solve_columns` turns the spectra of w_(s-1)
+into those of psi. `stage_rows` transforms psi back row by row, applies R where psi still lies in shared memory, and
+transforms the new rows for the next stage. By `slabs`, `stage_rows` solves for psi itself. It may also transform the
+rows of w_(s-1) anew instead of reading their spectra (`Plan.recompute`): a seventh more instructions, before the
+previous kernel has ended, and two thirds of the traffic.
+
+A tangent dw goes through the same kernels beside w. Their transforms stay apart: packed into one complex line, the
+rounding of w would drown a small dw.
+"""
+
+import functools
+
+import warp as wp
+
+from ..._coefficients import runge_kutta
+from ..fft.transforms import line_functions
+from ..hardware.address_table import NO_ARRAY, Place, Table, kernel
+from ..hardware.copies import wait
+from ..hardware.intrinsics import barrier, later_block, locate, synchronise_dependent_launch
+from ..hardware.numbers import complex_type
+from ..hardware.views import row_view, vector_view
+from .places import Fields, Spectrum, TablePlaces, fields, table_places
+from .plan import Plan
+from .poisson import Spectra
+from .rows import row_functions
+from .setting import Setting
+from .slab_rows import slab_functions, slab_prefetchers
+from .spectra import spectra_functions
+from .stencils import stencils
+from .tendency import Parameters, forcing_row, tendency, terms
+
+
+@functools.cache
+def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kernel:
+    """Make the kernel of a stage: w_s and its spectra, from w and the spectra of its psi.
+
+    With ``plan.fields == 2`` also dw_s and its spectra, whose lines come behind those of w.
+    """
+    lines, ny, real, rows, pairs, slabs = plan.stage_lines, plan.shape[0], plan.real, plan.rows, plan.pairs, plan.slabs
+    size, held, threads, groups, turns = lines.size, lines.values, lines.threads, lines.groups, lines.turns(pairs)
+    tangent, as_one, dlines = plan.fields == 2, not lines.alone, pairs + 1  # the first line of dpsi
+    by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines, True)
+    by_point, by_term, kit = tendency(real, scheme), terms(real), stencils(real)
+    forward, inverse, publish, get = by_line.forward, by_line.inverse, by_line.publish, by_line.get
+    load_factors, line_barrier, here = by_line.factors, by_line.barrier, by_line.here
+    fetch, load, store, leave, modes_view = spectra.fetch, spectra.load, spectra.store, spectra.leave, spectra.modes
+    rows_around, psi_strip, field_strip = by_row.rows_around, by_row.psi_strip, by_row.field_strip
+    by_slabs, recompute, transform_anew = plan.by_slabs, plan.recompute, spectra.recompute
+    copies_rows, slab_size, copy = plan.copies_rows, plan.slab_size, slab_functions(plan).copy
+    copied_size = plan.fields * slab_size
+    prefetches, (prefetch, prefetch_spectra) = plan.saturated and not recompute, slab_prefetchers(plan)
+    prefetches_start = prefetches and not tangent
+    prefetches_next = prefetches and (copies_rows or tangent)
+    rate, tangent_rate, Metric, south, north = by_point.rate, by_point.tangent, kit.Metric, kit.south, kit.north
+    numbers, weighted, tangent_terms = by_term.numbers, by_term.weighted, by_term.tangent
+    Values, field, forcing = lines.Values, row_view(real, plan.shape), forcing_row(real, plan.shape)
+    complex_view, present = vector_view(complex_type(real)), by_row.present
+
+    @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
+    def stage_rows(
+        table: Table,
+        # coefficients
+        a: real,
+        b: real,
+        c: real,
+        metric: Metric,
+        # in
+        parameters: Parameters,
+        dparameters: Parameters,
+        step: int,
+        start: Fields,
+        state: Fields,
+        solved: Spectrum,
+        dsolved: Spectrum,
+        tables: TablePlaces,
+        # out
+        out: Fields,
+        spectrum_out: Spectrum,
+        dspectrum_out: Spectrum,
+        psi_out_at: Place,
+        # order of blocks
+        from_last: int,
+        ahead: int,
+    ):
+        roots = complex_view(table, tables.roots)
+        modes = modes_view(table, tables.modes)
+        index, _ = wp.tid()
+        member, slab, thread = locate(index, slabs, from_last)
+        row = slab * rows
+        group = thread // threads
+        t = thread % threads
+        given = numbers(table, parameters, member)
+        terms = weighted(given, c, metric)
+        if tangent:
+            dterms = tangent_terms(given, numbers(table, dparameters, member), c, metric)
+        copied = wp.tile_empty(shape=(copied_size,), dtype=real, storage="shared")
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        if copies_rows:  # what is older than the previous kernel
+            copy(copied, 0, field(table, state.state, member, 0, 0), row - 1, thread)
+            if tangent:
+                copy(copied, slab_size, field(table, state.tangent, member, 0, 0), row - 1, thread)
+        if prefetches_start and a != real(0.0):
+            prefetch(table, start.state, member * slabs + slab, thread)
+        factors = load_factors(roots, t)
+        if recompute:
+            if copies_rows:
+                wait()
+                barrier()
+            else:
+                prefetch(table, state.state, member * slabs + slab, thread)
+            transform_anew(copied, table, state.state, member, row, buffer, 0, factors, thread)
+            barrier()
+        synchronise_dependent_launch()
+        # psi from the row south of the slab to the row north of it
+        fetch(table, solved, modes, member, slab, buffer, 0, thread)
+        if tangent:
+            fetch(table, dsolved, modes, member, slab, buffer, dlines, thread)
+        if prefetches_next:  # memory would be idle while this block computes
+            next = later_block(ahead, from_last)
+            prefetch_spectra(table, solved.values, next, thread)
+            prefetch(table, state.state, next, thread)
+            if tangent:
+                prefetch_spectra(table, dsolved.values, next, thread)
+                prefetch(table, state.tangent, next, thread)
+            if a != real(0.0):
+                prefetch(table, start.state, next, thread)
+                if tangent:
+                    prefetch(table, start.tangent, next, thread)
+        wait()
+        if by_slabs:
+            barrier()
+        for pair in range(group, pairs + 1, groups):
+            line_barrier()
+            publish(inverse(load(buffer, pair, t), buffer, factors, pair, t), buffer, pair, t)
+            if tangent:
+                line = dlines + pair
+                publish(inverse(load(buffer, line, t), buffer, factors, line, t), buffer, line, t)
+        barrier()
+        for pair in range(group, turns, groups):
+            new = Values()
+            dnew = Values()
+            if pair < pairs:  # line `pair` holds psi of rows i-1 and i, the next one of i+1 and i+2
+                i = (row + 2 * pair) % ny
+                k = (i + 1) % ny
+                around = rows_around(table, state.state, member, i, t)
+                force_i = forcing(table, parameters.forcing, step, member, i, t)
+                force_k = forcing(table, parameters.forcing, step, member, k, t)
+                if tangent:
+                    daround = rows_around(table, state.tangent, member, i, t)
+                    dforce_i = forcing(table, dparameters.forcing, step, member, i, t)
+                    dforce_k = forcing(table, dparameters.forcing, step, member, k, t)
+                if a != real(0.0):
+                    start_i = field(table, start.state, member, i, t)
+                    start_k = field(table, start.state, member, k, t)
+                    dstart_i = field(table, start.tangent, member, i, t)
+                    dstart_k = field(table, start.tangent, member, k, t)
+                    for e in range(held):
+                        new[2 * e] = a * start_i[here(e)]
+                        if tangent:
+                            dnew[2 * e] = a * dstart_i[here(e)]
+                        if present(row + 2 * pair + 1):  # else it is a row that another block may be writing
+                            new[2 * e + 1] = a * start_k[here(e)]
+                            if tangent:
+                                dnew[2 * e + 1] = a * dstart_k[here(e)]
+                for e in range(held):
+                    p = psi_strip(buffer, pair, e, t)
+                    w = field_strip(copied, 0, around, pair, e, t)
+                    r_i = rate(south(p), south(w), terms)
+                    r_k = rate(north(p), north(w), terms)
+                    if forced:
+                        r_i += terms.h * force_i[here(e)]
+                        r_k += terms.h * force_k[here(e)]
+                    new[2 * e] += b * w[7] + r_i
+                    if present(row + 2 * pair + 1):
+                        new[2 * e + 1] += b * w[4] + r_k
+                    if tangent:
+                        dp = psi_strip(buffer, dlines + pair, e, t)
+                        dw = field_strip(copied, slab_size, daround, pair, e, t)
+                        dr_i = tangent_rate(south(p), south(w), south(dp), south(dw), terms, dterms)
+                        dr_k = tangent_rate(north(p), north(w), north(dp), north(dw), terms, dterms)
+                        if forced:
+                            dr_i += terms.h * dforce_i[here(e)] + dterms.h * force_i[here(e)]
+                            dr_k += terms.h * dforce_k[here(e)] + dterms.h * force_k[here(e)]
+                        dnew[2 * e] += b * dw[7] + dr_i
+                        if present(row + 2 * pair + 1):
+                            dnew[2 * e + 1] += b * dw[4] + dr_k
+                # stores follow all loads: the compiler must assume that the arrays may overlap
+                out_i = field(table, out.state, member, i, t)
+                out_k = field(table, out.state, member, k, t)
+                dout_i = field(table, out.tangent, member, i, t)
+                dout_k = field(table, out.tangent, member, k, t)
+                psi_i = field(table, psi_out_at, member, i, t)
+                psi_k = field(table, psi_out_at, member, k, t)
+                for e in range(held):
+                    if present(row + 2 * pair):
+                        out_i[here(e)] = new[2 * e]
+                        if tangent:
+                            dout_i[here(e)] = dnew[2 * e]
+                        if keep_psi:
+                            psi_i[here(e)] = get(buffer, pair, t + here(e))[1]
+                    if present(row + 2 * pair + 1):
+                        out_k[here(e)] = new[2 * e + 1]
+                        if tangent:
+                            dout_k[here(e)] = dnew[2 * e + 1]
+                        if keep_psi:
+                            psi_k[here(e)] = get(buffer, pair + 1, t + here(e))[0]
+            barrier()
+            mine, south_row = pair < pairs, row + 2 * pair
+            if mine or as_one:
+                new = forward(new, buffer, factors, pair, t)
+                if tangent:
+                    dnew = forward(dnew, buffer, factors, dlines + pair, t)
+                store(new, buffer, 0, pair, t, table, spectrum_out, member, south_row, mine)
+                if tangent:
+                    store(dnew, buffer, dlines, pair, t, table, dspectrum_out, member, south_row, mine)
+        if by_slabs:
+            barrier()
+            leave(buffer, 0, table, spectrum_out, modes, member, slab, thread)
+            if tangent:
+                leave(buffer, dlines, table, dspectrum_out, modes, member, slab, thread)
+
+    return stage_rows
+
+
+def advance(setting: Setting, parameters: Parameters, omega, targets, psis, scratch):
+    """Launch the steps from `omega`.
+
+    `targets[s]` receives the state after stage s, counted from the first step on, and `psis[s]` the streamfunction of
+    the state before it, unless `psis` is None. Where a stage's target is its step's start, the kernel reads each point
+    before writing it. `scratch`: `Plan.scratch`.
+    """
+    _steps(setting, setting.plan, (parameters, parameters), [omega], [[target] for target in targets], psis, scratch)
+
+
+def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, omega, domega, targets, scratch):
+    """Launch the steps of a state and its tangent.
+
+    `targets[s]`: a pair of arrays for the results of stage s; they may take turns. `scratch`: `Plan.scratch` of
+    `Plan.for_tangent`.
+    """
+    _steps(setting, setting.plan.for_tangent, (parameters, dparameters), [omega, domega], targets, None, scratch)
+
+
+def _steps(setting, plan, parameters, state, targets, psis, scratch):
+    plan = plan.on(state[0].on_cpu)
+    batch, tables = state[0].shape[0], table_places(setting.tables)
+    spectra = Spectra(plan, setting.tables, scratch)
+    spectra.begin(*state)
+    kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=psis is not None)
+    coefficients = runge_kutta(plan.dtype)
+    stages = setting.steps * len(coefficients)
+    for turn, target in zip(range(stages), targets, strict=True):
+        step, stage = divmod(turn, len(coefficients))
+        if stage == 0:
+            start = state
+        psi = target[0] if psis is None else psis[turn]
+        given = [*parameters, step, fields(*start), fields(*state), spectra.ready[0], spectra.ready[-1], tables]
+        made = [fields(*target), spectra.out[0], spectra.out[-1], psi]
+        spectra.launch(plan, kernel, batch, [*coefficients[stage], setting.metric, *given, *made], plan.stage_lines)
+        state = target
+        if turn + 1 < stages:
+            spectra.turn()

@@ -1,0 +1,114 @@
+"""What a stage of the backward sweep adds to the cotangents of the parameters and of the forcing."""
+
+import functools
+
+import warp as wp
+
+from ..hardware.address_table import Place, Table, kernel
+from ..hardware.intrinsics import locate, synchronise_dependent_launch
+from ..hardware.views import fields_view, vector_view
+from .operators import ROW_BLOCK
+from .plan import Plan
+from .stencils import stencils
+from .tendency import Parameters, forcing_row, parameter_shares, tendency, terms
+
+
+@functools.cache
+def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
+    """Make the kernel for a stage's share of the cotangents of viscosity, drag and dt, one partial sum a row.
+
+    It is added to what is there, unless `fresh`.
+    """
+    (ny, nx), real = plan.shape, plan.real
+    by_point, kit, by_term, gradient = (
+        tendency(real, scheme),
+        stencils(real),
+        terms(real),
+        parameter_shares(real, scheme),
+    )
+    Metric, neighbourhood, advection, numbers = kit.Metric, kit.neighbourhood, by_point.advection, by_term.numbers
+    Sums, add, add_rest, shares = gradient.Sums, gradient.add, gradient.add_rest, gradient.shares
+    fields, vector, forcing = fields_view(real, (ny, nx)), vector_view(real), forcing_row(real, (ny, nx))
+
+    @kernel(launch_bounds=ROW_BLOCK)
+    def parameter_sums(
+        table: Table,
+        fresh: int,
+        # coefficients
+        c: real,
+        metric: Metric,
+        # in
+        parameters: Parameters,
+        step: int,
+        state_at: Place,
+        psi_at: Place,
+        cotangent_at: Place,
+        # in and out
+        totals_at: Place,
+    ):
+        state = fields(table, state_at)
+        psi = fields(table, psi_at)
+        cotangent = fields(table, cotangent_at)
+        totals = vector(table, totals_at)
+        index, _ = wp.tid()
+        member, i, thread = locate(index, ny)
+        given = numbers(table, parameters, member)
+        synchronise_dependent_launch()
+        sums = Sums()
+        force_i = forcing(table, parameters.forcing, step, member, i, 0)
+        for j in range(thread, nx, wp.block_dim()):
+            w = neighbourhood(state, member, i, j)
+            l = cotangent[member, i, j]
+            sums = add(sums, l, w, metric)
+            sums = add_rest(sums, l * advection(neighbourhood(psi, member, i, j), w, metric))
+            if forced:
+                sums = add_rest(sums, l * force_i[j])
+        sums_0 = wp.tile_sum(wp.tile(sums[0]))
+        sums_1 = wp.tile_sum(wp.tile(sums[1]))
+        sums_2 = wp.tile_sum(wp.tile(sums[2]))
+        if thread == 0:
+            at = 3 * (member * ny + i)
+            share = shares(Sums(sums_0[0], sums_1[0], sums_2[0]), given, c)
+            if fresh == 0:
+                share += Sums(totals[at], totals[at + 1], totals[at + 2])
+            totals[at] = share[0]
+            totals[at + 1] = share[1]
+            totals[at + 2] = share[2]
+
+    return parameter_sums
+
+
+@functools.cache
+def forcing_sum(plan: Plan) -> wp.Kernel:
+    """Make the kernel for a stage's share ``c dt l`` of the forcing's cotangent.
+
+    It is added to what is there, unless `fresh`.
+    """
+    (ny, nx), real = plan.shape, plan.real
+    of_member, fields, vector = terms(real).of_member, fields_view(real, (ny, nx)), vector_view(real)
+
+    @kernel(launch_bounds=ROW_BLOCK)
+    def forcing_sum(
+        table: Table,
+        fresh: int,
+        # coefficients
+        c: real,
+        # in
+        dt_at: Place,
+        cotangent_at: Place,
+        # in and out
+        totals_at: Place,
+    ):
+        cotangent = fields(table, cotangent_at)
+        totals = fields(table, totals_at)
+        index, _ = wp.tid()
+        member, i, thread = locate(index, ny)
+        h = c * of_member(vector(table, dt_at), member)
+        synchronise_dependent_launch()
+        for j in range(thread, nx, wp.block_dim()):
+            share = h * cotangent[member, i, j]
+            if fresh == 0:
+                share += totals[member, i, j]
+            totals[member, i, j] = share
+
+    return forcing_sum

@@ -1,0 +1,185 @@
+"""The tendency at one point, ``R(w) = J(psi, w) + nu Lap w - mu w + f``, its tangent and its adjoint.
+
+This is where a term of the equation goes: its coefficient into `Parameters`, `Terms` and the functions that load them,
+its value into `linear`, or into the stencils of `rate`. The tangent follows by the product rule, and so do the
+cotangents of the coefficients.
+"""
+
+import functools
+import types
+from collections.abc import Callable
+
+import warp as wp
+
+from ..._coefficients import FIRST, SECOND
+from ..hardware.address_table import Place, Table, slice_at
+from ..hardware.views import row_view, vector_view
+from .stencils import stencils
+
+
+@wp.struct
+class Parameters:
+    """Places of the parameters, each one number or one a member, and of the forcing (`Buffer.slices`)."""
+
+    viscosity: Place
+    drag: Place
+    dt: Place
+    forcing: Place
+
+
+def parameters(viscosity, drag, dt, forcing) -> Parameters:
+    """Return the places of these buffers. The forcing's is given: `NO_ARRAY` where there is none."""
+    result = Parameters()
+    result.viscosity, result.drag, result.dt, result.forcing = viscosity.place, drag.place, dt.place, forcing
+    return result
+
+
+@functools.cache
+def terms(real) -> types.SimpleNamespace:
+    """Make the functions that load the coefficients of the terms.
+
+    - ``numbers(table, parameters, member)``: viscosity, drag and dt of a member, a `Numbers`.
+    - ``weighted(numbers, c, metric)``: `Terms`, with ``h = c dt`` in each coefficient.
+    - ``tangent(numbers, tangents, c, metric)``: their derivative along other `Numbers`.
+    """
+    kit, vector = stencils(real), vector_view(real)
+    Metric, scaled = kit.Metric, kit.scaled
+
+    @wp.struct
+    class Numbers:
+        viscosity: real
+        drag: real
+        dt: real
+
+    @wp.struct
+    class Terms:
+        """``h (nu/dx^2, nu/dy^2, 1/(4 dx dy))``, ``h mu``, h."""
+
+        metric: Metric
+        drag: real
+        h: real
+
+    @wp.func_native("return values.data[values.shape[0] == 1 ? 0 : member];")
+    def of_member(values: wp.array(dtype=real), member: int) -> real:
+        """Return the number of this member, or the one that all members share."""
+        ...
+
+    @wp.func
+    def numbers(table: Table, places: Parameters, member: int):
+        result = Numbers()
+        result.viscosity = of_member(vector(table, places.viscosity), member)
+        result.drag = of_member(vector(table, places.drag), member)
+        result.dt = of_member(vector(table, places.dt), member)
+        return result
+
+    @wp.func
+    def weighted(given: Numbers, c: real, metric: Metric):
+        result = Terms()
+        result.h = c * given.dt
+        result.drag = result.h * given.drag
+        result.metric = scaled(metric, result.h * given.viscosity, result.h)
+        return result
+
+    @wp.func
+    def tangent(given: Numbers, along: Numbers, c: real, metric: Metric):
+        h = c * given.dt
+        result = Terms()
+        result.h = c * along.dt
+        result.drag = result.h * given.drag + h * along.drag
+        result.metric = scaled(metric, result.h * given.viscosity + h * along.viscosity, result.h)
+        return result
+
+    return types.SimpleNamespace(
+        Numbers=Numbers, Terms=Terms, numbers=numbers, weighted=weighted, tangent=tangent, of_member=of_member
+    )
+
+
+@functools.cache
+def tendency(real, scheme: str) -> types.SimpleNamespace:
+    """Make the tendency's functions.
+
+    - ``rate(psi, w, terms)``: ``h R(w)``, without forcing.
+    - ``tangent(psi, w, dpsi, dw, terms, dterms)``: its derivative.
+    - ``linear(w, metric)``: R without advection and forcing is the sum of coefficients times these, ``(Lap w, -w)``;
+      the coefficients are viscosity and drag.
+    - ``advection(psi, w, metric)``: ``J(psi, w)``.
+    - ``source(w, l, metric)``: ``F(w, l)``, and ``carried(l, psi, metric)``: ``G(l, psi)``, the transposes of J.
+    - ``adjoint(l, terms, b, solved, carried)``: ``b l + h R'(w)^T l = b l + h (S F(w, l) + G(l, psi) + nu Lap l - mu
+      l)``, given S F(w, l) at the point, `solved`, and ``h G(l, psi)``, `carried`.
+    """
+    kit, Terms = stencils(real), terms(real).Terms
+    Patch, Metric, laplacian, jacobian = kit.Patch, kit.Metric, kit.laplacian, kit.jacobian[scheme]
+    Linear = wp.types.vector(length=2, dtype=real)
+
+    @wp.func
+    def rate(psi: Patch, w: Patch, terms: Terms):
+        return laplacian(w, terms.metric) + jacobian(psi, w, terms.metric) - terms.drag * w[4]
+
+    @wp.func
+    def tangent(psi: Patch, w: Patch, dpsi: Patch, dw: Patch, terms: Terms, dterms: Terms):
+        return jacobian(dpsi, w, terms.metric) + rate(psi, dw, terms) + rate(psi, w, dterms)
+
+    @wp.func
+    def linear(w: Patch, metric: Metric):
+        return Linear(laplacian(w, metric), -w[4])
+
+    @wp.func
+    def adjoint(l: Patch, terms: Terms, b: real, solved: real, carried: real):
+        return laplacian(l, terms.metric) + carried + terms.h * solved - terms.drag * l[4] + b * l[4]
+
+    return types.SimpleNamespace(
+        rate=rate,
+        tangent=tangent,
+        linear=linear,
+        advection=jacobian,
+        source=kit.jacobian[FIRST[scheme]],
+        carried=kit.jacobian[SECOND[scheme]],
+        adjoint=adjoint,
+    )
+
+
+@functools.cache
+def forcing_row(real, shape: tuple[int, int], upwards: bool = False) -> Callable:
+    """``forcing(table, place, step, member, i, j)``: as `row_view`, of a forcing whose place is a `Buffer.slices`.
+
+    It may be per step or steady, per member or shared.
+    """
+    row = row_view(real, shape, upwards)
+
+    @wp.func
+    def forcing(table: Table, place: Place, step: int, member: int, i: int, j: int):
+        when = slice_at(place, wp.where(place[3] == 1, 0, step))
+        return row(table, when, wp.where(place[2] == 1, 0, member), i, j)
+
+    return forcing
+
+
+@functools.cache
+def parameter_shares(real, scheme: str) -> types.SimpleNamespace:
+    """Make the functions for cotangents of the parameters, from ``w_s = ... + c dt R(w)`` and the cotangent l of w_s.
+
+    With the sums over points of ``<l, linear>`` and ``<l, J(psi, w) + f>`` a stage adds ``c dt <l, Lap w>`` to the
+    cotangent of viscosity, ``-c dt <l, w>`` to that of drag, and ``c <l, R(w)>`` to that of dt.
+
+    - ``add(sums, l, w, metric)`` and ``add_rest(sums, product)``: the sums, a 3-vector, with those of a point.
+    - ``shares(sums, numbers, c)``: what the stage adds, for viscosity, drag and dt.
+    """
+    kit, Numbers, linear = stencils(real), terms(real).Numbers, tendency(real, scheme).linear
+    Patch, Metric, Sums = kit.Patch, kit.Metric, wp.types.vector(length=3, dtype=real)
+
+    @wp.func
+    def add(sums: Sums, l: real, w: Patch, metric: Metric):
+        values = linear(w, metric)
+        return Sums(sums[0] + l * values[0], sums[1] + l * values[1], sums[2])
+
+    @wp.func
+    def add_rest(sums: Sums, product: real):
+        return Sums(sums[0], sums[1], sums[2] + product)
+
+    @wp.func
+    def shares(sums: Sums, given: Numbers, c: real):
+        h = c * given.dt
+        whole = given.viscosity * sums[0] + given.drag * sums[1] + sums[2]
+        return Sums(h * sums[0], h * sums[1], c * whole)
+
+    return types.SimpleNamespace(Sums=Sums, add=add, add_rest=add_rest, shares=shares)

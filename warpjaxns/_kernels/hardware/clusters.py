@@ -1,0 +1,116 @@
+"""Clusters: blocks that share a member, each of which can write to the shared memory of the others.
+
+They do not read there: what a neighbour needs is stored to it before it is waited for. Nor do they wait for each other,
+but for what they need. Numbers are stored one by one, and an mbarrier at the receiver counts their bytes. A barrier of
+the whole cluster would have each thread wait until all it ever wrote is visible everywhere, and would empty the
+first-level cache. It is used only before the first number is stored and after the last one has come.
+
+Each mbarrier is there twice, for even and for odd turns: a neighbour may be a turn ahead.
+"""
+
+import functools
+import types
+
+import warp as wp
+
+Mbarrier = wp.uint64
+
+_REMOTE_ADDRESS = """
+#if __CUDA_ARCH__ >= 900
+  unsigned far;
+  const unsigned at = (unsigned)__cvta_generic_to_shared(tile.data.ptr + i);
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(far) : "r"(at), "r"(rank));
+  return far;
+#else
+  return 0;
+#endif
+"""
+_STORE_REMOTE = """
+#if __CUDA_ARCH__ >= 900
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.{type} [%0], %1, [%2];"
+    :: "r"(where + i * (int)sizeof(value)), "{constraint}"(value), "r"(mbarrier) : "memory");
+#endif
+"""
+_INITIALISE = """
+#if __CUDA_ARCH__ >= 900
+  for (int i = 0; i < {count}; ++i) {{
+    const unsigned mbarrier = (unsigned)__cvta_generic_to_shared(mbarriers.data.ptr + i);
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(mbarrier) : "memory");
+  }}
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+"""
+_EXPECT_BYTES = """
+#if __CUDA_ARCH__ >= 900
+  const unsigned mbarrier = (unsigned)__cvta_generic_to_shared(mbarriers.data.ptr + which);
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(mbarrier), "r"(bytes) : "memory");
+#endif
+"""
+# Turns of two mbarriers alternate, and the phase of each has two parities.
+_WAIT = """
+#if __CUDA_ARCH__ >= 900
+  const unsigned mbarrier = (unsigned)__cvta_generic_to_shared(mbarriers.data.ptr + which);
+  unsigned open = 0;
+  while (!open)
+    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+      : "=r"(open) : "r"(mbarrier), "r"(turn / 2 % 2) : "memory");
+#endif
+"""
+
+
+@wp.func_native("""
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive;" ::: "memory");
+  asm volatile("barrier.cluster.wait;" ::: "memory");
+#endif
+""")
+def cluster_barrier():
+    """Wait for all threads of the cluster, and see what each has written."""
+    ...
+
+
+@functools.cache
+def remote_address(dtype, size: int):
+    """``remote(tile, i, rank)``: the address of the i-th number of that tile in the block of that rank."""
+    Tile = wp.tile(dtype=dtype, shape=(size,))
+
+    @wp.func_native(_REMOTE_ADDRESS)
+    def remote(tile: Tile, i: int, rank: int) -> int: ...
+
+    return remote
+
+
+@functools.cache
+def remote_store(real):
+    """``store(where, i, value, mbarrier)`` puts a number i places behind `where`, and has the mbarrier count it.
+
+    Both are addresses by `remote_address`.
+    """
+    double = real is wp.float64
+
+    @wp.func_native(_STORE_REMOTE.format(type="f64" if double else "f32", constraint="d" if double else "f"))
+    def store(where: int, i: int, value: real, mbarrier: int): ...
+
+    return store
+
+
+@functools.cache
+def mbarrier_functions(count: int) -> types.SimpleNamespace:
+    """Make the functions of a tile of `count` mbarriers.
+
+    - ``initialise(mbarriers)``, by one thread, before a `cluster_barrier`.
+    - ``expect(mbarriers, which, bytes)``, by one thread in each turn: how many bytes will come.
+    - ``wait(mbarriers, which, turn)``, by whoever needs them. `turn` counts the turns so far, even and odd together.
+    """
+    Tile = wp.tile(dtype=Mbarrier, shape=(count,))
+
+    @wp.func_native(_INITIALISE.format(count=count))
+    def initialise(mbarriers: Tile): ...
+
+    @wp.func_native(_EXPECT_BYTES)
+    def expect(mbarriers: Tile, which: int, bytes: int): ...
+
+    @wp.func_native(_WAIT)
+    def wait(mbarriers: Tile, which: int, turn: int): ...
+
+    return types.SimpleNamespace(initialise=initialise, expect=expect, wait=wait)
