@@ -34,10 +34,10 @@ if importlib.util.find_spec("beartype"):
 if jax.default_backend() == "cpu":
     import warp
 
-    from warpjaxns._kernels import memory
+    from warpjaxns._kernels.hardware import address_table, views
 
     # Compiling takes half the time then; that loops are unrolled is for the registers of a GPU
-    memory.OPTIONS["module_options"]["max_unroll"] = 1
+    address_table.OPTIONS["module_options"]["max_unroll"] = 1
     warp.config.optimization_level = 1
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from warpjaxns._primitives import reference
+from warpjaxns._finite_difference import reference
 
 # (a, b, c) of w_s = a w_0 + b w_(s-1) + c dt R(w_(s-1)): SSP-RK3, written out once more
 COEFFICIENTS = np.array([(0, 1, 1), (3 / 4, 1 / 4, 1 / 4), (1 / 3, 2 / 3, 2 / 3)])
@@ -24,7 +24,7 @@ def tendency(grid, scheme, omega, viscosity, drag, force):
 
 @functools.partial(jax.jit, static_argnames=("grid", "scheme", "steps"))
 def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps):
-    """The state after `steps` steps; operands as in `warpjaxns._primitives.advance`."""
+    """The state after `steps` steps; operands as in `warpjaxns._finite_difference.advance`."""
 
     def stage(carry, s):
         start, state = carry

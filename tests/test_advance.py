@@ -13,8 +13,8 @@ from tolerances import DIFFERENCES, DOT, ROLLOUT, assert_close, assert_trees_clo
 
 from warpjaxns import Grid, NavierStokes2D
 from warpjaxns._kernels import tuning
-from warpjaxns._kernels.plan import make_plan
-from warpjaxns._primitives import advance as primitives
+from warpjaxns._kernels.finite_difference.planner import make_plan
+from warpjaxns._finite_difference import advance as primitives
 
 SMALL, WIDE = Grid((6, 10), (2.0, 3.5)), Grid((9, 12), (0.7, 1.9))  # of WIDE, one band overhangs
 BACKENDS = ["warp", "xla"]

@@ -9,7 +9,7 @@ from oracle import normal
 from test_advance import ALL, SMALL, Case
 from tolerances import ROLLOUT, assert_close
 
-from warpjaxns._primitives import algebra
+from warpjaxns._finite_difference import algebra
 
 
 def tangent(case, operands, along):

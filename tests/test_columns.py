@@ -5,9 +5,10 @@ import pytest
 import warp as wp
 from tolerances import COLUMNS
 
-from warpjaxns._kernels.columns import Columns
-from warpjaxns._kernels.fft import complex_type
-from warpjaxns._kernels.recursions import column_functions, modes
+from warpjaxns._kernels.finite_difference.columns import Columns
+from warpjaxns._kernels.hardware.numbers import complex_type
+from warpjaxns._coefficients import column_modes
+from warpjaxns._kernels.finite_difference.recursions import column_functions
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
 EIGENVALUES = np.array([0.0, 0.3, 1.0, 17.0, 400.0, 2.0e5])

@@ -9,7 +9,8 @@ from jax.sharding import Mesh, PartitionSpec
 from warp._src.jax import ffi as warp_ffi
 
 from warpjaxns import _ffi
-from warpjaxns._kernels.table import COUNT, Addresses, fill
+from warpjaxns._kernels.hardware.fill import Addresses, fill
+from warpjaxns._kernels.hardware.limits import TABLE_SLOTS
 
 
 @wp.kernel(module="unique", enable_backward=False)
@@ -129,7 +130,7 @@ def test_more_arrays_than_a_table_has_room_for():
         _ffi.call(lambda *arrays: None, *[x] * 30, key="many", outputs=[(wp.float64, (1,))] * 3, graph=True)
 
 
-@pytest.mark.parametrize("count", [1, 17, COUNT])
+@pytest.mark.parametrize("count", [1, 17, TABLE_SLOTS])
 def test_a_table_is_filled(count):
     expected = np.random.default_rng(count).integers(2**63, 2**64, count, np.uint64)
     table, addresses = wp.zeros(count, dtype=wp.uint64, device="cpu"), Addresses()

@@ -10,7 +10,7 @@ from oracle import normal
 from tolerances import DOT, GPU, GPU_GRADIENT, relative_error
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, _ffi, jacobian, laplacian, streamfunction
-from warpjaxns._kernels.plan import make_plan
+from warpjaxns._kernels.finite_difference.planner import make_plan
 
 pytestmark = pytest.mark.gpu
 # powers of two, threes and fives, odd sizes, the smallest, and large ones
@@ -83,7 +83,7 @@ def test_lines_of_some_threads(shape):
 @pytest.mark.parametrize("scheme", ["arakawa", "central"])
 def test_whole_members(shape, dtype, scheme):
     members, grid = 70, Grid(shape, (2.0, 3.5))
-    assert make_plan(shape, dtype, members).whole.blocks == (2 if (shape, dtype) == ((128, 128), "float64") else 1)
+    assert make_plan(shape, dtype, members).resident.blocks == (2 if (shape, dtype) == ((128, 128), "float64") else 1)
     omega, control = field(grid, dtype, 0, (members,)), 0.1 * normal(1, (6, members, *shape), dtype)
     viscosity = (0.01 * min(grid.spacing) * (1 + jnp.arange(members) / members)).astype(dtype)
     both = jax.value_and_grad(loss, (0, 1, 2))

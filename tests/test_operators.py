@@ -11,8 +11,8 @@ from tolerances import DIFFERENCES, DOT, ORDER, SUMS, assert_close, assert_trees
 
 from warpjaxns import Grid, jacobian, laplacian, streamfunction
 from warpjaxns._operators import SCHEMES
-from warpjaxns._primitives import reference
-from warpjaxns._primitives.jacobian import jacobian as jacobian_primitive
+from warpjaxns._finite_difference import reference
+from warpjaxns._finite_difference.jacobian import jacobian as jacobian_primitive
 
 BACKENDS = ["warp", "xla"]
 DTYPES = ["float32", "float64"]

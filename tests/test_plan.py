@@ -9,10 +9,11 @@ from oracle import normal
 from tolerances import ROLLOUT, assert_trees_close
 
 from warpjaxns import Grid, NavierStokes2D
-from warpjaxns._kernels import plan as plans
+from warpjaxns._kernels.hardware import limits
 from warpjaxns._kernels import tuning
-from warpjaxns._kernels.lines import factorise
-from warpjaxns._kernels.plan import CPU_MEMORY, make_plan, unsupported
+from warpjaxns._kernels.fft.lines import factorise
+from warpjaxns._kernels.finite_difference.planner import make_plan, unsupported
+from warpjaxns._kernels.hardware.limits import CPU_MEMORY
 
 KIB = 1024
 # either side of every boundary in the tables, powers of two, odd, and with threes and fives; the smallest
@@ -29,7 +30,7 @@ def every_plan(dtype):
     for shape, batch, limit in itertools.product(SHAPES, BATCHES, LIMITS):
         plan = make_plan(shape, dtype, batch, limit)
         if unsupported(plan, limit) is None:
-            yield plan, limit or plans.SHARED_MEMORY
+            yield plan, limit or limits.SHARED_MEMORY
 
 
 def least_values(n):
@@ -51,15 +52,15 @@ def test_every_plan_fits(dtype):
         pairs = plan.rows // 2
         assert plan.rows % 2 == 0
         assert 2 <= plan.rows <= ny
-        assert (plan.bands - 1) * plan.rows < ny <= plan.bands * plan.rows
+        assert (plan.slabs - 1) * plan.rows < ny <= plan.slabs * plan.rows
         # blocks
         assert plan.stage_lines.count == pairs + 1
         assert pairs % (plan.groups or pairs) == 0
         assert plan.stage_lines.groups == (plan.groups or pairs + 1)
-        assert plan.stage_lines.block_dim == plan.stage_lines.groups * plan.stage_lines.threads <= plans.LARGEST_BLOCK
-        assert plan.band_lines.block_dim == pairs * plan.band_lines.threads <= plans.LARGEST_BLOCK
+        assert plan.stage_lines.block_dim == plan.stage_lines.groups * plan.stage_lines.threads <= limits.LARGEST_BLOCK
+        assert plan.band_lines.block_dim == pairs * plan.band_lines.threads <= limits.LARGEST_BLOCK
         assert in_step(plan.stage_lines, pairs + 1)
-        assert plan.column_chunks.block_dim == plan.columns * plan.column_chunks.threads <= plans.LARGEST_BLOCK
+        assert plan.column_chunks.block_dim == plan.columns * plan.column_chunks.threads <= limits.LARGEST_BLOCK
         assert plan.stage_bytes <= limit
         assert plan.column_chunks.nbytes <= 48 * KIB
         # the columns of all blocks are there, in whole sectors of 32 bytes
@@ -68,10 +69,10 @@ def test_every_plan_fits(dtype):
         assert plan.pitch * 2 * (4 if dtype == "float32" else 8) % 32 == 0
         lines, chunks = plan.stage_lines, plan.column_chunks
         assert lines.threads * lines.values == nx
-        assert lines.values <= max(plans.MOST_VALUES, least_values(nx))
+        assert lines.values <= max(MOST_VALUES, least_values(nx))
         assert all(lines.values % radix == 0 for radix in factorise(nx, lines.radix))
-        assert chunks.groups * chunks.lanes * chunks.values == chunks.n == (plan.bands if plan.by_bands else ny)
-        assert plan.rows * plan.bands == ny or not plan.by_bands
+        assert chunks.groups * chunks.lanes * chunks.values == chunks.n == (plan.slabs if plan.by_slabs else ny)
+        assert plan.rows * plan.slabs == ny or not plan.by_slabs
         assert 32 % (chunks.lanes * chunks.count) == 0
     assert seen > 1000
 
@@ -82,30 +83,30 @@ def test_derivatives_fit_where_the_steps_do(dtype):
         for other in (plan.for_source, plan.for_adjoint, plan.for_tangent):
             assert other.rows % 2 == 0
             assert 2 <= other.rows <= plan.rows
-            assert other.band_lines.block_dim <= plans.LARGEST_BLOCK
-            assert other.column_chunks.block_dim <= plans.LARGEST_BLOCK
-            assert other.rows * other.bands == plan.shape[0] or not other.by_bands
+            assert other.band_lines.block_dim <= limits.LARGEST_BLOCK
+            assert other.column_chunks.block_dim <= limits.LARGEST_BLOCK
+            assert other.rows * other.slabs == plan.shape[0] or not other.by_slabs
             assert other.column_blocks * other.columns <= other.pitch
         source, adjoint, tangent = plan.for_source, plan.for_adjoint, plan.for_tangent
         assert source.column_chunks == adjoint.column_chunks  # they share spectra
-        assert source.rows == adjoint.rows or not source.by_bands
-        assert (source.by_bands, source.pitch) == (adjoint.by_bands, adjoint.pitch)
+        assert source.rows == adjoint.rows or not source.by_slabs
+        assert (source.by_slabs, source.pitch) == (adjoint.by_slabs, adjoint.pitch)
         for other in (source, adjoint):
-            assert other.sweep_bytes <= limit or not other.banded
-            assert other.sweep_lines.block_dim <= plans.LARGEST_BLOCK
+            assert other.sweep_bytes <= limit or not other.copies_rows
+            assert other.sweep_lines.block_dim <= limits.LARGEST_BLOCK
         assert not source.fused
-        assert adjoint.banded or not adjoint.fused
-        assert tangent.tangent_lines.block_dim <= plans.LARGEST_BLOCK
-        assert in_step(tangent.tangent_lines, tangent.rows // 2 + 1)
-        assert tangent.rows == 2 or tangent.tangent_lines.nbytes <= min(plans.SHARED_MEMORY, limit)
+        assert adjoint.copies_rows or not adjoint.fused
+        assert tangent.stage_lines.block_dim <= limits.LARGEST_BLOCK
+        assert in_step(tangent.stage_lines, tangent.rows // 2 + 1)
+        assert tangent.rows == 2 or tangent.stage_lines.nbytes <= min(limits.SHARED_MEMORY, limit)
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((128, 80), "float64"), ((128, 128), "float32")], ids=str)
 def test_members_that_only_a_cluster_has_room_for(shape, dtype):
     """On the CPU one block has it all, or they go another way."""
     plan = make_plan(shape, dtype, 16)
-    assert max(way.on(cpu=True).nbytes for way in (plan.whole, plan.whole_tangent) if way) > CPU_MEMORY
-    ways = plan.on_cpu_too.whole, plan.on_cpu_too.whole_adjoint, plan.on_cpu_too.whole_tangent
+    assert max(way.on(cpu=True).nbytes for way in (plan.resident, plan.resident_tangent) if way) > CPU_MEMORY
+    ways = plan.on_cpu_too.resident, plan.on_cpu_too.resident_adjoint, plan.on_cpu_too.resident_tangent
     assert all(way.on(cpu=True).nbytes <= CPU_MEMORY for way in ways if way)
     omega = normal(0, (16, *shape)).astype(dtype)
 
@@ -137,17 +138,17 @@ def test_entries_are_what_a_square_grid_gets(table):
             plan = make_plan((n, n), "float32", 1 + many * (1 + tuning.FEW_POINTS[0] // n**2))
             if many or n * n <= tuning.FEW_POINTS[1]:
                 chosen = (plan.radix, plan.rows) if table is tuning.STAGE else (plan.chunk, plan.columns)
-                if table is tuning.COLUMNS and plan.by_bands:
-                    wanted, count, *_ = tuning.entry(tuning.BANDS, n)[many]
+                if table is tuning.COLUMNS and plan.by_slabs:
+                    wanted, count, *_ = tuning.entry(tuning.SLABS, n)[many]
                 assert chosen == (wanted, count), (n, many)
 
 
 def test_few_and_many_points():
-    assert not make_plan((1024, 1024), "float32").many  # a single one is few up to 2^20 points
-    assert make_plan((1024, 1000), "float32", 2).many
-    assert not make_plan((256, 256), "float32", 4).many
-    assert make_plan((256, 256), "float32", 5).many
-    assert make_plan((2048, 1024), "float32").many
+    assert not make_plan((1024, 1024), "float32").saturated  # a single one is few up to 2^20 points
+    assert make_plan((1024, 1000), "float32", 2).saturated
+    assert not make_plan((256, 256), "float32", 4).saturated
+    assert make_plan((256, 256), "float32", 5).saturated
+    assert make_plan((2048, 1024), "float32").saturated
 
 
 def test_on_the_cpu_a_thread_holds_a_line():

@@ -13,18 +13,19 @@ from test_advance import ALL, SMALL, Case, check_against, every_backend, expecte
 from tolerances import DOT, ROLLOUT, assert_close, assert_trees_close
 
 from warpjaxns import Checkpointed, Direct, NavierStokes2D, _ffi
-from warpjaxns._kernels import memory
-from warpjaxns._kernels.memory import Place, Table, follow
+from warpjaxns._kernels.hardware import address_table, views
+from warpjaxns._kernels.hardware.address_table import Place, Table
+from warpjaxns._kernels.hardware.intrinsics import synchronise_dependent_launch
 
 # ------------------------------------------------------------------------------------------------ programs
 
-LINE = memory.line(wp.float64)
+LINE = views.vector_view(wp.float64)
 
 
-@memory.kernel(launch_bounds=1)
+@address_table.kernel(launch_bounds=1)
 def affine(table: Table, a_at: Place, x_at: Place, y_at: Place):
     i, _ = wp.tid()
-    follow()
+    synchronise_dependent_launch()
     LINE(table, y_at)[i] = LINE(table, a_at)[i] * LINE(table, x_at)[i] + wp.float64(1.0)
 
 
@@ -32,7 +33,7 @@ def call(a, x, **options):
     """``y = a x + 1``; among all arrays a is number 0, x 1 and y 2."""
 
     def launch(a, x, y):
-        memory.launch(affine, y.shape[0], [a, x, y], 1)
+        address_table.launch(affine, y.shape[0], [a, x, y], 1)
 
     return _ffi.call(launch, a, x, key="affine", outputs=[(wp.float64, x.shape)], graph=True, **options)[0]
 

@@ -6,8 +6,8 @@ import warp as wp
 
 import warpjaxns as wns
 from warpjaxns import _ffi, _support
-from warpjaxns._kernels.lines import Lines
-from warpjaxns._kernels.plan import make_plan, unsupported
+from warpjaxns._kernels.fft.lines import Lines
+from warpjaxns._kernels.finite_difference.planner import make_plan, unsupported
 
 GRID = wns.Grid((6, 10), (2.0, 3.5))
 
@@ -87,7 +87,7 @@ def test_plans_fit_the_device(limit):
                 two_rows = Lines(n, 2, 2, plan.real).nbytes  # the least a block can do: nothing else refuses a grid
                 assert (unsupported(plan, limit) is None) == (two_rows <= limit)
                 for sweep in (plan.for_adjoint, plan.for_source):
-                    bands = 0 if sweep.banded else 2 * sweep.band_bytes
+                    bands = 0 if sweep.copies_rows else 2 * sweep.slab_bytes
                     assert sweep.sweep_bytes - bands <= max(limit, two_rows)
 
 

@@ -11,7 +11,7 @@ from oracle import normal
 from tolerances import ROLLOUT, assert_close, assert_trees_close
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
-from warpjaxns._primitives import reference
+from warpjaxns._finite_difference import reference
 
 GRID = Grid((6, 10), (2.0, 3.5))
 every_backend = pytest.mark.parametrize("backend", ["warp", "xla"])

@@ -17,15 +17,15 @@ from warpjaxns._kernels import plan, tuning
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
 
 # Grids of their own: a callable that another test has made knows only what its plan was then.
-NO_MEMBERS = {"WHOLE": {kind: {} for kind in tuning.WHOLE}}
+NO_MEMBERS = {"RESIDENT": {kind: {} for kind in tuning.RESIDENT}}
 MANY = {**NO_MEMBERS, "FEW_POINTS": (0, 0)}  # blocks announce what later ones will read
-BANDS = {**MANY, "BANDS": {n: ((4, 8, True, True, n == 128),) * 2 for n in (128, 4096)}}
+BANDS = {**MANY, "SLABS": {n: ((4, 8, True, True, n == 128),) * 2 for n in (128, 4096)}}
 BANDS["ADJOINT"] = {128: ((8, 512, True),) * 2, 4096: ((4, 512, False),) * 2}  # fused, or not
 # eight rows a block, two lines at a time, and rows not copied: by columns, and by bands that transform them again
 SOME = {**MANY, "STAGE": {4096: ((8, 8, 512, 2),) * 2}, "TANGENT": {4096: (8, 512, 2, False)}}
 SOME_BY_BANDS = {**BANDS, **SOME, "TANGENT": {4096: (8, 512, 1, True)}}
-MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_4 = ({"WHOLE": shared_by(blocks)} for blocks in (1, 2, 4))
-LONG = {"WHOLE": {**NO_MEMBERS["WHOLE"], "advance": {512: [(1, 16, 512, 1)]}}}
+MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_4 = ({"RESIDENT": shared_by(blocks)} for blocks in (1, 2, 4))
+LONG = {"RESIDENT": {**NO_MEMBERS["RESIDENT"], "advance": {512: [(1, 16, 512, 1)]}}}
 CASES = [
     # by columns, as single grids are; with many points the sweep is not fused; 45 rows leave a band that overhangs, a
     # line of 75 points has 5 threads, which wait for all of the block
@@ -68,8 +68,8 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     for name, table in tables.items():
         monkeypatch.setattr(tuning, name, table)
     chosen = plan.make_plan(case.grid.shape, case.dtype, case.batch)
-    for kind, way in (("advance", chosen.whole), ("adjoint", chosen.whole_adjoint)):
-        blocks = [blocks for ways in tables["WHOLE"][kind].values() for blocks, *_ in ways]
+    for kind, way in (("advance", chosen.resident), ("adjoint", chosen.resident_adjoint)):
+        blocks = [blocks for ways in tables["RESIDENT"][kind].values() for blocks, *_ in ways]
         assert way is None if not blocks else way.blocks == blocks[0]
     check(case)
     assert emulator.launched
@@ -97,7 +97,7 @@ def test_any_order_of_threads(tables, case, emulator, monkeypatch):
 
 @pytest.mark.parametrize("lost", [r"__syncthreads\(\);", r"__syncwarp\(.*\);"], ids=["of the block", "of the line"])
 def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
-    monkeypatch.setattr(tuning, "WHOLE", shared_by(1))
+    monkeypatch.setattr(tuning, "RESIDENT", shared_by(1))
     case = Case(grid=Grid((64, 128), (1.0, len(lost))), dtype="float32", steps=1, forcing="none")
     f, x = jax.jit(case.fused("warp")), case.operands()
     emulator.change = lambda text: re.sub(lost, "", text)
@@ -106,7 +106,7 @@ def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
 
 
 def test_a_gate_that_nobody_waits_at_shows(emulator, monkeypatch):
-    monkeypatch.setattr(tuning, "WHOLE", shared_by(2))
+    monkeypatch.setattr(tuning, "RESIDENT", shared_by(2))
     case = Case(grid=Grid((32, 64), (1.0, 1.7)), dtype="float32", steps=1, forcing="none")
     f, x = jax.jit(case.fused("warp")), case.operands()
     emulator.change = lambda text: re.sub(r"emulator::is_open\(.*\)", "1", text)
@@ -114,7 +114,7 @@ def test_a_gate_that_nobody_waits_at_shows(emulator, monkeypatch):
 
 
 def test_a_gate_that_more_is_expected_at_never_opens(emulator, monkeypatch):
-    monkeypatch.setattr(tuning, "WHOLE", shared_by(2))
+    monkeypatch.setattr(tuning, "RESIDENT", shared_by(2))
     case = Case(grid=Grid((32, 64), (1.0, 1.9)), dtype="float32", steps=1, forcing="none")
     emulator.change = lambda text: text.replace("emulator::expect(gate, bytes)", "emulator::expect(gate, bytes + 4)")
     with pytest.raises(Exception, match="wait for each other for ever"):
@@ -130,7 +130,7 @@ def test_a_gate_that_more_is_expected_at_never_opens(emulator, monkeypatch):
     ids=["copies", "deadlock"],
 )
 def test_threads_that_do_not_wait_rightly(pattern, replacement, problem, emulator, monkeypatch):
-    monkeypatch.setattr(tuning, "WHOLE", NO_MEMBERS["WHOLE"])
+    monkeypatch.setattr(tuning, "RESIDENT", NO_MEMBERS["RESIDENT"])
     emulator.change = lambda text: re.sub(pattern, replacement, text)
     grid = Grid((64, 64), (2.0, len(problem)))
     with pytest.raises(Exception, match=problem):

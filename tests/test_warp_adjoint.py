@@ -18,9 +18,9 @@ from tolerances import RELATIVE, ROLLOUT, relative_error
 from warpjaxns import Grid
 from warpjaxns._kernels.advance import tendency
 from warpjaxns._kernels.stencils import FIRST, SECOND, metric, stencils
-from warpjaxns._primitives import reference
-from warpjaxns._primitives.advance import advance
-from warpjaxns._primitives.jacobian import jacobian
+from warpjaxns._finite_difference import reference
+from warpjaxns._finite_difference.advance import advance
+from warpjaxns._finite_difference.jacobian import jacobian
 
 GRID = Grid((6, 10), (2.0, 3.5))
 REALS = {"float32": wp.float32, "float64": wp.float64}

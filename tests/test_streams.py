@@ -14,8 +14,8 @@ from test_advance import ALL, Case, check
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, _ffi
 from warpjaxns._kernels import tuning
 from warpjaxns._kernels.chains import Chains, make_chains
-from warpjaxns._kernels.memory import Buffer
-from warpjaxns._kernels.plan import make_plan
+from warpjaxns._kernels.hardware.address_table import Buffer
+from warpjaxns._kernels.finite_difference.planner import make_plan
 
 
 @pytest.mark.parametrize(("batch", "count"), [(1, 1), (8, 4), (7, 3), (5, 5), (13, 8)])
@@ -29,7 +29,7 @@ def test_parts_cover_the_batch(batch, count):
 
 
 def test_how_an_ensemble_is_cut(monkeypatch):
-    monkeypatch.setattr(tuning, "CHAINS", {512: (2, 2**21), 1024: (4, math.inf), 2048: (1, math.inf)})
+    monkeypatch.setattr(tuning, "STREAMS", {512: (2, 2**21), 1024: (4, math.inf), 2048: (1, math.inf)})
 
     def count(shape, batch, **how):
         return make_chains(make_plan(shape, "float32", batch), batch, **({"whole": False} | how)).count
@@ -60,7 +60,7 @@ def test_what_a_part_has():
     shared = [Buffer(table, 0, shape) for shape in ((1,), (9, 1, 4, 6), (1, 4, 6))]
     assert [buffer.part(5, 2, 7) for buffer in shared] == shared
     forcing = Buffer(table, 0, (9, 7, 4, 6)).part(5, 2, 7)
-    assert tuple(forcing.whole) == (0, 5, 7, 9)
+    assert tuple(forcing.resident) == (0, 5, 7, 9)
 
 
 def test_chains_have_scratch_of_their_own():
@@ -85,7 +85,7 @@ IN_PARTS = [
 
 @pytest.mark.parametrize(("bands", "case"), IN_PARTS, ids=["columns", "bands"])
 def test_value_jvp_and_vjp(bands, case, monkeypatch):
-    tables = {"WHOLE": {kind: {} for kind in tuning.WHOLE}, "BANDS": {4096: (bands,) * 2}, "CHAINS": {4096: (3, 1)}}
+    tables = {"RESIDENT": {kind: {} for kind in tuning.RESIDENT}, "SLABS": {4096: (bands,) * 2}, "STREAMS": {4096: (3, 1)}}
     for name, table in {**tables, "FEW_POINTS": (0, 0)}.items():
         monkeypatch.setattr(tuning, name, table)
     cuts = []
@@ -94,7 +94,7 @@ def test_value_jvp_and_vjp(bands, case, monkeypatch):
         cuts.append(make_chains(*given, **how))
         return cuts[-1]
 
-    monkeypatch.setattr("warpjaxns._primitives.warp.make_chains", watched)
+    monkeypatch.setattr("warpjaxns._finite_difference.calls.make_chains", watched)
     check(case)
     assert {cut.count for cut in cuts} == {3}
 
@@ -117,7 +117,7 @@ def test_chains_change_no_bit(adjoint, monkeypatch):
     results, captured, overlap = [], [], _ffi.overlap
     monkeypatch.setattr(_ffi, "overlap", lambda graph: captured.append(overlap(graph)) or captured[-1])
     for chains in ((1, 0), (4, 0), (2, 0)):
-        monkeypatch.setattr(tuning, "CHAINS", {4096: chains})
+        monkeypatch.setattr(tuning, "STREAMS", {4096: chains})
         _ffi.clear()
         results.append(jax.tree.leaves(jax.jit(lambda *x: derivatives(*x))(omega, control)))  # traced anew each time
     assert min(captured) > 10  # dependencies within chains are programmatic as before

@@ -11,7 +11,7 @@ from test_by_bands import check_on_a_gpu
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
 from warpjaxns._kernels import members, members_adjoint, members_tangent, memory, plan, tuning
-from warpjaxns._kernels.plan import make_plan
+from warpjaxns._kernels.finite_difference.planner import make_plan
 
 # Grids of their own: a callable that another test has made knows only what its plan was then.
 ODD, LONG, SQUARE = Grid((10, 15), (2.0, 3.1)), Grid((6, 24), (0.7, 2.9)), Grid((16, 16), (1.7, 1.9))
@@ -27,19 +27,19 @@ CASES = [
 
 
 def shared_by(blocks):
-    """For `tuning.WHOLE`: all members that fit so many blocks."""
-    ways = {n: [(blocks, *how, 1) for _, *how, _ in ways] for n, ways in tuning.WHOLE["advance"].items()}
-    return dict.fromkeys(tuning.WHOLE, ways)
+    """For `tuning.RESIDENT`: all members that fit so many blocks."""
+    ways = {n: [(blocks, *how, 1) for _, *how, _ in ways] for n, ways in tuning.RESIDENT["advance"].items()}
+    return dict.fromkeys(tuning.RESIDENT, ways)
 
 
 @pytest.fixture(autouse=True)
 def all_whole(monkeypatch):
-    monkeypatch.setattr(tuning, "WHOLE", shared_by(1))
+    monkeypatch.setattr(tuning, "RESIDENT", shared_by(1))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_value_jvp_and_vjp(case):
-    assert make_plan(case.grid.shape, case.dtype, case.batch).whole_tangent
+    assert make_plan(case.grid.shape, case.dtype, case.batch).resident_tangent
     check(case)
 
 
@@ -54,7 +54,7 @@ def test_one_launch_for_all_steps(what, monkeypatch):
 
     def launch(kernel, *arguments):
         launched.append(kernel.key)
-        memory.launch(kernel, *arguments)
+        address_table.launch(kernel, *arguments)
 
     for module in (members, members_adjoint, members_tangent):
         monkeypatch.setattr(module, "launch", launch)
@@ -79,7 +79,7 @@ def test_stages_in_turn(monkeypatch):
     with_stage = plan.Whole.with_stage
     monkeypatch.setattr(plan.Whole, "with_stage", lambda whole, at_once: with_stage(whole, False))
     case = Case(grid=Grid((10, 20), (2.0, 3.1)), per_member=ALL, forcing="per step", direct=True)
-    assert make_plan(case.grid.shape, case.dtype, case.batch).whole_adjoint.beside == 1
+    assert make_plan(case.grid.shape, case.dtype, case.batch).resident_adjoint.beside == 1
     check(case)
 
 
@@ -88,7 +88,7 @@ def test_which_grids_are_taken_whole(monkeypatch):
 
     def blocks(n, dtype, members):
         plan = make_plan((n, n), dtype, members)
-        return [whole and whole.blocks for whole in (plan.whole, plan.whole_adjoint, plan.whole_tangent)]
+        return [whole and whole.blocks for whole in (plan.resident, plan.resident_adjoint, plan.resident_tangent)]
 
     assert blocks(64, "float32", 1) == [4, 4, 4]  # more multiprocessors at work
     assert blocks(64, "float32", 25) == [2, 2, 2]
@@ -100,18 +100,18 @@ def test_which_grids_are_taken_whole(monkeypatch):
     assert blocks(128, "float32", 66) == [2, 2, 2]  # blocks for all multiprocessors of an H200
     assert blocks(128, "float32", 67) == [1, 1, 2]  # state and tangent do not fit one block
     assert blocks(128, "float64", 1024) == [2, 2, None]
-    assert make_plan((64, 64), "float32", 1024).whole.start
-    assert not make_plan((128, 128), "float32", 1024).whole.start  # it stays in memory
-    assert make_plan((63, 64), "float32", 1024).whole is None  # rows do not go in pairs
-    assert make_plan((62, 64), "float32", 1024).whole is None  # a thread would hold a whole column
-    assert make_plan((56, 64), "float32", 1024).whole
-    assert make_plan((64, 9), "float32", 1024).whole is None  # three threads a line, which only a block can hold up
-    assert make_plan((256, 64), "float32", 1024).whole is None
-    assert [make_plan((n, n), "float32", 1024).whole_adjoint.beside for n in (64, 128)] == [2, 1]
+    assert make_plan((64, 64), "float32", 1024).resident.start
+    assert not make_plan((128, 128), "float32", 1024).resident.start  # it stays in memory
+    assert make_plan((63, 64), "float32", 1024).resident is None  # rows do not go in pairs
+    assert make_plan((62, 64), "float32", 1024).resident is None  # a thread would hold a whole column
+    assert make_plan((56, 64), "float32", 1024).resident
+    assert make_plan((64, 9), "float32", 1024).resident is None  # three threads a line, which only a block can hold up
+    assert make_plan((256, 64), "float32", 1024).resident is None
+    assert [make_plan((n, n), "float32", 1024).resident_adjoint.beside for n in (64, 128)] == [2, 1]
 
 
 def test_blocks_of_a_whole_member():
-    whole = make_plan((64, 64), "float32", 1024).whole
+    whole = make_plan((64, 64), "float32", 1024).resident
     assert (whole.block_dim, whole.parts, whole.columns.groups) == (288, 9, 1)
     serial = dataclasses.replace(whole, serial=True)
     assert (serial.block_dim, serial.columns.values) == (1, 64)
@@ -122,19 +122,19 @@ def test_blocks_of_a_whole_member():
     ("n", "blocks"), [(64, 1), (64, 2), (64, 8), (128, 1), (128, 2), (128, 4), (256, 8), (256, 16)]
 )
 def test_rollouts_and_gradients_on_a_gpu(n, blocks, monkeypatch):
-    monkeypatch.setattr(tuning, "WHOLE", {kind: {n: [(blocks, 16, 512, 1)]} for kind in tuning.WHOLE})
-    assert make_plan((n, n), "float32", 2).whole.blocks == blocks
+    monkeypatch.setattr(tuning, "RESIDENT", {kind: {n: [(blocks, 16, 512, 1)]} for kind in tuning.RESIDENT})
+    assert make_plan((n, n), "float32", 2).resident.blocks == blocks
     check_on_a_gpu(Grid((n, n), (2.0, 3.6 + blocks)), "float32")
 
 
 def test_which_plans_are_of_blocks_that_share_a_member(monkeypatch):
-    monkeypatch.setattr(tuning, "WHOLE", {kind: {512: [(16, 16, 512, 1), (8, 16, 512, 1)]} for kind in tuning.WHOLE})
+    monkeypatch.setattr(tuning, "RESIDENT", {kind: {512: [(16, 16, 512, 1), (8, 16, 512, 1)]} for kind in tuning.RESIDENT})
     large = make_plan((128, 512), "float32")
-    assert (large.whole.blocks, large.whole.pairs, large.whole.columns.threads, large.whole.climb) == (16, 4, 1, 4)
-    assert large.whole.on(cpu=True).blocks == 1
-    assert large.whole_adjoint.blocks == 16
-    assert make_plan((144, 96), "float32").whole.blocks == 8  # 72 row pairs
-    assert make_plan((100, 96), "float32").whole is None
-    assert make_plan((16, 96), "float32").whole.blocks == 8  # a pair each
-    assert make_plan((8, 96), "float32").whole is None
-    assert make_plan((256, 256), "float32", shared_memory=163 * 1024).whole is None  # of a device without clusters
+    assert (large.resident.blocks, large.resident.pairs, large.resident.columns.threads, large.resident.climb) == (16, 4, 1, 4)
+    assert large.resident.on(cpu=True).blocks == 1
+    assert large.resident_adjoint.blocks == 16
+    assert make_plan((144, 96), "float32").resident.blocks == 8  # 72 row pairs
+    assert make_plan((100, 96), "float32").resident is None
+    assert make_plan((16, 96), "float32").resident.blocks == 8  # a pair each
+    assert make_plan((8, 96), "float32").resident is None
+    assert make_plan((256, 256), "float32", shared_memory=163 * 1024).resident is None  # of a device without clusters

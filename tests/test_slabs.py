@@ -17,7 +17,7 @@ from tolerances import (
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, streamfunction
 from warpjaxns._kernels import tuning
-from warpjaxns._kernels.plan import make_plan
+from warpjaxns._kernels.finite_difference.planner import make_plan
 
 # Grids of their own: a callable that another test has made knows only what its plan was then.
 # One band, of four rows; four of four; three of eight; the same with an odd row length
@@ -37,19 +37,19 @@ def all_by_bands(monkeypatch):
     """Every grid by bands, of four rows up to 64 points a row and from 1024 on; no whole members. Rows are transformed
     again where they have up to 8 points, 13 to 128, or more than 512."""
     again = {8: True, 12: False, 128: True, 512: False, 4096: True}
-    monkeypatch.setattr(tuning, "BANDS", {n: ((4, 4, True, True, how),) * 2 for n, how in again.items()})
+    monkeypatch.setattr(tuning, "SLABS", {n: ((4, 4, True, True, how),) * 2 for n, how in again.items()})
     cut = {64: (4, 4), 512: (8, 8), 4096: (16, 4)}  # radix, rows
     monkeypatch.setattr(tuning, "STAGE", {n: ((radix, rows, 512, 0),) * 2 for n, (radix, rows) in cut.items()})
     fused = {64: False, 512: True, 4096: False}
     monkeypatch.setattr(tuning, "ADJOINT", {n: ((rows, 512, fused[n]),) * 2 for n, (_, rows) in cut.items()})
     monkeypatch.setattr(tuning, "TANGENT", {4096: (4, 512, 0, True)})
-    monkeypatch.setattr(tuning, "WHOLE", {kind: {} for kind in tuning.WHOLE})
+    monkeypatch.setattr(tuning, "RESIDENT", {kind: {} for kind in tuning.RESIDENT})
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_value_jvp_and_vjp(case):
     chosen = make_plan(case.grid.shape, case.dtype, case.batch)
-    assert all(p.by_bands for p in (chosen, chosen.for_source, chosen.for_adjoint, chosen.for_tangent))
+    assert all(p.by_slabs for p in (chosen, chosen.for_source, chosen.for_adjoint, chosen.for_tangent))
     assert chosen.again == (case.grid is not FOUR)
     check(case)
 
@@ -77,7 +77,7 @@ def test_streamfunctions_by_many_threads(shape, dtype, extent):
 
 def check_streamfunction(grid, dtype, platform):
     """With a mean over x that is as large as the rest, and in all a small one, which psi has not."""
-    assert make_plan(grid.shape, dtype, 2).by_bands
+    assert make_plan(grid.shape, dtype, 2).by_slabs
     with jax.default_device(jax.devices(platform)[0]):
         omega = normal(0, (2, *grid.shape), dtype) + normal(1, (2, grid.shape[0], 1), dtype) + 0.1
         psi = jax.jit(lambda w: streamfunction(grid, w, backend="warp"))(omega)
@@ -133,16 +133,16 @@ def test_rounding_is_that_of_a_transform():
 def test_where_bands_are_used(monkeypatch):
     monkeypatch.undo()
     for shape, members, expected in [((512, 512), 1, False), ((512, 512), 16, True), ((1024, 1024), 1, True)]:
-        assert make_plan(shape, "float32", members).by_bands is expected
-    assert not make_plan((1020, 1024), "float32").by_bands  # no whole number of bands
-    assert not make_plan((1023, 1024), "float32").by_bands
+        assert make_plan(shape, "float32", members).by_slabs is expected
+    assert not make_plan((1020, 1024), "float32").by_slabs  # no whole number of bands
+    assert not make_plan((1023, 1024), "float32").by_slabs
     large = make_plan((2048, 2048), "float32")
-    assert large.by_bands
+    assert large.by_slabs
     assert large.again
     assert not any(plan.again for plan in (large.for_poisson, large.for_adjoint, large.for_tangent))
-    assert large.for_tangent.by_bands
+    assert large.for_tangent.by_slabs
     assert large.scratch(3) == [(1, 3, 512, large.pitch)]  # sums only
     assert large.for_poisson.scratch(3) == [*large.scratch(3), (1, 3, 2048, large.pitch)]
-    assert not large.for_adjoint.by_bands
+    assert not large.for_adjoint.by_slabs
     assert large.for_adjoint.column_chunks.n == 2048
-    assert large.column_chunks.n == large.bands == 256
+    assert large.column_chunks.n == large.slabs == 256

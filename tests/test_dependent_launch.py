@@ -5,13 +5,14 @@ import ctypes
 import pytest
 import warp as wp
 
-from warpjaxns import _overlap
-from warpjaxns._kernels import memory
-from warpjaxns._kernels.memory import Table, follow
+from warpjaxns._kernels.hardware import dependent_launch
+from warpjaxns._kernels.hardware import address_table, views
+from warpjaxns._kernels.hardware.address_table import Table
+from warpjaxns._kernels.hardware.intrinsics import synchronise_dependent_launch
 
 
 class Driver:
-    """A graph of `kinds` of nodes (0: kernels) in a row, or with such `edges`, and the calls that `_overlap` makes."""
+    """A graph of `kinds` of nodes (0: kernels) in a row, or with such `edges`, and the calls that `dependent_launch` makes."""
 
     def __init__(self, kinds, fails=(), edges=None):
         self.kinds, self.fails = kinds, fails
@@ -45,7 +46,7 @@ class Driver:
 
 def overlap(monkeypatch, driver):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
-    return _overlap.overlap(1)
+    return dependent_launch.make_programmatic(1)
 
 
 def test_kernels_overlap(monkeypatch):
@@ -79,19 +80,19 @@ def test_a_driver_that_knows_no_such_dependencies(monkeypatch):
         raise OSError(name)
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert _overlap.overlap(1) == 0
+    assert dependent_launch.make_programmatic(1) == 0
 
 
 def test_kernels_must_follow():
     with pytest.raises(TypeError, match="kernel rash does not call"):
 
-        @memory.kernel()
+        @address_table.kernel()
         def rash(table: Table, x: float):
             wp.printf("%f", x)
 
-    @memory.kernel()
+    @address_table.kernel()
     def patient(table: Table, x: float):
-        follow()
+        synchronise_dependent_launch()
         wp.printf("%f", x)
 
     assert isinstance(patient, wp.Kernel)

@@ -10,10 +10,11 @@ from test_advance import Case, check
 from tolerances import ROLLOUT, assert_close
 
 from warpjaxns import Grid, NavierStokes2D
-from warpjaxns._kernels import memory
-from warpjaxns._kernels.memory import Place, Table, follow
-from warpjaxns._kernels.plan import Plan
-from warpjaxns._kernels.rows import band_functions, wait
+from warpjaxns._kernels.hardware import address_table, views
+from warpjaxns._kernels.hardware.address_table import Place, Table
+from warpjaxns._kernels.hardware.intrinsics import synchronise_dependent_launch
+from warpjaxns._kernels.finite_difference.plan import Plan
+from warpjaxns._kernels.rows import BANDWAIT
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -25,13 +26,13 @@ def test_a_band_and_its_strips(shape, rows, dtype):
     plan = Plan(shape, dtype, rows=rows, columns=1)
     assert (plan.row_pitch > nx) == (nx == 32)
     real, size, kit = plan.real, plan.band_size, band_functions(plan)
-    fetch, strip, lane = kit.fetch, kit.strip, memory.lane(real, shape)
-    at_rows = memory.lane(real, (rows // 2, 12))
+    fetch, strip, lane = kit.fetch, kit.strip, views.row_view(real, shape)
+    at_rows = views.row_view(real, (rows // 2, 12))
 
-    @memory.kernel(launch_bounds=1)
+    @address_table.kernel(launch_bounds=1)
     def copy(table: Table, member: int, row: int, field_at: Place, out_at: Place):
         _, thread = wp.tid()
-        follow()
+        synchronise_dependent_launch()
         band = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         fetch(band, lane(table, field_at, member, 0, 0), row - 1, thread)
         wait()
@@ -49,7 +50,7 @@ def test_a_band_and_its_strips(shape, rows, dtype):
     table = wp.array(np.array([array.ptr for array in arrays], np.uint64), dtype=wp.uint64, device="cpu")
     for member in range(members):
         for row in range(0, ny, rows):
-            memory.launch(copy, 1, [member, row, *memory.buffers(table, arrays)], 1)
+            address_table.launch(copy, 1, [member, row, *address_table.buffers(table, arrays)], 1)
             for pair, j in np.ndindex(rows // 2, nx):
                 i = row + 2 * pair + np.array([2, 1, 0, -1])  # from the north
                 around = field[member][np.ix_(i % ny, (j + np.array([-1, 0, 1])) % nx)]
