@@ -27,8 +27,8 @@ def primitive(
     """Make a JAX function of a Warp kernel. Its reverse-mode derivative launches the adjoint Warp generates.
 
     It works under `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shard_map`. Under `vmap` the kernel is
-    launched once for all members, each of which it sees alone. Nothing is compiled
-    or registered again for a kernel, static values and shapes seen before.
+    launched once for all members, each of which it sees alone; once a member if it calls `wp.func_native`. Nothing is
+    compiled or registered again for a kernel, static values and shapes seen before.
 
     ```python
     vector = wp.array(dtype=wp.float32)
