@@ -27,8 +27,8 @@ def primitive(
     """Make a JAX function of a Warp kernel. Its reverse-mode derivative launches the adjoint Warp generates.
 
     It works under `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shard_map`. Under `vmap` the kernel is
-    launched once for each member, on that member alone, in one call. Nothing is compiled
-    or registered again for a kernel, static values and shapes seen before.
+    launched once for all members, each of which it sees alone; once a member if it calls `wp.func_native`. Nothing is
+    compiled or registered again for a kernel, static values and shapes seen before.
 
     ```python
     vector = wp.array(dtype=wp.float32)
@@ -60,9 +60,10 @@ def primitive(
     **Returns:** a function of the kernel's inputs, by position or name, that returns the output, or a tuple
     of outputs. Arrays have as many axes as the kernel says, and its dtype.
 
-    **Raises:** `TypeError` or `ValueError` where kernel and arguments do not fit. When differentiated:
-    `ValueError` if the kernel was built with `enable_backward=False`, `TypeError` in forward mode, and
-    `NotImplementedError` for second derivatives, which Warp does not generate.
+    **Raises:** `TypeError` or `ValueError` where kernel and arguments do not fit; `TypeError` for 64 bits in NumPy's
+    arrays while `jax_enable_x64` is off, which JAX would round silently. When differentiated: `ValueError` if the
+    kernel was built with `enable_backward=False`, `TypeError` in forward mode, and `NotImplementedError` for second
+    derivatives, which Warp does not generate.
 
     !!! warning
         What cannot be seen from outside: the kernel must not write to its inputs, and must be one that Warp
@@ -147,17 +148,33 @@ def _static(kernel, argument, value) -> bytes:
 
 
 def _array(kernel, argument, value) -> jax.Array:
-    value = jnp.asarray(value)
+    name = _name(kernel, argument)
+    for given in jax.tree.leaves(value):  # lists may hold NumPy's numbers
+        _check_width(name, given)
+    try:
+        value = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        given = f"{type(value).__name__} {getattr(value, 'dtype', '')}".strip()
+        raise TypeError(f"{name} is an array of numbers, and got a value of type {given}") from error
     dtype = _ffi.dtype_in_jax(argument.type.dtype)
     components = _ffi.shape_in_jax((), argument.type.dtype)
     ndim = argument.type.ndim
     if value.dtype != dtype:
-        raise TypeError(f"{_name(kernel, argument)} has dtype {dtype}, and got {value.dtype}")
+        raise TypeError(f"{name} has dtype {dtype}, and got {value.dtype}")
     if value.ndim != ndim + len(components) or value.shape[ndim:] != components:
         hint = "; a scalar goes in as jnp.reshape(value, (1,))" if value.ndim == 0 and ndim == 1 else ""
         wanted = f"{ndim} axes" + (f" and then {components}" if components else "")
-        raise ValueError(f"{_name(kernel, argument)} has {wanted}, and got the shape {value.shape}{hint}")
+        raise ValueError(f"{name} has {wanted}, and got the shape {value.shape}{hint}")
     return value
+
+
+def _check_width(name, value):
+    dtype = getattr(value, "dtype", None)
+    if isinstance(dtype, np.dtype) and (kept := jax.dtypes.canonicalize_dtype(dtype)) != dtype:
+        raise TypeError(
+            f"{name} is {dtype} while JAX is limited to {kept}: "
+            f"call jax.config.update('jax_enable_x64', True), or cast to {kept}"
+        )
 
 
 def _shape(kernel, name, value) -> tuple[int, ...]:
