@@ -1,7 +1,6 @@
 """The periodic box and the points at which fields are sampled."""
 
 import dataclasses
-import itertools
 import math
 import numbers
 
@@ -76,10 +75,8 @@ class Grid:
 
 
 def _pair(name, value, kind, expected):
-    try:
-        pair = tuple(itertools.islice(value, 3))  # it may go on for ever
-    except Exception:  # whatever `value` raises when it is looked at
-        pair = ()
+    ordered = isinstance(value, tuple | list) or (isinstance(value, np.ndarray) and value.ndim)
+    pair = tuple(value) if ordered else ()
     if len(pair) != 2 or not all(isinstance(item, kind) and not isinstance(item, bool) for item in pair):
         raise TypeError(f"{name}={show(value)}: expected {expected}")
     return pair

@@ -108,9 +108,9 @@ class NavierStokes2D(eqx.Module):
         self.drag = _parameter("drag", drag, check_non_negative)
         check_reach(grid, viscosity, drag, dt)
         self.forcing = None if forcing is None else check_field("forcing", forcing, grid)
-        self.advection = advection
+        self.advection = str(advection)  # of NumPy's strings Equinox thinks that they are arrays
         self.adjoint = adjoint
-        self.backend = backend
+        self.backend = str(backend)
         self.check_finite = check_finite
 
     @method

@@ -7,12 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int, Key
 
+from ._checks import check_grid
 from ._grid import Grid
 from ._primitives.reference import eigenvalues
 
 
 def fundamental_wavenumber(grid: Grid) -> float:
-    """The lowest wavenumber of the box, ``k1 = 2 pi / max(Ly, Lx)`` [1 / length]: 1 in the default box."""
+    """The lowest wavenumber of the box, ``k1 = 2 pi / max(Ly, Lx)`` [1 / length]: 1 in the default box.
+
+    Raises:
+        TypeError: `grid` is not a `Grid`.
+    """
+    check_grid(grid)
     return 2 * math.pi / max(grid.extent)
 
 
@@ -24,7 +30,11 @@ def fourier_modes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         `fundamental_wavenumber`, the eigenvalue of the negative 5-point Laplacian [1 / length^2], and how
         many modes of the full transform the entry stands for. The mean has multiplicity 0, as it carries
         no energy, and wavenumber and eigenvalue 1, so that one may divide by them.
+
+    Raises:
+        TypeError: `grid` is not a `Grid`.
     """
+    check_grid(grid)
     (ny, nx), longest = grid.shape, max(grid.extent)
     along_y, along_x = np.fft.fftfreq(ny, 1 / ny), np.fft.rfftfreq(nx, 1 / nx)
     wavenumber = np.hypot(along_y[:, None] * (longest / grid.extent[0]), along_x[None, :] * (longest / grid.extent[1]))

@@ -70,12 +70,13 @@ def budgets(
         ValueError: a field does not live on the solver's grid.
     """
     check_solver(solver)
+    forcing = None if forcing is None else check_field("forcing", forcing, solver.grid)  # before anything is launched
     omega = check_field("omega", omega, solver.grid)
     rate, force = solver.tendency(omega), jnp.zeros((), omega.dtype)
     if solver.forcing is not None:
         force = force + check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)
     if forcing is not None:
-        control = check_field("forcing", forcing, solver.grid).astype(omega.dtype)
+        control = forcing.astype(omega.dtype)
         rate, force = rate + control, force + control
     diffusion = laplacian(solver.grid, omega, backend=solver.backend)
     viscosity, drag = jnp.asarray(solver.viscosity, omega.dtype), jnp.asarray(solver.drag, omega.dtype)

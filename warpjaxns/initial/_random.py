@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, Real
 
 from .._checks import check_dtype, check_grid, check_key, check_non_negative, check_positive
 from .._grid import Grid
+from .._show import show
 from .._spectral import (
     check_resolved,
     fourier_modes,
@@ -149,8 +150,12 @@ def from_spectrum(
     modes = np.bincount(shell.ravel(), multiplicity.ravel())
     if callable(spectrum):
         spectrum = spectrum(width * np.arange(1, modes.size + 1))
-    values = jnp.asarray(spectrum)
+    try:
+        values = spectrum if hasattr(spectrum, "dtype") else jnp.asarray(spectrum)
+    except Exception as error:  # whatever it raises when it is looked at
+        raise TypeError(f"spectrum={show(spectrum)}: expected an array of real numbers, or a function") from error
     check_non_negative("spectrum", values, scalar=False)
+    values = jnp.asarray(values)
     if values.ndim != 1 or values.size > modes.size:
         raise ValueError(f"spectrum has shape {values.shape}: expected one axis of at most {modes.size} shells")
 
