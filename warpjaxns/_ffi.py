@@ -18,6 +18,8 @@ What is behind it:
 - On CUDA the launches are captured into a graph, once for each signature and device. Warp's own graph modes key their
   graphs by the addresses of all buffers; a training loop has new ones in every iteration and would capture for ever.
   Here kernels read addresses from a table (`_kernels.memory`), and a replay writes the table first.
+- A target is named by a hash of its signature (`_names`): a program from JAX's cache on disk, or exported, finds the
+  same launches in another process, or none.
 - Warp loads the module of the function that it calls. So that says it is of `_kernels.table`, whose kernel is needed.
 """
 
@@ -40,6 +42,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from ._kernels import memory
 from ._kernels.table import COUNT, Addresses, fill
+from ._names import name_of
 from ._overlap import overlap
 
 PATIENCE = 1.0  # seconds of compiling before a word is said about it
@@ -229,7 +232,7 @@ def _register(signature):
     ndims = [len(shape) - len(shape_in_jax((), dtype)) for shape, dtype in zip(shapes, program.inputs, strict=True)]
     types = {f"in_{i}": wp.array(dtype=t, ndim=n) for i, (t, n) in enumerate(zip(program.inputs, ndims, strict=True))}
     types |= {f"out_{i}": wp.array(dtype=t, ndim=len(shape)) for i, (t, shape) in enumerate(program.outputs)}
-    launch.__module__, launch.__qualname__ = fill.module.name, "warpjaxns"
+    launch.__module__, launch.__qualname__ = fill.module.name, f"warpjaxns_{name_of(signature)}"
     launch.__annotations__ = types
     launch.__signature__ = inspect.Signature(
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in types]

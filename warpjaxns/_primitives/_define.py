@@ -10,12 +10,37 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
 from .._support import warp_obstacle
+
+
+def in_x64_of_operands(rule: Callable) -> Callable:
+    """Make `rule` run with x64 on where an operand is float64.
+
+    JAX calls the rules of a primitive when it lowers, transposes or batches, which may be outside the
+    ``jax.enable_x64(True)`` under which the primitive was bound.
+    """
+
+    @functools.wraps(rule)
+    def follow(*args, **params):
+        if jax.config.read("jax_enable_x64") or not _holds_float64(args):
+            return rule(*args, **params)
+        with jax.enable_x64(True):
+            return rule(*args, **params)
+
+    return follow
+
+
+def _holds_float64(value):
+    if isinstance(value, tuple | list):
+        return any(map(_holds_float64, value))
+    value = getattr(value, "aval", value)
+    return getattr(value, "dtype", None) == np.float64
 
 
 def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Primitive:
@@ -40,12 +65,20 @@ def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Prim
             raise ValueError(f'backend="warp" cannot run on {platform}: {obstacle}')
         use_warp = not obstacle and (backend == "warp" or platform == "cuda")
         how = functools.partial(warp, platform=platform) if use_warp else xla
-        return mlir.lower_fun(how, multiple_results=True)(ctx, *operands, **params)
+        lowered = mlir.lower_fun(how, multiple_results=True)
+        return in_x64_of_operands(lambda _: lowered(ctx, *operands, **params))(ctx.avals_in)
 
     mlir.register_lowering(p, functools.partial(lower, "this platform"))
     for platform in ("cpu", "cuda"):
         mlir.register_lowering(p, functools.partial(lower, platform), platform=platform)
     return p
+
+
+def register(p: Primitive, *, jvp: Callable, transpose: Callable | None = None) -> None:
+    """Register derivative rules, which follow the type of their operands."""
+    ad.primitive_jvps[p] = in_x64_of_operands(jvp)
+    if transpose is not None:
+        ad.primitive_transposes[p] = in_x64_of_operands(transpose)
 
 
 def bind(p: Primitive, *operands: jax.Array, **params) -> list[jax.Array]:
@@ -75,7 +108,7 @@ def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Cal
         ]
         return unfolded, axes_out
 
-    batching.primitive_batchers[p] = rule
+    batching.primitive_batchers[p] = in_x64_of_operands(rule)
     return rule
 
 

@@ -27,7 +27,7 @@ from jax.extend.core import Var
 from jax.interpreters import ad, batching, partial_eval
 
 from . import algebra, warp
-from ._define import batch_by_folding, bind, define, sum_to
+from ._define import batch_by_folding, bind, define, in_x64_of_operands, register, sum_to
 
 _AXES = [0, 0, 0, 0, 1]  # the batch axis of each
 _FULL = [True, False, False, False, False]
@@ -103,7 +103,7 @@ def _repeated_jvp(primals, tangents, *, steps, repeats, direct, **params):
     return jax.jvp(scan, [primals[i] for i in moving], [tangents[i] for i in moving])
 
 
-ad.primitive_jvps[advance_p] = _advance_jvp
+register(advance_p, jvp=_advance_jvp)
 
 
 # ------------------------------------------------------------------------------------------------ along
@@ -178,9 +178,9 @@ def _along_in_a_checkpoint(saveable, unknown, instantiated, equation):
     return first, equation, [False, True], [True, True], needed
 
 
-batching.primitive_batchers[along_p] = _along_batching
-ad.primitive_jvps[along_p] = _along_jvp
-partial_eval.custom_partial_eval_rules[along_p] = _along_when_partly_known
+batching.primitive_batchers[along_p] = in_x64_of_operands(_along_batching)
+register(along_p, jvp=_along_jvp)
+partial_eval.custom_partial_eval_rules[along_p] = in_x64_of_operands(_along_when_partly_known)
 partial_eval.partial_eval_jaxpr_custom_rules[along_p] = _along_in_a_checkpoint
 
 
@@ -236,8 +236,7 @@ def _tangent_transpose(cotangents, *operands, steps, **params):
     return [None] * 5 + results + [None] * len(kept)
 
 
-ad.primitive_jvps[tangent_p] = _tangent_jvp
-ad.primitive_transposes[tangent_p] = _tangent_transpose
+register(tangent_p, jvp=_tangent_jvp, transpose=_tangent_transpose)
 
 
 # ------------------------------------------------------------------------------------------------ adjoint
@@ -288,8 +287,7 @@ def _adjoint_transpose(cotangents, *operands, steps, wrt, **params):
     return [None] * 5 + [dout] + [None] * len(kept)
 
 
-ad.primitive_jvps[adjoint_p] = _adjoint_jvp
-ad.primitive_transposes[adjoint_p] = _adjoint_transpose
+register(adjoint_p, jvp=_adjoint_jvp, transpose=_adjoint_transpose)
 
 
 def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, direct, backend, repeats=1):

@@ -4,7 +4,7 @@ from jax.interpreters import ad
 
 from .._kernels.stencils import FIRST, SECOND
 from . import reference, warp
-from ._define import batch_by_folding, bind, define, sum_to
+from ._define import batch_by_folding, bind, define, register, sum_to
 
 
 def _abstract(a, b, **_):
@@ -42,8 +42,7 @@ def _jvp(primals, tangents, **params):
     return out, [sum(terms[1:], terms[0])]
 
 
-ad.primitive_jvps[jacobian_p] = _jvp
-ad.primitive_transposes[jacobian_p] = _transpose
+register(jacobian_p, jvp=_jvp, transpose=_transpose)
 
 
 def jacobian(a, b, *, grid, scheme, backend):

@@ -1,0 +1,63 @@
+"""float64 where x64 is on only at the moment of tracing: rules and lowering follow their operands."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle import normal
+from tolerances import ROLLOUT, assert_trees_close
+
+import warpjaxns as wns
+
+GRID = wns.Grid((6, 10), (2.0, 3.5))
+every_backend = pytest.mark.parametrize("backend", ["warp", "xla"])
+
+
+def everything(backend):
+    """A function of a field, in float64 whatever it is given."""
+    solver = wns.NavierStokes2D(GRID, viscosity=0.01, dt=0.05, backend=backend, check_finite=False)
+
+    def f(omega):
+        with jax.enable_x64(True):
+            omega = omega.astype("float64")
+            out = solver.rollout(omega, steps=2)
+            u, _ = solver.velocity(omega)
+            return out + solver.tendency(omega) + wns.jacobian(GRID, omega, out, backend=backend) + u
+
+    return f
+
+
+def derivatives(f):
+    """The value, and derivatives of first and second order, of a float32 field."""
+
+    def loss(omega):
+        return jnp.sum(f(omega).astype("float32") ** 2)
+
+    def run(omega):
+        return f(omega), jax.jvp(f, (omega,), (omega,))[1], jax.jvp(jax.grad(loss), (omega,), (omega,))
+
+    return run
+
+
+@every_backend
+def test_float64_inside_a_program_of_float32(backend):
+    omega = normal(0, (2, *GRID.shape), "float32")
+    f = everything(backend)
+    expected = jax.jit(derivatives(f))(omega), jax.jit(jax.vmap(f))(omega)
+    with jax.enable_x64(False):
+        actual = jax.jit(derivatives(f))(omega), jax.jit(jax.vmap(f))(omega)
+    assert actual[1].dtype == np.float64
+    assert_trees_close(actual, expected, ROLLOUT)
+
+
+@every_backend
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lowered_under_another_setting_than_traced(backend, dtype):
+    solver = wns.NavierStokes2D(GRID, viscosity=0.01, dt=0.05, backend=backend, check_finite=False)
+    omega, double = normal(0, GRID.shape, dtype), dtype == "float64"
+    with jax.enable_x64(double):
+        traced = jax.jit(lambda w: solver.rollout(w, steps=2)).trace(omega)
+    with jax.enable_x64(not double):
+        run = traced.lower().compile()
+    with jax.enable_x64(double):
+        assert_trees_close(run(omega), solver.rollout(omega, steps=2), ROLLOUT)

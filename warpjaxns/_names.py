@@ -1,0 +1,45 @@
+"""Names of programs: hashes of what they are, equal in every process.
+
+JAX stores compiled programs on disk, exports them, and finds their foreign calls again by name. A number that counts
+what a process has registered would lead to another program there.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+from typing import Any
+
+import warp as wp
+
+
+def name_of(value: Any) -> str:
+    """Return a name for `value` that is equal for equal values, in this process or another, and only for them.
+
+    The versions of this package and of Warp are part of it.
+
+    Raises:
+        TypeError: part of `value` is neither plain data, a dataclass, a type, nor a Warp kernel.
+    """
+    return hashlib.sha256(f"{_versions()} {_describe(value)}".encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _versions():
+    return [importlib.metadata.version(package) for package in ("warpjaxns", "warp-lang")]
+
+
+def _describe(value):
+    if value is None or isinstance(value, str | int | float | bytes):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_describe, value))})"
+    if isinstance(value, wp.Kernel):
+        return f"{value.key} of {value.module.get_module_hash().hex()}"
+    if isinstance(value, type):  # Warp's types of vectors and matrices share a name
+        parts = getattr(value, "_wp_scalar_type_", None), getattr(value, "_shape_", None)
+        return f"{value.__name__}{_describe(parts) if parts[0] else ''}"
+    if dataclasses.is_dataclass(value):
+        fields = (f for f in dataclasses.fields(value) if f.compare)
+        return f"{type(value).__name__}({', '.join(f'{f.name}={_describe(getattr(value, f.name))}' for f in fields)})"
+    raise TypeError(f"{value!r} of type {type(value).__name__} has no name that another process would give it too")
