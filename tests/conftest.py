@@ -23,6 +23,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Annotations are checked in all modules that JAX users reach, but not in kernels: Warp reads their source.
 CHECKED = ["_solver", "_operators", "_rollout", "_adjoint", "_checks", "_finite", "_grid", "_custom", "_primitives"]
 CHECKED += ["initial", "diagnostics", "experiments", "plotting", "forcing", "closures", "data", "_spectral", "_coarsen"]
+CHECKED += ["_velocity", "_arrays"]
 CHECKED += ["benchmarks"]
 
 if importlib.util.find_spec("beartype"):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._adjoint import Checkpointed, Direct
+from ._arrays import with_axes
 from ._checks import (
     check_backend,
     check_count,
@@ -35,7 +36,7 @@ from ._show import show
 Field: TypeAlias = Float[Array, "... ny nx"]
 NOT_FINITE = (
     "either the initial state was not, or dt is too long: solver.cfl(omega) must stay below about 1.7, and "
-    "4 nu dt (1/dx^2 + 1/dy^2) below 2.51 (check_finite=False turns this check off)"
+    "solver.diffusion_number() below 2.51 (check_finite=False turns this check off)"
 )
 
 
@@ -184,7 +185,12 @@ class NavierStokes2D(eqx.Module):
 
     @method
     def velocity(self, omega: Field) -> tuple[Field, Field]:
-        """The velocity ``(u, v) = (d psi/dy, -d psi/dx)`` by centred differences [length/time]."""
+        """The velocity ``(u, v) = (d psi/dy, -d psi/dx)`` by centred differences [length/time], of zero mean.
+
+        Take it where the solver's own differences matter: the power of a force is ``<u fx + v fy>`` with it, and `cfl`
+        is made of it. It is of second order; `warpjaxns.velocity_of` is exact for the waves that the grid resolves, and
+        takes a mean flow, which no vorticity holds.
+        """
         psi = self.streamfunction(omega)
         dy, dx = self.grid.spacing
         u = (shift(psi, 1, 0) - shift(psi, -1, 0)) / (2 * dy)
@@ -192,11 +198,23 @@ class NavierStokes2D(eqx.Module):
         return u, v
 
     @method
+    def diffusion_number(self) -> Float[Array, "..."]:
+        """The diffusion number ``(4 nu (1 / dx^2 + 1 / dy^2) + mu) dt``: how fast the shortest wave decays, in steps.
+
+        SSP-RK3 is stable up to 2.51 where advection is slow; `cfl` has the limit of advection. It has the shape
+        ``(...)`` of the parameters, and JAX's default float type.
+        """
+        parameters = [jnp.asarray(value, float) for value in (self.viscosity, self.drag, self.dt)]
+        ndim = max(value.ndim for value in parameters)
+        viscosity, drag, dt = (with_axes(value, ndim) for value in parameters)
+        return (4 * sum(1 / h**2 for h in self.grid.spacing) * viscosity + drag) * dt
+
+    @method
     def cfl(self, omega: Field) -> Float[Array, "..."]:
         """The Courant number ``max(|u| / dx + |v| / dy) dt``, shape ``(...)``.
 
-        SSP-RK3 with centred differences is stable up to about 1.7 where viscosity is small; viscosity alone asks for
-        ``4 nu dt (1/dx^2 + 1/dy^2) < 2.51``.
+        SSP-RK3 with centred differences is stable up to about 1.7 where viscosity is small; `diffusion_number` has the
+        limit of viscosity.
         """
         omega = self._state("omega", omega)
         u, v = self.velocity(omega)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._arrays import with_axes
 from .._checks import check_field
 from .._operators import laplacian
 from .._solver import NavierStokes2D, check_solver
@@ -72,14 +73,17 @@ def budgets(
     check_solver(solver)
     forcing = None if forcing is None else check_field("forcing", forcing, solver.grid)  # before anything is launched
     omega = check_field("omega", omega, solver.grid)
-    rate, force = solver.tendency(omega), jnp.zeros((), omega.dtype)
+    rate, force = solver.tendency(omega), jnp.zeros_like(omega)
     if solver.forcing is not None:
-        force = force + check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)
+        steady = check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)
+        force = force + with_axes(steady, omega.ndim)
     if forcing is not None:
-        control = forcing.astype(omega.dtype)
+        control = with_axes(forcing.astype(omega.dtype), omega.ndim)
         rate, force = rate + control, force + control
     diffusion = laplacian(solver.grid, omega, backend=solver.backend)
-    viscosity, drag = jnp.asarray(solver.viscosity, omega.dtype), jnp.asarray(solver.drag, omega.dtype)
+    viscosity, drag = (
+        with_axes(jnp.asarray(value, omega.dtype), omega.ndim - 2) for value in (solver.viscosity, solver.drag)
+    )
 
     def budget(weight):  # of 0.5 <weight omega>, whose derivative by omega is `weight`
         value = mean(weight * omega) / 2

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._arrays import with_axes
 from .._checks import check_field, check_option
 from .._grid import Grid
 from .._operators import SCHEMES, jacobian, streamfunction
@@ -56,6 +57,6 @@ def _flux(grid, weight, advection):
     _, _, multiplicity = fourier_modes(grid)
     share = jnp.asarray(multiplicity / math.prod(grid.shape) ** 2, weight.dtype)
     a, b = jnp.fft.rfft2(weight), jnp.fft.rfft2(advection)
-    gain = sum_over_shells(grid, (a.real * b.real + a.imag * b.imag) * share)
+    gain = sum_over_shells(grid, (a.real * b.real + a.imag * b.imag) * with_axes(share, a.ndim))
     edges = fundamental_wavenumber(grid) * (np.arange(1, gain.shape[-1] + 1) + 0.5)
     return jnp.asarray(edges, weight.dtype), -jnp.cumsum(gain, axis=-1)

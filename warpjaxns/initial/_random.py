@@ -9,10 +9,12 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Key, Real
 
+from .._arrays import square_root
 from .._checks import check_dtype, check_grid, check_key, check_non_negative, check_positive
 from .._grid import Grid
 from .._show import show
 from .._spectral import (
+    between,
     check_resolved,
     fourier_modes,
     from_modes,
@@ -111,7 +113,7 @@ def random_vorticity(
     dtype = check_dtype("dtype", dtype)
 
     wavenumber, _, _ = fourier_modes(grid)
-    response = np.where(wavenumber <= float(max_wavenumber), wavenumber ** -float(smoothness), 0)
+    response = np.where(between(wavenumber, 0, float(max_wavenumber)), wavenumber ** -float(smoothness), 0)
     noise = jax.random.normal(key, grid.shape, dtype)
     omega = from_modes(grid, jnp.fft.rfft2(noise), response)
     return omega / jnp.sqrt(jnp.mean(omega * omega))
@@ -133,7 +135,8 @@ def from_spectrum(
         grid: the box.
         spectrum: E [length^3 / time^2] in the first shells, zero in the rest: an array ``(shells,)`` in the order of
             `diagnostics.energy_spectrum`, may be traced; or a function of the wavenumbers of all shells
-            ``(shells,)`` [1 / length] that returns one.
+            ``(shells,)`` [1 / length] that returns one. The field goes with its root: where it is zero, the derivative
+            by it, which is infinite, is taken to be 0.
         key: one key of `jax.random.key`.
         dtype: float32 or float64; None for JAX's default float type.
 
@@ -161,5 +164,5 @@ def from_spectrum(
 
     density = jnp.zeros(modes.size, dtype).at[: values.size].set(values.astype(dtype))
     unit = np.sqrt(2 * eigenvalue * (width / modes)[shell]) * math.prod(grid.shape)
-    modulus = jnp.asarray(unit, dtype) * jnp.sqrt(density)[shell]
+    modulus = jnp.asarray(unit, dtype) * square_root(density)[shell]
     return from_modes(grid, random_phases(grid, key=key, dtype=dtype), modulus)
