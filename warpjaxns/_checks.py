@@ -15,7 +15,8 @@ from ._support import warp_obstacle
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 LEAST, MOST = float(np.finfo("float32").tiny), float(np.finfo("float32").max)
 LARGEST_COUNT = 2**31 - 1  # of JAX's loops, while x64 is off
-STEEPEST = 1e12  # z of one step: its amplification, about z^3 / 6, is still a float32
+FASTEST = 1e30  # decay of the finest wave [1/time]: times a vorticity it is still a float32
+STEEPEST = 1e12  # the same times dt: the amplification by a step, about a sixth of its cube, is still a float32
 
 
 def check_grid(value: Any) -> None:
@@ -56,6 +57,18 @@ def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
         raise
     except Exception as error:
         raise TypeError(f"{unfit}; {show(error, str)}") from error
+
+
+def check_leading_axes(name: str, a: jax.Array, other: str, b: jax.Array) -> tuple[int, ...]:
+    """The leading axes of two fields together.
+
+    Raises:
+        ValueError: they do not broadcast.
+    """
+    try:
+        return jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(f"{name} has shape {a.shape} and {other} {b.shape}: leading axes must broadcast") from None
 
 
 def check_dtype(name: str, value: Any) -> np.dtype:
@@ -150,7 +163,8 @@ def check_reach(grid: Grid, viscosity: Any, drag: Any, dt: Any) -> None:
     if any(isinstance(value, jax.core.Tracer) for value in (viscosity, drag, dt)):
         return
     nu, mu, h = (float(np.max(np.asarray(value, float), initial=0)) for value in (viscosity, drag, dt))
-    if h * (4 * nu * sum(1 / side**2 for side in grid.spacing) + mu) > STEEPEST:
+    decay = 4 * nu * sum(1 / side**2 for side in grid.spacing) + mu
+    if decay > FASTEST or decay * h > STEEPEST:
         raise ValueError(
             f"viscosity={show(viscosity, str)}, drag={show(drag, str)}, dt={show(dt, str)}: a step would multiply the "
             "finest wave by more than float32 holds; expected 4 viscosity dt (1/dx^2 + 1/dy^2) < 2.51 and "

@@ -92,7 +92,7 @@ def check_resolved(name: str, value: float, grid: Grid) -> None:
         ValueError: it is not.
     """
     highest = max(grid.extent) / max(grid.spacing) / 2  # half a wave a point
-    if value > highest * (1 + MARGIN):
+    if float(value) > highest * (1 + MARGIN):  # also of a JAX value, which under `jit` would be compared later
         raise ValueError(
             f"{name}={value}: a grid of shape {grid.shape} and extent {grid.extent} resolves up to "
             f"{highest:.4g}, in multiples of 2 pi / max(extent); lower it or refine the grid"

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._arrays import with_axes
-from .._checks import check_field
+from .._checks import check_field, check_leading_axes
 from .._operators import laplacian
 from .._solver import NavierStokes2D, check_solver
 from ._fields import mean
@@ -68,11 +68,13 @@ def budgets(
 
     Raises:
         TypeError: a field is not a float32 or float64 array.
-        ValueError: a field does not live on the solver's grid.
+        ValueError: a field does not live on the solver's grid, or the leading axes of the two do not broadcast.
     """
     check_solver(solver)
-    forcing = None if forcing is None else check_field("forcing", forcing, solver.grid)  # before anything is launched
     omega = check_field("omega", omega, solver.grid)
+    if forcing is not None:  # checked before anything is launched
+        forcing = check_field("forcing", forcing, solver.grid)
+        check_leading_axes("omega", omega, "forcing", forcing)
     rate, force = solver.tendency(omega), jnp.zeros_like(omega)
     if solver.forcing is not None:
         steady = check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)

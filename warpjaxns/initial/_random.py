@@ -106,7 +106,7 @@ def random_vorticity(
     check_grid(grid)
     check_key("key", key)
     check_positive("max_wavenumber", max_wavenumber, static=True)
-    if max_wavenumber < 1:
+    if float(max_wavenumber) < 1:
         raise ValueError(f"max_wavenumber={max_wavenumber}: the band is empty, expected at least 1")
     check_resolved("max_wavenumber", max_wavenumber, grid)
     check_non_negative("smoothness", smoothness, static=True)

@@ -233,5 +233,5 @@ def _from_images(distance, side, dtype):
 
 def _check_length(name, value, longest, *, static=False):
     check_positive(name, value, static=static)
-    if not isinstance(value, jax.core.Tracer) and value > longest * (1 + MARGIN):
+    if not isinstance(value, jax.core.Tracer) and float(value) > longest * (1 + MARGIN):
         raise ValueError(f"{name}={value}: expected at most {longest:.4g}, the images are too near")
