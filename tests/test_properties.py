@@ -64,7 +64,7 @@ def check_named(argument, run):
         message = str(error)
     else:
         raise AssertionError(f"taken for a good {argument}: {result}")
-    assert re.search(rf"\b{argument}'?(=| is | has | was | holds | of |$)", message), message
+    assert re.search(rf"\b{argument}'?(=| is | has | have | was | holds | of | and | \(|$)", message), message
     assert len(message) < 500
     assert _ffi.statistics() == before
 

@@ -201,7 +201,9 @@ def _output_shapes(kernel, wanted, outcomes, shapes):
         raise ValueError(f"output_shapes of {_title(kernel)} has {len(result)} shapes for {len(names)} outputs")
     for argument, shape in zip(outcomes, result, strict=True):
         if len(shape) != argument.type.ndim:
-            raise ValueError(f"{_name(kernel, argument)} has {argument.type.ndim} axes, and its shape is {shape}")
+            raise ValueError(
+                f"{_name(kernel, argument)} has {argument.type.ndim} axes, and its shape is {shape}: give output_shapes"
+            )
     return result
 
 

@@ -44,7 +44,7 @@ class Grid:
             raise ValueError(f"shape={show(shape)}: the stencils need at least 4 points along each axis")
         if not all(0 < side < math.inf for side in extent):
             raise ValueError(f"extent={show(extent)}: both sides must be positive and finite")
-        if any(side > LONGEST or side < SHORTEST * n for side, n in zip(extent, shape, strict=True)):
+        if any(side > LONGEST or n > side / SHORTEST for side, n in zip(extent, shape, strict=True)):
             raise ValueError(
                 f"extent={show(extent)} for the shape={show(shape)}: expected sides up to {LONGEST:g} and points at "
                 f"least {SHORTEST:g} apart, whose squares float32 can hold; take another unit of length"
