@@ -18,9 +18,8 @@ def test_pytest_starts_beside_pytest_benchmark(tmp_path):
     package = tmp_path / "pytest_benchmark-0.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: pytest-benchmark\nVersion: 0\n")
-    (package / "entry_points.txt").write_text("[pytest11]\nbenchmark = pytest_benchmark.plugin\n")
-    (tmp_path / "pytest_benchmark").mkdir()
-    (tmp_path / "pytest_benchmark" / "plugin.py").write_text(PLUGIN)
+    (package / "entry_points.txt").write_text("[pytest11]\nbenchmark = warns_at_start\n")
+    (tmp_path / "warns_at_start.py").write_text(PLUGIN)
     (tmp_path / "test_nothing.py").write_text("def test():\n    pass\n")
     options = ["-c", str(CONFIGURATION), "--rootdir", str(tmp_path), "-n", "0", "-p", "no:cacheprovider"]
     run = subprocess.run(
