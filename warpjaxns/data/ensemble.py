@@ -12,6 +12,7 @@ import numpy as np
 from .._checks import check_backend, check_count, check_non_negative, check_option, check_positive, check_real
 from .._grid import Grid
 from .._operators import SCHEMES
+from .._spectral import MARGIN
 
 INITIAL = ("decaying_turbulence", "random_vorticity")
 DRAWN = ("viscosity", "drag", "forcing_amplitude")  # what may differ between members
@@ -136,7 +137,7 @@ class Ensemble:
             check_positive("initial_wavenumber", self.initial_wavenumber, static=True)
             self._set(initial_wavenumber=float(self.initial_wavenumber))
             resolved = max(grid.extent) / max(grid.spacing) / 2
-            if not 1 <= self.initial_wavenumber <= resolved:
+            if not 1 <= self.initial_wavenumber <= resolved * (1 + MARGIN):
                 raise ValueError(
                     f"initial_wavenumber={self.initial_wavenumber}: this grid resolves 1 to {resolved:.4g}, in "
                     "multiples of 2 pi / max(extent)"
