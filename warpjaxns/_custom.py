@@ -158,13 +158,15 @@ def _static(kernel, argument, value) -> bytes:
 
 def _array(kernel, argument, value) -> jax.Array:
     name = _name(kernel, argument)
-    for given in jax.tree.leaves(value):  # lists may hold NumPy's numbers
-        _check_width(name, given)
     dtype = _ffi.dtype_in_jax(argument.type.dtype)
     try:
-        value = jnp.asarray(value)
+        given = [getattr(leaf, "dtype", None) for leaf in jax.tree.leaves(value)]  # lists may hold NumPy's numbers
+        array = jnp.asarray(value)
     except Exception as error:  # whatever `value` raises when it is looked at
         raise TypeError(f"{name} is an array of type {dtype}, and got {show(value)}") from error
+    for each in given:
+        _check_width(name, each)
+    value = array
     components = _ffi.shape_in_jax((), argument.type.dtype)
     ndim = argument.type.ndim
     if value.dtype != dtype:
@@ -176,8 +178,7 @@ def _array(kernel, argument, value) -> jax.Array:
     return value
 
 
-def _check_width(name, value):
-    dtype = getattr(value, "dtype", None)
+def _check_width(name, dtype):
     if isinstance(dtype, np.dtype) and (kept := jax.dtypes.canonicalize_dtype(dtype)) != dtype:
         raise TypeError(
             f"{name} is {dtype} while JAX is limited to {kept}: "
