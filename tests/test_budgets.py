@@ -30,7 +30,7 @@ def test_budgets_close_for_the_semi_discrete_equations(grid, dtype):
     parts = jax.jit(lambda w: diagnostics.budgets(solver, w, forcing=control))(omega)
     for budget, quantity in zip(parts, (diagnostics.energy, diagnostics.enstrophy), strict=True):
         # the rate is the derivative of the quantity along the tendency
-        value, rate = jax.jvp(lambda w, q=quantity: q(grid, w), (omega,), (solver.tendency(omega) + control,))
+        value, rate = jax.jvp(lambda w, q=quantity: q(grid, w), (omega,), (solver.tendency(omega) + control[None],))
         assert_close(budget.value, value)
         scale = np.abs(np.asarray(budget.injection)) + np.asarray(budget.dissipation + budget.drag)
         assert np.all(np.abs(budget.rate - rate) < 10 * RELATIVE[dtype] * scale)
@@ -44,7 +44,7 @@ def test_budgets_close_for_the_semi_discrete_equations(grid, dtype):
     assert_close(parts.energy.drag, 0.2 * parts.energy.value)
     assert_close(parts.enstrophy.drag, 0.2 * parts.enstrophy.value)
     force = solver.forcing.astype(dtype) + control
-    assert_close(parts.enstrophy.injection, jnp.mean(omega * force, (-2, -1)))
+    assert_close(parts.enstrophy.injection, jnp.mean(omega * force[None], (-2, -1)))
 
 
 def test_the_residual_shows_a_scheme_that_does_not_conserve():
@@ -216,7 +216,7 @@ def test_wrong_arguments_are_named(key):
     for function in (diagnostics.energy_flux, diagnostics.enstrophy_flux):
         with pytest.raises(TypeError, match="omega has dtype"):
             function(GRID, omega.astype(int))
-        with pytest.raises(ValueError, match="scheme='upwind'"):
+        with pytest.raises(ValueError, match="advection='upwind'"):
             function(GRID, omega, advection="upwind")
     with pytest.raises(ValueError, match="forcing has shape"):
         diagnostics.budgets(solver, omega, forcing=omega.T)
@@ -258,3 +258,39 @@ def test_backends_agree(key):
     one, other = (jax.jit(measure, static_argnums=0)(backend) for backend in ("xla", "warp"))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         assert_close(a, b, ROLLOUT)
+
+
+@pytest.mark.parametrize("length", [None, 1.5, "array"])
+def test_a_flow_that_begins_at_rest(length):
+    solver, omega = make_solver(), normal(0, GRID.shape)
+    length = jnp.asarray([1.0, 2.0, 3.0]) if length == "array" else length
+    trajectory = jnp.stack([jnp.zeros_like(omega), omega, jnp.full_like(omega, math.nan)])
+
+    def measure(w):
+        return diagnostics.reynolds_number(solver, w, length=length)
+
+    eager = measure(trajectory)
+    np.testing.assert_allclose(eager, jax.jit(measure)(trajectory), rtol=1e-12)
+    assert eager[0] == 0
+    assert eager[1] > 1
+    assert np.isnan(eager[2])  # what is not finite is not at rest
+    slope = jax.jit(jax.grad(lambda w: measure(w)[:2].sum()))(trajectory)
+    assert jnp.all(slope[0] == 0)
+    assert float(jnp.abs(slope[1]).max()) > 0.1
+
+
+def test_scales_and_spectra_at_rest_have_finite_derivatives():
+    rest = jnp.zeros((2, *GRID.shape)).at[1].set(normal(0, GRID.shape))
+    assert np.isnan(diagnostics.integral_scale(GRID, rest)[0])
+    slope = jax.grad(lambda w: diagnostics.integral_scale(GRID, w)[1])(rest)
+    assert jnp.all(slope[0] == 0)
+    assert float(jnp.abs(slope[1]).max()) > 0
+    solver = NavierStokes2D(GRID, viscosity=0.01, dt=0.1)
+    for measure in (
+        solver.cfl,
+        lambda w: diagnostics.budgets(solver, w).energy.rate,
+        lambda w: diagnostics.energy_flux(GRID, w)[1],
+        lambda w: initial.from_spectrum(GRID, jnp.sum(w, (-2, -1)), key=jax.random.key(0)),
+    ):
+        slope = jax.jit(jax.grad(lambda w, measure=measure: jnp.sum(measure(w) ** 2)))(jnp.abs(rest))
+        assert jnp.all(jnp.isfinite(slope))

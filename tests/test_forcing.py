@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import normal
-from tolerances import DIFFERENCES, ROLLOUT, SUMS, assert_close
+from tolerances import DIFFERENCES, ORDER, ROLLOUT, SUMS, assert_close
 
 from warpjaxns import Grid, NavierStokes2D, diagnostics, forcing, initial
 from warpjaxns._operators import streamfunction
@@ -210,3 +210,19 @@ def test_a_feedback_of_ones_own():
     gradient = jax.jit(jax.grad(lambda a: jnp.mean(run(a * start) ** 2)))(2.0)
     a = (1 - 0.5 * dt) ** 12 * jnp.mean(start**2)
     assert abs(gradient / (4 * a) - 1) < DIFFERENCES
+
+
+def test_a_forcing_sampled_at_mid_step_is_second_order_and_at_its_start_first():
+    grid, total, rate = GRIDS[0], 2.0, 3.0
+    shape, start = forcing.kolmogorov(grid, 2, 2.0), initial.random_vorticity(grid, key=jax.random.key(0))
+
+    def last(steps, place):
+        solver, dt = NavierStokes2D(grid, viscosity=0.01, dt=total / steps), total / steps
+        strength = jnp.asarray(np.sin(rate * dt * (np.arange(steps) + place)))
+        return jax.jit(lambda w: solver.rollout(w, steps=steps, forcing=strength[:, None, None] * shape[None]))(start)
+
+    exact, fine = (4 * last(640, 0.5) - last(320, 0.5)) / 3, {}  # Richardson's extrapolation
+    for place, order in ((0.5, 2), (0.0, 1)):
+        coarse, fine[place] = (float(jnp.linalg.norm(last(steps, place) - exact)) for steps in (80, 160))
+        assert abs(math.log2(coarse / fine[place]) - order) < ORDER
+    assert fine[0.5] < 0.01 * fine[0.0] < 2e-4 * float(jnp.linalg.norm(exact))

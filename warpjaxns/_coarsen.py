@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._arrays import with_axes
 from ._checks import check_field
 from ._grid import Grid
 
@@ -48,7 +49,8 @@ def coarsen(grid: Grid, omega: Field, shape: tuple[int, int]) -> CoarseField:
     scale = kept_y[:, None] * kept_x * (coarse_ny * coarse_nx / (ny * nx))
 
     spectrum = jnp.fft.rfft2(omega)[..., along_y, :][..., along_x]
-    return jnp.fft.irfft2(spectrum * jnp.asarray(scale, spectrum.dtype), s=coarse.shape)
+    scale = with_axes(jnp.asarray(scale, spectrum.dtype), spectrum.ndim)
+    return jnp.fft.irfft2(spectrum * scale, s=coarse.shape)
 
 
 def _waves(number, few, many):

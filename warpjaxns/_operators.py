@@ -5,7 +5,7 @@ from typing import TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._checks import check_backend, check_field, check_option
+from ._checks import check_backend, check_field, check_leading_axes, check_option
 from ._finite_difference.jacobian import jacobian as jacobian_primitive
 from ._finite_difference.laplacian import laplacian as laplacian_primitive
 from ._finite_difference.poisson import poisson as poisson_primitive
@@ -77,15 +77,9 @@ def jacobian(grid: Grid, a: Field, b: Field, scheme: str = "arakawa", *, backend
         ValueError: an operand does not live on `grid`, the leading axes do not broadcast, or `scheme` or `backend` is
             unknown or cannot run it.
     """
-    a, b = check_field("a", a, grid), check_field("b", b, grid)
-    if a.dtype != b.dtype:
-        raise TypeError(f"a has dtype {a.dtype} and b {b.dtype}: cast one of them")
+    a, b, lead = _check_pair(("a", a), ("b", b), grid)
     check_option("scheme", scheme, SCHEMES)
     check_backend(backend, grid, a.dtype)
-    try:
-        lead = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    except ValueError:
-        raise ValueError(f"a has shape {a.shape} and b {b.shape}: leading axes must broadcast") from None
     operands = []
     for field in (a, b):
         shared = all(n == 1 for n in field.shape[:-2])
@@ -103,17 +97,20 @@ def curl(grid: Grid, x_part: Field, y_part: Field, *, names: tuple[str, str]) ->
         TypeError: a part is not a float32 or float64 array, or their dtypes differ.
         ValueError: a part does not live on `grid`, or their leading axes do not broadcast.
     """
-    a, b = check_field(names[0], x_part, grid), check_field(names[1], y_part, grid)
-    if a.dtype != b.dtype:
-        raise TypeError(f"{names[0]} has dtype {a.dtype} and {names[1]} {b.dtype}: cast one of them")
+    a, b, lead = _check_pair((names[0], x_part), (names[1], y_part), grid)
     dy, dx = grid.spacing
     along_x = (shift(b, 0, 1) - shift(b, 0, -1)) * jnp.asarray(0.5 / dx, a.dtype)
     along_y = (shift(a, 1, 0) - shift(a, -1, 0)) * jnp.asarray(0.5 / dy, a.dtype)
-    try:
-        return along_x - along_y
-    except (TypeError, ValueError):
-        shapes = f"{names[0]} has shape {a.shape} and {names[1]} {b.shape}"
-        raise ValueError(f"{shapes}: leading axes must broadcast") from None
+    return jnp.broadcast_to(along_x, (*lead, *grid.shape)) - jnp.broadcast_to(along_y, (*lead, *grid.shape))
+
+
+def _check_pair(first, second, grid):
+    """Two fields ``(name, value)`` of one dtype, and the leading axes of both together."""
+    (name, a), (other, b) = first, second
+    a, b = check_field(name, a, grid), check_field(other, b, grid)
+    if a.dtype != b.dtype:
+        raise TypeError(f"{name} has dtype {a.dtype} and {other} {b.dtype}: cast one of them")
+    return a, b, check_leading_axes(name, a, other, b)
 
 
 def _apply(primitive, name, field, grid, backend):

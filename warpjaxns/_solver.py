@@ -10,14 +10,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._adjoint import Checkpointed, Direct
+from ._arrays import with_axes
 from ._checks import (
     check_backend,
     check_count,
     check_field,
+    check_flag,
     check_grid,
     check_non_negative,
     check_option,
     check_positive,
+    check_reach,
 )
 from ._ffi import align
 from ._finite import raise_if_not_finite
@@ -28,11 +31,12 @@ from ._grid import Grid
 from ._methods import method
 from ._operators import SCHEMES, streamfunction
 from ._rollout import final_state, saved_states
+from ._show import show
 
 Field: TypeAlias = Float[Array, "... ny nx"]
 NOT_FINITE = (
     "either the initial state was not, or dt is too long: solver.cfl(omega) must stay below about 1.7, and "
-    "4 nu dt (1/dx^2 + 1/dy^2) below 2.51 (check_finite=False turns this check off)"
+    "solver.diffusion_number() below 2.51 (check_finite=False turns this check off)"
 )
 
 
@@ -64,7 +68,8 @@ class NavierStokes2D(eqx.Module):
 
     Raises:
         TypeError: an argument is not of the kind said here.
-        ValueError: a parameter is out of range, an option unknown, or the grid out of reach for ``backend="warp"``.
+        ValueError: a parameter is out of range (that of float32 too, also for one step of the finest wave), an option
+            unknown, or the grid out of reach for ``backend="warp"``.
 
     States are float32 or float64; parameters are cast to their type.
     """
@@ -94,19 +99,19 @@ class NavierStokes2D(eqx.Module):
     ):
         check_grid(grid)
         if not isinstance(adjoint, Direct | Checkpointed):
-            raise TypeError(f"adjoint={adjoint!r}: expected Direct() or Checkpointed(every=None)")
-        if not isinstance(check_finite, bool):
-            raise TypeError(f"check_finite={check_finite!r}: expected True or False")
+            raise TypeError(f"adjoint={show(adjoint)}: expected Direct() or Checkpointed(every=None)")
+        check_flag("check_finite", check_finite)
         check_option("advection", advection, SCHEMES)
         check_backend(backend, grid, np.float32)
         self.grid = grid
         self.viscosity = _parameter("viscosity", viscosity, check_non_negative)
         self.dt = _parameter("dt", dt, check_positive)
         self.drag = _parameter("drag", drag, check_non_negative)
+        check_reach(grid, viscosity, drag, dt)
         self.forcing = None if forcing is None else check_field("forcing", forcing, grid)
-        self.advection = advection
+        self.advection = str(advection)  # of NumPy's strings Equinox thinks that they are arrays
         self.adjoint = adjoint
-        self.backend = backend
+        self.backend = str(backend)
         self.check_finite = check_finite
 
     @method
@@ -180,7 +185,12 @@ class NavierStokes2D(eqx.Module):
 
     @method
     def velocity(self, omega: Field) -> tuple[Field, Field]:
-        """The velocity ``(u, v) = (d psi/dy, -d psi/dx)`` by centred differences [length/time]."""
+        """The velocity ``(u, v) = (d psi/dy, -d psi/dx)`` by centred differences [length/time], of zero mean.
+
+        Take it where the solver's own differences matter: the power of a force is ``<u fx + v fy>`` with it, and `cfl`
+        is made of it. It is of second order; `warpjaxns.velocity_of` is exact for the waves that the grid resolves, and
+        takes a mean flow, which no vorticity holds.
+        """
         psi = self.streamfunction(omega)
         dy, dx = self.grid.spacing
         u = (shift(psi, 1, 0) - shift(psi, -1, 0)) / (2 * dy)
@@ -188,17 +198,30 @@ class NavierStokes2D(eqx.Module):
         return u, v
 
     @method
+    def diffusion_number(self) -> Float[Array, "..."]:
+        """The diffusion number ``(4 nu (1 / dx^2 + 1 / dy^2) + mu) dt``: how fast the shortest wave decays, in steps.
+
+        SSP-RK3 is stable up to 2.51 where advection is slow; `cfl` has the limit of advection. It has the shape
+        ``(...)`` of the parameters, and JAX's default float type.
+        """
+        parameters = [jnp.asarray(value, float) for value in (self.viscosity, self.drag, self.dt)]
+        ndim = max(value.ndim for value in parameters)
+        viscosity, drag, dt = (with_axes(value, ndim) for value in parameters)
+        return (4 * sum(1 / h**2 for h in self.grid.spacing) * viscosity + drag) * dt
+
+    @method
     def cfl(self, omega: Field) -> Float[Array, "..."]:
         """The Courant number ``max(|u| / dx + |v| / dy) dt``, shape ``(...)``.
 
-        SSP-RK3 with centred differences is stable up to about 1.7 where viscosity is small; viscosity alone asks for
-        ``4 nu dt (1/dx^2 + 1/dy^2) < 2.51``.
+        SSP-RK3 with centred differences is stable up to about 1.7 where viscosity is small; `diffusion_number` has the
+        limit of viscosity.
         """
         omega = self._state("omega", omega)
         u, v = self.velocity(omega)
         dy, dx = self.grid.spacing
         rate = jnp.max(jnp.abs(u) / dx + jnp.abs(v) / dy, axis=(-2, -1))
-        return rate * jnp.asarray(self.dt, omega.dtype)
+        lead = omega.shape[:-2]
+        return rate * _broadcast("dt", jnp.asarray(self.dt, omega.dtype), lead, lead, omega)
 
     @property
     def _static(self):
@@ -254,7 +277,7 @@ def check_solver(value) -> None:
         TypeError: it is not.
     """
     if not isinstance(value, NavierStokes2D):
-        raise TypeError(f"solver={value!r}: expected a warpjaxns.NavierStokes2D")
+        raise TypeError(f"solver={show(value)}: expected a warpjaxns.NavierStokes2D")
 
 
 def _known_bytes(omega):

@@ -7,12 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int, Key
 
+from ._checks import check_grid
 from ._coefficients import eigenvalues
 from ._grid import Grid
 
+MARGIN = 1e-9  # relative: what rounding makes of a wavenumber, which depends on the unit of length
+
 
 def fundamental_wavenumber(grid: Grid) -> float:
-    """The lowest wavenumber of the box, ``k1 = 2 pi / max(Ly, Lx)`` [1 / length]: 1 in the default box."""
+    """The lowest wavenumber of the box, ``k1 = 2 pi / max(Ly, Lx)`` [1 / length]: 1 in the default box.
+
+    Raises:
+        TypeError: `grid` is not a `Grid`.
+    """
+    check_grid(grid)
     return 2 * math.pi / max(grid.extent)
 
 
@@ -23,8 +31,13 @@ def fourier_modes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ``(wavenumber, eigenvalue, multiplicity)``: the magnitude of the wavenumber in multiples of
         `fundamental_wavenumber`, the eigenvalue of the negative 5-point Laplacian [1 / length^2], and how
         many modes of the full transform the entry stands for. The mean has multiplicity 0, as it carries
-        no energy, and wavenumber and eigenvalue 1, so that one may divide by them.
+        no energy, and wavenumber and eigenvalue 1, so that one may divide by them. Wavenumbers are rounded, one way
+        or the other by the unit of length: compare them with a margin.
+
+    Raises:
+        TypeError: `grid` is not a `Grid`.
     """
+    check_grid(grid)
     (ny, nx), longest = grid.shape, max(grid.extent)
     along_y, along_x = np.fft.fftfreq(ny, 1 / ny), np.fft.rfftfreq(nx, 1 / nx)
     wavenumber = np.hypot(along_y[:, None] * (longest / grid.extent[0]), along_x[None, :] * (longest / grid.extent[1]))
@@ -43,14 +56,19 @@ def shell_of_modes(grid: Grid) -> Int[np.ndarray, "ny modes"]:
     The mean, which no shell holds, is counted to the first; its multiplicity is 0.
     """
     wavenumber, _, _ = fourier_modes(grid)
-    return np.floor(wavenumber + 0.5).astype(int) - 1
+    return np.floor(wavenumber * (1 + MARGIN) + 0.5).astype(int) - 1
+
+
+def between(wavenumber: np.ndarray, lowest: float, highest: float) -> np.ndarray:
+    """Which wavenumbers are from `lowest` to `highest`, both included whatever rounding has made of them."""
+    return (wavenumber * (1 + MARGIN) >= lowest) & (wavenumber <= highest * (1 + MARGIN))
 
 
 def sum_over_shells(grid: Grid, density: Float[Array, "... ny modes"]) -> Float[Array, "... shells"]:
     """The sum of `density`, one value for each mode of ``rfft2``, over every shell."""
     shell, batch = shell_of_modes(grid).ravel(), density.shape[:-2]
     sums = jnp.zeros((*batch, shell.max() + 1), density.dtype)
-    return sums.at[..., shell].add(density.reshape(*batch, -1))
+    return sums.at[..., shell].add(density.reshape(*batch, shell.size))
 
 
 def random_phases(grid: Grid, *, key: Key[Array, ""], dtype: np.dtype) -> Complex[Array, "ny modes"]:
@@ -74,7 +92,7 @@ def check_resolved(name: str, value: float, grid: Grid) -> None:
         ValueError: it is not.
     """
     highest = max(grid.extent) / max(grid.spacing) / 2  # half a wave a point
-    if value > highest * (1 + 1e-9):  # the margin forgives the rounding of the quotient alone
+    if float(value) > highest * (1 + MARGIN):  # also of a JAX value, which under `jit` would be compared later
         raise ValueError(
             f"{name}={value}: a grid of shape {grid.shape} and extent {grid.extent} resolves up to "
             f"{highest:.4g}, in multiples of 2 pi / max(extent); lower it or refine the grid"

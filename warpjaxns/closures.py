@@ -19,6 +19,7 @@ from typing import TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from ._arrays import square_root
 from ._checks import check_field, check_real
 from ._finite_difference.reference import shift
 from ._grid import Grid
@@ -81,6 +82,4 @@ def strain_rate(grid: Grid, omega: Field) -> Field:
     along_y = (shift(psi, 1, 0) - 2 * psi + shift(psi, -1, 0)) / dy**2
     along_x = (shift(psi, 0, 1) - 2 * psi + shift(psi, 0, -1)) / dx**2
     mixed = (shift(psi, 1, 1) - shift(psi, 1, -1) - shift(psi, -1, 1) + shift(psi, -1, -1)) / (4 * dx * dy)
-    squared = 4 * mixed**2 + (along_y - along_x) ** 2
-    moves = squared > 0  # both branches are finite, so that no NaN enters the derivative of the square root at 0
-    return jnp.where(moves, jnp.sqrt(jnp.where(moves, squared, 1)), 0)
+    return square_root(4 * mixed**2 + (along_y - along_x) ** 2)

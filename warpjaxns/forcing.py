@@ -3,7 +3,8 @@
 The solver takes a vorticity forcing f [1 / time^2] in one of two ways:
 
 - steady, ``NavierStokes2D(..., forcing=f)`` with f ``(ny, nx)``, or ``(..., ny, nx)`` for members of an ensemble;
-- one field a step, ``solver.rollout(omega, steps=steps, forcing=f)`` with f ``(steps, ny, nx)``.
+- one field a step, ``solver.rollout(omega, steps=steps, forcing=f)`` with f ``(steps, ny, nx)``, constant over the
+  step: sampled in its middle, ``(n + 1/2) dt``, it is right to second order in dt, at its start to first.
 
 Both can be differentiated, so a forcing of your own is any JAX function that returns such an array. A force
 ``(fx, fy)`` becomes one by `from_momentum`:
@@ -41,7 +42,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, Real
 from ._checks import check_count, check_dtype, check_grid, check_key, check_positive, check_real
 from ._grid import Grid
 from ._operators import curl
-from ._spectral import check_resolved, fourier_modes, from_modes, random_phases
+from ._spectral import between, check_resolved, fourier_modes, from_modes, random_phases
 
 
 def kolmogorov(
@@ -89,7 +90,8 @@ def from_momentum(
 
     These are the differences by which `NavierStokes2D.velocity` follows from the streamfunction, so that f injects
     energy at exactly the power of the force: ``<psi f> = <u fx + v fy>`` on the grid. A gradient and a mean force
-    have no curl: pressure takes up the first, and a periodic flow at rest in the mean does not feel the second.
+    have no curl: pressure takes up the first, and a mean pressure gradient the second, as the solver's flow keeps a
+    mean of zero.
 
     Args:
         grid: the box.
@@ -162,7 +164,8 @@ def ring_noise(
     dtype = check_dtype("dtype", dtype)
 
     magnitude, eigenvalue, multiplicity = fourier_modes(grid)
-    modes = np.where(np.abs(magnitude - float(wavenumber)) <= float(width) / 2, multiplicity, 0)
+    middle, half = float(wavenumber), float(width) / 2
+    modes = np.where(between(magnitude, middle - half, middle + half), multiplicity, 0)
     if not modes.any():
         raise ValueError(f"wavenumber={wavenumber}, width={width}: the ring holds no mode; widen it")
     modulus = np.sqrt(2 * eigenvalue * (modes > 0) / modes.sum()) * math.prod(grid.shape)

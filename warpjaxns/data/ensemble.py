@@ -12,6 +12,7 @@ import numpy as np
 from .._checks import check_backend, check_count, check_non_negative, check_option, check_positive, check_real
 from .._grid import Grid
 from .._operators import SCHEMES
+from .._spectral import MARGIN
 
 INITIAL = ("decaying_turbulence", "random_vorticity")
 DRAWN = ("viscosity", "drag", "forcing_amplitude")  # what may differ between members
@@ -136,7 +137,7 @@ class Ensemble:
             check_positive("initial_wavenumber", self.initial_wavenumber, static=True)
             self._set(initial_wavenumber=float(self.initial_wavenumber))
             resolved = max(grid.extent) / max(grid.spacing) / 2
-            if not 1 <= self.initial_wavenumber <= resolved:
+            if not 1 <= self.initial_wavenumber <= resolved * (1 + MARGIN):
                 raise ValueError(
                     f"initial_wavenumber={self.initial_wavenumber}: this grid resolves 1 to {resolved:.4g}, in "
                     "multiples of 2 pi / max(extent)"
@@ -198,7 +199,8 @@ class Ensemble:
 
         They are float32 whatever the precision of the computation, so that the file holds just what was used.
         """
-        drawn = np.asarray(_uniform(self.seed, np.asarray(members, np.uint32)))
+        with drawing():
+            drawn = np.asarray(_uniform(self.seed, np.asarray(members, np.uint32)))
         values = {}
         for name, fractions in zip(DRAWN, drawn, strict=True):
             value = getattr(self, name)
@@ -227,9 +229,21 @@ class Ensemble:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
+def drawing():
+    """A context for calls that draw: numbers follow from their key, whatever ``jax_threefry_partitionable`` is.
+
+    It has to be around a compiled function rather than in it, as JAX looks at its flag when it lowers the function.
+    """
+    return jax.threefry_partitionable(True)
+
+
 def member_key(seed: int, member: int | jax.Array) -> jax.Array:
-    """The key of a member: of Threefry whatever JAX's default is, whose numbers do not depend on batching."""
-    return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), member)
+    """The key of a member, ``fold_in(key(seed), m)`` of Threefry, whose numbers do not depend on batching.
+
+    Put together from its words, it follows neither ``jax_default_prng_impl`` nor ``jax_random_seed_offset``.
+    """
+    key = jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl="threefry2x32")
+    return jax.random.fold_in(key, member)
 
 
 @functools.partial(jax.jit, static_argnames="seed")

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import check_field
+from .._arrays import with_axes
+from .._checks import check_field, check_leading_axes
 from .._operators import laplacian
 from .._solver import NavierStokes2D, check_solver
 from ._fields import mean
@@ -67,18 +68,24 @@ def budgets(
 
     Raises:
         TypeError: a field is not a float32 or float64 array.
-        ValueError: a field does not live on the solver's grid.
+        ValueError: a field does not live on the solver's grid, or the leading axes of the two do not broadcast.
     """
     check_solver(solver)
     omega = check_field("omega", omega, solver.grid)
-    rate, force = solver.tendency(omega), jnp.zeros((), omega.dtype)
+    if forcing is not None:  # checked before anything is launched
+        forcing = check_field("forcing", forcing, solver.grid)
+        check_leading_axes("omega", omega, "forcing", forcing)
+    rate, force = solver.tendency(omega), jnp.zeros_like(omega)
     if solver.forcing is not None:
-        force = force + check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)
+        steady = check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)
+        force = force + with_axes(steady, omega.ndim)
     if forcing is not None:
-        control = check_field("forcing", forcing, solver.grid).astype(omega.dtype)
+        control = with_axes(forcing.astype(omega.dtype), omega.ndim)
         rate, force = rate + control, force + control
     diffusion = laplacian(solver.grid, omega, backend=solver.backend)
-    viscosity, drag = jnp.asarray(solver.viscosity, omega.dtype), jnp.asarray(solver.drag, omega.dtype)
+    viscosity, drag = (
+        with_axes(jnp.asarray(value, omega.dtype), omega.ndim - 2) for value in (solver.viscosity, solver.drag)
+    )
 
     def budget(weight):  # of 0.5 <weight omega>, whose derivative by omega is `weight`
         value = mean(weight * omega) / 2

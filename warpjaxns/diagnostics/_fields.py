@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._arrays import with_axes
 from .._checks import check_field
 from .._grid import Grid
 from .._operators import laplacian, streamfunction
@@ -76,7 +77,7 @@ def energy_spectrum(
     width = fundamental_wavenumber(grid)
     weight = multiplicity / (2 * eigenvalue * width * math.prod(grid.shape) ** 2)
     omega_hat = jnp.fft.rfft2(omega)
-    density = (omega_hat.real**2 + omega_hat.imag**2) * jnp.asarray(weight, omega.dtype)
+    density = (omega_hat.real**2 + omega_hat.imag**2) * with_axes(jnp.asarray(weight, omega.dtype), omega.ndim)
     spectrum = sum_over_shells(grid, density)
     return jnp.asarray(width * np.arange(1, spectrum.shape[-1] + 1), omega.dtype), spectrum
 

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import check_field
+from .._arrays import with_axes
+from .._checks import check_field, check_option
 from .._grid import Grid
-from .._operators import jacobian, streamfunction
+from .._operators import SCHEMES, jacobian, streamfunction
 from .._spectral import fourier_modes, fundamental_wavenumber, sum_over_shells
 
 
@@ -33,6 +34,7 @@ def energy_flux(
         `energy_spectrum`, and the flux is that through their outer edges, ``K = (n + 1/2) k1``.
     """
     omega = check_field("omega", omega, grid)
+    check_option("advection", advection, SCHEMES)
     psi = streamfunction(grid, omega)
     return _flux(grid, psi, jacobian(grid, psi, omega, advection))
 
@@ -45,6 +47,7 @@ def enstrophy_flux(
     Positive in the direct cascade. Arguments, results and source are those of `energy_flux`.
     """
     omega = check_field("omega", omega, grid)
+    check_option("advection", advection, SCHEMES)
     psi = streamfunction(grid, omega)
     return _flux(grid, omega, jacobian(grid, psi, omega, advection))
 
@@ -54,6 +57,6 @@ def _flux(grid, weight, advection):
     _, _, multiplicity = fourier_modes(grid)
     share = jnp.asarray(multiplicity / math.prod(grid.shape) ** 2, weight.dtype)
     a, b = jnp.fft.rfft2(weight), jnp.fft.rfft2(advection)
-    gain = sum_over_shells(grid, (a.real * b.real + a.imag * b.imag) * share)
+    gain = sum_over_shells(grid, (a.real * b.real + a.imag * b.imag) * with_axes(share, a.ndim))
     edges = fundamental_wavenumber(grid) * (np.arange(1, gain.shape[-1] + 1) + 0.5)
     return jnp.asarray(edges, weight.dtype), -jnp.cumsum(gain, axis=-1)

@@ -9,9 +9,12 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Key, Real
 
+from .._arrays import square_root
 from .._checks import check_dtype, check_grid, check_key, check_non_negative, check_positive
 from .._grid import Grid
+from .._show import show
 from .._spectral import (
+    between,
     check_resolved,
     fourier_modes,
     from_modes,
@@ -103,14 +106,14 @@ def random_vorticity(
     check_grid(grid)
     check_key("key", key)
     check_positive("max_wavenumber", max_wavenumber, static=True)
-    if max_wavenumber < 1:
+    if float(max_wavenumber) < 1:
         raise ValueError(f"max_wavenumber={max_wavenumber}: the band is empty, expected at least 1")
     check_resolved("max_wavenumber", max_wavenumber, grid)
     check_non_negative("smoothness", smoothness, static=True)
     dtype = check_dtype("dtype", dtype)
 
     wavenumber, _, _ = fourier_modes(grid)
-    response = np.where(wavenumber <= float(max_wavenumber), wavenumber ** -float(smoothness), 0)
+    response = np.where(between(wavenumber, 0, float(max_wavenumber)), wavenumber ** -float(smoothness), 0)
     noise = jax.random.normal(key, grid.shape, dtype)
     omega = from_modes(grid, jnp.fft.rfft2(noise), response)
     return omega / jnp.sqrt(jnp.mean(omega * omega))
@@ -132,7 +135,8 @@ def from_spectrum(
         grid: the box.
         spectrum: E [length^3 / time^2] in the first shells, zero in the rest: an array ``(shells,)`` in the order of
             `diagnostics.energy_spectrum`, may be traced; or a function of the wavenumbers of all shells
-            ``(shells,)`` [1 / length] that returns one.
+            ``(shells,)`` [1 / length] that returns one. The field goes with its root: where it is zero, the derivative
+            by it, which is infinite, is taken to be 0.
         key: one key of `jax.random.key`.
         dtype: float32 or float64; None for JAX's default float type.
 
@@ -149,12 +153,16 @@ def from_spectrum(
     modes = np.bincount(shell.ravel(), multiplicity.ravel())
     if callable(spectrum):
         spectrum = spectrum(width * np.arange(1, modes.size + 1))
-    values = jnp.asarray(spectrum)
+    try:
+        values = spectrum if hasattr(spectrum, "dtype") else jnp.asarray(spectrum)
+    except Exception as error:  # whatever it raises when it is looked at
+        raise TypeError(f"spectrum={show(spectrum)}: expected an array of real numbers, or a function") from error
     check_non_negative("spectrum", values, scalar=False)
+    values = jnp.asarray(values)
     if values.ndim != 1 or values.size > modes.size:
         raise ValueError(f"spectrum has shape {values.shape}: expected one axis of at most {modes.size} shells")
 
     density = jnp.zeros(modes.size, dtype).at[: values.size].set(values.astype(dtype))
     unit = np.sqrt(2 * eigenvalue * (width / modes)[shell]) * math.prod(grid.shape)
-    modulus = jnp.asarray(unit, dtype) * jnp.sqrt(density)[shell]
+    modulus = jnp.asarray(unit, dtype) * square_root(density)[shell]
     return from_modes(grid, random_phases(grid, key=key, dtype=dtype), modulus)
