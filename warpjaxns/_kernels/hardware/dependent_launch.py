@@ -1,10 +1,10 @@
 """Kernels of a CUDA graph that begin while the one before them ends.
 
-Captured launches depend on each other in full: a kernel starts when the last block before it has finished. Since
-CUDA 12.3 a dependency may be *programmatic* instead (CUDA driver API, `CUgraphEdgeData`): the kernel is started as
-soon as all blocks before it are running, and waits inside (`intrinsics.synchronise_dependent_launch`) before it touches
-what they write. Its launch, its instructions and its constants are then there when they are needed, which for kernels of a few
-microseconds is a good part of their time.
+Captured launches depend on each other in full: a kernel starts when the last block before it has finished. Since CUDA
+12.3 a dependency may be *programmatic* instead (CUDA driver API, `CUgraphEdgeData`). The kernel is started as soon as
+all blocks before it are running, and waits inside (`intrinsics.synchronise_dependent_launch`) before it touches what
+they write. Its launch, its instructions and its constants are then there when they are needed, which for kernels of a
+few microseconds is a good part of their time.
 
 Warp records full dependencies only, so this changes the graph that it has captured.
 """
