@@ -39,7 +39,7 @@ if importlib.util.find_spec("beartype"):
 if jax.default_backend() == "cpu":
     import warp
 
-    from warpjaxns._kernels.hardware import address_table, views
+    from warpjaxns._kernels.hardware import address_table
 
     # Compiling takes half the time then; that loops are unrolled is for the registers of a GPU
     address_table.OPTIONS["module_options"]["max_unroll"] = 1

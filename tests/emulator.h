@@ -49,7 +49,7 @@ struct Fiber {
 };
 struct Barrier { int arrived = 0; long generation = 0; };
 struct Sent { char* to; char bytes[8]; int size; };
-struct Gate { bool expected = false; int bytes = 0; long generation = 0; std::vector<Sent> sent; };
+struct Mbarrier { bool expected = false; int bytes = 0; long generation = 0; std::vector<Sent> sent; };
 
 static Index grid = {1, 1, 1}, block = {1, 1, 1};
 static int first_block, together;
@@ -58,7 +58,7 @@ static Fiber* now;
 static ucontext_t scheduler;
 static long events;  // what has happened; nothing in a whole round is a deadlock
 static std::map<std::tuple<int, int, unsigned>, Barrier> barriers;
-static std::map<unsigned, Gate> gates;  // by address in the cluster
+static std::map<unsigned, Mbarrier> mbarriers;  // by address in the cluster
 static Storage* storage[MOST_BLOCKS];
 static double exchanged[MOST_BLOCKS][MOST_THREADS];
 static uint64_t random_state;
@@ -120,42 +120,42 @@ static void finish_copies() {
 }
 static unsigned in_block(unsigned address, int rank) { return (unsigned)rank << 24 | address; }
 
-static Gate& gate_at(unsigned address) {
-  auto found = gates.find(address);
-  if (found != gates.end()) return found->second;
-  fprintf(stderr, "a gate that nobody has made\n");
+static Mbarrier& mbarrier_at(unsigned address) {
+  auto found = mbarriers.find(address);
+  if (found != mbarriers.end()) return found->second;
+  fprintf(stderr, "an mbarrier that nobody has initialised\n");
   abort();
 }
-static void make_gate(unsigned address) { gates[in_block(address, now->rank)] = Gate(); }
-static void open_if_all_came(Gate& gate) {  // what was sent is seen no earlier
-  if (!gate.expected || gate.bytes) return;
-  for (const Sent& sent : gate.sent) memcpy(sent.to, sent.bytes, sent.size);
-  gate.sent.clear();
-  gate.expected = false;
-  ++gate.generation;
+static void initialise_mbarrier(unsigned address) { mbarriers[in_block(address, now->rank)] = Mbarrier(); }
+static void complete_if_all_came(Mbarrier& mbarrier) {  // what was sent is seen no earlier
+  if (!mbarrier.expected || mbarrier.bytes) return;
+  for (const Sent& sent : mbarrier.sent) memcpy(sent.to, sent.bytes, sent.size);
+  mbarrier.sent.clear();
+  mbarrier.expected = false;
+  ++mbarrier.generation;
   ++events;
 }
 template <class T> static void send(unsigned where, T value, unsigned address) {
-  Gate& gate = gate_at(address);
+  Mbarrier& mbarrier = mbarrier_at(address);
   Sent sent = {shared_memory(where >> 24) + (where & 0xffffff), {}, sizeof(T)};
   memcpy(sent.bytes, &value, sizeof(T));
-  gate.sent.push_back(sent);
-  gate.bytes -= sizeof(T);
-  open_if_all_came(gate);
+  mbarrier.sent.push_back(sent);
+  mbarrier.bytes -= sizeof(T);
+  complete_if_all_came(mbarrier);
 }
 static void expect(unsigned address, int bytes) {
-  Gate& gate = gate_at(in_block(address, now->rank));
-  if (gate.expected) {
-    fprintf(stderr, "a gate is to open twice\n");
+  Mbarrier& mbarrier = mbarrier_at(in_block(address, now->rank));
+  if (mbarrier.expected) {
+    fprintf(stderr, "an mbarrier expects bytes twice in a phase\n");
     abort();
   }
-  gate.expected = true;
-  gate.bytes += bytes;
-  open_if_all_came(gate);
+  mbarrier.expected = true;
+  mbarrier.bytes += bytes;
+  complete_if_all_came(mbarrier);
 }
-static unsigned is_open(unsigned address, unsigned parity) {
-  const Gate& gate = gate_at(in_block(address, now->rank));
-  if (gate.generation % 2 != parity) return 1;
+static unsigned has_completed(unsigned address, unsigned parity) {
+  const Mbarrier& mbarrier = mbarrier_at(in_block(address, now->rank));
+  if (mbarrier.generation % 2 != parity) return 1;
   swapcontext(&now->context, &scheduler);
   return 0;
 }
@@ -176,7 +176,7 @@ static void run_thread() {
 
 static const char* run_blocks(int order) {
   barriers.clear();
-  gates.clear();
+  mbarriers.clear();
   for (int rank = 0; rank < together; ++rank) {
     if (!storage[rank]) storage[rank] = (Storage*)((char*)aligned_alloc(ALIGNMENT, SIZE) + ALIGNMENT - OFFSET % ALIGNMENT);
     memset((void*)storage[rank], 0xff, sizeof(Storage));  // not a number
@@ -212,8 +212,8 @@ static const char* run_blocks(int order) {
     if (before == events) return "threads wait for each other for ever";
     waiting.swap(left);
   }
-  for (const auto& gate : gates)
-    if (!gate.second.sent.empty()) return "blocks end before all has come that was sent to them";
+  for (const auto& mbarrier : mbarriers)
+    if (!mbarrier.second.sent.empty()) return "blocks end before all has come that was sent to them";
   return nullptr;
 }
 

@@ -21,7 +21,9 @@ from warp._src import build
 from warp._src.context import _build_launch_bounds_from_tuple, pack_arg
 
 from warpjaxns import _kernels
-from warpjaxns._kernels import memory, plan, whole
+from warpjaxns._kernels.finite_difference.plan import Plan
+from warpjaxns._kernels.finite_difference.resident.layout import Resident
+from warpjaxns._kernels.hardware.address_table import Buffer
 
 COMPILER = shutil.which("g++")
 FLAGS = ["-O1", "-w", "-std=c++17", "-fpermissive", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC"]
@@ -41,12 +43,12 @@ INLINE = [  # what stands in `asm volatile(...)`, and what stands for it here
     (r'"barrier\.cluster\.wait;" ::: "memory"', "emulator::cluster_barrier()"),
     (r'"mapa\.shared.*?"=r"\((\w+)\) : "r"\((\w+)\), "r"\((\w+)\)', r"\1 = emulator::in_block(\2, \3)"),
     (r'"st\.async.*?"\s*:: "r"\((.*)\), "[fd]"\((\w+)\), "r"\((\w+)\) : "memory"', r"emulator::send(\1, \2, \3)"),
-    (r'"mbarrier\.init.*?"r"\((\w+)\) : "memory"', r"emulator::make_gate(\1)"),
+    (r'"mbarrier\.init.*?"r"\((\w+)\) : "memory"', r"emulator::initialise_mbarrier(\1)"),
     (r'"fence\.mbarrier_init.*?" ::: "memory"', ""),
     (r'"mbarrier\.arrive.*?"r"\((\w+)\), "r"\((\w+)\) : "memory"', r"emulator::expect(\1, \2)"),
     (
         r'"\{.*?_wait.*?"\s*: "=r"\((\w+)\) : "r"\((\w+)\), "r"\((.*?)\) : "memory"',
-        r"\1 = emulator::is_open(\2, \3)",
+        r"\1 = emulator::has_completed(\2, \3)",
     ),
 ]
 
@@ -58,11 +60,10 @@ class Emulator:
     def __init__(self, folder: Path):
         self.folder, self.order, self.change, self.launched = folder, 0, lambda text: text, []
 
-    def launch(self, kernel, blocks, arguments, block_dim):
-        """In the place of `memory.launch`."""
+    def launch(self, kernel, table, blocks, arguments, block_dim):
+        """Stand in for `address_table.launch`."""
         run = _compiled(self.change(_translated(kernel, block_dim)), self.folder)
-        table = next(argument.table for argument in arguments if isinstance(argument, memory.Buffer))
-        values = [argument.place if isinstance(argument, memory.Buffer) else argument for argument in arguments]
+        values = [argument.place if isinstance(argument, Buffer) else argument for argument in arguments]
         parameters = zip(kernel.adj.args, [table, *values], strict=True)
         packed = [pack_arg(kernel, p.type, p.label, value, table.device) for p, value in parameters]
         packed.insert(0, _build_launch_bounds_from_tuple((blocks, block_dim), kernel.adj.kernel_dim))
@@ -76,9 +77,9 @@ def emulated(monkeypatch, folder: Path) -> Emulator:
     """From here on all kernels of the flow are launched by an emulator, and cut into threads as on a GPU. `folder`: for
     what is compiled; processes may share it."""
     emulator = Emulator(folder)
-    for cut in (plan.Plan, whole.Whole):
-        monkeypatch.setattr(cut, "on", lambda self, cpu: self)
-    for module in pkgutil.iter_modules(_kernels.__path__, f"{_kernels.__name__}."):
+    for layout in (Plan, Resident):
+        monkeypatch.setattr(layout, "on", lambda self, cpu: self)
+    for module in pkgutil.walk_packages(_kernels.__path__, f"{_kernels.__name__}."):
         module = importlib.import_module(module.name)
         if hasattr(module, "launch"):
             monkeypatch.setattr(module, "launch", emulator.launch)

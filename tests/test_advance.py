@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import oracle
 import pytest
 from jax.test_util import check_grads
+from layouts import always, hand_in
 from oracle import normal, vdot
 from tolerances import DIFFERENCES, DOT, ROLLOUT, assert_close, assert_trees_close
 
 from warpjaxns import Grid, NavierStokes2D
+from warpjaxns._finite_difference import advance as primitives
 from warpjaxns._kernels import tuning
 from warpjaxns._kernels.finite_difference.planner import make_plan
-from warpjaxns._finite_difference import advance as primitives
 
-SMALL, WIDE = Grid((6, 10), (2.0, 3.5)), Grid((9, 12), (0.7, 1.9))  # of WIDE, one band overhangs
+SMALL, WIDE = Grid((6, 10), (2.0, 3.5)), Grid((9, 12), (0.7, 1.9))  # of WIDE, one slab overhangs
 BACKENDS = ["warp", "xla"]
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -113,16 +114,16 @@ def check_against(standard, f, case):
 
 @pytest.mark.parametrize("scheme", ["arakawa", "central"])
 def test_a_sweep_of_three_kernels_a_stage(scheme, monkeypatch):
-    """As with many points; the sweeps of all other tests here are fused."""
-    grid = Grid((9, 20), (0.7, 1.9))  # that no other test has, whose plan would be kept
+    """As on a saturated device; the sweeps of all other tests here are fused."""
+    grid = WIDE
     assert make_plan(grid.shape, "float64").for_adjoint.fused
-    monkeypatch.setattr(tuning, "ADJOINT", {4096: ((4, 512, False),) * 2})
+    hand_in(monkeypatch, {"SWEEP": {4096: always(tuning.Sweep(4, 512, False))}})
     assert not make_plan(grid.shape, "float64").for_adjoint.fused
     check(Case(grid=grid, scheme=scheme, per_member=ALL, forcing="per step", direct=True))
 
 
-def check_stretches(grid, adjoint, viscosity=0.01):
-    """Rollouts that repeat a stretch, and their derivatives, against XLA."""
+def check_segments(grid, adjoint, viscosity=0.01):
+    """Rollouts that repeat a segment, and their derivatives, against XLA."""
     omega = normal(0, (3, *grid.shape))
 
     def run(backend, function):

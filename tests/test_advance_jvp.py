@@ -9,7 +9,7 @@ from tolerances import DOT, relative_error
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
 
 GRID = Grid((6, 8), (2.0, 3.5))
-STEPS = 50  # two stretches of Checkpointed()
+STEPS = 50  # two segments of Checkpointed()
 BACKENDS = pytest.mark.parametrize("backend", ["warp", "xla"])
 ADJOINTS = pytest.mark.parametrize("adjoint", [Direct(), Checkpointed()], ids=str)
 
@@ -22,7 +22,7 @@ def make(backend="xla", adjoint=None, viscosity=0.01):
 def primitives(function, *arguments):
     """Names of the fused primitives in what JAX makes of a function."""
     text = str(jax.make_jaxpr(function)(*arguments))
-    return {name for name in ("advance", "along", "tangent", "adjoint") if f"{name}[" in text}
+    return {name for name in ("advance", "advance_jvp", "tangent", "adjoint") if f"{name}[" in text}
 
 
 @ADJOINTS
@@ -32,7 +32,7 @@ def test_forward_mode_computes_the_state_once(adjoint):
     def push(w, dw):
         return jax.jvp(lambda w: solver.rollout(w, steps=STEPS), (w,), (dw,))
 
-    assert primitives(push, omega, omega) == {"along"}
+    assert primitives(push, omega, omega) == {"advance_jvp"}
     out, dout = jax.jit(push)(omega, normal(1, GRID.shape))
     assert relative_error(out, solver.rollout(omega, steps=STEPS)) < 1e-13
     finite = [solver.rollout(omega + h * normal(1, GRID.shape), steps=STEPS) for h in (1e-6, -1e-6)]

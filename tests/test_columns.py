@@ -5,10 +5,10 @@ import pytest
 import warp as wp
 from tolerances import COLUMNS
 
+from warpjaxns._coefficients import modes_of
 from warpjaxns._kernels.finite_difference.columns import Columns
-from warpjaxns._kernels.hardware.numbers import complex_type
-from warpjaxns._coefficients import column_modes
 from warpjaxns._kernels.finite_difference.recursions import column_functions
+from warpjaxns._kernels.hardware.numbers import complex_type
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
 EIGENVALUES = np.array([0.0, 0.3, 1.0, 17.0, 400.0, 2.0e5])
@@ -66,7 +66,7 @@ def check(columns, device, eigenvalues, nx=6):
     n, count, dtype = columns.n, columns.count, np.dtype(wp.dtype_to_numpy(columns.real))
     parts = np.random.default_rng(n).standard_normal((2, count, n)).astype(dtype)
     omega = parts[0].astype("float64") + 1j * parts[1]
-    actual = solve(columns, omega, modes(n, SPACING, nx, eigenvalues), device)
+    actual = solve(columns, omega, modes_of(eigenvalues, (n, nx), SPACING), device)
     reference, size = expected(omega, eigenvalues, nx)
     error = np.linalg.norm(actual - reference, axis=-1) / size
     assert error.max() < COLUMNS[dtype.name]
@@ -94,7 +94,7 @@ def test_many_threads_a_column(n, count, wanted, dtype):
 
 def test_modes():
     n, nx, eigenvalues = 64, 10, EIGENVALUES
-    rate, loss, around, factor, both = modes(n, SPACING, nx, eigenvalues).T
+    rate, loss, around, factor, both = modes_of(eigenvalues, (n, nx), SPACING).T
     r = 1 - loss
     np.testing.assert_allclose(r + 1 / r, 2 + SPACING[0] ** 2 * eigenvalues, rtol=1e-13)
     np.testing.assert_allclose(r, np.exp(-rate), rtol=1e-12)
@@ -102,7 +102,7 @@ def test_modes():
     np.testing.assert_allclose(both[1:], 1 / (1 - r[1:] ** 2), rtol=1e-12)
     assert around[0] == both[0] == 0
     np.testing.assert_allclose(factor, SPACING[0] ** 2 * r / (2 * nx), rtol=1e-13)
-    tiny = modes(n, SPACING, nx, np.array([1e-14]))[0]  # r + 1/r - 2 is below the rounding of 2
+    tiny = modes_of(np.array([1e-14]), (n, nx), SPACING)[0]  # r + 1/r - 2 is below the rounding of 2
     np.testing.assert_allclose(tiny[:2], SPACING[0] * 1e-7, rtol=1e-8)
 
 

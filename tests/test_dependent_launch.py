@@ -5,14 +5,13 @@ import ctypes
 import pytest
 import warp as wp
 
-from warpjaxns._kernels.hardware import dependent_launch
-from warpjaxns._kernels.hardware import address_table, views
+from warpjaxns._kernels.hardware import address_table, dependent_launch
 from warpjaxns._kernels.hardware.address_table import Table
 from warpjaxns._kernels.hardware.intrinsics import synchronise_dependent_launch
 
 
 class Driver:
-    """A graph of `kinds` of nodes (0: kernels) in a row, or with such `edges`, and the calls that `dependent_launch` makes."""
+    """A graph of `kinds` of nodes (0: kernels) in a row, or with such `edges`: what `dependent_launch` calls."""
 
     def __init__(self, kinds, fails=(), edges=None):
         self.kinds, self.fails = kinds, fails
@@ -55,7 +54,7 @@ def test_kernels_overlap(monkeypatch):
     assert driver.edges == {(1, 2): (1, 0, 1), (2, 3): (1, 0, 1)}
 
 
-def test_chains_of_kernels_overlap_within_themselves(monkeypatch):
+def test_kernels_overlap_within_a_stream(monkeypatch):
     within, between = [(2, 3), (3, 4), (5, 6)], [(1, 2), (1, 5), (4, 7), (6, 7)]
     driver = Driver([0] * 7, edges=[*within, *between])
     assert overlap(monkeypatch, driver) == 3
@@ -83,7 +82,7 @@ def test_a_driver_that_knows_no_such_dependencies(monkeypatch):
     assert dependent_launch.make_programmatic(1) == 0
 
 
-def test_kernels_must_follow():
+def test_kernels_must_synchronise():
     with pytest.raises(TypeError, match="kernel rash does not call"):
 
         @address_table.kernel()

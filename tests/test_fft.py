@@ -7,10 +7,10 @@ import pytest
 import warp as wp
 from tolerances import FFT
 
+from warpjaxns._kernels.fft.lines import Lines, factorise
 from warpjaxns._kernels.fft.transforms import line_functions, roots_of_unity
 from warpjaxns._kernels.hardware.intrinsics import barrier
 from warpjaxns._kernels.hardware.numbers import complex_type
-from warpjaxns._kernels.fft.lines import Lines, factorise
 
 REALS = {"float32": wp.float32, "float64": wp.float64}
 # every radix alone, and every number of passes; 5-smooth composites; odd lengths; with and without padding

@@ -81,7 +81,7 @@ def test_lines_of_some_threads(shape):
 @pytest.mark.parametrize("shape", [(64, 64), (32, 128), (48, 30), (128, 128)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scheme", ["arakawa", "central"])
-def test_whole_members(shape, dtype, scheme):
+def test_resident_members(shape, dtype, scheme):
     members, grid = 70, Grid(shape, (2.0, 3.5))
     assert make_plan(shape, dtype, members).resident.blocks == (2 if (shape, dtype) == ((128, 128), "float64") else 1)
     omega, control = field(grid, dtype, 0, (members,)), 0.1 * normal(1, (6, members, *shape), dtype)
@@ -211,12 +211,12 @@ def test_auto_is_warp_here():
 
 
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(4)], ids=str)
-def test_overlapping_kernels_change_no_bit(adjoint, monkeypatch):
+def test_dependent_launch_changes_no_bit(adjoint, monkeypatch):
     grid = Grid((192, 96))  # too long for members that one kernel takes through all steps
     solver, omega = make(grid, "warp", adjoint=adjoint), field(grid, "float32", 0, (2,))
-    overlap, dependencies, results = _ffi.overlap, [], []
-    for how in (overlap, lambda graph: 0):
-        monkeypatch.setattr(_ffi, "overlap", lambda graph, how=how: dependencies.append(how(graph)))
+    dependencies, results = [], []
+    for how in (_ffi.make_programmatic, lambda graph: 0):
+        monkeypatch.setattr(_ffi, "make_programmatic", lambda graph, how=how: dependencies.append(how(graph)))
         _ffi.clear()
         results.append(jax.tree.leaves(jax.jit(gradients)(solver, omega)))
     assert dependencies[0] > 10

@@ -33,7 +33,7 @@ def reverse_mode_memory(adjoint, steps, backend, rollouts=1):
 @pytest.mark.parametrize("backend", ["warp", "xla"])
 def test_checkpointed_grows_like_the_square_root(backend):
     fields = [reverse_mode_memory(Checkpointed(), steps, backend) for steps in (80, 1000, 10000, 40000)]
-    # the states kept, and the stages of one stretch or of 48 steps: T/k + 6k fields, 700 for T = 10,000 and k = 100
+    # the states kept, and the stages of one segment or of 48 steps: T/k + 6k fields, 700 for T = 10,000 and k = 100
     assert fields[1] < fields[0] + 150
     assert 2 * 0.9 < fields[3] / fields[2] < 2 * 1.1
     assert 600 < fields[2] < 800

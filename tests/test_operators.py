@@ -10,13 +10,13 @@ from oracle import normal, vdot
 from tolerances import DIFFERENCES, DOT, ORDER, SUMS, assert_close, assert_trees_close
 
 from warpjaxns import Grid, jacobian, laplacian, streamfunction
-from warpjaxns._operators import SCHEMES
 from warpjaxns._finite_difference import reference
 from warpjaxns._finite_difference.jacobian import jacobian as jacobian_primitive
+from warpjaxns._operators import SCHEMES
 
 BACKENDS = ["warp", "xla"]
 DTYPES = ["float32", "float64"]
-# every parity, several bands of rows with and without an overhang, the smallest sizes
+# every parity, several slabs of rows with and without an overhang, the smallest sizes
 GRIDS = [Grid((6, 10), (2.0, 3.5)), Grid((9, 12), (0.7, 1.9)), Grid((10, 15), (5.0, 4.0)), Grid((5, 4))]
 GRID = GRIDS[1]
 ALL_SCHEMES = [*SCHEMES, "plus_cross", "cross_plus"]

@@ -9,11 +9,11 @@ from oracle import normal
 from tolerances import ROLLOUT, assert_trees_close
 
 from warpjaxns import Grid, NavierStokes2D
-from warpjaxns._kernels.hardware import limits
 from warpjaxns._kernels import tuning
 from warpjaxns._kernels.fft.lines import factorise
 from warpjaxns._kernels.finite_difference.planner import make_plan, unsupported
-from warpjaxns._kernels.hardware.limits import CPU_MEMORY
+from warpjaxns._kernels.finite_difference.resident.layout import MOST_VALUES
+from warpjaxns._kernels.hardware.limits import CPU_MEMORY, LARGEST_BLOCK, SHARED_MEMORY
 
 KIB = 1024
 # either side of every boundary in the tables, powers of two, odd, and with threes and fives; the smallest
@@ -30,7 +30,7 @@ def every_plan(dtype):
     for shape, batch, limit in itertools.product(SHAPES, BATCHES, LIMITS):
         plan = make_plan(shape, dtype, batch, limit)
         if unsupported(plan, limit) is None:
-            yield plan, limit or limits.SHARED_MEMORY
+            yield plan, limit or SHARED_MEMORY
 
 
 def least_values(n):
@@ -39,7 +39,7 @@ def least_values(n):
 
 
 def in_step(lines, pairs):
-    """Whether threads that wait for the whole block take as many turns as all others."""
+    """Return whether threads that wait for all of their block take as many turns as all others."""
     return lines.alone or pairs % lines.groups == 0
 
 
@@ -55,12 +55,12 @@ def test_every_plan_fits(dtype):
         assert (plan.slabs - 1) * plan.rows < ny <= plan.slabs * plan.rows
         # blocks
         assert plan.stage_lines.count == pairs + 1
-        assert pairs % (plan.groups or pairs) == 0
-        assert plan.stage_lines.groups == (plan.groups or pairs + 1)
-        assert plan.stage_lines.block_dim == plan.stage_lines.groups * plan.stage_lines.threads <= limits.LARGEST_BLOCK
-        assert plan.band_lines.block_dim == pairs * plan.band_lines.threads <= limits.LARGEST_BLOCK
+        assert pairs % (plan.concurrent or pairs) == 0
+        assert plan.stage_lines.groups == (plan.concurrent or pairs + 1)
+        assert plan.stage_lines.block_dim == plan.stage_lines.groups * plan.stage_lines.threads <= LARGEST_BLOCK
+        assert plan.slab_lines.block_dim == pairs * plan.slab_lines.threads <= LARGEST_BLOCK
         assert in_step(plan.stage_lines, pairs + 1)
-        assert plan.column_chunks.block_dim == plan.columns * plan.column_chunks.threads <= limits.LARGEST_BLOCK
+        assert plan.column_chunks.block_dim == plan.columns * plan.column_chunks.threads <= LARGEST_BLOCK
         assert plan.stage_bytes <= limit
         assert plan.column_chunks.nbytes <= 48 * KIB
         # the columns of all blocks are there, in whole sectors of 32 bytes
@@ -83,8 +83,8 @@ def test_derivatives_fit_where_the_steps_do(dtype):
         for other in (plan.for_source, plan.for_adjoint, plan.for_tangent):
             assert other.rows % 2 == 0
             assert 2 <= other.rows <= plan.rows
-            assert other.band_lines.block_dim <= limits.LARGEST_BLOCK
-            assert other.column_chunks.block_dim <= limits.LARGEST_BLOCK
+            assert other.slab_lines.block_dim <= LARGEST_BLOCK
+            assert other.column_chunks.block_dim <= LARGEST_BLOCK
             assert other.rows * other.slabs == plan.shape[0] or not other.by_slabs
             assert other.column_blocks * other.columns <= other.pitch
         source, adjoint, tangent = plan.for_source, plan.for_adjoint, plan.for_tangent
@@ -93,12 +93,12 @@ def test_derivatives_fit_where_the_steps_do(dtype):
         assert (source.by_slabs, source.pitch) == (adjoint.by_slabs, adjoint.pitch)
         for other in (source, adjoint):
             assert other.sweep_bytes <= limit or not other.copies_rows
-            assert other.sweep_lines.block_dim <= limits.LARGEST_BLOCK
+            assert other.sweep_lines.block_dim <= LARGEST_BLOCK
         assert not source.fused
         assert adjoint.copies_rows or not adjoint.fused
-        assert tangent.stage_lines.block_dim <= limits.LARGEST_BLOCK
+        assert tangent.stage_lines.block_dim <= LARGEST_BLOCK
         assert in_step(tangent.stage_lines, tangent.rows // 2 + 1)
-        assert tangent.rows == 2 or tangent.stage_lines.nbytes <= min(limits.SHARED_MEMORY, limit)
+        assert tangent.rows == 2 or tangent.stage_lines.nbytes <= min(SHARED_MEMORY, limit)
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((128, 80), "float64"), ((128, 128), "float32")], ids=str)
@@ -119,10 +119,10 @@ def test_members_that_only_a_cluster_has_room_for(shape, dtype):
 
 def test_threads_of_a_multiprocessor():
     for plan, _ in every_plan("float32"):
-        threads, blocks = plan.bounds(plan.stage_lines, plan.resident)
+        threads, blocks = plan.bounds(plan.stage_lines, plan.occupancy)
         assert threads == plan.stage_lines.block_dim
         assert blocks >= 1
-        assert blocks == 1 or threads * blocks <= plan.resident
+        assert blocks == 1 or threads * blocks <= plan.occupancy
 
 
 def test_entries_serve_lines_up_to_their_own():
@@ -133,17 +133,17 @@ def test_entries_serve_lines_up_to_their_own():
 @pytest.mark.parametrize("table", [tuning.STAGE, tuning.COLUMNS], ids=["stage", "columns"])
 def test_entries_are_what_a_square_grid_gets(table):
     """In float32 and on the device the tables were made on, nothing is taken back."""
-    for n, entries in table.items():
-        for many, (wanted, count, *_) in enumerate(entries):
-            plan = make_plan((n, n), "float32", 1 + many * (1 + tuning.FEW_POINTS[0] // n**2))
-            if many or n * n <= tuning.FEW_POINTS[1]:
+    for n, load in table.items():
+        for saturated, wanted in enumerate(load):
+            plan = make_plan((n, n), "float32", 1 + saturated * (1 + tuning.SATURATED_ENSEMBLE_POINTS // n**2))
+            if saturated or n * n <= tuning.SATURATED_POINTS:
                 chosen = (plan.radix, plan.rows) if table is tuning.STAGE else (plan.chunk, plan.columns)
                 if table is tuning.COLUMNS and plan.by_slabs:
-                    wanted, count, *_ = tuning.entry(tuning.SLABS, n)[many]
-                assert chosen == (wanted, count), (n, many)
+                    wanted = tuning.entry(tuning.SLABS, n)[saturated]
+                assert chosen == wanted[:2], (n, saturated)
 
 
-def test_few_and_many_points():
+def test_when_a_device_is_saturated():
     assert not make_plan((1024, 1024), "float32").saturated  # a single one is few up to 2^20 points
     assert make_plan((1024, 1000), "float32", 2).saturated
     assert not make_plan((256, 256), "float32", 4).saturated
@@ -157,5 +157,5 @@ def test_on_the_cpu_a_thread_holds_a_line():
         assert (plan.rows, plan.columns, plan.stage_lines.block_dim, plan.column_chunks.block_dim) == (2, 1, 1, 1)
         assert (plan.stage_lines.values, plan.column_chunks.values) == shape[::-1]
         assert make_plan(shape, "float64").on(cpu=False) == make_plan(shape, "float64")
-    bands = make_plan((64, 1024), "float32").on(cpu=True)
-    assert (bands.rows, bands.columns, bands.stage_lines.block_dim, bands.column_chunks.values) == (8, 1, 1, 8)
+    slabs = make_plan((64, 1024), "float32").on(cpu=True)
+    assert (slabs.rows, slabs.columns, slabs.stage_lines.block_dim, slabs.column_chunks.values) == (8, 1, 1, 8)

@@ -13,6 +13,7 @@ from test_advance import ALL, SMALL, Case, check_against, every_backend, expecte
 from tolerances import DOT, ROLLOUT, assert_close, assert_trees_close
 
 from warpjaxns import Checkpointed, Direct, NavierStokes2D, _ffi
+from warpjaxns._finite_difference.operands import Operands
 from warpjaxns._kernels.hardware import address_table, views
 from warpjaxns._kernels.hardware.address_table import Place, Table
 from warpjaxns._kernels.hardware.intrinsics import synchronise_dependent_launch
@@ -33,7 +34,7 @@ def call(a, x, **options):
     """``y = a x + 1``; among all arrays a is number 0, x 1 and y 2."""
 
     def launch(a, x, y):
-        address_table.launch(affine, y.shape[0], [a, x, y], 1)
+        address_table.launch(affine, y.table, y.shape[0], [a, x, y], 1)
 
     return _ffi.call(launch, a, x, key="affine", outputs=[(wp.float64, x.shape)], graph=True, **options)[0]
 
@@ -101,12 +102,12 @@ CASES = [
 
 
 def both(case, backend, repeats=REPEATS):
-    """`repeats` stretches by one call, and one long stretch by the oracle."""
+    """Return `repeats` segments by one call, and one long segment by the oracle."""
     return functools.partial(case.fused(backend), repeats=repeats), long(case, repeats).oracle
 
 
 def long(case, repeats=REPEATS):
-    """The same, with all its steps in one stretch."""
+    """The same, with all its steps in one segment."""
     return dataclasses.replace(case, steps=case.steps * repeats)
 
 
@@ -121,8 +122,8 @@ def test_repeats_are_steps(backend):
     case = CASES[0]
     x = case.operands()
     f, _ = both(case, backend)
-    stretch = dataclasses.replace(case, steps=3).fused(backend)
-    assert_close(f(*x), stretch(stretch(*x), *x[1:]))
+    segment = dataclasses.replace(case, steps=3).fused(backend)
+    assert_close(f(*x), segment(segment(*x), *x[1:]))
     np.testing.assert_array_equal(f(*x), jax.jit(f)(*x))
 
 
@@ -199,7 +200,7 @@ def equations(jaxpr, name):
 
 
 def wanted(f, *x):
-    """Which parameters (viscosity, drag, dt, forcing) the adjoints in a program have cotangents of."""
+    """Return the operands of which the adjoints in a program make cotangents."""
     return {equation.params["wrt"] for equation in equations(jax.make_jaxpr(f)(*x).jaxpr, "adjoint")}
 
 
@@ -209,7 +210,7 @@ def test_only_cotangents_that_are_asked_for(repeats, argument):
     case = CASES[0]
     f, _ = both(case, "warp", repeats)
     gradient = jax.grad(lambda *x: jnp.sum(jnp.sin(f(*x))), argument)
-    assert wanted(gradient, *case.operands()) == {tuple(i == argument for i in range(1, 5))}
+    assert wanted(gradient, *case.operands()) == {Operands(*(i in (0, argument) for i in range(5)))}
 
 
 @pytest.mark.parametrize(
@@ -220,14 +221,14 @@ def test_only_cotangents_that_are_asked_for(repeats, argument):
         (Checkpointed(4), {}, [False, True]),
         (Checkpointed(5), {}, [False, True]),  # the rest
         (Checkpointed(4, keep_last=False), {}, [False]),
-        (Checkpointed(12), {}, [False]),  # one stretch: it may be a turn of a loop
+        (Checkpointed(12), {}, [False]),  # one segment: it may be a turn of a loop
         (Checkpointed(2), {"save_every": 4}, [False]),
         (Checkpointed(4), {"forcing": jnp.ones((12, *SMALL.shape))}, [False]),
     ],
     ids=str,
 )
 def test_whose_stages_are_kept(adjoint, options, kept):
-    """Those that are not are run again by the adjoint, and only those."""
+    """The adjoint runs those anew that are not kept, and only those."""
     solver = NavierStokes2D(SMALL, viscosity=1e-2, dt=1e-2, adjoint=adjoint, backend="warp", check_finite=False)
 
     def energy(omega):
@@ -247,7 +248,7 @@ def test_a_gradient_by_the_state_is_nothing_else(adjoint, save_every):
     def energy(omega):
         return jnp.sum(solver.rollout(omega, steps=12, save_every=save_every) ** 2)
 
-    assert wanted(jax.grad(energy), jnp.ones(SMALL.shape)) == {(False,) * 4}
+    assert wanted(jax.grad(energy), jnp.ones(SMALL.shape)) == {Operands(True, *[False] * 4)}
 
 
 @pytest.mark.parametrize("repeats", [1, REPEATS])
@@ -255,7 +256,7 @@ def test_a_tangent_of_the_state_carries_none_of_the_forcing(repeats):
     case = CASES[0]
     (f, _), (omega, *rest) = both(case, "warp", repeats), case.operands()
     program = jax.make_jaxpr(lambda v: jax.jvp(lambda w: f(w, *rest), (omega,), (v,))[1])(omega)
-    (equation,) = equations(program.jaxpr, "along")
+    (equation,) = equations(program.jaxpr, "advance_jvp")
     assert equation.invars[4].aval.shape == (1, 1, *SMALL.shape)
     assert equation.invars[9].aval.shape == (1,) * 4
 

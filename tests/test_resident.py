@@ -1,19 +1,22 @@
-"""Small members, which a block takes as a whole through all steps: the same numbers as any other way."""
+"""Members that stay in shared memory through all steps: the same numbers as any other way."""
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 import pytest
+from layouts import hand_in, shared_by
 from oracle import normal
-from test_advance import ALL, Case, check, check_stretches
-from test_by_bands import check_on_a_gpu
+from test_advance import ALL, Case, check, check_segments
+from test_slabs import check_on_a_gpu
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
-from warpjaxns._kernels import members, members_adjoint, members_tangent, memory, plan, tuning
+from warpjaxns._kernels import tuning
 from warpjaxns._kernels.finite_difference.planner import make_plan
+from warpjaxns._kernels.finite_difference.resident import stage, sweep
+from warpjaxns._kernels.finite_difference.resident.layout import Resident
+from warpjaxns._kernels.hardware import address_table
 
-# Grids of their own: a callable that another test has made knows only what its plan was then.
 ODD, LONG, SQUARE = Grid((10, 15), (2.0, 3.1)), Grid((6, 24), (0.7, 2.9)), Grid((16, 16), (1.7, 1.9))
 CASES = [
     Case(grid=SQUARE, steps=2, forcing="none"),
@@ -26,15 +29,9 @@ CASES = [
 ]
 
 
-def shared_by(blocks):
-    """For `tuning.RESIDENT`: all members that fit so many blocks."""
-    ways = {n: [(blocks, *how, 1) for _, *how, _ in ways] for n, ways in tuning.RESIDENT["advance"].items()}
-    return dict.fromkeys(tuning.RESIDENT, ways)
-
-
 @pytest.fixture(autouse=True)
-def all_whole(monkeypatch):
-    monkeypatch.setattr(tuning, "RESIDENT", shared_by(1))
+def all_resident(monkeypatch):
+    hand_in(monkeypatch, shared_by(1))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -44,8 +41,8 @@ def test_value_jvp_and_vjp(case):
 
 
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(every=4)], ids=str)
-def test_rollouts_that_repeat_a_stretch(adjoint):
-    check_stretches(Grid((8, 12), (1.1, 1.3)), adjoint, viscosity=jnp.array([0.01, 0.02, 0.03]))
+def test_rollouts_that_repeat_a_segment(adjoint):
+    check_segments(Grid((8, 12), (1.1, 1.3)), adjoint, viscosity=jnp.array([0.01, 0.02, 0.03]))
 
 
 @pytest.mark.parametrize("what", ["advance", "adjoint", "tangent"])
@@ -56,9 +53,9 @@ def test_one_launch_for_all_steps(what, monkeypatch):
         launched.append(kernel.key)
         address_table.launch(kernel, *arguments)
 
-    for module in (members, members_adjoint, members_tangent):
+    for module in (stage, sweep):
         monkeypatch.setattr(module, "launch", launch)
-    grid = Grid((8, 10), {"advance": (1.0, 1.1), "adjoint": (1.0, 1.2), "tangent": (1.0, 1.3)}[what])
+    grid = Grid((8, 10), (1.0, 1.1))
     omega = normal(0, (2, *grid.shape))
     solver = NavierStokes2D(grid, viscosity=0.01, dt=0.01, adjoint=Direct(), backend="warp", check_finite=False)
 
@@ -76,19 +73,19 @@ def test_one_launch_for_all_steps(what, monkeypatch):
 
 def test_stages_in_turn(monkeypatch):
     """The backward sweep where a block has room for one field beside the lines, for each stage's fields in turn."""
-    with_stage = plan.Whole.with_stage
-    monkeypatch.setattr(plan.Whole, "with_stage", lambda whole, at_once: with_stage(whole, False))
-    case = Case(grid=Grid((10, 20), (2.0, 3.1)), per_member=ALL, forcing="per step", direct=True)
+    with_stage = Resident.with_stage
+    monkeypatch.setattr(Resident, "with_stage", lambda layout, at_once: with_stage(layout, False))
+    case = Case(grid=ODD, per_member=ALL, forcing="per step", direct=True)
     assert make_plan(case.grid.shape, case.dtype, case.batch).resident_adjoint.beside == 1
     check(case)
 
 
-def test_which_grids_are_taken_whole(monkeypatch):
+def test_which_members_are_resident(monkeypatch):
     monkeypatch.undo()
 
     def blocks(n, dtype, members):
         plan = make_plan((n, n), dtype, members)
-        return [whole and whole.blocks for whole in (plan.resident, plan.resident_adjoint, plan.resident_tangent)]
+        return [way and way.blocks for way in (plan.resident, plan.resident_adjoint, plan.resident_tangent)]
 
     assert blocks(64, "float32", 1) == [4, 4, 4]  # more multiprocessors at work
     assert blocks(64, "float32", 25) == [2, 2, 2]
@@ -103,17 +100,17 @@ def test_which_grids_are_taken_whole(monkeypatch):
     assert make_plan((64, 64), "float32", 1024).resident.start
     assert not make_plan((128, 128), "float32", 1024).resident.start  # it stays in memory
     assert make_plan((63, 64), "float32", 1024).resident is None  # rows do not go in pairs
-    assert make_plan((62, 64), "float32", 1024).resident is None  # a thread would hold a whole column
+    assert make_plan((62, 64), "float32", 1024).resident is None  # a thread would hold all of a column
     assert make_plan((56, 64), "float32", 1024).resident
     assert make_plan((64, 9), "float32", 1024).resident is None  # three threads a line, which only a block can hold up
     assert make_plan((256, 64), "float32", 1024).resident is None
     assert [make_plan((n, n), "float32", 1024).resident_adjoint.beside for n in (64, 128)] == [2, 1]
 
 
-def test_blocks_of_a_whole_member():
-    whole = make_plan((64, 64), "float32", 1024).resident
-    assert (whole.block_dim, whole.parts, whole.columns.groups) == (288, 9, 1)
-    serial = dataclasses.replace(whole, serial=True)
+def test_the_block_of_a_member():
+    resident = make_plan((64, 64), "float32", 1024).resident
+    assert (resident.block_dim, resident.parts, resident.columns.groups) == (288, 9, 1)
+    serial = dataclasses.replace(resident, serial=True)
     assert (serial.block_dim, serial.columns.values) == (1, 64)
 
 
@@ -122,16 +119,20 @@ def test_blocks_of_a_whole_member():
     ("n", "blocks"), [(64, 1), (64, 2), (64, 8), (128, 1), (128, 2), (128, 4), (256, 8), (256, 16)]
 )
 def test_rollouts_and_gradients_on_a_gpu(n, blocks, monkeypatch):
-    monkeypatch.setattr(tuning, "RESIDENT", {kind: {n: [(blocks, 16, 512, 1)]} for kind in tuning.RESIDENT})
+    monkeypatch.setattr(
+        tuning, "RESIDENT", {kind: {n: [tuning.Resident(blocks, 16, 512, 1)]} for kind in tuning.RESIDENT}
+    )
     assert make_plan((n, n), "float32", 2).resident.blocks == blocks
     check_on_a_gpu(Grid((n, n), (2.0, 3.6 + blocks)), "float32")
 
 
 def test_which_plans_are_of_blocks_that_share_a_member(monkeypatch):
-    monkeypatch.setattr(tuning, "RESIDENT", {kind: {512: [(16, 16, 512, 1), (8, 16, 512, 1)]} for kind in tuning.RESIDENT})
+    entries = [tuning.Resident(blocks, 16, 512, 1) for blocks in (16, 8)]
+    hand_in(monkeypatch, {"RESIDENT": {kind: {512: entries} for kind in tuning.RESIDENT}})
     large = make_plan((128, 512), "float32")
-    assert (large.resident.blocks, large.resident.pairs, large.resident.columns.threads, large.resident.climb) == (16, 4, 1, 4)
-    assert large.resident.on(cpu=True).blocks == 1
+    resident = large.resident
+    assert (resident.blocks, resident.pairs, resident.columns.threads, resident.pairs_per_walk) == (16, 4, 1, 4)
+    assert resident.on(cpu=True).blocks == 1
     assert large.resident_adjoint.blocks == 16
     assert make_plan((144, 96), "float32").resident.blocks == 8  # 72 row pairs
     assert make_plan((100, 96), "float32").resident is None

@@ -87,8 +87,8 @@ def test_plans_fit_the_device(limit):
                 two_rows = Lines(n, 2, 2, plan.real).nbytes  # the least a block can do: nothing else refuses a grid
                 assert (unsupported(plan, limit) is None) == (two_rows <= limit)
                 for sweep in (plan.for_adjoint, plan.for_source):
-                    bands = 0 if sweep.copies_rows else 2 * sweep.slab_bytes
-                    assert sweep.sweep_bytes - bands <= max(limit, two_rows)
+                    slabs = 0 if sweep.copies_rows else 2 * sweep.slab_bytes
+                    assert sweep.sweep_bytes - slabs <= max(limit, two_rows)
 
 
 def test_wrong_arguments_are_named():

@@ -12,7 +12,7 @@ from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, streamfunction
 
 GRID = Grid((6, 10), (2.0, 3.5))
 MEMBERS = 8
-ALONG, WHOLE = PartitionSpec("members"), PartitionSpec()
+SHARDED, REPLICATED = PartitionSpec("members"), PartitionSpec()
 every_backend = pytest.mark.parametrize("backend", ["warp", "xla"])
 every_check = pytest.mark.parametrize("check_vma", [True, False], ids=["check_vma", "unchecked"])
 
@@ -50,7 +50,7 @@ def operands():
 def test_a_member_that_blows_up(backend, check_vma):
     """All devices hear of it, where JAX knows what varies over them: one that did not would wait for the others."""
     solver = NavierStokes2D(GRID, viscosity=0.01, dt=0.1, backend=backend)
-    f = jax.jit(sharded(lambda w: solver.rollout(w, steps=3), ALONG, ALONG, check_vma))
+    f = jax.jit(sharded(lambda w: solver.rollout(w, steps=3), SHARDED, SHARDED, check_vma))
     omega = normal(0, (MEMBERS, *GRID.shape))
     assert_close(f(omega), solver.rollout(omega, steps=3), ROLLOUT)
     if not check_vma:
@@ -86,9 +86,9 @@ ONE_DEVICE = {  # what is computed once for both ways to check
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(2)], ids=["direct", "checkpointed"])
 def test_rollout(backend, check_vma, adjoint):
     x, f = operands(), ONE_DEVICE[backend, adjoint]
-    g = sharded(f, (ALONG, *[WHOLE] * 4), ALONG, check_vma)
+    g = sharded(f, (SHARDED, *[REPLICATED] * 4), SHARDED, check_vma)
     assert_trees_close(value_gradient_and_tangent(g), value_gradient_and_tangent(f), ROLLOUT)
-    given = jax.device_put(x[0], NamedSharding(Mesh(np.array(jax.devices()[:4]), ("members",)), ALONG))
+    given = jax.device_put(x[0], NamedSharding(Mesh(np.array(jax.devices()[:4]), ("members",)), SHARDED))
     assert len(jax.jit(g)(given, *x[1:]).sharding.device_set) == 4
 
 
@@ -105,7 +105,7 @@ def test_gradients_inside(backend, check_vma):
         inside = jax.grad(loss)(parameters)
         return inside if check_vma else jax.lax.psum(inside, "members")
 
-    actual = jax.jit(sharded(gradient, (ALONG, WHOLE), WHOLE, check_vma))(omega, parameters)
+    actual = jax.jit(sharded(gradient, (SHARDED, REPLICATED), REPLICATED, check_vma))(omega, parameters)
     expected = jax.jit(jax.grad(lambda parameters: jnp.sum(jnp.sin(rollout(omega, *parameters, backend=backend)))))(
         parameters
     )
@@ -124,7 +124,7 @@ def second_derivative(f):
 @every_check
 def test_second_derivatives(backend, check_vma):
     f = ONE_DEVICE[backend, Checkpointed()]
-    g = sharded(f, (ALONG, *[WHOLE] * 4), ALONG, check_vma)
+    g = sharded(f, (SHARDED, *[REPLICATED] * 4), SHARDED, check_vma)
     assert_trees_close(second_derivative(g), second_derivative(f), ROLLOUT)
 
 
@@ -139,7 +139,7 @@ def test_only_parameters_vary(backend, check_vma):
         f = functools.partial(rollout, drag=0.2, dt=0.05, forcing=forcing, backend=backend)
         return jax.vmap(lambda nu, c: f(omega, viscosity=nu, control=c))(viscosity, control)
 
-    g = sharded(each, (WHOLE, ALONG, ALONG), ALONG, check_vma)
+    g = sharded(each, (REPLICATED, SHARDED, SHARDED), SHARDED, check_vma)
     x = omega[:1], viscosity, control
 
     def both(f):
@@ -153,4 +153,4 @@ def test_only_parameters_vary(backend, check_vma):
 def test_operators(backend):
     omega = operands()[0]
     f = functools.partial(streamfunction, GRID, backend=backend)
-    assert_close(jax.jit(sharded(f, ALONG, ALONG, True))(omega), f(omega))
+    assert_close(jax.jit(sharded(f, SHARDED, SHARDED, True))(omega), f(omega))

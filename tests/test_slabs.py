@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import NO_RESIDENTS, always, hand_in
 from oracle import normal
-from test_advance import ALL, Case, check, check_stretches
+from test_advance import ALL, Case, check, check_segments
 from tolerances import (
     COLUMNS,
     GPU,
@@ -19,8 +20,7 @@ from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, streamfunction
 from warpjaxns._kernels import tuning
 from warpjaxns._kernels.finite_difference.planner import make_plan
 
-# Grids of their own: a callable that another test has made knows only what its plan was then.
-# One band, of four rows; four of four; three of eight; the same with an odd row length
+# One slab, of four rows; four of four; three of eight; the same with an odd row length
 ONE, FOUR, EIGHT, ODD = (Grid(shape, (2.1, 3.3)) for shape in ((4, 6), (16, 10), (24, 128), (16, 15)))
 CASES = [
     Case(grid=ONE, steps=2, forcing="none"),
@@ -33,30 +33,32 @@ CASES = [
 
 
 @pytest.fixture(autouse=True)
-def all_by_bands(monkeypatch):
-    """Every grid by bands, of four rows up to 64 points a row and from 1024 on; no whole members. Rows are transformed
-    again where they have up to 8 points, 13 to 128, or more than 512."""
-    again = {8: True, 12: False, 128: True, 512: False, 4096: True}
-    monkeypatch.setattr(tuning, "SLABS", {n: ((4, 4, True, True, how),) * 2 for n, how in again.items()})
+def all_by_slabs(monkeypatch):
+    """Cut every grid into slabs, of four rows up to 64 points a row and from 1024 on; no member is resident.
+
+    Rows are transformed anew where they have up to 8 points, 13 to 128, or more than 512.
+    """
+    recompute = {8: True, 12: False, 128: True, 512: False, 4096: True}
+    tables = {**NO_RESIDENTS, "TANGENT": {4096: tuning.Tangent(4, 512, 0, True)}}
+    tables["SLABS"] = {n: always(tuning.Slabs(4, 4, True, True, anew)) for n, anew in recompute.items()}
     cut = {64: (4, 4), 512: (8, 8), 4096: (16, 4)}  # radix, rows
-    monkeypatch.setattr(tuning, "STAGE", {n: ((radix, rows, 512, 0),) * 2 for n, (radix, rows) in cut.items()})
+    tables["STAGE"] = {n: always(tuning.Stage(radix, rows, 512, 0)) for n, (radix, rows) in cut.items()}
     fused = {64: False, 512: True, 4096: False}
-    monkeypatch.setattr(tuning, "ADJOINT", {n: ((rows, 512, fused[n]),) * 2 for n, (_, rows) in cut.items()})
-    monkeypatch.setattr(tuning, "TANGENT", {4096: (4, 512, 0, True)})
-    monkeypatch.setattr(tuning, "RESIDENT", {kind: {} for kind in tuning.RESIDENT})
+    tables["SWEEP"] = {n: always(tuning.Sweep(rows, 512, fused[n])) for n, (_, rows) in cut.items()}
+    hand_in(monkeypatch, tables)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_value_jvp_and_vjp(case):
     chosen = make_plan(case.grid.shape, case.dtype, case.batch)
     assert all(p.by_slabs for p in (chosen, chosen.for_source, chosen.for_adjoint, chosen.for_tangent))
-    assert chosen.again == (case.grid is not FOUR)
+    assert chosen.recompute == (case.grid is not FOUR)
     check(case)
 
 
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(every=4)], ids=str)
-def test_rollouts_that_repeat_a_stretch(adjoint):
-    check_stretches(Grid((8, 20), (1.1, 1.3)), adjoint)
+def test_rollouts_that_repeat_a_segment(adjoint):
+    check_segments(Grid((8, 20), (1.1, 1.3)), adjoint)
 
 
 # from waves that reach around the box many times to waves that end within a row
@@ -130,16 +132,16 @@ def test_rounding_is_that_of_a_transform():
     assert errors["warp"] < 1.5 * errors["xla"], errors
 
 
-def test_where_bands_are_used(monkeypatch):
+def test_where_slabs_are_used(monkeypatch):
     monkeypatch.undo()
     for shape, members, expected in [((512, 512), 1, False), ((512, 512), 16, True), ((1024, 1024), 1, True)]:
         assert make_plan(shape, "float32", members).by_slabs is expected
-    assert not make_plan((1020, 1024), "float32").by_slabs  # no whole number of bands
+    assert not make_plan((1020, 1024), "float32").by_slabs  # no multiple of a slab's rows
     assert not make_plan((1023, 1024), "float32").by_slabs
     large = make_plan((2048, 2048), "float32")
     assert large.by_slabs
-    assert large.again
-    assert not any(plan.again for plan in (large.for_poisson, large.for_adjoint, large.for_tangent))
+    assert large.recompute
+    assert not any(plan.recompute for plan in (large.for_poisson, large.for_adjoint, large.for_tangent))
     assert large.for_tangent.by_slabs
     assert large.scratch(3) == [(1, 3, 512, large.pitch)]  # sums only
     assert large.for_poisson.scratch(3) == [*large.scratch(3), (1, 3, 2048, large.pitch)]

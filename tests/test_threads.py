@@ -6,46 +6,48 @@ import jax
 import numpy as np
 import pytest
 from emulator import COMPILER, emulated
+from layouts import NO_RESIDENTS, SATURATED, always, hand_in, shared_by
 from oracle import normal
 from test_advance import ALL, Case, check
-from test_members import shared_by
 from tolerances import ROLLOUT, relative_error
 
 from warpjaxns import Grid, streamfunction
-from warpjaxns._kernels import plan, tuning
+from warpjaxns._kernels import tuning
+from warpjaxns._kernels.finite_difference.planner import make_plan
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
 
-# Grids of their own: a callable that another test has made knows only what its plan was then.
-NO_MEMBERS = {"RESIDENT": {kind: {} for kind in tuning.RESIDENT}}
-MANY = {**NO_MEMBERS, "FEW_POINTS": (0, 0)}  # blocks announce what later ones will read
-BANDS = {**MANY, "SLABS": {n: ((4, 8, True, True, n == 128),) * 2 for n in (128, 4096)}}
-BANDS["ADJOINT"] = {128: ((8, 512, True),) * 2, 4096: ((4, 512, False),) * 2}  # fused, or not
-# eight rows a block, two lines at a time, and rows not copied: by columns, and by bands that transform them again
-SOME = {**MANY, "STAGE": {4096: ((8, 8, 512, 2),) * 2}, "TANGENT": {4096: (8, 512, 2, False)}}
-SOME_BY_BANDS = {**BANDS, **SOME, "TANGENT": {4096: (8, 512, 1, True)}}
-MEMBERS, CLUSTERS_OF_2, CLUSTERS_OF_4 = ({"RESIDENT": shared_by(blocks)} for blocks in (1, 2, 4))
-LONG = {"RESIDENT": {**NO_MEMBERS["RESIDENT"], "advance": {512: [(1, 16, 512, 1)]}}}
+SLABS = {**SATURATED, "SLABS": {n: always(tuning.Slabs(4, 8, True, True, n == 128)) for n in (128, 4096)}}
+SLABS["SWEEP"] = {128: always(tuning.Sweep(8, 512, True)), 4096: always(tuning.Sweep(4, 512, False))}  # fused, or not
+# eight rows a block, two lines at a time, and rows not copied: by columns, and by slabs that transform them anew
+SOME = {
+    **SATURATED,
+    "STAGE": {4096: always(tuning.Stage(8, 8, 512, 2))},
+    "TANGENT": {4096: tuning.Tangent(8, 512, 2, False)},
+}
+SOME_BY_SLABS = {**SLABS, **SOME, "TANGENT": {4096: tuning.Tangent(8, 512, 1, True)}}
+RESIDENTS, CLUSTERS_OF_2, CLUSTERS_OF_4 = map(shared_by, (1, 2, 4))
+LONG = {"RESIDENT": {**NO_RESIDENTS["RESIDENT"], "advance": {512: [tuning.Resident(1, 16, 512, 1)]}}}
 CASES = [
-    # by columns, as single grids are; with many points the sweep is not fused; 45 rows leave a band that overhangs, a
-    # line of 75 points has 5 threads, which wait for all of the block
-    (MANY, Case(grid=Grid((45, 75), (2.0, 3.3)), steps=2, per_member=ALL, forcing="per step")),
-    (NO_MEMBERS, Case(grid=Grid((64, 96), (2.0, 3.4)), scheme="central", dtype="float32", direct=True)),
+    # by columns, as single grids are; on a saturated device the sweep is not fused; 45 rows leave a slab that
+    # overhangs, a line of 75 points has 5 threads, which wait for all of the block
+    (SATURATED, Case(grid=Grid((45, 75), (2.0, 3.3)), steps=2, per_member=ALL, forcing="per step")),
+    (NO_RESIDENTS, Case(grid=Grid((64, 96), (2.0, 3.4)), scheme="central", dtype="float32", direct=True)),
     # lines of 64 threads
-    (NO_MEMBERS, Case(grid=Grid((16, 1024), (0.2, 3.1)), steps=1, batch=1, dtype="float32")),
-    (BANDS, Case(grid=Grid((48, 64), (2.0, 3.5)), steps=2, per_member=ALL, forcing="per step", direct=True)),
-    (BANDS, Case(grid=Grid((64, 128), (2.0, 3.6)), scheme="central", dtype="float32")),
-    (BANDS, Case(grid=Grid((24, 36), (2.0, 4.4)), scheme="central", steps=1, forcing="none")),  # 3 threads a line
+    (NO_RESIDENTS, Case(grid=Grid((16, 1024), (0.2, 3.1)), steps=1, batch=1, dtype="float32")),
+    (SLABS, Case(grid=Grid((48, 64), (2.0, 3.5)), steps=2, per_member=ALL, forcing="per step", direct=True)),
+    (SLABS, Case(grid=Grid((64, 128), (2.0, 3.6)), scheme="central", dtype="float32")),
+    (SLABS, Case(grid=Grid((24, 36), (2.0, 4.4)), scheme="central", steps=1, forcing="none")),  # 3 threads a line
     (SOME, Case(grid=Grid((20, 96), (2.0, 4.5)), forcing="per step", direct=True)),
-    (SOME_BY_BANDS, Case(grid=Grid((24, 96), (2.0, 4.6)), per_member=ALL, forcing="per step", direct=True)),
-    (SOME_BY_BANDS, Case(grid=Grid((16, 36), (2.0, 4.7)), steps=1, dtype="float32", forcing="none")),
-    (MEMBERS, Case(grid=Grid((64, 64), (2.0, 3.7)), steps=2, per_member=ALL, forcing="per step")),
-    (MEMBERS, Case(grid=Grid((128, 128), (2.0, 3.9)), steps=1, dtype="float32", forcing="none", direct=True)),
+    (SOME_BY_SLABS, Case(grid=Grid((24, 96), (2.0, 4.6)), per_member=ALL, forcing="per step", direct=True)),
+    (SOME_BY_SLABS, Case(grid=Grid((16, 36), (2.0, 4.7)), steps=1, dtype="float32", forcing="none")),
+    (RESIDENTS, Case(grid=Grid((64, 64), (2.0, 3.7)), steps=2, per_member=ALL, forcing="per step")),
+    (RESIDENTS, Case(grid=Grid((128, 128), (2.0, 3.9)), steps=1, dtype="float32", forcing="none", direct=True)),
     (LONG, Case(grid=Grid((32, 512), (0.2, 4.0)), steps=1, batch=1, dtype="float32")),  # 8 of 16 lines, a warp each
     (CLUSTERS_OF_2, Case(grid=Grid((32, 64), (2.0, 4.1)), steps=2, per_member=ALL, forcing="per step")),
     (CLUSTERS_OF_2, Case(grid=Grid((128, 128), (2.0, 4.2)), steps=1, dtype="float32", scheme="central", direct=True)),
     (CLUSTERS_OF_4, Case(grid=Grid((64, 64), (2.0, 4.4)), steps=2, dtype="float32", per_member=ALL, direct=True)),
-    (MEMBERS, Case(grid=Grid((18, 40), (2.0, 4.5)), steps=1, per_member=ALL)),  # a thread has whole columns
+    (RESIDENTS, Case(grid=Grid((18, 40), (2.0, 4.5)), steps=1, per_member=ALL)),  # a thread has all of a column
 ]
 
 
@@ -65,9 +67,8 @@ def emulator(monkeypatch, folder):
 
 @pytest.mark.parametrize(("tables", "case"), CASES, ids=lambda x: x and str(x) if isinstance(x, Case) else "")
 def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
-    for name, table in tables.items():
-        monkeypatch.setattr(tuning, name, table)
-    chosen = plan.make_plan(case.grid.shape, case.dtype, case.batch)
+    hand_in(monkeypatch, tables)
+    chosen = make_plan(case.grid.shape, case.dtype, case.batch)
     for kind, way in (("advance", chosen.resident), ("adjoint", chosen.resident_adjoint)):
         blocks = [blocks for ways in tables["RESIDENT"][kind].values() for blocks, *_ in ways]
         assert way is None if not blocks else way.blocks == blocks[0]
@@ -75,14 +76,13 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     assert emulator.launched
 
 
-KINDS = {"not fused": 0, "columns": 1, "bands": 4, "some lines": 7, "members": 9, "clusters": 14}
+KINDS = {"not fused": 0, "columns": 1, "slabs": 4, "some lines": 7, "residents": 9, "clusters": 14}
 
 
 @pytest.mark.parametrize(("tables", "case"), [CASES[i] for i in KINDS.values()], ids=list(KINDS))
 def test_any_order_of_threads(tables, case, emulator, monkeypatch):
     """Blocks, and threads between two barriers, run in any order, and no bit depends on it."""
-    for name, table in tables.items():
-        monkeypatch.setattr(tuning, name, table)
+    hand_in(monkeypatch, tables)
     x = case.operands()
     f = jax.jit(jax.value_and_grad(lambda *x: case.fused("warp")(*x).sum(), (0, 1, 4)))
     results = []
@@ -97,7 +97,7 @@ def test_any_order_of_threads(tables, case, emulator, monkeypatch):
 
 @pytest.mark.parametrize("lost", [r"__syncthreads\(\);", r"__syncwarp\(.*\);"], ids=["of the block", "of the line"])
 def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
-    monkeypatch.setattr(tuning, "RESIDENT", shared_by(1))
+    hand_in(monkeypatch, shared_by(1))
     case = Case(grid=Grid((64, 128), (1.0, len(lost))), dtype="float32", steps=1, forcing="none")
     f, x = jax.jit(case.fused("warp")), case.operands()
     emulator.change = lambda text: re.sub(lost, "", text)
@@ -105,18 +105,20 @@ def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
     assert not relative_error(f(*x), case.oracle(*x)) < ROLLOUT[case.dtype]
 
 
-def test_a_gate_that_nobody_waits_at_shows(emulator, monkeypatch):
-    monkeypatch.setattr(tuning, "RESIDENT", shared_by(2))
+def test_an_mbarrier_that_nobody_waits_at_shows(emulator, monkeypatch):
+    hand_in(monkeypatch, shared_by(2))
     case = Case(grid=Grid((32, 64), (1.0, 1.7)), dtype="float32", steps=1, forcing="none")
     f, x = jax.jit(case.fused("warp")), case.operands()
-    emulator.change = lambda text: re.sub(r"emulator::is_open\(.*\)", "1", text)
+    emulator.change = lambda text: re.sub(r"emulator::has_completed\(.*\)", "1", text)
     assert not relative_error(f(*x), case.oracle(*x)) < ROLLOUT[case.dtype]
 
 
-def test_a_gate_that_more_is_expected_at_never_opens(emulator, monkeypatch):
-    monkeypatch.setattr(tuning, "RESIDENT", shared_by(2))
+def test_an_mbarrier_that_expects_more_never_completes(emulator, monkeypatch):
+    hand_in(monkeypatch, shared_by(2))
     case = Case(grid=Grid((32, 64), (1.0, 1.9)), dtype="float32", steps=1, forcing="none")
-    emulator.change = lambda text: text.replace("emulator::expect(gate, bytes)", "emulator::expect(gate, bytes + 4)")
+    emulator.change = lambda text: text.replace(
+        "emulator::expect(mbarrier, bytes)", "emulator::expect(mbarrier, bytes + 4)"
+    )
     with pytest.raises(Exception, match="wait for each other for ever"):
         jax.block_until_ready(jax.jit(case.fused("warp"))(*case.operands()))
 
@@ -130,7 +132,7 @@ def test_a_gate_that_more_is_expected_at_never_opens(emulator, monkeypatch):
     ids=["copies", "deadlock"],
 )
 def test_threads_that_do_not_wait_rightly(pattern, replacement, problem, emulator, monkeypatch):
-    monkeypatch.setattr(tuning, "RESIDENT", NO_MEMBERS["RESIDENT"])
+    hand_in(monkeypatch, NO_RESIDENTS)
     emulator.change = lambda text: re.sub(pattern, replacement, text)
     grid = Grid((64, 64), (2.0, len(problem)))
     with pytest.raises(Exception, match=problem):

@@ -16,11 +16,12 @@ from oracle import COEFFICIENTS, normal
 from tolerances import RELATIVE, ROLLOUT, relative_error
 
 from warpjaxns import Grid
-from warpjaxns._kernels.advance import tendency
-from warpjaxns._kernels.stencils import FIRST, SECOND, metric, stencils
+from warpjaxns._coefficients import FIRST, SECOND, metric
 from warpjaxns._finite_difference import reference
 from warpjaxns._finite_difference.advance import advance
 from warpjaxns._finite_difference.jacobian import jacobian
+from warpjaxns._kernels.finite_difference.stencils import stencils
+from warpjaxns._kernels.finite_difference.tendency import tendency, terms
 
 GRID = Grid((6, 10), (2.0, 3.5))
 REALS = {"float32": wp.float32, "float64": wp.float64}
@@ -31,10 +32,10 @@ poisson = jax.jit(functools.partial(reference.poisson, GRID))
 
 @functools.cache
 def kernels(dtype, scheme):
-    """The tendency and the Jacobian of whole fields, with the adjoints that Warp generates."""
+    """Make kernels of the tendency and of the Jacobian at all points, with the adjoints that Warp generates."""
     real = REALS[dtype]
     kit = stencils(real)
-    Metric, neighbourhood, scaled, J = kit.Metric, kit.neighbourhood, kit.scaled, kit.jacobian[scheme]
+    Metric, neighbourhood, J = kit.Metric, kit.neighbourhood, kit.jacobian[scheme]
 
     @wp.func
     def force(forcing: wp.array4d(dtype=real), step: int, member: int, i: int, j: int):
@@ -44,7 +45,8 @@ def kernels(dtype, scheme):
             value = forcing[wp.where(forcing.shape[0] == 1, 0, step), wp.where(forcing.shape[1] == 1, 0, member), i, j]
         return value
 
-    rate = tendency(real, scheme if scheme in SCHEMES else "arakawa")
+    rate = tendency(real, scheme if scheme in SCHEMES else "arakawa").rate
+    Numbers, weighted = terms(real).Numbers, terms(real).weighted
 
     @wp.kernel(module="unique", enable_backward=True)
     def tendencies(
@@ -59,10 +61,11 @@ def kernels(dtype, scheme):
         member, i, j = wp.tid()
         p = neighbourhood(psi, member, i, j)
         w = neighbourhood(omega, member, i, j)
-        nu = viscosity[wp.where(viscosity.shape[0] == 1, 0, member)]
-        mu = drag[wp.where(drag.shape[0] == 1, 0, member)]
-        terms = scaled(metric, nu, real(1.0))
-        out[member, i, j] = rate(p, w, terms, mu) + force(forcing, 0, member, i, j)
+        given = Numbers()
+        given.viscosity = viscosity[wp.where(viscosity.shape[0] == 1, 0, member)]
+        given.drag = drag[wp.where(drag.shape[0] == 1, 0, member)]
+        given.dt = real(1.0)
+        out[member, i, j] = rate(p, w, weighted(given, real(1.0), metric)) + force(forcing, 0, member, i, j)
 
     @wp.kernel(module="unique", enable_backward=True)
     def jacobians(metric: Metric, a: wp.array3d(dtype=real), b: wp.array3d(dtype=real), out: wp.array3d(dtype=real)):

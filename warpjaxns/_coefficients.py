@@ -59,14 +59,19 @@ def eigenvalues(shape: tuple[int, int], spacing: tuple[float, float]) -> tuple[n
 
 
 def column_modes(shape: tuple[int, int], spacing: tuple[float, float]) -> np.ndarray:
-    """Return what the solution along y needs to know of each wavenumber along x, ``(nx//2 + 1, 5)``, float64.
+    """Return what the solution along y needs to know of each wavenumber along x (`modes_of`)."""
+    return modes_of(eigenvalues(shape, spacing)[1][: shape[1] // 2 + 1], shape, spacing)
+
+
+def modes_of(along_x: np.ndarray, shape: tuple[int, int], spacing: tuple[float, float]) -> np.ndarray:
+    """Return what the solution along y needs to know of these eigenvalues along x, ``(eigenvalues, 5)``, float64.
 
     With ``r + 1/r = 2 + dy^2 lambda``, ``0 < r <= 1``, these are ``-log r``, ``1 - r``, ``1 / (1 - r^ny)``, the factor
     of the solution, ``dy^2 r / 2 nx``, with 1/2nx for the transforms of rows, and ``1 / (1 - r^2)``. The third and the
     last are 0 for the mean over x.
     """
     (ny, nx), dy = shape, spacing[0]
-    half = eigenvalues(shape, spacing)[1][: nx // 2 + 1] * dy**2 / 2  # (r + 1/r) / 2 - 1
+    half = along_x * dy**2 / 2  # (r + 1/r) / 2 - 1
     rate = np.log1p(half + np.sqrt(half * (half + 2)))
     around, both = (np.divide(-1, np.expm1(-rate * m), out=np.zeros_like(rate), where=rate > 0) for m in (ny, 2))
     return np.stack([rate, -np.expm1(-rate), around, dy**2 * np.exp(-rate) / (2 * nx), both], axis=-1)

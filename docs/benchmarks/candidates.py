@@ -1,12 +1,12 @@
 """Rollouts and derivatives with candidates for a table of `_kernels/tuning.py`: where its entries come from.
 
-    python docs/benchmarks/candidates.py BANDS --size 1024 --members 1 16
-    python docs/benchmarks/candidates.py ADJOINT --size 256 512 --members 1 4 16 --what "gradient direct"
-    python docs/benchmarks/candidates.py WHOLE --size 64 --members 64 1024
+    python docs/benchmarks/candidates.py SLABS --size 1024 --members 1 16
+    python docs/benchmarks/candidates.py SWEEP --size 256 512 --members 1 4 16 --what "gradient direct"
+    python docs/benchmarks/candidates.py RESIDENT --size 64 --members 64 1024
 
-`tuning.py` says what entries mean. Of `BANDS`, None means by columns. Those of `WHOLE` are without the fewest members;
-None: members do not stay in shared memory. `AHEAD` is one number; with 1000 no block is so far ahead, and nothing is
-announced. An entry that does not fit is taken back as far as it has to be, or is as None.
+`tuning.py` says what entries mean. Of `SLABS`, None means by columns. Those of `RESIDENT` are without the fewest
+members; None means that members do not stay in shared memory. `PREFETCH_DISTANCE` is one number; with 1000 no block is
+so far ahead, and nothing is prefetched. An entry that does not fit is taken back as far as it has to be, or is as None.
 
 Prints microseconds a step, and how far results are from those of the first candidate, in units of their norm. Kernels
 are compiled first, by several processes at the same time.
@@ -23,14 +23,13 @@ import jax
 import jax.numpy as jnp
 
 import warpjaxns as wns
-from warpjaxns import _ffi
 from warpjaxns._kernels import tuning
 from warpjaxns.benchmarks import TASKS, Case, backends, measure
 
 _cut = itertools.product((4, 8, 16), (4, 8, 16), (False, True))
-_bands = [None, *((chunk, columns, True, True, again) for chunk, columns, again in _cut)]
+_slabs = [None, *((points, columns, True, True, recompute) for points, columns, recompute in _cut)]
 _columns = list(itertools.product((8, 16, 32), (4, 8, 16)))
-_ahead = [1000.0, 0.5, 1.0]
+_distances = [1000.0, 0.5, 1.0]
 CANDIDATES = {
     "STAGE": {
         1024: [(16, 8, 768, 0), (16, 16, 512, 4), (16, 8, 512, 4), (8, 8, 1024, 0), (8, 8, 1024, 4), (8, 16, 1024, 8)],
@@ -46,7 +45,7 @@ CANDIDATES = {
         2048: [(4, 512, False), (4, 512, True), (2, 512, True)],
         4096: [(2, 512, True), (2, 512, False)],
     },
-    "ADJOINT": {
+    "SWEEP": {
         128: [(8, 512, False), (16, 512, True), (8, 512, True), (4, 512, True)],
         256: [(8, 512, False), (8, 768, True), (8, 512, True), (4, 512, True), (2, 512, True)],
         512: [(8, 768, False), (8, 768, True), (8, 512, True), (4, 512, True)],
@@ -61,9 +60,9 @@ CANDIDATES = {
         2048: [(8, 256, 2, False), (8, 256, 1, False), (4, 512, 0, True)],
         4096: [(2, 256, 1, True), (2, 512, 0, True), (4, 256, 1, False)],
     },
-    "AHEAD": dict.fromkeys((512, 1024, 2048), _ahead),
-    "BANDS": dict.fromkeys((256, 512, 1024, 2048, 4096), _bands),
-    "WHOLE": {
+    "PREFETCH_DISTANCE": dict.fromkeys((512, 1024, 2048), _distances),
+    "SLABS": dict.fromkeys((256, 512, 1024, 2048, 4096), _slabs),
+    "RESIDENT": {
         64: [None, (1, 8, 576), (2, 8, 320), (2, 8, 640), (2, 4, 288), (2, 4, 576), (4, 4, 160), (8, 4, 96)],
         128: [None, (1, 16, 544), (2, 16, 288), (2, 8, 512), (2, 8, 1088), (4, 8, 256), (4, 8, 864), (8, 8, 320)],
         256: [None, (8, 16, 256), (8, 8, 512), (8, 8, 1088), (16, 16, 128), (16, 8, 256), (16, 8, 1152), (16, 4, 512)],
@@ -85,16 +84,17 @@ class Candidate:
     def use(self):
         """Make all later calls use the entry, whatever the number of members."""
         size, entry = self.case.size, self.entry
-        if self.table == "WHOLE":
-            tuning.WHOLE = {kind: {size: [(*entry, 1)] if entry else []} for kind in tuning.WHOLE}
-        elif self.table == "AHEAD":
-            tuning.AHEAD = entry
+        if self.table == "RESIDENT":
+            entries = [tuning.Resident(*entry, members=1)] if entry else []
+            tuning.RESIDENT = {kind: {size: entries} for kind in tuning.RESIDENT}
+        elif self.table == "PREFETCH_DISTANCE":
+            tuning.PREFETCH_DISTANCE = entry
         else:
-            entry = entry if self.table == "TANGENT" else (entry, entry)  # the same with few points as with many
+            entry = entry and getattr(tuning, self.table.capitalize())(*entry)
+            entry = entry if self.table == "TANGENT" else tuning.Load(entry, entry)
             setattr(tuning, self.table, {**getattr(tuning, self.table), size: entry})
         wns.clear_caches()
         jax.clear_caches()
-        _ffi._callables.clear()  # which know the plan of their first call
 
 
 def compile_one(job):

@@ -29,7 +29,7 @@ COUNTERS = {
 
 
 def run(case: str) -> None:
-    """Two steps of each task."""
+    """Run two steps of each task."""
     from warpjaxns.benchmarks import Case, backends
 
     members, size = map(int, case.split("x"))
@@ -40,7 +40,7 @@ def run(case: str) -> None:
 
 
 def profile(case: str) -> list[dict]:
-    """A record for each kernel, in the order of first launches. Of two stages the second keeps what it works on."""
+    """Return a record for each kernel, in the order of first launches. The second kernel of stages keeps psi."""
     names = ",".join(counter for counter, _ in COUNTERS.values())
     ncu = ["ncu", "--graph-profiling", "node", "--csv", "--metrics", names]
     command = [*ncu, "--kernel-name", "regex:cuda_kernel_forward", sys.executable, __file__, "--case", case]

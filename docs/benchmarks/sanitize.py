@@ -13,22 +13,17 @@ import numpy as np
 import warp as wp
 
 from warpjaxns import Grid
-from warpjaxns._kernels import (
-    adjoint,
-    advance,
-    members,
-    members_adjoint,
-    members_tangent,
-    memory,
-    operators,
-    poisson,
-    tangent,
-)
-from warpjaxns._kernels.fft import complex_type, roots_of_unity
-from warpjaxns._kernels.plan import make_plan
-from warpjaxns._kernels.recursions import modes
-from warpjaxns._kernels.stencils import metric
-from warpjaxns._primitives.reference import eigenvalues
+from warpjaxns._coefficients import column_modes, metric
+from warpjaxns._kernels.fft.transforms import roots_of_unity
+from warpjaxns._kernels.finite_difference import operators, poisson, stage, sweep
+from warpjaxns._kernels.finite_difference.places import Tables
+from warpjaxns._kernels.finite_difference.planner import make_plan
+from warpjaxns._kernels.finite_difference.resident import stage as resident_stage
+from warpjaxns._kernels.finite_difference.resident import sweep as resident_sweep
+from warpjaxns._kernels.finite_difference.setting import Setting
+from warpjaxns._kernels.finite_difference.tendency import parameters
+from warpjaxns._kernels.hardware.address_table import NO_ARRAY, buffers
+from warpjaxns._kernels.hardware.numbers import complex_type
 
 # (ny, nx), members, dtype: long lines with few of them reach the plans of large grids in little time
 CASES = [
@@ -58,7 +53,7 @@ def one_step(shape, batch, dtype, device):
 
     fields = [random.standard_normal((batch, ny, nx)) for _ in range(2)]
     arrays = [
-        values(modes(ny, spacing, nx, eigenvalues(Grid(shape))[1][: plan.half]), plan.column_chunks.Mode),
+        values(column_modes(shape, spacing), plan.column_chunks.Mode),
         values(roots_of_unity(nx, dtype), number),
         *(values([x]) for x in (1e-3, 0.1, 1e-3)),
         *(values(random.standard_normal((1, 1, ny, nx))), *map(values, fields), zeros(batch, ny, nx)),
@@ -69,27 +64,28 @@ def one_step(shape, batch, dtype, device):
         plan.for_poisson.scratch(batch),
         plan.scratch(batch),
         plan.for_adjoint.scratch(batch, sides=1 + plan.for_adjoint.fused),
-        plan.for_tangent.scratch(batch, copies=2),
+        plan.for_tangent.scratch(batch),
     )
     arrays += [zeros(*shape, kind=number) for shapes in scratches for shape in shapes]
     table = wp.array(np.array([a.ptr for a in arrays], np.uint64), dtype=wp.uint64, device=device)
-    buffers = memory.buffers(table, arrays)
-    tables, parameters, (forcing, w, l, out) = buffers[:2], buffers[2:5], buffers[5:9]
-    states, psis, scratch, dscratch, forcing_sums = buffers[9:14]
-    sums, spectra = buffers[14], iter(buffers[15:])
+    given = buffers(table, arrays)
+    tables, (viscosity, drag, dt), (forcing, w, l, out) = Tables(*given[:2]), given[2:5], given[5:9]
+    states, psis, work, dwork, forcing_sums = given[9:14]
+    sums, spectra = given[14], iter(given[15:])
     alone, forth, back, both = ([next(spectra) for _ in shapes] for shapes in scratches)
-    how = plan, "arakawa", metric(spacing), 1, tables, parameters
-    three, dthree = ([stack[s] for s in range(3)] for stack in (scratch, dscratch))
+    setting = Setting(plan, "arakawa", metric(spacing), 1, tables)
+    forced, unforced = (parameters(viscosity, drag, dt, place) for place in (forcing.slices, NO_ARRAY))
+    three, dthree = ([stack[s] for s in range(3)] for stack in (work, dwork))
     operators.copy(plan, w, states[0])
     poisson.poisson(plan, tables, w, out, *alone)
-    for forward in (advance, members) if plan.whole else (advance,):
-        forward.advance(*how, forcing.whole, w, [states[1], states[2], states[3]], psis, forth)
-        forward.advance(*how, memory.NONE, w, three, None, forth)
-    for backward in (adjoint, members_adjoint) if plan.whole_adjoint else (adjoint,):
-        backward.adjoint(*how, forcing.whole, states, psis, l, out, three, back, sums, forcing_sums)
-    along = [tangent] if plan.for_tangent.tangent_lines.nbytes <= plan.shared_memory else []
-    for pushed in [*along, members_tangent] if plan.whole_tangent else along:
-        pushed.tangent(*how, forcing.whole, parameters, forcing.whole, w, l, three, dthree, both)
+    for kernels in (stage, resident_stage) if plan.resident else (stage,):
+        kernels.advance(setting, forced, w, [states[1], states[2], states[3]], psis, forth)
+        kernels.advance(setting, unforced, w, three, None, forth)
+    for kernels in (sweep, resident_sweep) if plan.resident_adjoint else (sweep,):
+        kernels.adjoint(setting, forced, dt, (states, psis), l, out, three, back, (sums, forcing_sums))
+    fits = plan.for_tangent.stage_lines.nbytes <= plan.shared_memory
+    for kernels in [stage] * fits + [resident_stage] * (plan.resident_tangent is not None):
+        kernels.tangent(setting, forced, forced, w, l, list(zip(three, dthree, strict=True)), both)
     return float(np.abs(arrays[8].numpy()).max())
 
 

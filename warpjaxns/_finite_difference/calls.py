@@ -177,7 +177,7 @@ def advance_jvp(*operands, grid, scheme, steps, backend, platform):
 
     field, between = (plan.real, x.omega.shape), (plan.real, (2 * (STAGES - 1), *x.omega.shape))
     scratch = [] if is_resident else [between, *cut.typed_scratch(streams)]
-    key = ["advance_jvp", scheme, steps]
+    key = ["advance_jvp", scheme, steps, cut]
     return _call_with_tables(launch, plan, grid, [*x, *dx], key, [field, field, *scratch])[:2]
 
 
@@ -216,7 +216,7 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
     outputs = [field, sums, forcing_sums, (plan.real, (3, *x.omega.shape))]
     outputs += [] if keep else Kept(stages, stages)
     outputs += [*sweep_scratch, *forward_scratch]
-    key = ["adjoint", scheme, steps, keep, wrt]
+    key = ["adjoint", scheme, steps, keep, wrt, cut, plan.for_source]
     result, by_row, forcing_total, *_ = _call_with_tables(launch, plan, grid, operands, key, outputs)
     total = jnp.sum(by_row.reshape(batch, ny, 3), axis=1).T if by_parameter else [None] * 3
     totals = Operands(result, *total, forcing=forcing_total)

@@ -1,0 +1,26 @@
+"""Layouts that tests hand in: tables in the place of those of `tuning`. Whoever does so must jit anew."""
+
+from warpjaxns._kernels import tuning
+
+
+def always(entry) -> tuning.Load:
+    """Return an entry for few points and for a saturated device alike."""
+    return tuning.Load(entry, entry)
+
+
+def shared_by(blocks: int) -> dict:
+    """Return tables by which so many blocks share every member that fits them."""
+    layouts = tuning.RESIDENT["advance"]
+    shared = {n: [entry._replace(blocks=blocks, members=1) for entry in entries] for n, entries in layouts.items()}
+    return {"RESIDENT": dict.fromkeys(tuning.RESIDENT, shared)}
+
+
+NO_RESIDENTS = {"RESIDENT": {kind: {} for kind in tuning.RESIDENT}}
+# on a saturated device blocks prefetch what later ones will read
+SATURATED = {**NO_RESIDENTS, "SATURATED_POINTS": 0, "SATURATED_ENSEMBLE_POINTS": 0}
+
+
+def hand_in(monkeypatch, tables: dict) -> None:
+    """Put tables in the place of those of `tuning` until the test ends."""
+    for name, table in tables.items():
+        monkeypatch.setattr(tuning, name, table)
