@@ -20,5 +20,4 @@ from ._runtime import warmup as warmup
 from ._solver import NavierStokes2D as NavierStokes2D
 from ._velocity import velocity_of as velocity_of
 from ._velocity import vorticity_of as vorticity_of
-
-__version__ = "0.1.0"
+from ._version import VERSION as __version__

@@ -5,12 +5,12 @@ what a process has registered would lead to another program there.
 """
 
 import dataclasses
-import functools
 import hashlib
-import importlib.metadata
 from typing import Any
 
 import warp as wp
+
+from ._version import VERSION
 
 
 def name_of(value: Any) -> str:
@@ -21,12 +21,7 @@ def name_of(value: Any) -> str:
     Raises:
         TypeError: part of `value` is neither plain data, a dataclass, a type, nor a Warp kernel.
     """
-    return hashlib.sha256(f"{_versions()} {_describe(value)}".encode()).hexdigest()[:32]
-
-
-@functools.cache
-def _versions():
-    return [importlib.metadata.version(package) for package in ("warpjaxns", "warp-lang")]
+    return hashlib.sha256(f"{VERSION} {wp.__version__} {_describe(value)}".encode()).hexdigest()[:32]
 
 
 def _describe(value):
