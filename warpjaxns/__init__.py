@@ -20,4 +20,4 @@ from ._runtime import warmup as warmup
 from ._solver import NavierStokes2D as NavierStokes2D
 from ._velocity import velocity_of as velocity_of
 from ._velocity import vorticity_of as vorticity_of
-from ._version import VERSION as __version__
+from ._version import VERSION as __version__  # noqa: F401 (`__all__` names what the package offers)

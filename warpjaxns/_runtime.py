@@ -12,6 +12,7 @@ from ._checks import check_count, check_dtype, check_flag, check_grid
 from ._grid import Grid
 from ._show import show
 from ._solver import NavierStokes2D, check_solver
+from ._version import VERSION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +47,12 @@ def info(grid: Grid | None = None, dtype=None) -> Info:
     Raises:
         TypeError: `grid` is not a `Grid`, or `dtype` not one of these.
     """
-    from . import __version__  # the package imports this module first
-
     if grid is not None:
         check_grid(grid)
     _support.initialise()
     dtype = check_dtype("dtype", dtype)
     names = ("jax", "jaxlib", "warp-lang", "equinox", "numpy")
-    versions = {"warpjaxns": __version__, "python": host.python_version()} | {
+    versions = {"warpjaxns": VERSION, "python": host.python_version()} | {
         name: importlib.metadata.version(name) for name in names
     }
     if jax.default_backend() != "gpu":

@@ -5,6 +5,8 @@ import importlib.util
 import math
 import platform
 
+from .._version import VERSION
+
 INSTALL = 'pip install -e ".[all]" in the checkout'
 
 
@@ -48,10 +50,8 @@ def versions() -> dict[str, str]:
     """Of everything that a result depends on."""
     from importlib.metadata import version
 
-    from .. import __version__
-
     others = {name: version(name) for name in ("jax", "warp-lang", "equinox", "optax", "numpy")}
-    return {"python": platform.python_version(), "warpjaxns": __version__, **others}
+    return {"python": platform.python_version(), "warpjaxns": VERSION, **others}
 
 
 def say(options, *lines) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from .._version import VERSION
 from .ensemble import Ensemble
 
 
@@ -18,12 +19,10 @@ def manifest(ensemble: Ensemble) -> dict[str, dict[str, Any]]:
     """
     import h5py
 
-    from .. import __version__
-
     names = ("jax", "jaxlib", "warp-lang", "equinox", "numpy", "h5py")
     flags = os.environ.get("XLA_FLAGS", "")  # they decide what a compiler makes of the last bits
     software = {
-        "warpjaxns": __version__,
+        "warpjaxns": VERSION,
         "python": platform.python_version(),
         **{name: version(name) for name in names},
         "hdf5": h5py.version.hdf5_version,
