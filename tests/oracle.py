@@ -19,7 +19,7 @@ def tendency(grid, scheme, omega, viscosity, drag, force):
     """`omega` (batch, ny, nx); `viscosity` and `drag` (batch,) or (1,); `force` broadcasts against omega."""
     advection = reference.jacobian(grid, reference.poisson(grid, omega), omega, scheme)
     diffusion = viscosity[:, None, None] * reference.laplacian(grid, omega)
-    return advection + diffusion - drag[:, None, None] * omega + force
+    return advection + diffusion - drag[:, None, None] * omega + jnp.broadcast_to(force, omega.shape)
 
 
 @functools.partial(jax.jit, static_argnames=("grid", "scheme", "steps"))

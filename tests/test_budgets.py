@@ -216,7 +216,7 @@ def test_wrong_arguments_are_named(key):
     for function in (diagnostics.energy_flux, diagnostics.enstrophy_flux):
         with pytest.raises(TypeError, match="omega has dtype"):
             function(GRID, omega.astype(int))
-        with pytest.raises(ValueError, match="scheme='upwind'"):
+        with pytest.raises(ValueError, match="advection='upwind'"):
             function(GRID, omega, advection="upwind")
     with pytest.raises(ValueError, match="forcing has shape"):
         diagnostics.budgets(solver, omega, forcing=omega.T)

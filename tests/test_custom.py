@@ -414,3 +414,17 @@ def test_kernels_that_do_not_fit():
         primitive(multiply, num_outputs=4)
     with pytest.raises(TypeError, match=r"'factor'.*must be an array"):
         primitive(multiply, num_outputs=2)
+
+
+def test_numpy_arrays_that_jax_would_round_are_refused():
+    single = kernels("float32")[0]
+    rate = jnp.array([0.1], jnp.float32)
+    with jax.enable_x64(False):
+        for wide in (np.array([16777217.0]), [np.float64(16777217.0)]):
+            with pytest.raises(TypeError, match=r"'x' of kernel 'diffuse' is float64 .*jax_enable_x64.* float32"):
+                single(wide, rate)
+        with pytest.raises(TypeError, match=r"'x' of kernel 'diffuse' is int64 .*jax_enable_x64.* int32"):
+            single(np.array([2**32]), rate)
+        assert single([0.0, 1.0], rate).dtype == jnp.float32  # Python's numbers take JAX's type
+    with pytest.raises(TypeError, match=r"'x' of kernel 'diffuse' is an array of type float32, and got None"):
+        single(None, rate)

@@ -14,6 +14,7 @@ import time
 import types
 from pathlib import Path
 
+import jax
 import pytest
 
 pytest.importorskip("h5py")
@@ -58,6 +59,24 @@ def test_the_time_leaves_no_trace(whole, tmp_path):
     time.sleep(1.1)  # HDF5 counts seconds
     generate(tmp_path / "b.h5", ENSEMBLE)
     assert (tmp_path / "b.h5").read_bytes() == whole
+
+
+@pytest.mark.parametrize(("setting", "value"), [("jax_threefry_partitionable", False), ("jax_random_seed_offset", 1)])
+def test_begun_with_other_settings_for_random_numbers(setting, value, whole, tmp_path):
+    def report(done, total):
+        if done >= 11:
+            raise KeyboardInterrupt
+
+    before = getattr(jax.config, setting)
+    jax.config.update(setting, value)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            generate(tmp_path / "a.h5", ENSEMBLE, report=report)
+    finally:
+        jax.config.update(setting, before)
+    assert parts(tmp_path / "a.h5") == ["part-000000.json"]
+    generate(tmp_path / "a.h5", ENSEMBLE, resume=True)
+    assert (tmp_path / "a.h5").read_bytes() == whole
 
 
 @pytest.mark.parametrize("frames", range(1, 16))
@@ -209,7 +228,10 @@ def test_a_damaged_part_is_computed_again(whole, tmp_path, monkeypatch):
     content[100] ^= 1
     (folder / "part-000001.chunks").write_bytes(content)
     (folder / "part-000002.chunks").write_bytes(b"short")
-    with pytest.raises(OSError, match=r"part-000001\.chunks is damaged"):
+    with (
+        pytest.warns(RuntimeWarning, match=r"part-000002\.chunks is damaged; batch 2 is computed again"),
+        pytest.raises(OSError, match=r"part-000001\.chunks is damaged"),
+    ):
         generate(output, ENSEMBLE, resume=True)
     generate(output, ENSEMBLE, resume=True)
     assert output.read_bytes() == whole

@@ -1,7 +1,9 @@
 """What bad input gets: an error of the right type that names the argument, the value and what would work."""
 
 import functools
+import itertools
 import re
+from fractions import Fraction
 
 import equinox as eqx
 import jax
@@ -24,6 +26,7 @@ from warpjaxns import (
 GRID = Grid((6, 10), (2.0, 3.5))
 GOOD = {"viscosity": 0.01, "dt": 0.05}
 OMEGA = np.zeros(GRID.shape)
+KEY = jax.random.key(0)
 nan, inf = float("nan"), float("inf")
 
 
@@ -48,6 +51,13 @@ def contains(error, *parts):
         (((6, 10), (inf, 1.0)), ValueError, ("extent", "inf", "finite")),
         (((6, 10), 1.0), TypeError, ("extent", "1.0", "(Ly, Lx)")),
         (((6, 10), (1j, 1.0)), TypeError, ("extent", "1j", "real")),
+        (((6, 10), (1e23, 1.0)), ValueError, ("extent=(1e+23, 1.0)", "1e+19", "unit of length")),
+        (((6, 10), (1.0, 1e-18)), ValueError, ("extent", "1e-18", "apart", "unit of length")),
+        (((6, 10), (10**400, 1.0)), ValueError, ("extent", "unit of length")),
+        (((10**400, 10),), ValueError, ("shape", "apart")),
+        (((6, 10), {1.0, 2.0}), TypeError, ("extent", "two real numbers")),
+        ((b"ab",), TypeError, ("shape", "b'ab'", "two integers")),
+        ((itertools.count(),), TypeError, ("shape", "count", "two integers")),
     ],
 )
 def test_grid(arguments, kind, parts):
@@ -82,6 +92,18 @@ def test_grid(arguments, kind, parts):
         ({"backend": "cuda"}, ValueError, ("backend", "cuda", "auto", "warp", "xla")),
         ({"adjoint": "direct"}, TypeError, ("adjoint", "direct", "Direct()", "Checkpointed")),
         ({"check_finite": 1}, TypeError, ("check_finite", "1", "True or False")),
+        ({"viscosity": np.longdouble(1)}, TypeError, ("viscosity", "longdouble", "real number")),
+        ({"viscosity": np.ma.masked_array([1.0, 2.0], [True, False])}, TypeError, ("viscosity", "masked", "real")),
+        ({"viscosity": 10**400}, ValueError, ("viscosity", "range")),
+        ({"viscosity": 1e39}, ValueError, ("viscosity=1e+39", "float32")),
+        ({"viscosity": 1e32}, ValueError, ("viscosity=1e+32", "dt=0.05", "float32", "2.51")),
+        ({"drag": np.asarray([0.0, 1e32])}, ValueError, ("drag", "1.e+32", "float32")),
+        ({"dt": 1e-50}, ValueError, ("dt=1e-50", "float32")),
+        ({"dt": jax.ShapeDtypeStruct((), "float32")}, TypeError, ("dt", "ShapeDtypeStruct", "real number")),
+        ({"forcing": jax.ShapeDtypeStruct(GRID.shape, "float32")}, TypeError, ("forcing", "ShapeDtypeStruct")),
+        ({"forcing": np.ma.masked_array(OMEGA, OMEGA == 0)}, TypeError, ("forcing", "MaskedArray", "filled()")),
+        ({"advection": np.asarray(["arakawa"])}, ValueError, ("advection", "arakawa", "central")),
+        ({"backend": np.asarray(["xla", "warp"])}, ValueError, ("backend", "auto", "warp", "xla")),
     ],
     ids=lambda value: "-".join(map(str, value))[:30] if isinstance(value, dict) else "",
 )
@@ -209,14 +231,47 @@ def test_rollout(arguments, kind, parts):
     contains(error, *parts)
 
 
+class Unshown:
+    def __repr__(self):
+        raise RuntimeError("not to be shown")
+
+
+@pytest.mark.parametrize("name", ["viscosity", "dt", "drag", "forcing", "advection", "adjoint", "backend", "grid"])
+def test_a_value_whose_repr_raises(name):
+    with pytest.raises((TypeError, ValueError)) as error:
+        NavierStokes2D(**({"grid": GRID} | GOOD | {name: Unshown()}))
+    contains(error, name, "Unshown")
+
+
+def test_a_value_with_a_long_repr():
+    with pytest.raises(ValueError, match="backend") as error:
+        NavierStokes2D(GRID, **GOOD, backend="x" * 10_000)
+    assert len(str(error.value)) < 250
+
+
+def test_a_donated_field():
+    omega = jnp.ones(GRID.shape)
+    omega.delete()
+    with pytest.raises(ValueError, match="omega was deleted"):
+        NavierStokes2D(GRID, **GOOD).step(omega)
+
+
+def test_numbers_of_any_type_are_taken():
+    for kind in (float, np.float16, np.float64, np.asarray, jnp.asarray, Fraction):
+        solver = NavierStokes2D(GRID, viscosity=kind(0.5), dt=kind(0.25), drag=kind(1), backend=np.str_("xla"))
+        assert (float(solver.viscosity), float(solver.dt), float(solver.drag)) == (0.5, 0.25, 1.0)
+
+
+def test_concrete_values_of_jax_under_jit():
+    lengths = {"separation": jnp.asarray(0.5), "radius": jnp.asarray(0.25)}
+    assert jax.eval_shape(lambda: initial.vortex_merger(GRID, **lengths)).shape == GRID.shape
+
+
 def test_traced_steps():
     solver = NavierStokes2D(GRID, **GOOD)
     with pytest.raises(TypeError) as error:
         jax.jit(lambda n: solver.rollout(OMEGA, steps=n))(3)
     contains(error, "steps", "known when tracing", "static")
-
-
-KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize(

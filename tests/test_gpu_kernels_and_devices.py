@@ -55,6 +55,38 @@ def test_a_users_kernel():
         close(results(step), results(diffused), GPU)
 
 
+@wp.kernel(module="unique")
+def count(x: FIELD, index: wp.array(dtype=int), y: FIELD, total: ROW):
+    i, j = wp.tid()
+    row = x[i]
+    y[i, j] = wp.sin(row[(j + 1) % x.shape[1]]) * x[(i + 1) % x.shape[0], j]
+    wp.atomic_add(total, index[j], wp.float64(i))  # whole numbers, whose sum is the same in any order
+
+
+@pytest.mark.parametrize("block_dim", [32, 256])
+def test_one_launch_for_all_members_of_a_users_kernel(monkeypatch, block_dim):
+    # 3 x 5 threads a member: blocks hold threads of several members
+    f = wns.primitive(count, num_outputs=2, output_shapes=lambda x, _: [x, 4], block_dim=block_dim)
+    x, index = jax.random.normal(jax.random.key(0), (1024, 3, 5)), jnp.asarray([0, 3, 3, 1, 0], jnp.int32)
+
+    def gradient(x):
+        return jax.grad(lambda x: jnp.sum(f(x, index)[0] ** 2))(x)
+
+    launches, launch = [], wp.launch
+    monkeypatch.setattr(wp, "launch", lambda *args, **kwargs: (launches.append(args), launch(*args, **kwargs))[1])
+    for one, most in ((lambda x: f(x, index), 1), (gradient, 2)):
+        batched = jax.jit(jax.vmap(one))
+        for shift in range(2):  # the second time with other buffers
+            launches.clear()
+            together = jax.block_until_ready(batched(x + shift))
+            assert len(launches) == most
+            alone = jax.jit(lambda x: jax.lax.map(one, x))(x + shift)  # noqa: B023
+            for a, e in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+                assert relative_error(jax.device_get(a), jax.device_get(e)) < 1e-15
+    assert jnp.all(f(x[0], index)[1] == jnp.asarray([6.0, 3.0, 0.0, 6.0]))
+    assert jnp.all(jax.vmap(lambda x: f(x, index))(x)[1] == jnp.asarray([6.0, 3.0, 0.0, 6.0]))
+
+
 def test_members_over_several_devices():
     count = min(jax.device_count(), 4)
     if count == 1:

@@ -96,6 +96,12 @@ def test_wrong_arguments_are_named():
         wns.warmup(GRID)
     with pytest.raises(TypeError, match=r"batch=3: .* \(8,\)"):
         wns.warmup(wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01), batch=3)
+    solver = wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01)
+    for batch, kind in (((-1,), ValueError), ((2.5,), TypeError), ("ab", TypeError), ("", TypeError)):
+        with pytest.raises(kind, match="batch="):
+            wns.warmup(solver, batch=batch)
+    with pytest.raises(TypeError, match="gradient='yes'"):
+        wns.warmup(solver, gradient="yes")
     with pytest.raises(TypeError, match="grid"):
         wns.info((16, 20))
     with pytest.raises(TypeError, match="dtype='x'"):

@@ -34,7 +34,7 @@ def standard(omega, steps, viscosity=0.01, dt=0.05, drag=0.2, forcing=None, sche
 def test_rollout_and_saved_states(backend, scheme):
     solver, omega = make(backend, advection=scheme, adjoint=Checkpointed(4)), normal(0, (2, *GRID.shape))
     control = 0.3 * normal(1, (12, *GRID.shape))
-    total = control[:, None] + solver.forcing
+    total = control[:, None] + solver.forcing[None, None]
     expected = {k: standard(omega, k, forcing=total, scheme=scheme) for k in (0, 1, 3, 6, 9, 12)}
 
     @jax.jit
@@ -64,7 +64,7 @@ def test_leading_axes(backend):
     assert actual.shape == (2, 2, 3, *GRID.shape)
     for i in range(2):
         for j in range(3):
-            force = (forcing[i, 0] + control[:, 0, j])[:, None]
+            force = forcing[i][None] + control[:, :, j]
             expected = standard(omega[i, j][None], 4, viscosity=viscosity[j], forcing=force)
             assert_close(actual[-1, i, j], expected[0], ROLLOUT)
     assert solver.cfl(omega).shape == (2, 3)
@@ -119,7 +119,7 @@ def test_all_adjoints_give_the_same_gradient(backend):
 
     def oracle_loss(omega, viscosity, dt, drag, forcing, control):
         column = [x[None] for x in (viscosity, drag, dt)]
-        total = control[:, None] + forcing
+        total = control[:, None] + forcing[None, None]
         out = oracle.advance(omega, *column, total, grid=GRID, scheme="arakawa", steps=20)
         return jnp.sum(jnp.sin(out))
 

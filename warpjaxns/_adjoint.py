@@ -4,6 +4,9 @@ import dataclasses
 import math
 import numbers
 
+from ._checks import check_flag
+from ._show import show
+
 LONGEST_CALL = 128  # steps a call of `Direct`: a CUDA graph of several hundred kernels
 SHORTEST_CALL = 24  # fewer steps a call would cost more on the host than they save in memory
 KEPT = 48  # steps at the end whose stages are kept, about,
@@ -55,14 +58,13 @@ class Checkpointed:
     keep_last: bool = True
 
     def __post_init__(self):
-        if not isinstance(self.keep_last, bool):
-            raise TypeError(f"keep_last={self.keep_last!r}: expected True or False")
+        check_flag("keep_last", self.keep_last)
         if self.every is None:
             return
         if not isinstance(self.every, numbers.Integral) or isinstance(self.every, bool):
-            raise TypeError(f"every={self.every!r}: expected a positive integer or None")
+            raise TypeError(f"every={show(self.every)}: expected a positive integer or None")
         if self.every < 1:
-            raise ValueError(f"every={self.every}: expected a positive integer or None")
+            raise ValueError(f"every={show(self.every)}: expected a positive integer or None")
         object.__setattr__(self, "every", int(self.every))
 
     def call_length(self, steps: int, between_saves: int) -> int:

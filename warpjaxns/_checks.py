@@ -1,6 +1,5 @@
 """Checks of what users pass in. Every message names the argument, what was given, and what would work."""
 
-import math
 import numbers
 from typing import Any
 
@@ -10,9 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._grid import Grid
+from ._show import show
 from ._support import warp_obstacle
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
+LEAST, MOST = float(np.finfo("float32").tiny), float(np.finfo("float32").max)
+LARGEST_COUNT = 2**31 - 1  # of JAX's loops, while x64 is off
+FASTEST = 1e30  # decay of the finest wave [1/time]: times a vorticity it is still a float32
+STEEPEST = 1e12  # the same times dt: the amplification by a step, about a sixth of its cube, is still a float32
 
 
 def check_grid(value: Any) -> None:
@@ -22,7 +26,7 @@ def check_grid(value: Any) -> None:
         TypeError: it is not.
     """
     if not isinstance(value, Grid):
-        raise TypeError(f"grid={value!r}: expected a warpjaxns.Grid, e.g. Grid((512, 512))")
+        raise TypeError(f"grid={show(value)}: expected a warpjaxns.Grid, e.g. Grid((512, 512))")
 
 
 def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
@@ -30,22 +34,41 @@ def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
 
     Raises:
         TypeError: not an array, another dtype, or float64 that JAX would silently round to float32; `grid` is none.
-        ValueError: the last two axes are not ``grid.shape``.
+        ValueError: the last two axes are not ``grid.shape``, or the array was deleted.
     """
     check_grid(grid)
-    if not hasattr(value, "dtype"):
-        try:
-            value = jnp.asarray(value)
-        except (TypeError, ValueError) as error:
-            given = f"{name} is of type {type(value).__name__}"
-            raise TypeError(f"{given}: expected a float32 or float64 array (..., ny, nx)") from error
-    if value.dtype not in FLOATS:
-        raise TypeError(f"{name} has dtype {value.dtype}: expected float32 or float64; cast it to one of them")
-    _check_float64_enabled(name, value.dtype)
-    if tuple(value.shape[-2:]) != grid.shape:
+    unfit = f"{name} is of type {type(value).__name__}: expected a float32 or float64 array (..., ny, nx)"
+    try:
+        array = value if hasattr(value, "dtype") else jnp.asarray(value)
+        dtype, shape = array.dtype, tuple(array.shape)
+    except Exception as error:  # whatever `value` raises when it is looked at
+        raise TypeError(unfit) from error
+    if not isinstance(dtype, np.dtype) or dtype not in FLOATS:
+        raise TypeError(f"{name} has dtype {show(dtype, str)}: expected float32 or float64; cast it to one of them")
+    _check_float64_enabled(name, dtype)
+    if shape[-2:] != grid.shape:
         ny, nx = grid.shape
-        raise ValueError(f"{name} has shape {tuple(value.shape)}: expected (..., ny, nx) = (..., {ny}, {nx})")
-    return jnp.asarray(value)
+        raise ValueError(f"{name} has shape {shape}: expected (..., ny, nx) = (..., {ny}, {nx})")
+    if _is_deleted(array):
+        raise ValueError(f"{name} was deleted, as by donating it to a jitted function: expected an array that is there")
+    try:
+        return jnp.asarray(array)
+    except jax.errors.JaxRuntimeError:  # such as too little memory
+        raise
+    except Exception as error:
+        raise TypeError(f"{unfit}; {show(error, str)}") from error
+
+
+def check_leading_axes(name: str, a: jax.Array, other: str, b: jax.Array) -> tuple[int, ...]:
+    """The leading axes of two fields together.
+
+    Raises:
+        ValueError: they do not broadcast.
+    """
+    try:
+        return jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(f"{name} has shape {a.shape} and {other} {b.shape}: leading axes must broadcast") from None
 
 
 def check_dtype(name: str, value: Any) -> np.dtype:
@@ -58,10 +81,10 @@ def check_dtype(name: str, value: Any) -> np.dtype:
         return np.dtype(jnp.result_type(float))
     try:
         dtype = np.dtype(value)
-    except TypeError:
+    except Exception:  # NumPy raises many kinds
         dtype = np.dtype(object)  # not None, which NumPy takes for float64
     if dtype not in FLOATS:
-        raise TypeError(f"{name}={value!r}: expected float32, float64 or None")
+        raise TypeError(f"{name}={show(value)}: expected float32, float64 or None")
     _check_float64_enabled(name, dtype)
     return dtype
 
@@ -70,47 +93,83 @@ def check_real(name: str, value: Any, *, static: bool = False, scalar: bool = Tr
     """`value` is one real number: a Python, NumPy or JAX scalar, traced unless `static`; an array unless `scalar`.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is not, or of a type that JAX lacks, as NumPy's longdouble and masked arrays.
+        ValueError: it is an integer beyond all floating-point numbers.
     """
-    if static and isinstance(value, jax.core.Tracer):
+    _real(name, value, static, scalar)
+
+
+def _real(name, value, static, scalar):
+    """`value`, checked by `check_real`, as float64, or None where it is traced."""
+    traced = isinstance(value, jax.core.Tracer)
+    if static and traced:
         raise TypeError(f"{name} is traced: expected a number known when tracing; mark it static in jax.jit")
-    if hasattr(value, "dtype"):
-        kinds = np.floating, np.integer
-        real = (value.shape == () or not scalar) and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
-    else:
-        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not real:
-        raise TypeError(
-            f"{name}={value!r}: expected {'one real number' if scalar else 'real numbers, one or an array of them'}"
-        )
+    try:
+        if _is_real(value) and not (scalar and np.shape(value)):
+            return None if traced else np.asarray(value, float)
+    except OverflowError:
+        raise ValueError(f"{name}={show(value)}: expected a number in the range of floating-point numbers") from None
+    except Exception:  # whatever `value` raises when it is looked at
+        pass
+    raise TypeError(
+        f"{name}={show(value)}: expected {'one real number' if scalar else 'real numbers, one or an array of them'}"
+    )
+
+
+def _is_real(value):
+    if not hasattr(value, "dtype"):
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    of_jax = not isinstance(value, np.ma.MaskedArray) and value.dtype.itemsize <= 8  # longdouble has 16
+    return of_jax and any(jnp.issubdtype(value.dtype, kind) for kind in (np.floating, np.integer))
+
+
+def _is_deleted(value):
+    return isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer) and value.is_deleted()
 
 
 def check_positive(name: str, value: Any, *, static: bool = False, scalar: bool = True) -> None:
-    """`value` is one real number (or an array, unless `scalar`), positive and finite. A traced value is trusted.
+    """`value` is one real number (or an array, unless `scalar`), positive also as a float32. A traced one is trusted.
 
     Raises:
         TypeError: not real, or traced where `static`.
-        ValueError: zero, negative, infinite or NaN.
+        ValueError: zero, negative, infinite or NaN, as it is or as a float32.
     """
-    check_real(name, value, static=static, scalar=scalar)
-    if not isinstance(value, jax.core.Tracer):
-        values = np.asarray(value)
-        if not np.all((values > 0) & (values < math.inf)):
-            raise ValueError(f"{name}={value}: expected a positive, finite number")
+    values = _real(name, value, static, scalar)
+    if values is not None and not np.all((values >= LEAST) & (values <= MOST)):
+        raise ValueError(f"{name}={show(value, str)}: expected a positive, finite number, in the range of float32")
 
 
 def check_non_negative(name: str, value: Any, *, static: bool = False, scalar: bool = True) -> None:
-    """`value` is one real number (or an array, unless `scalar`), zero or positive, and finite. Tracers are trusted.
+    """`value` is one real number (or an array, unless `scalar`), zero or positive, and finite also as a float32. A
+    traced one is trusted.
 
     Raises:
         TypeError: not real, or traced where `static`.
-        ValueError: negative, infinite or NaN.
+        ValueError: negative, NaN, or infinite, as it is or as a float32.
     """
-    check_real(name, value, static=static, scalar=scalar)
-    if not isinstance(value, jax.core.Tracer):
-        values = np.asarray(value)
-        if not np.all((values >= 0) & (values < math.inf)):
-            raise ValueError(f"{name}={value}: expected zero or a positive, finite number")
+    values = _real(name, value, static, scalar)
+    if values is not None and not np.all((values >= 0) & (values <= MOST)):
+        text = show(value, str)
+        raise ValueError(f"{name}={text}: expected zero or a positive, finite number, in the range of float32")
+
+
+def check_reach(grid: Grid, viscosity: Any, drag: Any, dt: Any) -> None:
+    """A step does not multiply a wave by more than float32 holds. (Far below that it is unstable, which is for the
+    user to see.) Traced values are trusted.
+
+    Raises:
+        ValueError: it does.
+    """
+    if any(isinstance(value, jax.core.Tracer) for value in (viscosity, drag, dt)):
+        return
+    nu, mu, h = (float(np.max(np.asarray(value, float), initial=0)) for value in (viscosity, drag, dt))
+    decay = 4 * nu * sum(1 / side**2 for side in grid.spacing) + mu
+    if decay > FASTEST or decay * h > STEEPEST:
+        raise ValueError(
+            f"viscosity={show(viscosity, str)}, drag={show(drag, str)}, dt={show(dt, str)}: a step would multiply the "
+            "finest wave by more than float32 holds; expected 4 viscosity dt (1/dx^2 + 1/dy^2) < 2.51 and "
+            "drag dt < 2.51, with which it is stable"
+        )
 
 
 def check_key(name: str, value: Any) -> None:
@@ -120,9 +179,9 @@ def check_key(name: str, value: Any) -> None:
         TypeError: not a key, or a raw ``uint32`` one.
         ValueError: an array of keys.
     """
-    if not (hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)):
+    if not (isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)):
         raise TypeError(
-            f"{name}={value!r}: expected a key from jax.random.key(seed); "
+            f"{name}={show(value)}: expected a key from jax.random.key(seed); "
             "a raw uint32 key becomes one by jax.random.wrap_key_data"
         )
     if value.shape != ():
@@ -143,8 +202,8 @@ def check_option(name: str, value: Any, options: tuple[str, ...]) -> None:
     Raises:
         ValueError: it is not.
     """
-    if value not in options:
-        raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, options))}")
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name}={show(value)}: expected one of {', '.join(map(repr, options))}")
 
 
 def check_backend(backend: Any, grid: Grid, dtype: Any) -> None:
@@ -162,15 +221,27 @@ def check_backend(backend: Any, grid: Grid, dtype: Any) -> None:
 
 
 def check_count(name: str, value: Any, *, least: int) -> int:
-    """`value` as an integer known when tracing, at least `least`.
+    """`value` as an integer known when tracing, at least `least` and at most what JAX's loops count to.
 
     Raises:
         TypeError: not an integer, or traced.
-        ValueError: under `least`.
+        ValueError: under `least`, or too large.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         hint = "; mark it static in jax.jit" if isinstance(value, jax.core.Tracer) else ""
-        raise TypeError(f"{name}={value!r}: expected an integer known when tracing{hint}")
+        raise TypeError(f"{name}={show(value)}: expected an integer known when tracing{hint}")
     if value < least:
-        raise ValueError(f"{name}={value}: expected at least {least}")
+        raise ValueError(f"{name}={show(value, str)}: expected at least {least}")
+    if value > LARGEST_COUNT:
+        raise ValueError(f"{name}={show(value, str)}: expected at most {LARGEST_COUNT}")
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """`value` is True or False.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={show(value)}: expected True or False")

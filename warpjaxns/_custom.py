@@ -13,7 +13,11 @@ import numpy as np
 import warp as wp
 
 from . import _ffi
+from ._checks import check_count
 from ._primitives.kernel import Job, apply
+from ._show import show
+
+MOST_THREADS = 1024  # a block
 
 
 def primitive(
@@ -27,8 +31,8 @@ def primitive(
     """Make a JAX function of a Warp kernel. Its reverse-mode derivative launches the adjoint Warp generates.
 
     It works under `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shard_map`. Under `vmap` the kernel is
-    launched once for each member, on that member alone, in one call. Nothing is compiled
-    or registered again for a kernel, static values and shapes seen before.
+    launched once for all members, each of which it sees alone; once a member if it calls `wp.func_native`. Nothing is
+    compiled or registered again for a kernel, static values and shapes seen before.
 
     ```python
     vector = wp.array(dtype=wp.float32)
@@ -60,9 +64,10 @@ def primitive(
     **Returns:** a function of the kernel's inputs, by position or name, that returns the output, or a tuple
     of outputs. Arrays have as many axes as the kernel says, and its dtype.
 
-    **Raises:** `TypeError` or `ValueError` where kernel and arguments do not fit. When differentiated:
-    `ValueError` if the kernel was built with `enable_backward=False`, `TypeError` in forward mode, and
-    `NotImplementedError` for second derivatives, which Warp does not generate.
+    **Raises:** `TypeError` or `ValueError` where kernel and arguments do not fit; `TypeError` for 64 bits in NumPy's
+    arrays while `jax_enable_x64` is off, which JAX would round silently. When differentiated: `ValueError` if the
+    kernel was built with `enable_backward=False`, `TypeError` in forward mode, and `NotImplementedError` for second
+    derivatives, which Warp does not generate.
 
     !!! warning
         What cannot be seen from outside: the kernel must not write to its inputs, and must be one that Warp
@@ -70,6 +75,8 @@ def primitive(
         the kernel is built does not carry a changing variable from turn to turn.
     """
     _check_kernel(kernel, num_outputs)
+    if check_count("block_dim", block_dim, least=1) > MOST_THREADS:
+        raise ValueError(f"block_dim={block_dim}: expected at most {MOST_THREADS}, as CUDA has it")
     parameters, outcomes = kernel.adj.args[:-num_outputs], kernel.adj.args[-num_outputs:]
     inputs = [parameter for parameter in parameters if _is_array(parameter)]
     signature = inspect.Signature(
@@ -94,11 +101,11 @@ def primitive(
 
 def _check_kernel(kernel, num_outputs):
     if not isinstance(kernel, wp.Kernel):
-        raise TypeError(f"kernel={kernel!r}: expected a Warp kernel, a function under @wp.kernel")
+        raise TypeError(f"kernel={show(kernel)}: expected a Warp kernel, a function under @wp.kernel")
     if kernel.is_generic:
         raise TypeError(f"{_title(kernel)} is generic: choose its types with wp.overload")
     arguments = kernel.adj.args
-    if not 1 <= num_outputs <= len(arguments):
+    if not 1 <= check_count("num_outputs", num_outputs, least=0) <= len(arguments):
         raise ValueError(f"num_outputs is {num_outputs}, and {_title(kernel)} has {len(arguments)} parameters")
     for index, argument in enumerate(arguments):
         is_array = _is_array(argument)
@@ -141,30 +148,52 @@ def _static(kernel, argument, value) -> bytes:
     dtype = _ffi.dtype_in_jax(argument.type)
     try:
         number = operator.index(value) if jnp.issubdtype(dtype, jnp.integer) else value
+        kinds = np.floating, np.integer, np.bool_  # NumPy would take a date, or the text of a number
+        if not any(jnp.issubdtype(np.asarray(number).dtype, kind) for kind in kinds):
+            raise TypeError("no real number")
         return np.array(number, dtype).reshape(()).tobytes()
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{_name(kernel, argument)} is one number of type {dtype}, and got {value!r}") from error
+    except Exception as error:  # whatever `value` raises when it is looked at
+        raise TypeError(f"{_name(kernel, argument)} is one number of type {dtype}, and got {show(value)}") from error
 
 
 def _array(kernel, argument, value) -> jax.Array:
-    value = jnp.asarray(value)
+    name = _name(kernel, argument)
     dtype = _ffi.dtype_in_jax(argument.type.dtype)
+    try:
+        given = [getattr(leaf, "dtype", None) for leaf in jax.tree.leaves(value)]  # lists may hold NumPy's numbers
+        array = jnp.asarray(value)
+    except Exception as error:  # whatever `value` raises when it is looked at
+        raise TypeError(f"{name} is an array of type {dtype}, and got {show(value)}") from error
+    for each in given:
+        _check_width(name, each)
+    value = array
     components = _ffi.shape_in_jax((), argument.type.dtype)
     ndim = argument.type.ndim
     if value.dtype != dtype:
-        raise TypeError(f"{_name(kernel, argument)} has dtype {dtype}, and got {value.dtype}")
+        raise TypeError(f"{name} has dtype {dtype}, and got {value.dtype}")
     if value.ndim != ndim + len(components) or value.shape[ndim:] != components:
         hint = "; a scalar goes in as jnp.reshape(value, (1,))" if value.ndim == 0 and ndim == 1 else ""
         wanted = f"{ndim} axes" + (f" and then {components}" if components else "")
-        raise ValueError(f"{_name(kernel, argument)} has {wanted}, and got the shape {value.shape}{hint}")
+        raise ValueError(f"{name} has {wanted}, and got the shape {value.shape}{hint}")
     return value
+
+
+def _check_width(name, dtype):
+    if isinstance(dtype, np.dtype) and (kept := jax.dtypes.canonicalize_dtype(dtype)) != dtype:
+        raise TypeError(
+            f"{name} is {dtype} while JAX is limited to {kept}: "
+            f"call jax.config.update('jax_enable_x64', True), or cast to {kept}"
+        )
 
 
 def _shape(kernel, name, value) -> tuple[int, ...]:
     try:
-        return tuple(map(operator.index, value if isinstance(value, Sequence) else [value]))
-    except TypeError as error:
-        raise TypeError(f"{name} of {_title(kernel)} has {value!r} for a shape: expected integers") from error
+        shape = tuple(map(operator.index, value if isinstance(value, Sequence) else [value]))
+    except Exception as error:  # whatever `value` raises when it is looked at
+        raise TypeError(f"{name} of {_title(kernel)} has {show(value)} for a shape: expected integers") from error
+    if any(n < 0 for n in shape):
+        raise ValueError(f"{name} of {_title(kernel)} has {show(value)} for a shape: expected no negative integers")
+    return shape
 
 
 def _output_shapes(kernel, wanted, outcomes, shapes):
@@ -186,7 +215,9 @@ def _output_shapes(kernel, wanted, outcomes, shapes):
         raise ValueError(f"output_shapes of {_title(kernel)} has {len(result)} shapes for {len(names)} outputs")
     for argument, shape in zip(outcomes, result, strict=True):
         if len(shape) != argument.type.ndim:
-            raise ValueError(f"{_name(kernel, argument)} has {argument.type.ndim} axes, and its shape is {shape}")
+            raise ValueError(
+                f"{_name(kernel, argument)} has {argument.type.ndim} axes, and its shape is {shape}: give output_shapes"
+            )
     return result
 
 

@@ -44,7 +44,9 @@ from ._kernels import memory
 from ._kernels.table import COUNT, Addresses, fill
 from ._names import name_of
 from ._overlap import overlap
+from ._signals import defer_signals
 
+CALLBACKS = wp.jax_callable.__code__.co_filename  # the file of the functions that XLA calls
 PATIENCE = 1.0  # seconds of compiling before a word is said about it
 
 _lock = threading.Lock()
@@ -203,10 +205,12 @@ for _platform in ("cpu", "cuda"):
 
 def _register(signature):
     """Make Warp's callable of one signature, with its one descriptor."""
+    defer_signals(CALLBACKS)
     program, _, shapes = signature
     devices = set()  # names of those where it has run
 
     def launch(*arrays):
+        defer_signals(CALLBACKS)
         device = arrays[0].device
         with contextlib.nullcontext() if device.alias in devices else _excuse(program):
             launch_there(device, *arrays)

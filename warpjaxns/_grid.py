@@ -8,6 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._show import show
+
+# With such lengths the constants of the operators, up to 8 / spacing^2 and (side / 2 pi)^2, and one over them, are
+# float32 numbers.
+SHORTEST, LONGEST = 1e-18, 1e19
+
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -18,11 +24,12 @@ class Grid:
 
     Args:
         shape: points ``(ny, nx)``, each at least 4. They may differ.
-        extent: side lengths ``(Ly, Lx)`` [length], each positive.
+        extent: side lengths ``(Ly, Lx)`` [length], each positive, from 1e-18 a point to 1e19.
 
     Raises:
         TypeError: `shape` does not hold two integers, or `extent` two real numbers.
-        ValueError: a size is under 4, or a side is not positive and finite.
+        ValueError: a size is under 4, or a side is not positive and finite, or so short or so long that float32 has no
+            numbers for its operators.
 
     Fields on a grid are arrays ``(..., ny, nx)``: y is axis -2, x is axis -1.
     """
@@ -34,9 +41,14 @@ class Grid:
         shape = _pair("shape", self.shape, numbers.Integral, "two integers (ny, nx)")
         extent = _pair("extent", self.extent, numbers.Real, "two real numbers (Ly, Lx)")
         if min(shape) < 4:
-            raise ValueError(f"shape={shape}: the stencils need at least 4 points along each axis")
+            raise ValueError(f"shape={show(shape)}: the stencils need at least 4 points along each axis")
         if not all(0 < side < math.inf for side in extent):
-            raise ValueError(f"extent={extent}: both sides must be positive and finite")
+            raise ValueError(f"extent={show(extent)}: both sides must be positive and finite")
+        if any(side > LONGEST or n > side / SHORTEST for side, n in zip(extent, shape, strict=True)):
+            raise ValueError(
+                f"extent={show(extent)} for the shape={show(shape)}: expected sides up to {LONGEST:g} and points at "
+                f"least {SHORTEST:g} apart, whose squares float32 can hold; take another unit of length"
+            )
         object.__setattr__(self, "shape", tuple(int(n) for n in shape))
         object.__setattr__(self, "extent", tuple(float(side) for side in extent))
 
@@ -63,10 +75,8 @@ class Grid:
 
 
 def _pair(name, value, kind, expected):
-    try:
-        pair = tuple(value)
-    except TypeError:
-        pair = ()
+    ordered = isinstance(value, tuple | list) or (isinstance(value, np.ndarray) and value.ndim)
+    pair = tuple(value) if ordered else ()
     if len(pair) != 2 or not all(isinstance(item, kind) and not isinstance(item, bool) for item in pair):
-        raise TypeError(f"{name}={value!r}: expected {expected}")
+        raise TypeError(f"{name}={show(value)}: expected {expected}")
     return pair

@@ -5,7 +5,7 @@ from typing import TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._checks import check_backend, check_field, check_option
+from ._checks import check_backend, check_field, check_leading_axes, check_option
 from ._grid import Grid
 from ._primitives.jacobian import jacobian as jacobian_primitive
 from ._primitives.laplacian import laplacian as laplacian_primitive
@@ -110,10 +110,7 @@ def _check_pair(first, second, grid):
     a, b = check_field(name, a, grid), check_field(other, b, grid)
     if a.dtype != b.dtype:
         raise TypeError(f"{name} has dtype {a.dtype} and {other} {b.dtype}: cast one of them")
-    try:
-        return a, b, jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    except ValueError:
-        raise ValueError(f"{name} has shape {a.shape} and {other} {b.shape}: leading axes must broadcast") from None
+    return a, b, check_leading_axes(name, a, other, b)
 
 
 def _apply(primitive, name, field, grid, backend):

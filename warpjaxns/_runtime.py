@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import jax
 
 from . import _ffi, _support
-from ._checks import check_dtype, check_grid
+from ._checks import check_count, check_dtype, check_flag, check_grid
 from ._grid import Grid
+from ._show import show
 from ._solver import NavierStokes2D, check_solver
 
 
@@ -79,12 +80,16 @@ def warmup(solver: NavierStokes2D, *, batch: tuple[int, ...] = (), dtype=None, g
         gradient: compile the kernels of reverse mode too.
 
     Raises:
-        TypeError: `solver` is not a `NavierStokes2D`, `batch` not a tuple, or `dtype` not one of these.
+        TypeError: `solver` is not a `NavierStokes2D`, `batch` not a tuple of integers, `dtype` not one of these, or
+            `gradient` not True or False.
+        ValueError: `batch` holds a negative number.
     """
     check_solver(solver)
-    if not isinstance(batch, Sequence):
-        raise TypeError(f"batch={batch!r}: expected the leading axes of a state, such as (8,)")
+    if not isinstance(batch, Sequence) or isinstance(batch, str | bytes):
+        raise TypeError(f"batch={show(batch)}: expected the leading axes of a state, such as (8,)")
+    batch = tuple(check_count(f"batch={show(batch)}, axis {axis}", n, least=0) for axis, n in enumerate(batch))
     dtype = check_dtype("dtype", dtype)
+    check_flag("gradient", gradient)
     omega = jax.numpy.zeros((*batch, *solver.grid.shape), dtype)
 
     def energy(omega):

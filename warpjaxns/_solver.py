@@ -15,10 +15,12 @@ from ._checks import (
     check_backend,
     check_count,
     check_field,
+    check_flag,
     check_grid,
     check_non_negative,
     check_option,
     check_positive,
+    check_reach,
 )
 from ._ffi import align
 from ._finite import raise_if_not_finite
@@ -29,6 +31,7 @@ from ._primitives import algebra
 from ._primitives.poisson import poisson
 from ._primitives.reference import shift
 from ._rollout import final_state, saved_states
+from ._show import show
 
 Field: TypeAlias = Float[Array, "... ny nx"]
 NOT_FINITE = (
@@ -65,7 +68,8 @@ class NavierStokes2D(eqx.Module):
 
     Raises:
         TypeError: an argument is not of the kind said here.
-        ValueError: a parameter is out of range, an option unknown, or the grid out of reach for ``backend="warp"``.
+        ValueError: a parameter is out of range (that of float32 too, also for one step of the finest wave), an option
+            unknown, or the grid out of reach for ``backend="warp"``.
 
     States are float32 or float64; parameters are cast to their type.
     """
@@ -95,19 +99,19 @@ class NavierStokes2D(eqx.Module):
     ):
         check_grid(grid)
         if not isinstance(adjoint, Direct | Checkpointed):
-            raise TypeError(f"adjoint={adjoint!r}: expected Direct() or Checkpointed(every=None)")
-        if not isinstance(check_finite, bool):
-            raise TypeError(f"check_finite={check_finite!r}: expected True or False")
+            raise TypeError(f"adjoint={show(adjoint)}: expected Direct() or Checkpointed(every=None)")
+        check_flag("check_finite", check_finite)
         check_option("advection", advection, SCHEMES)
         check_backend(backend, grid, np.float32)
         self.grid = grid
         self.viscosity = _parameter("viscosity", viscosity, check_non_negative)
         self.dt = _parameter("dt", dt, check_positive)
         self.drag = _parameter("drag", drag, check_non_negative)
+        check_reach(grid, viscosity, drag, dt)
         self.forcing = None if forcing is None else check_field("forcing", forcing, grid)
-        self.advection = advection
+        self.advection = str(advection)  # of NumPy's strings Equinox thinks that they are arrays
         self.adjoint = adjoint
-        self.backend = backend
+        self.backend = str(backend)
         self.check_finite = check_finite
 
     @method
@@ -216,7 +220,8 @@ class NavierStokes2D(eqx.Module):
         u, v = self.velocity(omega)
         dy, dx = self.grid.spacing
         rate = jnp.max(jnp.abs(u) / dx + jnp.abs(v) / dy, axis=(-2, -1))
-        return rate * jnp.asarray(self.dt, omega.dtype)
+        lead = omega.shape[:-2]
+        return rate * _broadcast("dt", jnp.asarray(self.dt, omega.dtype), lead, lead, omega)
 
     @property
     def _static(self):
@@ -272,7 +277,7 @@ def check_solver(value) -> None:
         TypeError: it is not.
     """
     if not isinstance(value, NavierStokes2D):
-        raise TypeError(f"solver={value!r}: expected a warpjaxns.NavierStokes2D")
+        raise TypeError(f"solver={show(value)}: expected a warpjaxns.NavierStokes2D")
 
 
 def _known_bytes(omega):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int, Key
 
+from ._checks import check_grid
 from ._grid import Grid
 from ._primitives.reference import eigenvalues
 
@@ -14,7 +15,12 @@ MARGIN = 1e-9  # relative: what rounding makes of a wavenumber, which depends on
 
 
 def fundamental_wavenumber(grid: Grid) -> float:
-    """The lowest wavenumber of the box, ``k1 = 2 pi / max(Ly, Lx)`` [1 / length]: 1 in the default box."""
+    """The lowest wavenumber of the box, ``k1 = 2 pi / max(Ly, Lx)`` [1 / length]: 1 in the default box.
+
+    Raises:
+        TypeError: `grid` is not a `Grid`.
+    """
+    check_grid(grid)
     return 2 * math.pi / max(grid.extent)
 
 
@@ -27,7 +33,11 @@ def fourier_modes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         many modes of the full transform the entry stands for. The mean has multiplicity 0, as it carries
         no energy, and wavenumber and eigenvalue 1, so that one may divide by them. Wavenumbers are rounded, one way
         or the other by the unit of length: compare them with a margin.
+
+    Raises:
+        TypeError: `grid` is not a `Grid`.
     """
+    check_grid(grid)
     (ny, nx), longest = grid.shape, max(grid.extent)
     along_y, along_x = np.fft.fftfreq(ny, 1 / ny), np.fft.rfftfreq(nx, 1 / nx)
     wavenumber = np.hypot(along_y[:, None] * (longest / grid.extent[0]), along_x[None, :] * (longest / grid.extent[1]))
@@ -82,7 +92,7 @@ def check_resolved(name: str, value: float, grid: Grid) -> None:
         ValueError: it is not.
     """
     highest = max(grid.extent) / max(grid.spacing) / 2  # half a wave a point
-    if value > highest * (1 + MARGIN):
+    if float(value) > highest * (1 + MARGIN):  # also of a JAX value, which under `jit` would be compared later
         raise ValueError(
             f"{name}={value}: a grid of shape {grid.shape} and extent {grid.extent} resolves up to "
             f"{highest:.4g}, in multiples of 2 pi / max(extent); lower it or refine the grid"

@@ -14,6 +14,7 @@ from ._arrays import with_axes
 from ._checks import check_field, check_real
 from ._grid import Grid
 from ._operators import _check_pair
+from ._show import show
 
 Field: TypeAlias = Float[Array, "... ny nx"]
 
@@ -132,8 +133,7 @@ def _symbols(grid, like):
 
 
 def _pair(mean):
-    try:
-        u, v = mean
-    except (TypeError, ValueError):
-        raise TypeError(f"mean={mean!r}: expected two parts (U, V), along x and along y") from None
-    return u, v
+    parts = isinstance(mean, tuple | list) or (isinstance(mean, np.ndarray | jax.Array) and mean.ndim)
+    if not parts or len(mean) != 2:
+        raise TypeError(f"mean={show(mean)}: expected two parts (U, V), along x and along y")
+    return mean

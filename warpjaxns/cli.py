@@ -7,10 +7,10 @@ A subcommand is a module of `_commands` whose ``add(commands)`` adds its parser 
 import argparse
 import sys
 
-from ._commands import bench, demo, generate, info
+from ._commands import bench, demo, generate, info, verify
 from ._commands.options import UsageError
 
-COMMANDS = (demo, bench, generate, info)
+COMMANDS = (demo, bench, generate, verify, info)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -20,8 +20,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from ._checks import check_count, check_field, check_key, check_positive
+from ._checks import FLOATS, check_count, check_field, check_key, check_positive
 from ._grid import Grid
+from ._show import show
 from ._solver import NavierStokes2D, check_solver
 from .diagnostics import fundamental_wavenumber
 from .initial import decaying_turbulence
@@ -120,13 +121,15 @@ def random_perturbation(base: Float[Array, "ny nx"], *, norm: float, key: Key[Ar
         key: one key of `jax.random.key`.
 
     Raises:
-        TypeError: `key` is not a new-style key, or `norm` not a real number.
+        TypeError: `base` is not a float32 or float64 array, `key` not a new-style key, or `norm` not a real number.
         ValueError: `norm` is not positive.
     """
+    if not isinstance(base, jax.Array | np.ndarray) or base.dtype not in FLOATS:
+        raise TypeError(f"base={show(base)}: expected a float32 or float64 array (ny, nx)")
     check_key("key", key)
     check_positive("norm", norm)
     noise = jax.random.normal(key, base.shape, base.dtype)
-    return noise * (norm * jnp.linalg.norm(base) / jnp.linalg.norm(noise))
+    return noise * (jnp.asarray(norm, base.dtype) * jnp.linalg.norm(base) / jnp.linalg.norm(noise))
 
 
 def gain(
@@ -139,8 +142,14 @@ def gain(
         base: vorticity ``(ny, nx)`` [1/time].
         perturbation: delta ``(ny, nx)`` [1/time], not zero.
         steps: time steps of each rollout.
+
+    Raises:
+        TypeError: an argument is not of the kind said here.
+        ValueError: a field does not live on the solver's grid, or `steps` is negative.
+        RuntimeError: a flow became non-finite (unless the solver's `check_finite` is off).
     """
     check_solver(solver)
+    steps = check_count("steps", steps, least=0)
     base, perturbation = check_field("base", base, solver.grid), check_field("perturbation", perturbation, solver.grid)
     apart = _rollout(solver, base + perturbation, steps=steps) - _rollout(solver, base, steps=steps)
     return jnp.sum(apart**2) / jnp.sum(perturbation**2)
@@ -181,11 +190,11 @@ def optimal_perturbation(
         FloatingPointError: a loss, or one of the fields, is not finite.
     """
     check_solver(solver)
-    base, perturbation = _check_fields(solver.grid, base, perturbation)
     steps = check_count("steps", steps, least=1)
     iterations = check_count("iterations", iterations, least=1)
-    check_positive("radius", radius)
-    check_positive("learning_rate", learning_rate)
+    check_positive("radius", radius, static=True)
+    check_positive("learning_rate", learning_rate, static=True)
+    base, perturbation = _check_fields(solver.grid, base, perturbation)
 
     unchecked = dataclasses.replace(solver, check_finite=False)  # what comes out is looked at here
     final_base = _rollout(unchecked, base, steps=steps)

@@ -129,9 +129,9 @@ def _ensemble(options):
 
 
 def _kept(options):
-    from ..data.work import folder_of
+    from ..data.place import folder_of, target_of
 
-    folder = folder_of(options.output)
+    folder = folder_of(target_of(options.output))
     done = len(list(folder.glob("part-*.json")))
     total = -(-options.count // options.batch_size)
     return f"{done} of {total} batches are kept in {folder}; the same command with --resume goes on from there"

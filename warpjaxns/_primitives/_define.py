@@ -97,7 +97,8 @@ def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Cal
         size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
         layout = list(zip(operands, dims, axes(**params), full(**params), strict=True))
         # length of the batch axis before this vmap: that of the operands which set it
-        inner = max(_without(x.shape, d)[axis] for x, d, axis, _ in layout)
+        lengths = (_without(x.shape, d)[axis] for x, d, axis, _ in layout)
+        inner = next((n for n in lengths if n != 1), 1)  # it may be 0
         folded = [fold(x, d, axis, size, inner, whole) for x, d, axis, whole in layout]
         results = bind(p, *folded, **params)
         axes_out = tuple(out_axes(**params))

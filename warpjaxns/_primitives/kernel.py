@@ -14,6 +14,7 @@ from jax.interpreters import ad, batching, mlir
 from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
+from .._kernels.batched import MOST, kernel_of_batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,42 +55,44 @@ class Job:
         pairs = zip(inputs, shapes[: len(inputs)], strict=True)
         return [(p.type.dtype, shape) for p, shape in pairs if _differentiable(p)]
 
-    def launch(self, operands: list[wp.array], results: list[wp.array], scratch: list[wp.array]) -> None:
-        """Launch on the arrays of one member."""
+    def launch(
+        self,
+        kernel: wp.Kernel,
+        dim: tuple[int, ...],
+        operands: list[wp.array],
+        results: list[wp.array],
+        scratch: list[wp.array],
+        more: Sequence = (),
+    ) -> None:
+        """Launch the job's kernel, or one made of it that takes `more` arguments."""
         # a launch of what failed to build does nothing, silently
         device = results[0].device
-        if self.kernel.module.load(device, 1 if device.is_cpu else self.block_dim) is None:
+        if kernel.module.load(device, 1 if device.is_cpu else self.block_dim) is None:
             raise RuntimeError(f"the Warp kernel '{self.name}' failed to build")
         inputs, outputs = self.parameters
-        outputs_given = operands[len(inputs) :][: len(outputs)] if self.adjoint else results
-        gradients = {}
+        made = operands[len(inputs) :][: len(outputs)] if self.adjoint else results
         if self.adjoint:
-            # Warp's adjoints write to the adjoints of outputs, which here belong to XLA: so they get a copy.
-            for copy, cotangent in zip(scratch, operands[len(inputs) + len(outputs) :], strict=True):
-                wp.copy(copy, cotangent)
-            gradients = {
-                "adjoint": True,
-                "adj_inputs": self._with_statics(_spread(inputs, results), of_adjoint=True),
-                "adj_outputs": _spread(outputs, scratch),
-            }
+            # not as further arguments: Warp would not find them behind views, such as rows that a kernel takes
+            pairs = [*zip(inputs, operands, strict=False), *zip(outputs, made, strict=True)]
+            gradients = _spread(inputs, results) + _spread(outputs, scratch)
+            for (_, array), gradient in zip(pairs, gradients, strict=True):
+                array.grad = gradient
         wp.launch(
-            self.kernel,
-            dim=self.dim,
+            kernel,
+            dim=dim,
             inputs=self._with_statics(operands[: len(inputs)]),
-            outputs=outputs_given,
+            outputs=[*made, *more],
+            adjoint=self.adjoint,
+            adj_inputs=[None] * len(kernel.adj.args) if self.adjoint else [],
             block_dim=self.block_dim,
             record_tape=False,
-            **gradients,
         )
 
-    def _with_statics(self, arrays, of_adjoint=False):
+    def _with_statics(self, arrays):
         arrays, values = iter(arrays), []
         for static, parameter in zip(self.statics, self.kernel.adj.args, strict=False):
-            if static is None:
-                values.append(next(arrays))
-            else:
-                value = np.frombuffer(static, _ffi.dtype_in_jax(parameter.type))[0].item()
-                values.append(type(value)(0) if of_adjoint else value)
+            number = static and np.frombuffer(static, _ffi.dtype_in_jax(parameter.type))[0].item()
+            values.append(next(arrays) if static is None else number)
         return values
 
 
@@ -127,42 +130,52 @@ def _abstract_eval(*operands, job, batch, mapped):
 
 
 def _lower(*operands, job, batch, mapped):
-    # Members are stacked along the first axis, for Warp has arrays of four axes at most.
     shapes = _shapes(operands, job, mapped)
     results = job.results(shapes)
-    outputs = job.parameters[1]
-    scratch = [(p.type.dtype, s) for p, s in zip(outputs, job.shapes, strict=True) if _differentiable(p)]
-    scratch = scratch if job.adjoint else []
-    members = math.prod(batch)
-    stacked = [
-        x.reshape(math.prod(x.shape[: sum(axes)]) * shape[0], *x.shape[sum(axes) + 1 :])
-        for x, axes, shape in zip(operands, mapped, shapes, strict=True)
-    ]
-    # which member of each operand goes into which member of the batch
-    grids = [np.arange(math.prod(x.shape[: sum(axes)])) for x, axes in zip(operands, mapped, strict=True)]
-    layouts = [[n if has else 1 for n, has in zip(batch, axes, strict=True)] for axes in mapped]
-    places = [np.broadcast_to(g.reshape(s), batch).ravel() for g, s in zip(grids, layouts, strict=True)]
-    count = len(operands)  # the function below outlives this trace, and must not hold on to the operands
-    table = np.array(places, int).reshape(count, members).T.tolist()
+    inputs, outputs = job.parameters
+    members, rows = math.prod(batch), job.dim[0]
+    scratch = list(zip(outputs, job.shapes, strict=True)) if job.adjoint else []
+    scratch = [(parameter.type.dtype, shape) for parameter, shape in scratch if _differentiable(parameter)]
+    taken = len(shapes) - len(scratch)  # the operands after these are cotangents, of which each member has its own
+    stacks, repeats = zip(
+        *(_stack(x, axes, batch, whole=i >= taken) for i, (x, axes) in enumerate(zip(operands, mapped, strict=True))),
+        strict=True,
+    )
+    repeats = [*repeats[:taken], *[(1, members)] * (len(inputs) + len(outputs) - taken)]
+    batched = kernel_of_batch(job.kernel, len(job.dim)) if members > 1 else None
+    count = len(shapes)  # the function below outlives this trace, and must not hold on to the operands
 
     def launch(*arrays):
-        given, made = arrays[:count], arrays[count:]
-        made, spare = made[: len(results)], made[len(results) :]
+        given, made, spare = arrays[:count], arrays[count:][: len(results)], arrays[count:][len(results) :]
         for array in made:  # kernels may accumulate, and adjoints always do
             array.zero_()
-        for member, row in enumerate(table):
-            job.launch(
-                [_member(a, i, s[0]) for a, i, s in zip(given, row, shapes, strict=True)],
-                [_member(a, member, s[0]) for a, (_, s) in zip(made, results, strict=True)],
-                list(spare),
+        for copy, cotangent in zip(spare, given[taken:], strict=True):
+            wp.copy(copy, cotangent)
+
+        def parts(member):
+            """What goes into the launch of a member: its parts of the operands, of the results and of the scratch."""
+            places = [member // each % parts for each, parts in repeats[:taken]]
+            return (
+                [_part(a, place, shape) for a, place, shape in zip(given, places, shapes, strict=False)],
+                [_part(a, member, shape) for a, (_, shape) in zip(made, results, strict=True)],
+                [_part(a, member, shape) for a, (_, shape) in zip(spare, scratch, strict=True)],
             )
+
+        if batched is None:
+            for member in range(members):
+                job.launch(job.kernel, job.dim, *parts(member))
+            return
+        together = max(MOST // max(rows, 1), 1)
+        for first in range(0, members, together):
+            dim = (min(together, members - first) * rows, *job.dim[1:])
+            job.launch(batched, dim, *parts(0), [rows, first, *map(wp.vec2i, repeats)])
 
     values = _ffi.call(
         launch,
-        *stacked,
+        *stacks,
         key=(job.name, job, batch, mapped),
         inputs=job.operands(),
-        outputs=[(dtype, (members * shape[0], *shape[1:])) for dtype, shape in results] + scratch,
+        outputs=[(dtype, (members * shape[0], *shape[1:])) for dtype, shape in [*results, *scratch]],
     )
     return [
         value.reshape(*batch, *_ffi.shape_in_jax(shape, dtype))
@@ -170,8 +183,20 @@ def _lower(*operands, job, batch, mapped):
     ]
 
 
-def _member(array, index, rows):
-    return array if array.shape[0] == rows else array[index * rows : (index + 1) * rows]
+def _stack(operand, axes, batch, whole):
+    """An operand with its parts, for one or several members each, along the first axis, since Warp has arrays of four
+    axes at most; how many successive members have the same part; and how many parts there are: all, if `whole`."""
+    present = [i for i, there in enumerate(axes) if there]
+    first, last = (0, len(batch)) if whole else (present[0], present[-1] + 1) if present else (0, 0)
+    layout = [n if there else 1 for n, there in zip(batch[first:last], axes[first:last], strict=True)]
+    shape = operand.shape[len(present) :]
+    filled = jnp.broadcast_to(operand.reshape(*layout, *shape), (*batch[first:last], *shape))
+    parts = math.prod(batch[first:last])
+    return filled.reshape(parts * shape[0], *shape[1:]), (math.prod(batch[last:]), parts)
+
+
+def _part(array, index, shape):
+    return array if array.shape[0] == shape[0] else array[index * shape[0] : (index + 1) * shape[0]]
 
 
 mlir.register_lowering(members_p, mlir.lower_fun(_lower))

@@ -35,7 +35,7 @@ def poisson(grid: Grid, omega: Field) -> Field:
     denominator = along_y[:, None] + along_x[None, : grid.shape[1] // 2 + 1]
     denominator[0, 0] = np.inf
     spectrum = jnp.fft.rfft2(omega)
-    green = jnp.asarray(1 / denominator, spectrum.dtype)
+    green = jnp.asarray(np.expand_dims(1 / denominator, tuple(range(omega.ndim - 2))), spectrum.dtype)
     return jnp.fft.irfft2(spectrum * green, s=grid.shape)
 
 

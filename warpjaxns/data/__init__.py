@@ -12,10 +12,11 @@
 Needs h5py, and xarray for `Flows.dataset` (the extra ``data``), neither before it is used.
 """
 
+from .checksums import verify as verify
 from .ensemble import Ensemble as Ensemble
 from .ensemble import Range as Range
 from .generate import Summary as Summary
 from .generate import generate as generate
+from .place import OptionsError as OptionsError
 from .reading import Flows as Flows
 from .reading import open as open
-from .work import OptionsError as OptionsError

@@ -7,9 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import layout
+import numpy as np
+
+from . import checksums, layout
 from .ensemble import Ensemble
-from .work import WorkFolder, sync_folder
+from .records import sync_folder
+from .work import WorkFolder
 
 
 def assemble(work: WorkFolder, ensemble: Ensemble, manifest: dict[str, Any], path: Path) -> tuple[list[int], list[int]]:
@@ -36,10 +39,15 @@ def assemble(work: WorkFolder, ensemble: Ensemble, manifest: dict[str, Any], pat
         datasets = layout.create(file, ensemble, members)
         layout.write_provenance(file, manifest, ensemble, members, failed)
         rows = {member: row for row, member in enumerate(members)}
+        blocks = -(-ensemble.frames // layout.frames_per_chunk(ensemble))
+        sums = {field: np.zeros((len(members), blocks), np.uint32) for field in datasets}
         for batch, part in enumerate(parts):
-            for (member, field, block), payload in work.payloads(batch, part):
+            for (member, field, block, checksum), payload in work.payloads(batch, part):
                 if member in rows:
                     layout.write_chunk(datasets[field], rows[member], block, payload)
+                    sums[field][rows[member], block] = checksum
+        checksums.write(file, sums)
+    checksums.seal(temporary)
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)

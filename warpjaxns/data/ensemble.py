@@ -199,7 +199,8 @@ class Ensemble:
 
         They are float32 whatever the precision of the computation, so that the file holds just what was used.
         """
-        drawn = np.asarray(_uniform(self.seed, np.asarray(members, np.uint32)))
+        with drawing():
+            drawn = np.asarray(_uniform(self.seed, np.asarray(members, np.uint32)))
         values = {}
         for name, fractions in zip(DRAWN, drawn, strict=True):
             value = getattr(self, name)
@@ -228,9 +229,21 @@ class Ensemble:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
+def drawing():
+    """A context for calls that draw: numbers follow from their key, whatever ``jax_threefry_partitionable`` is.
+
+    It has to be around a compiled function rather than in it, as JAX looks at its flag when it lowers the function.
+    """
+    return jax.threefry_partitionable(True)
+
+
 def member_key(seed: int, member: int | jax.Array) -> jax.Array:
-    """The key of a member: of Threefry whatever JAX's default is, whose numbers do not depend on batching."""
-    return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), member)
+    """The key of a member, ``fold_in(key(seed), m)`` of Threefry, whose numbers do not depend on batching.
+
+    Put together from its words, it follows neither ``jax_default_prng_impl`` nor ``jax_random_seed_offset``.
+    """
+    key = jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl="threefry2x32")
+    return jax.random.fold_in(key, member)
 
 
 @functools.partial(jax.jit, static_argnames="seed")

@@ -1,9 +1,9 @@
 """Computes an ensemble and writes it to a file, surviving whatever stops it."""
 
+import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +17,12 @@ from . import layout
 from .assemble import assemble
 from .background import Background
 from .ensemble import Ensemble
+from .manifest import differences, manifest
+from .place import OptionsError, folder_of, refuse_to_lose, target_of
 from .record import Recorder
+from .records import DamagedError
 from .simulate import simulate
-from .work import OptionsError, WorkFolder, differences, folder_of, manifest
+from .work import WorkFolder
 
 Report = Callable[[int, int], None]
 WAITING_BLOCKS = 3  # blocks of frames that may wait for the disk
@@ -54,7 +57,11 @@ def generate(
     Every finished batch is safe on the disk, in a folder ``<path>.parts``, so that an interrupt, a kill or a full disk
     costs the batch in flight only; with `resume` the rest is computed. Once all batches are done they are put together
     (this takes room for a second copy), and the file appears under its name in one go. Its bytes follow from the
-    ensemble, the versions of the software and the kind of device alone: interruptions do not change them.
+    ensemble, the versions of the software, ``XLA_FLAGS`` and the kind of device alone: neither interruptions nor JAX's
+    settings for random numbers change them. Checksums of them are in the file: see `warpjaxns.data.verify`.
+
+    Only files of a run are ever removed. A symbolic link as `path` is followed, and the parts then lie beside the file
+    that it leads to; one as the folder of parts, or in it, is refused.
 
     A member whose energy or enstrophy becomes non-finite is left out, and recorded in ``provenance/failed`` with its
     parameters. The others are not affected.
@@ -62,7 +69,8 @@ def generate(
     Args:
         path: the file, ending in ``.hdf5`` or ``.h5``. Its folder is made.
         ensemble: what to compute.
-        resume: whether to continue an interrupted call with the same arguments; without one, begins.
+        resume: whether to continue an interrupted call with the same arguments; without one, begins. A complete file
+            that says it was made from these arguments is left as it is, and not verified.
         overwrite: whether an existing file may be replaced, which happens at the very end, and the parts of an
             interrupted call be forgotten, which happens at once unless `resume` is set as well.
         report: called with the number of frames that are done and the number of all, both over all members; first with
@@ -73,12 +81,15 @@ def generate(
 
     Raises:
         OptionsError: (a ValueError) the file or its parts exist and neither `resume` nor `overwrite` is set; parts were
-            made with other arguments or by other software; another process is writing the same file.
+            made with other arguments or by other software, or their manifest is damaged; the folder of parts holds
+            files of something else and `overwrite`, which leaves them there, is not set; another process is writing the
+            same file.
         ValueError: `path` has another ending.
         OSError: the disk is full, or does not work. Finished batches are kept.
 
     Warns:
-        RuntimeWarning: some members have too large a viscosity for `dt`, and will fail or be noise.
+        RuntimeWarning: some members have too large a viscosity for `dt`, and will fail or be noise; a part is damaged
+            or of another batch, and is computed again.
     """
     if not isinstance(ensemble, Ensemble):
         raise TypeError(f"ensemble={ensemble!r}: expected a warpjaxns.data.Ensemble")
@@ -87,31 +98,20 @@ def generate(
         raise ValueError(
             f"path={str(path)!r}: expected a name that ends in .hdf5 or .h5, which The Well's reader looks for"
         )
-    wanted = manifest(ensemble)
-    finished = _finished(path, wanted)
-    if finished and resume:
-        shutil.rmtree(folder_of(path), ignore_errors=True)  # left by a crash after the file was complete
-        return finished
-    _refuse_to_lose(path, resume, overwrite)
+    target, wanted = target_of(path), manifest(ensemble)
+    finished = _finished(target, wanted) if resume and target.is_file() else "it exists"
+    if not isinstance(finished, str):
+        _tidy(target)  # after a crash when the file was complete
+        return Summary(path, *finished)
+    refuse_to_lose(target, resume, overwrite, finished)
     _warn_of_viscosity(ensemble)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with WorkFolder(path) as work:
-        _begin(work, wanted, resume)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with WorkFolder(target) as work:
+        _begin(work, wanted, resume, overwrite)
         _compute(work, ensemble, report)
-        members, failed = assemble(work, ensemble, wanted, path)
+        members, failed = assemble(work, ensemble, wanted, target)
         work.remove()
     return Summary(path, len(members), tuple(failed))
-
-
-def _refuse_to_lose(path, resume, overwrite):
-    if path.exists() and not overwrite:
-        hint = "it was made from other options, so there is nothing to resume" if resume else "it exists"
-        raise OptionsError(f"{path}: {hint}; overwrite it (--overwrite), or write another file")
-    if (folder_of(path) / "manifest.json").exists() and not (resume or overwrite):
-        raise OptionsError(
-            f"{folder_of(path)} holds the batches of an interrupted run; continue it (--resume), or start over "
-            "(--overwrite)"
-        )
 
 
 def _warn_of_viscosity(ensemble):
@@ -126,9 +126,14 @@ def _warn_of_viscosity(ensemble):
         )
 
 
-def _begin(work, wanted, resume):
-    found = work.read_manifest()
-    if found is None or not resume:
+def _begin(work, wanted, resume, overwrite):
+    try:
+        found = work.read_manifest() if resume else None
+    except DamagedError as error:
+        if not overwrite:
+            raise OptionsError(f"{error}, so that nothing can be resumed; start over (--overwrite)") from error
+        found = None
+    if found is None:
         work.start(wanted)
     elif changed := differences(found, wanted):
         raise OptionsError(
@@ -165,18 +170,22 @@ def _compute(work, ensemble, report):
 
 
 def _finished(path, wanted):
-    """The summary of a complete file that was made from these options, or None."""
-    if not path.exists():
-        return None
+    """Trajectories and failed members of a file that was made from these options, or what speaks against that."""
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
             provenance: Any = file["provenance"]
             found = {name: json.loads(provenance.attrs[name]) for name in wanted}
-            if differences(found, wanted):
-                return None
-            failed = tuple(int(member) for member in provenance["failed/member"][:])
-            return Summary(path, len(provenance["member"]), failed)
-    except (OSError, KeyError):
-        return None
+            if changed := differences(found, wanted):
+                return f"it was made from other options, so there is nothing to resume ({'; '.join(changed)})"
+            return len(provenance["member"]), tuple(int(member) for member in provenance["failed/member"][:])
+    except Exception as error:  # HDF5 has many kinds for what makes no sense to it
+        return f"it is damaged, or generate has not written it, so there is nothing to resume ({error})"
+
+
+def _tidy(path):
+    """Remove what is left of a finished run, unless another one is at work."""
+    if folder_of(path).is_dir() and not folder_of(path).is_symlink():
+        with contextlib.suppress(OSError, OptionsError), WorkFolder(path) as work:
+            work.remove()

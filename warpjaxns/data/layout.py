@@ -10,7 +10,7 @@ The layout is published at https://polymathic-ai.org/the_well/data_format (Ohana
     t0_fields/          vorticity  (trajectories, frames, nx, ny)
     t1_fields/          velocity   (trajectories, frames, nx, ny, 2)
     t2_fields/          none
-    provenance/         of this package: see `write_provenance`
+    provenance/         of this package: see `write_provenance`, and `checksums`
 
 Fields are float32, in chunks of one trajectory and a few frames, shuffled and gzipped. Nothing in a file depends on
 when or where it was written.

@@ -25,7 +25,7 @@ def open(path: str | os.PathLike) -> "Flows":
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: the file is not of that layout.
+        ValueError: the file is not of that layout, or damaged; `warpjaxns.data.verify` tells.
     """
     return Flows(path)
 
@@ -56,9 +56,9 @@ class Flows:
             raise ValueError(f"{path} is not an HDF5 file: {error}") from error
         try:
             self._read_layout()
-        except (KeyError, AttributeError) as error:
+        except (KeyError, AttributeError, OSError, RuntimeError, TypeError, json.JSONDecodeError) as error:
             self.close()
-            raise ValueError(f"{path} is not in the layout of The Well: {error}") from error
+            raise ValueError(f"{path} is not in the layout of The Well, or damaged: {error}") from error
         except ValueError:
             self.close()
             raise

@@ -14,7 +14,7 @@ from .._coarsen import coarsen
 from .._solver import NavierStokes2D
 from ..experiments import peak_wavenumber
 from ..forcing import kolmogorov
-from .ensemble import Ensemble, member_key
+from .ensemble import Ensemble, drawing, member_key
 
 
 class Frame(NamedTuple):
@@ -80,7 +80,8 @@ def _start(ensemble, members):
     if ensemble.shared_initial:
         members = np.zeros_like(members)
     static = ensemble.grid, ensemble.initial, ensemble.initial_wavenumber, ensemble.precision, ensemble.seed
-    return _initial_fields(members, *static)
+    with drawing():
+        return _initial_fields(members, *static)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))

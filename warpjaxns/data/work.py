@@ -8,29 +8,24 @@ is complete and on the disk. HDF5 files do not survive a crash while they are be
       manifest.json          the ensemble, and the software and device that compute it
       part-000000.chunks     the compressed chunks of a batch, one after another
       part-000000.json       where they begin; written last, so that its existence says that the batch is done
+
+Damage by others is noticed: both JSON files carry a checksum of their own, and an index the checksum of its manifest,
+the number of its batch and a checksum of each chunk.
 """
 
-import dataclasses
-import json
 import os
-import platform
-import shutil
+import warnings
 import zlib
-from collections.abc import Iterable
-from importlib.metadata import version
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from .ensemble import Ensemble
-
-
-class OptionsError(ValueError):
-    """A request that does not fit what is on the disk. The message says what would."""
+from .place import OptionsError, contents, folder_of, remove
+from .records import DamagedError, read_record, sync, write_record
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Part:
     """A finished batch.
 
@@ -45,35 +40,6 @@ class Part:
     chunks: list[tuple[int, str, int, int, int]]
 
 
-def manifest(ensemble: Ensemble) -> dict[str, dict[str, Any]]:
-    """What the bytes of a file follow from: the ensemble, and what computes and writes it."""
-    import h5py
-
-    from .. import __version__
-
-    names = ("jax", "jaxlib", "warp-lang", "equinox", "numpy", "h5py")
-    software = {
-        "warpjaxns": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in names},
-        "hdf5": h5py.version.hdf5_version,
-        "zlib": zlib.ZLIB_RUNTIME_VERSION,
-        "device": jax.devices()[0].device_kind,
-    }
-    return {"ensemble": ensemble.as_dict(), "software": software}
-
-
-def differences(old: dict, new: dict) -> list[str]:
-    """The entries of two manifests that differ, as ``name: old, now new``."""
-    out = []
-    for part in ("ensemble", "software"):
-        before, now = old.get(part, {}), new.get(part, {})
-        for name in sorted({*before, *now}):
-            if before.get(name) != now.get(name):
-                out.append(f"{name}: {_shown(before.get(name))}, now {_shown(now.get(name))}")
-    return out
-
-
 class WorkFolder:
     """The folder ``<output>.parts``, locked while this object is open (a context manager).
 
@@ -86,7 +52,8 @@ class WorkFolder:
 
         self.path = folder_of(output)
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        self._run = 0
+        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -97,37 +64,46 @@ class WorkFolder:
         return self
 
     def __exit__(self, *_):
-        for path in self.path.glob("*.tmp"):  # makes room, where the disk is full
-            path.unlink()
+        for path in contents(self.path)[0]:
+            if path.suffix == ".tmp":  # makes room, where the disk is full
+                path.unlink()
         os.close(self._lock)
 
     def read_manifest(self) -> dict[str, Any] | None:
-        """The manifest, or None where there is none yet."""
+        """The manifest, or None where there is none yet. The parts that count from now on are of its run.
+
+        Raises:
+            DamagedError: it is not what was written.
+        """
+        path = self.path / "manifest.json"
         try:
-            return json.loads((self.path / "manifest.json").read_text())
+            manifest, self._run = read_record(path)
         except FileNotFoundError:
             return None
+        if manifest.keys() != {"ensemble", "software"}:
+            raise DamagedError(f"{path} is not a manifest")
+        return manifest
 
     def start(self, manifest: dict[str, Any]) -> None:
         """Forget all parts and begin with a new manifest."""
-        for path in self.path.iterdir():
-            if path.name != "lock":
+        for path in contents(self.path)[0]:
+            if path.name not in ("lock", "manifest.json"):
                 path.unlink()
-        write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1).encode())
+        self._run = write_record(self.path / "manifest.json", manifest, indent=1)
 
     def part(self, batch: int) -> Part | None:
-        """A batch that is done, or None."""
+        """A batch that is done, or None.
+
+        Warns:
+            RuntimeWarning: there is one, but it is damaged, or of another batch or run.
+        """
         try:
-            values = json.loads(self._path(batch, "json").read_text())
-            size = self._path(batch, "chunks").stat().st_size
+            return self._read(batch)
         except FileNotFoundError:
             return None
-        part = Part(
-            members=values["members"],
-            failed={int(member): frame for member, frame in values["failed"].items()},
-            chunks=[tuple(chunk) for chunk in values["chunks"]],
-        )
-        return part if size == sum(chunk[3] for chunk in part.chunks) else None
+        except DamagedError as error:
+            warnings.warn(f"{error}; batch {batch} is computed again", RuntimeWarning, stacklevel=2)
+            return None
 
     def parts(self, batches: int) -> list[Part]:
         """All batches, which are done.
@@ -140,8 +116,8 @@ class WorkFolder:
             raise OSError(f"{self.path} has only {len(parts)} of {batches} parts; resume to compute the others")
         return parts
 
-    def payloads(self, batch: int, part: Part):
-        """The chunks of a batch, ``((member, field, block), bytes)`` one after another.
+    def payloads(self, batch: int, part: Part) -> Iterator[tuple[tuple[int, str, int, int], bytes]]:
+        """The chunks of a batch, ``((member, field, block, crc32), bytes)`` one after another.
 
         Raises:
             OSError: the file is damaged; the batch no longer counts as done.
@@ -152,15 +128,29 @@ class WorkFolder:
                 if zlib.crc32(payload) != checksum:
                     self._path(batch, "json").unlink()
                     raise OSError(f"{file.name} is damaged, and its batch will be computed again when resumed")
-                yield (member, field, block), payload
+                yield (member, field, block, checksum), payload
 
     def writer(self, batch: int) -> "PartWriter":
         """Writes the chunks of a batch."""
-        return PartWriter(self._path(batch, "chunks"), self._path(batch, "json"))
+        return PartWriter(self._path(batch, "chunks"), self._path(batch, "json"), self._run, batch)
 
     def remove(self) -> None:
-        """Delete the folder, once the file is in its place."""
-        shutil.rmtree(self.path)
+        """Delete the folder, once the file is in its place. What no run has written stays, and the folder with it."""
+        remove(self.path)
+
+    def _read(self, batch):
+        index, chunks = self._path(batch, "json"), self._path(batch, "chunks")
+        values, _ = read_record(index)
+        if (values.get("run"), values.get("batch")) != (self._run, batch):
+            raise DamagedError(f"{index} is of another batch or run")
+        part = Part(
+            members=values["members"],
+            failed={int(member): frame for member, frame in values["failed"].items()},
+            chunks=[tuple(chunk) for chunk in values["chunks"]],
+        )
+        if not chunks.exists() or chunks.stat().st_size != sum(chunk[3] for chunk in part.chunks):
+            raise DamagedError(f"{chunks} is damaged")
+        return part
 
     def _path(self, batch, kind):
         return self.path / f"part-{batch:06d}.{kind}"
@@ -169,8 +159,9 @@ class WorkFolder:
 class PartWriter:
     """Appends the chunks of a batch to its file; `seal` makes it a `Part`."""
 
-    def __init__(self, chunks_path: Path, index_path: Path):
+    def __init__(self, chunks_path: Path, index_path: Path, run: int, batch: int):
         self._chunks_path, self._index_path = chunks_path, index_path
+        self._whose = {"run": run, "batch": batch}
         self._temporary = chunks_path.with_suffix(".tmp")
         self._temporary.unlink(missing_ok=True)
         self._chunks = []
@@ -185,42 +176,6 @@ class PartWriter:
     def seal(self, members: list[int], failed: dict[int, int]) -> None:
         """Bring the chunks to the disk, then the index that says so."""
         with self._temporary.open("ab") as file:
-            _sync(file)
+            sync(file)
         self._temporary.replace(self._chunks_path)
-        part = Part(members, failed, self._chunks)
-        write_atomically(self._index_path, json.dumps(dataclasses.asdict(part)).encode())
-
-
-def folder_of(output: Path) -> Path:
-    """Where the parts of an unfinished file are."""
-    return output.with_name(output.name + ".parts")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it has either its old content or all of the new one, whenever the machine stops."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        _sync(file)
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names of a folder's files to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(file):
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _shown(value):
-    if isinstance(value, dict):  # a Range
-        return f"{value['low']} to {value['high']}{' (log)' if value['log'] else ''}"
-    return value
+        write_record(self._index_path, self._whose | asdict(Part(members, failed, self._chunks)))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._arrays import with_axes
-from .._checks import check_field
+from .._checks import check_field, check_leading_axes
 from .._operators import laplacian
 from .._solver import NavierStokes2D, check_solver
 from ._fields import mean
@@ -68,17 +68,19 @@ def budgets(
 
     Raises:
         TypeError: a field is not a float32 or float64 array.
-        ValueError: a field does not live on the solver's grid.
+        ValueError: a field does not live on the solver's grid, or the leading axes of the two do not broadcast.
     """
     check_solver(solver)
     omega = check_field("omega", omega, solver.grid)
+    if forcing is not None:  # checked before anything is launched
+        forcing = check_field("forcing", forcing, solver.grid)
+        check_leading_axes("omega", omega, "forcing", forcing)
     rate, force = solver.tendency(omega), jnp.zeros_like(omega)
     if solver.forcing is not None:
         steady = check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)
         force = force + with_axes(steady, omega.ndim)
     if forcing is not None:
-        control = check_field("forcing", forcing, solver.grid).astype(omega.dtype)
-        control = with_axes(control, omega.ndim)
+        control = with_axes(forcing.astype(omega.dtype), omega.ndim)
         rate, force = rate + control, force + control
     diffusion = laplacian(solver.grid, omega, backend=solver.backend)
     viscosity, drag = (

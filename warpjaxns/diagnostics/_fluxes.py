@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arrays import with_axes
-from .._checks import check_field
+from .._checks import check_field, check_option
 from .._grid import Grid
-from .._operators import jacobian, streamfunction
+from .._operators import SCHEMES, jacobian, streamfunction
 from .._spectral import fourier_modes, fundamental_wavenumber, sum_over_shells
 
 
@@ -34,6 +34,7 @@ def energy_flux(
         `energy_spectrum`, and the flux is that through their outer edges, ``K = (n + 1/2) k1``.
     """
     omega = check_field("omega", omega, grid)
+    check_option("advection", advection, SCHEMES)
     psi = streamfunction(grid, omega)
     return _flux(grid, psi, jacobian(grid, psi, omega, advection))
 
@@ -46,6 +47,7 @@ def enstrophy_flux(
     Positive in the direct cascade. Arguments, results and source are those of `energy_flux`.
     """
     omega = check_field("omega", omega, grid)
+    check_option("advection", advection, SCHEMES)
     psi = streamfunction(grid, omega)
     return _flux(grid, omega, jacobian(grid, psi, omega, advection))
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, Real
 from .._arrays import square_root
 from .._checks import check_dtype, check_grid, check_key, check_non_negative, check_positive
 from .._grid import Grid
+from .._show import show
 from .._spectral import (
     between,
     check_resolved,
@@ -105,7 +106,7 @@ def random_vorticity(
     check_grid(grid)
     check_key("key", key)
     check_positive("max_wavenumber", max_wavenumber, static=True)
-    if max_wavenumber < 1:
+    if float(max_wavenumber) < 1:
         raise ValueError(f"max_wavenumber={max_wavenumber}: the band is empty, expected at least 1")
     check_resolved("max_wavenumber", max_wavenumber, grid)
     check_non_negative("smoothness", smoothness, static=True)
@@ -152,8 +153,12 @@ def from_spectrum(
     modes = np.bincount(shell.ravel(), multiplicity.ravel())
     if callable(spectrum):
         spectrum = spectrum(width * np.arange(1, modes.size + 1))
-    values = jnp.asarray(spectrum)
+    try:
+        values = spectrum if hasattr(spectrum, "dtype") else jnp.asarray(spectrum)
+    except Exception as error:  # whatever it raises when it is looked at
+        raise TypeError(f"spectrum={show(spectrum)}: expected an array of real numbers, or a function") from error
     check_non_negative("spectrum", values, scalar=False)
+    values = jnp.asarray(values)
     if values.ndim != 1 or values.size > modes.size:
         raise ValueError(f"spectrum has shape {values.shape}: expected one axis of at most {modes.size} shells")
 

@@ -1,7 +1,6 @@
 """Vorticity of known vortices and layers."""
 
 import math
-import numbers
 
 import jax.core
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .._checks import check_dtype, check_grid, check_positive, check_real
+from .._checks import check_count, check_dtype, check_grid, check_positive, check_real
 from .._grid import Grid
 from .._operators import curl
 from .._spectral import MARGIN
@@ -50,15 +49,13 @@ def taylor_green(
         ValueError: `wavenumber` is not positive, or more than the grid resolves.
     """
     check_grid(grid)
-    if not isinstance(wavenumber, numbers.Integral) or isinstance(wavenumber, bool):
-        raise TypeError(f"wavenumber={wavenumber!r}: expected an integer, the waves along each side")
-    highest = min(grid.shape) // 2
-    if not 1 <= wavenumber <= highest:
+    waves, highest = check_count("wavenumber", wavenumber, least=1), min(grid.shape) // 2
+    if waves > highest:
         raise ValueError(f"wavenumber={wavenumber}: a grid of shape {grid.shape} allows 1 to {highest}")
     check_real("amplitude", amplitude)
     dtype = check_dtype("dtype", dtype)
 
-    ky, kx = (2 * math.pi * int(wavenumber) / side for side in grid.extent)
+    ky, kx = (2 * math.pi * waves / side for side in grid.extent)
     unit = (kx**2 + ky**2) / max(kx, ky) * np.cos(ky * grid.y)[:, None] * np.cos(kx * grid.x)[None, :]
     return jnp.asarray(unit, dtype) * jnp.asarray(amplitude, dtype)
 
@@ -236,5 +233,5 @@ def _from_images(distance, side, dtype):
 
 def _check_length(name, value, longest, *, static=False):
     check_positive(name, value, static=static)
-    if not isinstance(value, jax.core.Tracer) and value > longest * (1 + MARGIN):
+    if not isinstance(value, jax.core.Tracer) and float(value) > longest * (1 + MARGIN):
         raise ValueError(f"{name}={value}: expected at most {longest:.4g}, the images are too near")

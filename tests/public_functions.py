@@ -1,0 +1,236 @@
+"""Every public function, with a good value of each argument, and what is bad there: for `test_properties`."""
+
+import hypothesis.strategies as st
+import numpy as np
+from bad_arguments import (
+    GRID,
+    KEY,
+    OMEGA,
+    junk,
+    not_adjoint,
+    not_batch,
+    not_count,
+    not_dtype,
+    not_extent,
+    not_field,
+    not_flag,
+    not_grid,
+    not_key,
+    not_mean,
+    not_non_negative,
+    not_one_real,
+    not_option,
+    not_positive,
+    not_real,
+    not_shape,
+    not_solver,
+    not_static,
+)
+
+import warpjaxns as wns
+from warpjaxns import experiments
+
+FIELD, BACKEND, DTYPE, FLAG = not_field(), not_option("auto", "warp", "xla"), not_dtype(), not_flag()
+ADVECTION, KEYS = not_option("arakawa", "central"), not_key()
+REAL, POSITIVE = not_one_real(), st.one_of(not_one_real(), not_positive())
+LENGTH = st.one_of(POSITIVE, st.just(1e3))
+STATIC, STATIC_LENGTH = st.one_of(POSITIVE, not_static()), st.one_of(LENGTH, not_static())
+GRIDS = (GRID, not_grid())
+COUNT, COUNT0 = not_count(1), not_count(0)
+
+
+def functions():
+    """Every function, with the arguments that are tried: a good value of each, and what is bad."""
+    solver = wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend="warp")
+    omega, ours = (OMEGA, FIELD), (solver, not_solver())
+    waves = (OMEGA - OMEGA.mean(), st.one_of(FIELD, st.just(np.ones(GRID.shape))))
+    forces = (np.stack([OMEGA] * 2), st.one_of(FIELD, st.just(np.zeros((3, *GRID.shape)))))
+    steps = (2, st.one_of(COUNT0, st.just(3)))
+    number, positive, static, backend = (1.0, REAL), (0.1, POSITIVE), (1.0, STATIC), ("warp", BACKEND)
+    key, dtype, advection = (KEY, KEYS), ("float64", DTYPE), ("arakawa", ADVECTION)
+    parameter = st.one_of(not_real(), not_non_negative(), st.just(np.asarray([0.1, -0.1])))
+    step = st.one_of(not_real(), not_positive(), st.just(np.asarray([0.1, 0.0])))
+    spectrum = st.one_of(
+        not_real().filter(lambda value: not callable(value) and not isinstance(value, list)),
+        not_non_negative(),
+        st.sampled_from([np.ones((2, 2)), np.ones(99), [-1.0], ["a"], 1.0]),
+    )
+    members = (np.stack([OMEGA] * 2), st.one_of(FIELD, st.just(np.zeros((3, *GRID.shape)))))
+
+    def there(value):
+        return value is not None
+
+    one_field = st.one_of(FIELD, st.just(np.zeros((2, *GRID.shape))))
+    initial, forcing, diagnostics, closures = wns.initial, wns.forcing, wns.diagnostics, wns.closures
+    on_grid = {"grid": GRIDS, "omega": omega}
+    of_solver = {"solver": ours, "omega": omega}
+    return {
+        "Grid": (wns.Grid, {"shape": ((6, 10), not_shape()), "extent": ((2.0, 3.5), not_extent())}),
+        "NavierStokes2D": (
+            wns.NavierStokes2D,
+            {
+                "grid": GRIDS,
+                "viscosity": (0.1, st.one_of(parameter, st.just(1e32))),
+                "dt": (0.01, st.one_of(step, st.just(1e32))),
+                "drag": (0.1, st.one_of(parameter, st.just(1e32))),
+                "forcing": (OMEGA, FIELD),
+                "advection": advection,
+                "adjoint": (wns.Direct(), not_adjoint()),
+                "backend": ("xla", BACKEND),
+                "check_finite": (False, FLAG),
+            },
+        ),
+        "Checkpointed": (
+            wns.Checkpointed,
+            {
+                "every": (2, st.one_of(not_one_real(), st.floats(), st.integers(max_value=0), not_static())),
+                "keep_last": (True, FLAG),
+            },
+        ),
+        "rollout": (
+            solver.rollout,
+            {
+                "omega0": omega,
+                "steps": steps,
+                "save_every": (2, st.one_of(COUNT.filter(there), st.just(3))),
+                "forcing": forces,
+            },
+        ),
+        "step": (solver.step, {"omega": omega}),
+        "tendency": (solver.tendency, {"omega": omega}),
+        "solver.streamfunction": (solver.streamfunction, {"omega": omega}),
+        "velocity": (solver.velocity, {"omega": omega}),
+        "solver.cfl": (solver.cfl, {"omega": omega}),
+        "streamfunction": (wns.streamfunction, {**on_grid, "backend": backend}),
+        "laplacian": (wns.laplacian, {"grid": GRIDS, "a": omega, "backend": backend}),
+        "jacobian": (
+            wns.jacobian,
+            {"grid": GRIDS, "a": omega, "b": omega, "scheme": ("central", ADVECTION), "backend": backend},
+        ),
+        "vorticity_of": (wns.vorticity_of, {"grid": GRIDS, "u": waves, "v": waves}),
+        "velocity_of": (wns.velocity_of, {**on_grid, "mean": ((1.0, 2.0), not_mean())}),
+        "coarsen": (wns.coarsen, {**on_grid, "shape": ((4, 6), st.one_of(not_shape(), st.just((8, 8))))}),
+        "info": (wns.info, {"grid": (GRID, not_grid().filter(there)), "dtype": dtype}),
+        "warmup": (
+            wns.warmup,
+            {"solver": ours, "batch": ((1,), not_batch()), "dtype": dtype, "gradient": (True, FLAG)},
+        ),
+        "taylor_green": (
+            initial.taylor_green,
+            {"grid": GRIDS, "wavenumber": (1, st.one_of(COUNT, st.just(9))), "amplitude": number, "dtype": dtype},
+        ),
+        "vortex_merger": (
+            initial.vortex_merger,
+            {"grid": GRIDS, "separation": (0.5, LENGTH), "radius": (0.2, LENGTH), "amplitude": number, "dtype": dtype},
+        ),
+        "double_shear_layer": (
+            initial.double_shear_layer,
+            {"grid": GRIDS, "thickness": (0.1, LENGTH), "perturbation": number, "speed": number, "dtype": dtype},
+        ),
+        "lamb_dipole": (
+            initial.lamb_dipole,
+            {"grid": GRIDS, "radius": (0.5, STATIC_LENGTH), "speed": number, "dtype": dtype},
+        ),
+        "from_velocity": (initial.from_velocity, {"grid": GRIDS, "u": waves, "v": waves}),
+        "decaying_turbulence": (
+            initial.decaying_turbulence,
+            {
+                "grid": GRIDS,
+                "key": key,
+                "peak_wavenumber": (1.0, STATIC_LENGTH),
+                "shape": (3, STATIC),
+                "energy": positive,
+                "dtype": dtype,
+            },
+        ),
+        "random_vorticity": (
+            initial.random_vorticity,
+            {
+                "grid": GRIDS,
+                "key": key,
+                "max_wavenumber": (1.0, st.one_of(STATIC_LENGTH, st.just(0.5))),
+                "smoothness": (1, st.one_of(REAL, not_static(), not_non_negative())),
+                "dtype": dtype,
+            },
+        ),
+        "from_spectrum": (
+            initial.from_spectrum,
+            {"grid": GRIDS, "spectrum": (np.ones(2), spectrum), "key": key, "dtype": dtype},
+        ),
+        "kolmogorov": (
+            forcing.kolmogorov,
+            {"grid": GRIDS, "wavenumber": (1, st.one_of(COUNT, st.just(9))), "amplitude": number, "dtype": dtype},
+        ),
+        "from_momentum": (forcing.from_momentum, {"grid": GRIDS, "fx": omega, "fy": omega}),
+        "ring_noise": (
+            forcing.ring_noise,
+            {
+                "grid": GRIDS,
+                "key": key,
+                "steps": (2, COUNT0),
+                "dt": positive,
+                "energy_rate": positive,
+                "wavenumber": (1.0, STATIC_LENGTH),
+                "width": static,
+                "dtype": dtype,
+            },
+        ),
+        "smagorinsky": (closures.smagorinsky, {**on_grid, "constant": number}),
+        "strain_rate": (closures.strain_rate, on_grid),
+        "fundamental_wavenumber": (diagnostics.fundamental_wavenumber, {"grid": GRIDS}),
+        "fourier_modes": (diagnostics.fourier_modes, {"grid": GRIDS}),
+        **{
+            name: (getattr(diagnostics, name), on_grid)
+            for name in ("energy", "enstrophy", "palinstrophy", "energy_spectrum", "integral_scale")
+        },
+        **{
+            name: (getattr(diagnostics, name), {**on_grid, "advection": advection})
+            for name in ("energy_flux", "enstrophy_flux")
+        },
+        "budgets": (diagnostics.budgets, {**of_solver, "omega": members, "forcing": members}),
+        "cfl": (diagnostics.cfl, of_solver),
+        "reynolds_number": (
+            diagnostics.reynolds_number,
+            {**of_solver, "length": (1.0, st.one_of(not_real(), not_positive()))},
+        ),
+        "lyapunov_exponent": (
+            diagnostics.lyapunov_exponent,
+            {
+                "solver": ours,
+                "omega": (OMEGA, one_field),
+                "key": key,
+                "steps": (2, st.one_of(COUNT, st.just(3))),
+                "renormalise_every": (2, st.one_of(COUNT, st.just(3))),
+                "transient": (0, st.one_of(COUNT0, st.just(3))),
+                "forcing": forces,
+            },
+        ),
+        "developed_turbulence": (
+            experiments.developed_turbulence,
+            {"solver": ours, "key": key, "spin_up": (1, COUNT0), "dtype": dtype},
+        ),
+        "gain": (
+            experiments.gain,
+            {"solver": ours, "base": omega, "perturbation": omega, "steps": (1, COUNT0)},
+        ),
+        "random_perturbation": (
+            experiments.random_perturbation,
+            {"base": (OMEGA, st.one_of(junk(), st.none())), "norm": (0.1, POSITIVE), "key": key},
+        ),
+        "optimal_perturbation": (
+            experiments.optimal_perturbation,
+            {
+                "solver": ours,
+                "base": (OMEGA, st.one_of(one_field, st.just(np.zeros(GRID.shape)))),
+                "perturbation": (OMEGA, st.one_of(one_field, st.just(np.zeros(GRID.shape)))),
+                "steps": (1, COUNT),
+                "radius": (0.1, STATIC),
+                "learning_rate": (0.1, STATIC),
+                "iterations": (1, COUNT),
+            },
+        ),
+    }
+
+
+FUNCTIONS = functions()
+ARGUMENTS = [(name, argument) for name, (_, arguments) in FUNCTIONS.items() for argument in arguments]

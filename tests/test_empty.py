@@ -1,0 +1,59 @@
+"""Batches of no members, and rollouts of no steps: shapes as of any other, derivatives too."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, jacobian, laplacian, streamfunction
+
+GRID = Grid((6, 10))
+EMPTY = jnp.zeros((0, *GRID.shape))
+
+
+@pytest.fixture(params=["warp", "xla"])
+def solver(request):
+    return NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend=request.param)
+
+
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(2)], ids=str)
+@pytest.mark.parametrize("lead", [(), (2,), (0,)], ids=str)
+@pytest.mark.parametrize("save_every", [None, 1, 3])
+def test_no_steps(solver, adjoint, lead, save_every):
+    solver = NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend=solver.backend, adjoint=adjoint)
+    omega, control = jnp.ones((*lead, *GRID.shape)), jnp.zeros((0, *lead, *GRID.shape))
+
+    def rollout(omega, control):
+        return solver.rollout(omega, steps=0, save_every=save_every, forcing=control)
+
+    out = rollout(omega, control)
+    assert out.shape == (omega.shape if save_every is None else (0, *omega.shape))
+    _, tangent = jax.jvp(rollout, (omega, control), (omega, control))
+    assert tangent.shape == out.shape
+    gradient, by_control = jax.grad(lambda *x: jnp.sum(rollout(*x)), (0, 1))(omega, control)
+    np.testing.assert_array_equal(gradient, np.full(omega.shape, float(save_every is None)))
+    assert by_control.shape == control.shape
+
+
+@pytest.mark.parametrize("save_every", [None, 1])
+def test_no_members_in_a_vmap(solver, save_every):
+    """What is mapped over has no members itself, beside parameters that all share."""
+
+    def loss(omega):
+        return jnp.sum(solver.rollout(omega, steps=2, save_every=save_every) ** 2)
+
+    omegas = jnp.stack([EMPTY] * 3)
+    shape = omegas.shape if save_every is None else (3, 2, *EMPTY.shape)
+    assert jax.vmap(lambda w: solver.rollout(w, steps=2, save_every=save_every))(omegas).shape == shape
+    assert jax.vmap(jax.grad(loss))(omegas).shape == omegas.shape
+
+
+def test_operators_of_no_members(solver):
+    how = {"backend": solver.backend}
+    for f in (streamfunction, laplacian):
+        assert f(GRID, EMPTY, **how).shape == EMPTY.shape
+    assert jacobian(GRID, EMPTY, jnp.ones((1, *GRID.shape)), **how).shape == EMPTY.shape
+    field = jnp.ones(GRID.shape)
+    assert jax.vmap(lambda a: jacobian(GRID, a, field, **how))(jnp.stack([EMPTY] * 2)).shape == (2, *EMPTY.shape)
+    assert solver.tendency(EMPTY).shape == EMPTY.shape
+    assert solver.cfl(EMPTY).shape == (0,)

@@ -1,0 +1,121 @@
+"""Checksums (CRC-32) of every byte of a finished file, and whether they still fit.
+
+provenance/checksums/
+  vorticity, velocity    (trajectories, blocks) uint32, of each chunk as it is stored, which is a block of frames
+  rest                   uint32, of all other bytes of the file, except its own four
+"""
+
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .layout import GROUPS
+
+GROUP = "provenance/checksums"
+PIECE = 2**20  # bytes that are read at once
+
+
+def write(file, checksums: dict[str, np.ndarray]) -> None:
+    """Add the checksums of each field's chunks, ``(trajectories, blocks)``, to an h5py.File, and room for the rest.
+
+    `seal` fills in the latter once the file is closed.
+    """
+    group = file.create_group(GROUP)
+    for name, values in {**checksums, "rest": np.zeros((), np.uint32)}.items():
+        group.create_dataset(name, data=values, dtype="<u4", track_times=False)
+
+
+def seal(path: Path) -> None:
+    """Write the checksum of the rest of a file, which is complete and closed."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        position = _rest(file).id.get_offset()
+        extents = [(offset, length) for *_, offset, length in _chunks(file)]
+    with path.open("r+b") as stream:
+        checksum = _outside(stream, [*extents, (position, 4)])
+        stream.seek(position)
+        stream.write(checksum.to_bytes(4, "little"))
+
+
+def verify(path: str | os.PathLike) -> tuple[str, ...]:
+    """Compare a file that `generate` wrote with the checksums in it, which cover every byte.
+
+    Args:
+        path: the file. It is read once, and not changed.
+
+    Returns:
+        What is damaged, one sentence each; nothing where all is as it was written. A damaged chunk is named by its
+        field, trajectory and frames. The other trajectories can still be read if chunks alone are damaged.
+
+    Raises:
+        ValueError: the file holds no checksums, as `generate` of an earlier version or something else wrote it.
+        OSError: it cannot be opened.
+    """
+    import h5py
+
+    path, found = Path(path), []
+    with path.open("rb") as stream:
+        try:
+            with h5py.File(path, "r") as file:
+                known = GROUP in file
+                if known:
+                    found = list(_damage(file, stream))
+        except Exception as error:  # HDF5 has many kinds for what makes no sense to it
+            return (f"it cannot be read as HDF5: {error}",)
+    if not known:
+        raise ValueError(
+            f"{path} holds no checksums: an earlier version of warpjaxns or another program wrote it, or it is damaged"
+        )
+    return tuple(found)
+
+
+def _damage(file, stream):
+    extents = [(_rest(file).id.get_offset(), 4)]
+    expected = int(_rest(file)[()])
+    for name, row, block, checksum, offset, length in _chunks(file):
+        extents.append((offset, length))
+        stream.seek(offset)
+        if zlib.crc32(stream.read(length)) != checksum:
+            frames, size = _field(file, name).shape[1], _field(file, name).chunks[1]
+            last = min((block + 1) * size, frames) - 1
+            yield f"{name} of trajectory {row}, frames {block * size} to {last}, is damaged"
+    if _outside(stream, extents) != expected:
+        yield "what is not a field is damaged: names, parameters, provenance, or where the fields are"
+
+
+def _chunks(file):
+    """All chunks, ``(name, row, block, checksum, offset, length)``."""
+    for name in GROUPS:
+        field = _field(file, name)
+        checksums = file[GROUP][name][:]
+        for row, block in np.ndindex(checksums.shape):
+            corner = (row, block * field.chunks[1], *(0,) * (field.ndim - 2))
+            stored = field.id.get_chunk_info_by_coord(corner)
+            yield name, row, block, checksums[row, block], stored.byte_offset, stored.size
+
+
+def _outside(stream, extents):
+    """The checksum of all bytes outside of ``(offset, length)``."""
+    checksum, position = 0, 0
+    for offset, length in [*sorted(extents), (stream.seek(0, os.SEEK_END), 0)]:
+        stream.seek(position)
+        while position < offset:
+            piece = stream.read(min(offset - position, PIECE))
+            if not piece:
+                break
+            checksum = zlib.crc32(piece, checksum)
+            position += len(piece)
+        position = max(position, offset + length)
+    return checksum
+
+
+def _field(file, name) -> Any:
+    return file[GROUPS[name]][name]
+
+
+def _rest(file) -> Any:
+    return file[GROUP]["rest"]

@@ -1,0 +1,51 @@
+"""What the bytes of a file follow from."""
+
+import os
+import platform
+import zlib
+from importlib.metadata import version
+from typing import Any
+
+import jax.numpy as jnp
+
+from .ensemble import Ensemble
+
+
+def manifest(ensemble: Ensemble) -> dict[str, dict[str, Any]]:
+    """The ensemble, and what computes and writes it.
+
+    Random numbers follow from the ensemble alone: see `warpjaxns.data.ensemble.drawing`.
+    """
+    import h5py
+
+    from .. import __version__
+
+    names = ("jax", "jaxlib", "warp-lang", "equinox", "numpy", "h5py")
+    flags = os.environ.get("XLA_FLAGS", "")  # they decide what a compiler makes of the last bits
+    software = {
+        "warpjaxns": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+        "hdf5": h5py.version.hdf5_version,
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        "device": next(iter(jnp.zeros(()).devices())).device_kind,
+        **({"XLA_FLAGS": flags} if flags else {}),
+    }
+    return {"ensemble": ensemble.as_dict(), "software": software}
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """The entries of two manifests that differ, as ``name: old, now new``."""
+    out = []
+    for part in ("ensemble", "software"):
+        before, now = old.get(part, {}), new.get(part, {})
+        for name in sorted({*before, *now}):
+            if before.get(name) != now.get(name):
+                out.append(f"{name}: {_shown(before.get(name))}, now {_shown(now.get(name))}")
+    return out
+
+
+def _shown(value):
+    if isinstance(value, dict):  # a Range
+        return f"{value['low']} to {value['high']}{' (log)' if value['log'] else ''}"
+    return value

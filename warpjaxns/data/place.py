@@ -1,0 +1,86 @@
+"""The place of a file and of its parts: what a run may write there, and what it may remove."""
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+# What a run calls its files. Anything else in the folder of parts is somebody else's.
+OWN = re.compile(r"lock|manifest\.json(\.tmp)?|assembled\.tmp|part-\d{6,}\.(chunks|tmp|json(\.tmp)?)")
+
+
+class OptionsError(ValueError):
+    """A request that does not fit what is on the disk. The message says what would."""
+
+
+def target_of(output: Path) -> Path:
+    """The file that `output` stands for: where a symbolic link leads, or itself."""
+    return Path(os.path.realpath(output)) if output.is_symlink() else output
+
+
+def folder_of(target: Path) -> Path:
+    """The folder of the parts of an unfinished file."""
+    return target.with_name(target.name + ".parts")
+
+
+def contents(folder: Path) -> tuple[list[Path], list[Path]]:
+    """What is in a folder of parts: the files of a run, and everything else.
+
+    A symbolic link or a folder is never a file of a run, whatever its name. Manifest and lock come last, so that what
+    is removed in this order belongs to a run until it is gone.
+    """
+    own, others = [], []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        mine = OWN.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+        (own if mine else others).append(path)
+    return sorted(own, key=lambda path: (path.name == "lock", path.name == "manifest.json")), others
+
+
+def refuse_to_lose(target: Path, resume: bool, overwrite: bool, finished: str) -> None:
+    """Refuse to write where that would cost something that the user has not given up. Touches nothing.
+
+    Args:
+        target: the file that would be written.
+        resume: whether an interrupted run may be continued.
+        overwrite: whether the file, and the parts of an interrupted run, may be given up.
+        finished: what is said of an existing file.
+
+    Raises:
+        OptionsError: the file exists, or its folder of parts holds something that the run would lose or trip over.
+    """
+    folder = folder_of(target)
+    if target.is_symlink() or (target.exists() and not target.is_file()):
+        raise OptionsError(f"{target} is not a file; write another one")
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise OptionsError(
+            f"{folder} is a symbolic link or a file; move it away, as the parts lie in a folder beside their file"
+        )
+    if target.exists() and not overwrite:
+        raise OptionsError(f"{target}: {finished}; overwrite it (--overwrite), or write another file")
+    own, others = contents(folder)
+    in_the_way = [path for path in others if OWN.fullmatch(path.name)]
+    if in_the_way:
+        raise OptionsError(f"{in_the_way[0]} is a symbolic link or a folder; move it away, as a file is to be there")
+    if overwrite:
+        return
+    kept = [path for path in own if path.suffix in (".json", ".chunks")]
+    if kept and not resume:
+        raise OptionsError(
+            f"{folder} holds the batches of an interrupted run; continue it (--resume), or start over (--overwrite)"
+        )
+    manifest = folder / "manifest.json"
+    if kept and manifest not in own:
+        raise OptionsError(f"{manifest} is missing, so that nothing can be resumed; start over (--overwrite)")
+    if others and not kept:
+        raise OptionsError(
+            f"{others[0]} is not of a run that writes {target}; move it away, write another file, or leave it where it "
+            "is (--overwrite)"
+        )
+
+
+def remove(folder: Path) -> None:
+    """Delete the files of a run, and the folder unless something else is in it."""
+    for path in contents(folder)[0]:
+        path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
