@@ -47,6 +47,15 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     full, kept, sure = ny % plan.rows == 0, (half - 1) // threads + 1, half // threads
 
     @wp.func
+    def rows_around(table: Table, place: Place, member: int, i: int, t: int):
+        rows = Rows()
+        rows.below = field(table, place, member, wp.where(i == 0, ny - 1, i - 1), t)
+        rows.here = field(table, place, member, i, t)
+        rows.above = field(table, place, member, (i + 1) % ny, t)
+        rows.beyond = field(table, place, member, (i + 2) % ny, t)
+        return rows
+
+    @wp.func
     def present(row: int):
         return full or row < ny
 
@@ -124,10 +133,6 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     if plan.copies_rows:
 
         @wp.func
-        def rows_around(table: Table, place: Place, member: int, i: int, t: int):
-            return Rows()  # nothing reads them
-
-        @wp.func
         def field_strip(slab: Slab, start: int, rows: Rows, pair: int, e: int, t: int):
             return slab_strip(slab, start, pair, t + west(e, t), t + here(e), t + east(e, t))
 
@@ -136,15 +141,6 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
             return slab_pair(slab, pair, t + here(e))
 
     else:
-
-        @wp.func
-        def rows_around(table: Table, place: Place, member: int, i: int, t: int):
-            rows = Rows()
-            rows.below = field(table, place, member, wp.where(i == 0, ny - 1, i - 1), t)
-            rows.here = field(table, place, member, i, t)
-            rows.above = field(table, place, member, (i + 1) % ny, t)
-            rows.beyond = field(table, place, member, (i + 2) % ny, t)
-            return rows
 
         @wp.func
         def field_strip(slab: Slab, start: int, rows: Rows, pair: int, e: int, t: int):

@@ -148,16 +148,14 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 around = rows_around(table, state.state, member, i, t)
                 start_i = field(table, start.state, member, i, t)
                 start_k = field(table, start.state, member, k, t)
+                dstart_i = field(table, start.tangent, member, i, t)
+                dstart_k = field(table, start.tangent, member, k, t)
+                force_i = forcing(table, parameters.forcing, step, member, i, t)
+                force_k = forcing(table, parameters.forcing, step, member, k, t)
                 if tangent:
                     daround = rows_around(table, state.tangent, member, i, t)
-                    dstart_i = field(table, start.tangent, member, i, t)
-                    dstart_k = field(table, start.tangent, member, k, t)
-                if forced:
-                    force_i = forcing(table, parameters.forcing, step, member, i, t)
-                    force_k = forcing(table, parameters.forcing, step, member, k, t)
-                    if tangent:
-                        dforce_i = forcing(table, dparameters.forcing, step, member, i, t)
-                        dforce_k = forcing(table, dparameters.forcing, step, member, k, t)
+                    dforce_i = forcing(table, dparameters.forcing, step, member, i, t)
+                    dforce_k = forcing(table, dparameters.forcing, step, member, k, t)
                 if a != real(0.0):
                     for e in range(held):
                         new[2 * e] = a * start_i[here(e)]
@@ -192,12 +190,10 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 # stores follow all loads: the compiler must assume that the arrays may overlap
                 out_i = field(table, out_at, member, i, t)
                 out_k = field(table, out_at, member, k, t)
-                if tangent:
-                    dout_i = field(table, dout_at, member, i, t)
-                    dout_k = field(table, dout_at, member, k, t)
-                if keep_psi:
-                    psi_i = field(table, psi_out_at, member, i, t)
-                    psi_k = field(table, psi_out_at, member, k, t)
+                dout_i = field(table, dout_at, member, i, t)
+                dout_k = field(table, dout_at, member, k, t)
+                psi_i = field(table, psi_out_at, member, i, t)
+                psi_k = field(table, psi_out_at, member, k, t)
                 for e in range(held):
                     if present(row + 2 * pair):
                         out_i[here(e)] = new[2 * e]
