@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from oracle import normal
 
-from warpjaxns import Grid, NavierStokes2D
+from warpjaxns import Grid, NavierStokes2D, _finite
 
 GRID = Grid((6, 10), (2.0, 3.5))
 MEMBERS, BAD = 8, 5
@@ -42,6 +42,16 @@ def test_an_eager_call_raises_itself_in_one_line():
     assert "filter_jit" not in text
     assert "of member" not in message(solver.step, bad[BAD])
     solver.rollout(omega, steps=1)
+
+
+def test_what_is_called_back_runs_no_program():
+    # it would wait for a thread of the CPU client's, which may be the one that calls back, for ever
+    good, bad, members = (jnp.asarray(n, jnp.int32) for n in (_finite.NONE_BAD, BAD, MEMBERS))
+    jax.clear_caches()
+    with jax.no_tracing():
+        _finite._raise_if(good, members, advice="")
+        with pytest.raises(_finite.NotFiniteError, match=f"of member {BAD} "):
+            _finite._raise_if(bad, members, advice="")
 
 
 @pytest.mark.parametrize(

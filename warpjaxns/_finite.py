@@ -82,6 +82,7 @@ def _call_on_every_device(callback, first, members):
 
 
 def _raise_if(first, members, *, advice, line=""):
+    first, members = int(first), int(members)  # no JAX in a callback, which may wait for the thread it is on
     if first != NONE_BAD:
         member = f" of member {first}" if members > 1 else ""
         raise NotFiniteError(f"the vorticity{member} is not finite{line}: {advice}")

@@ -76,7 +76,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         dsolved: Spectrum,
         tables: TablePlaces,
         # out
-        out: Fields,
+        out_at: Place,  # apart: as a struct they cost registers
+        dout_at: Place,
         spectrum_out: Spectrum,
         dspectrum_out: Spectrum,
         psi_out_at: Place,
@@ -145,6 +146,10 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 i = (row + 2 * pair) % ny
                 k = (i + 1) % ny
                 around = rows_around(table, state.state, member, i, t)
+                start_i = field(table, start.state, member, i, t)
+                start_k = field(table, start.state, member, k, t)
+                dstart_i = field(table, start.tangent, member, i, t)
+                dstart_k = field(table, start.tangent, member, k, t)
                 force_i = forcing(table, parameters.forcing, step, member, i, t)
                 force_k = forcing(table, parameters.forcing, step, member, k, t)
                 if tangent:
@@ -152,10 +157,6 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                     dforce_i = forcing(table, dparameters.forcing, step, member, i, t)
                     dforce_k = forcing(table, dparameters.forcing, step, member, k, t)
                 if a != real(0.0):
-                    start_i = field(table, start.state, member, i, t)
-                    start_k = field(table, start.state, member, k, t)
-                    dstart_i = field(table, start.tangent, member, i, t)
-                    dstart_k = field(table, start.tangent, member, k, t)
                     for e in range(held):
                         new[2 * e] = a * start_i[here(e)]
                         if tangent:
@@ -187,10 +188,10 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                         if present(row + 2 * pair + 1):
                             dnew[2 * e + 1] += b * dw[4] + dr_k
                 # stores follow all loads: the compiler must assume that the arrays may overlap
-                out_i = field(table, out.state, member, i, t)
-                out_k = field(table, out.state, member, k, t)
-                dout_i = field(table, out.tangent, member, i, t)
-                dout_k = field(table, out.tangent, member, k, t)
+                out_i = field(table, out_at, member, i, t)
+                out_k = field(table, out_at, member, k, t)
+                dout_i = field(table, dout_at, member, i, t)
+                dout_k = field(table, dout_at, member, k, t)
                 psi_i = field(table, psi_out_at, member, i, t)
                 psi_k = field(table, psi_out_at, member, k, t)
                 for e in range(held):
@@ -207,14 +208,13 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                         if keep_psi:
                             psi_k[here(e)] = get(buffer, pair + 1, t + here(e))[0]
             barrier()
-            mine, south_row = pair < pairs, row + 2 * pair
-            if mine or as_one:
+            if pair < pairs or as_one:
                 new = forward(new, buffer, factors, pair, t)
                 if tangent:
                     dnew = forward(dnew, buffer, factors, dlines + pair, t)
-                store(new, buffer, 0, pair, t, table, spectrum_out, member, south_row, mine)
+                store(new, buffer, 0, pair, t, table, spectrum_out, member, row + 2 * pair, pair < pairs)
                 if tangent:
-                    store(dnew, buffer, dlines, pair, t, table, dspectrum_out, member, south_row, mine)
+                    store(dnew, buffer, dlines, pair, t, table, dspectrum_out, member, row + 2 * pair, pair < pairs)
         if by_slabs:
             barrier()
             leave(buffer, 0, table, spectrum_out, modes, member, slab, thread)
@@ -257,7 +257,7 @@ def _steps(setting, plan, parameters, state, targets, psis, scratch):
             start = state
         psi = target[0] if psis is None else psis[turn]
         given = [*parameters, step, fields(*start), fields(*state), spectra.ready[0], spectra.ready[-1], tables]
-        made = [fields(*target), spectra.out[0], spectra.out[-1], psi]
+        made = [target[0], target[-1], spectra.out[0], spectra.out[-1], psi]
         spectra.launch(plan, kernel, batch, [*coefficients[stage], setting.metric, *given, *made], plan.stage_lines)
         state = target
         if turn + 1 < stages:

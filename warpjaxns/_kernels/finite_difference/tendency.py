@@ -75,9 +75,10 @@ def terms(real) -> types.SimpleNamespace:
     @wp.func
     def weighted(given: Numbers, c: real, metric: Metric):
         result = Terms()
-        result.h = c * given.dt
-        result.drag = result.h * given.drag
-        result.metric = scaled(metric, result.h * given.viscosity, result.h)
+        h = c * given.dt
+        result.metric = scaled(metric, h * given.viscosity, h)
+        result.drag = h * given.drag
+        result.h = h
         return result
 
     @wp.func
