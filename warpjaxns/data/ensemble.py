@@ -9,7 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._checks import check_backend, check_count, check_non_negative, check_option, check_positive, check_real
+from .._checks import (
+    LARGEST_COUNT,
+    check_backend,
+    check_count,
+    check_non_negative,
+    check_option,
+    check_positive,
+    check_real,
+)
 from .._grid import Grid
 from .._operators import SCHEMES
 from .._spectral import MARGIN
@@ -122,10 +130,10 @@ class Ensemble:
         self._set(shape=grid.shape, extent=grid.extent)
         least = {"count": 1, "steps": 1, "save_every": 1, "batch_size": 1, "coarsen": 1, "forcing_wavenumber": 1}
         least |= {"spin_up": 0, "seed": 0, "compression": 0}
-        self._set(**{name: check_count(name, getattr(self, name), least=bound) for name, bound in least.items()})
-        for name, most in {"seed": 2**32 - 1, "compression": 9}.items():
-            if getattr(self, name) > most:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at most {most}")
+        most = {"seed": 2**32 - 1, "compression": 9}
+        for name, bound in least.items():
+            number = check_count(name, getattr(self, name), least=bound, most=most.get(name, LARGEST_COUNT))
+            self._set(**{name: number})
         if self.steps % self.save_every:
             raise ValueError(f"steps={self.steps} is not a multiple of save_every={self.save_every}")
         check_positive("dt", self.dt, static=True)
