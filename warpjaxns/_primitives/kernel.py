@@ -15,7 +15,7 @@ from jax.interpreters import ad, batching, mlir
 from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
-from .batched import MOST, kernel_of_batch
+from .._kernels.batched import MOST, kernel_of_batch
 
 
 @dataclasses.dataclass(frozen=True)
