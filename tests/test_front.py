@@ -3,12 +3,15 @@
 import importlib
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import warpjaxns
 from warpjaxns import cli
 
+ROOT = Path(__file__).parent.parent
 MODULES = ["benchmarks", "closures", "data", "diagnostics", "experiments", "forcing", "initial", "plotting"]
 
 
@@ -79,3 +82,14 @@ def test_version(capsys):
         cli.main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"warpjaxns {warpjaxns.__version__}\n"
+
+
+def test_pyright_leaves_out_kernel_language_only():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
+    assert [path for path in settings["exclude"] if "import warp as wp" not in (ROOT / path).read_text()] == []
+
+
+def test_the_licence_is_at_the_root_and_in_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["license-files"] == ["LICENSE"]
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
