@@ -230,11 +230,12 @@ def check_count(name: str, value: Any, *, least: int, most: int = LARGEST_COUNT)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         hint = "; mark it static in jax.jit" if isinstance(value, jax.core.Tracer) else ""
         raise TypeError(f"{name}={show(value)}: expected an integer known when tracing{hint}")
-    if value < least:
+    count = int(value)
+    if count < least:
         raise ValueError(f"{name}={show(value, str)}: expected at least {least}")
-    if value > most:
+    if count > most:
         raise ValueError(f"{name}={show(value, str)}: expected at most {most}")
-    return int(value)
+    return count
 
 
 def check_flag(name: str, value: Any) -> None:

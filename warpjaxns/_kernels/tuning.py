@@ -84,7 +84,7 @@ class Tangent(NamedTuple):
 class Streams(NamedTuple):
     """Parts of an ensemble on streams of their own, and the fewest points with which those with a tangent are split."""
 
-    count: int
+    parts: int
     tangent_points: float
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ class Job:
     ) -> None:
         """Launch the job's kernel, or one made of it that takes `more` arguments."""
         # a launch of what failed to build does nothing, silently
-        device = results[0].device
+        device = cast(wp.Device, results[0].device)
         if kernel.module.load(device, 1 if device.is_cpu else self.block_dim) is None:
             raise RuntimeError(f"the Warp kernel '{self.name}' failed to build")
         inputs, outputs = self.parameters

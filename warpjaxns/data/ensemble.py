@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._checks import (
@@ -250,7 +251,7 @@ def member_key(seed: int, member: int | jax.Array) -> jax.Array:
 
     Put together from its words, it follows neither ``jax_default_prng_impl`` nor ``jax_random_seed_offset``.
     """
-    key = jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl="threefry2x32")
+    key = jax.random.wrap_key_data(jnp.asarray(np.array([0, seed], np.uint32)), impl="threefry2x32")
     return jax.random.fold_in(key, member)
 
 
