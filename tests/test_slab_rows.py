@@ -18,6 +18,7 @@ from warpjaxns._kernels.hardware.copies import wait
 from warpjaxns._kernels.hardware.intrinsics import synchronise_dependent_launch
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("shape", "rows"), [((5, 6), 4), ((4, 4), 4), ((7, 9), 6), ((4, 5), 8), ((6, 32), 4)], ids=str
@@ -65,7 +66,9 @@ SMALLEST = [
 ]
 
 
-@pytest.mark.parametrize("case", SMALLEST, ids=str)
+@pytest.mark.parametrize(
+    "case", [SMALLEST[0], *(pytest.param(case, marks=pytest.mark.full) for case in SMALLEST[1:])], ids=str
+)
 def test_the_smallest_grids(case):
     check(case)
 

@@ -29,6 +29,7 @@ def standard(omega, steps, viscosity=0.01, dt=0.05, drag=0.2, forcing=None, sche
     return oracle.advance(omega, *column, forcing, grid=GRID, scheme=scheme, steps=steps)
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("scheme", ["arakawa", "central"])
 def test_rollout_and_saved_states(backend, scheme):
@@ -242,6 +243,7 @@ def test_a_rollout_that_blows_up_says_so(backend):
         jax.block_until_ready(make(backend).step(omega.at[0, 0].set(jnp.nan)))
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(2)], ids=str)
 def test_no_members_and_no_steps(backend, adjoint):

@@ -50,6 +50,8 @@ CASES = [
     (RESIDENTS, Case(grid=Grid((18, 40), (2.0, 4.5)), steps=1, per_member=ALL)),  # a thread has all of a column
 ]
 
+FAST = {3, 12}  # slabs, and clusters of two
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, worker_id):
@@ -65,7 +67,13 @@ def emulator(monkeypatch, folder):
     return emulated(monkeypatch, folder)
 
 
-@pytest.mark.parametrize(("tables", "case"), CASES, ids=lambda x: x and str(x) if isinstance(x, Case) else "")
+@pytest.mark.parametrize(
+    ("tables", "case"),
+    [
+        pytest.param(*given, marks=[] if i in FAST else pytest.mark.full, id=str(given[1]))
+        for i, given in enumerate(CASES)
+    ],
+)
 def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     hand_in(monkeypatch, tables)
     chosen = make_plan(case.grid.shape, case.dtype, case.batch)
@@ -76,10 +84,13 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     assert emulator.launched
 
 
-KINDS = {"not fused": 0, "columns": 1, "slabs": 4, "some lines": 7, "residents": 9, "clusters": 14}
+KINDS = {"not fused": 0, "columns": 1, "slabs": 3, "some lines": 7, "residents": 9, "clusters": 12, "of four": 14}
 
 
-@pytest.mark.parametrize(("tables", "case"), [CASES[i] for i in KINDS.values()], ids=list(KINDS))
+@pytest.mark.parametrize(
+    ("tables", "case"),
+    [pytest.param(*CASES[i], marks=[] if i in FAST else pytest.mark.full, id=kind) for kind, i in KINDS.items()],
+)
 def test_any_order_of_threads(tables, case, emulator, monkeypatch):
     """Blocks, and threads between two barriers, run in any order, and no bit depends on it."""
     hand_in(monkeypatch, tables)

@@ -119,11 +119,11 @@ def define_self_adjoint(name: str, xla: Callable, warp: Callable) -> Primitive:
     return p
 
 
-def _without(shape: Sequence[int], dim: int | None) -> tuple[int, ...]:
+def _without(shape: Sequence, dim: int | None) -> tuple:
     return tuple(shape) if dim is None else (*shape[:dim], *shape[dim + 1 :])
 
 
-def fold(x, dim: int | None, axis: int, size: int, inner: int, whole: bool):
+def fold(x, dim: int | None, axis: int, size, inner, whole: bool):
     """Merge the mapped axis `dim` (None: not mapped) into the batch axis `axis`, giving length 1 or size * inner."""
     if dim is None:
         if x.shape[axis] == 1 and not whole:
@@ -135,7 +135,7 @@ def fold(x, dim: int | None, axis: int, size: int, inner: int, whole: bool):
     return jnp.broadcast_to(x, (*head, size, inner, *tail)).reshape(*head, size * inner, *tail)
 
 
-def sum_to(cotangent, shape: Sequence[int]):
+def sum_to(cotangent, shape: Sequence):
     """Sum a per-member cotangent over the batch axes along which its operand was shared."""
     axes = tuple(i for i, (n, m) in enumerate(zip(cotangent.shape, shape, strict=True)) if n != m)
     return jnp.sum(cotangent, axis=axes, keepdims=True) if axes else cotangent
