@@ -70,7 +70,8 @@ def pytest_addoption(parser):
 def pytest_cmdline_main(config):
     """Share the tests among processes, if there is pytest-xdist and the user has not said how."""
     option = config.option
-    if getattr(option, "numprocesses", 0) is None and option.dist == "no" and not option.usepdb:
+    worker = hasattr(config, "workerinput")
+    if not worker and getattr(option, "numprocesses", 0) is None and option.dist == "no" and not option.usepdb:
         option.numprocesses, option.dist = min(len(os.sched_getaffinity(0)), MOST_WORKERS), "worksteal"
 
 

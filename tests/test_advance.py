@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import oracle
 import pytest
 from jax.test_util import check_grads
-from layouts import always, hand_in
+from layouts import always, fast_cases, hand_in
 from oracle import normal, vdot
 from tolerances import DIFFERENCES, DOT, ROLLOUT, assert_close, assert_trees_close
 
@@ -112,7 +112,7 @@ def check_against(standard, f, case):
     assert_trees_close(jax.jit(functools.partial(derivatives, f, case))(x), standard, ROLLOUT)
 
 
-@pytest.mark.parametrize("scheme", ["arakawa", "central"])
+@pytest.mark.parametrize("scheme", fast_cases(["arakawa", "central"], 1))
 def test_a_sweep_of_three_kernels_a_stage(scheme, monkeypatch):
     """As on a saturated device; the sweeps of all other tests here are fused."""
     grid = WIDE

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import warp as wp
+from layouts import fast_cases
 from oracle import normal
 from test_advance import Case, check
 from tolerances import ROLLOUT, assert_close
@@ -66,9 +67,7 @@ SMALLEST = [
 ]
 
 
-@pytest.mark.parametrize(
-    "case", [SMALLEST[0], *(pytest.param(case, marks=pytest.mark.full) for case in SMALLEST[1:])], ids=str
-)
+@pytest.mark.parametrize("case", fast_cases(SMALLEST, 0), ids=str)
 def test_the_smallest_grids(case):
     check(case)
 

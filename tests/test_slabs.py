@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layouts import NO_RESIDENTS, always, hand_in
+from layouts import NO_RESIDENTS, always, fast_cases, hand_in
 from oracle import normal
 from test_advance import ALL, Case, check, check_segments
 from tolerances import (
@@ -48,8 +48,7 @@ def all_by_slabs(monkeypatch):
     hand_in(monkeypatch, tables)
 
 
-@pytest.mark.covering(1)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", fast_cases(CASES, 1, 2), ids=str)
 def test_value_jvp_and_vjp(case):
     chosen = make_plan(case.grid.shape, case.dtype, case.batch)
     assert all(p.by_slabs for p in (chosen, chosen.for_source, chosen.for_adjoint, chosen.for_tangent))

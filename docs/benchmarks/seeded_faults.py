@@ -311,7 +311,7 @@ def first_failure(tree: Path, tests: tuple[str, ...], *options: str) -> str | No
     done = subprocess.run(command, cwd=tree, env=environment(tree), capture_output=True, text=True)
     if done.returncode == 0:
         return None
-    found = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.M)
+    found = re.search(r"^(?:FAILED|ERROR) tests/([^\s[]+)", done.stdout, re.M)
     if done.returncode != 1 or not found:
         raise RuntimeError((done.stdout + done.stderr)[-2000:])
     return found[1]
