@@ -273,6 +273,7 @@ def multiply(x: wp.array(dtype=wp.float64), factor: float, y: wp.array(dtype=wp.
     y[i] = x[i] * wp.float64(factor)
 
 
+@pytest.mark.full
 def test_nothing_grows():
     x = normal(0, (2, 6))
 

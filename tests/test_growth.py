@@ -52,6 +52,7 @@ def programs(steps=2):
     return lambda w: (derivatives(w, solver), mapped(jnp.stack([w, w])))
 
 
+@pytest.mark.full
 def test_retracing():
     omega = normal(0, GRID.shape)
     jax.block_until_ready(jax.jit(programs())(omega))

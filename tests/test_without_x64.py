@@ -7,7 +7,7 @@ SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np
 import warpjaxns as wns
 
-grid = wns.Grid((32, 48))
+grid = wns.Grid((16, 24))
 omega = wns.initial.decaying_turbulence(grid, key=jax.random.key(0), peak_wavenumber=4)
 assert omega.dtype == jnp.float32
 for number in (1e-3, np.float64(1e-3), np.float32(1e-3), jnp.float32(1e-3), 1, np.int64(1)):
