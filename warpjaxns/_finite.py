@@ -6,6 +6,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec
 
 from ._ffi import varying
@@ -82,6 +83,8 @@ def _call_on_every_device(callback, first, members):
 
 
 def _raise_if(first, members, *, advice, line=""):
+    # NumPy compares: a computation of JAX in a callback waits for a place among those in flight, which wait for it
+    first, members = np.asarray(first).item(), np.asarray(members).item()
     if first != NONE_BAD:
         member = f" of member {first}" if members > 1 else ""
         raise NotFiniteError(f"the vorticity{member} is not finite{line}: {advice}")

@@ -1,6 +1,10 @@
 """Seeded faults: which tier of the tests finds each of them.
 
     python docs/benchmarks/seeded_faults.py --output docs/benchmarks/seeded_faults.json
+    python docs/benchmarks/seeded_faults.py --output docs/benchmarks/seeded_faults.json --coverage fast .coverage
+
+The second command adds to the report which lines ran, from the data of ``coverage run --source=warpjaxns -m pytest``.
+Lines of kernels and of device functions are compiled, and never run by Python.
 
 Each fault is one replacement of text in `warpjaxns`, made in a copy of the tree. The tests of the files it concerns
 run until the first one fails: the fast tier, and where that finds nothing, all cases (``--full``). A fault is found if
@@ -322,13 +326,35 @@ def environment(tree: Path) -> dict:
     return {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
+def covered(data: str) -> dict[str, str]:
+    """Return how many statements ran, of how many, by the part of the package."""
+    command = [sys.executable, "-m", "coverage", "json", f"--data-file={data}", "-o", "/dev/stdout", "-q"]
+    files = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["files"]
+    parts: dict = {}
+    for name, record in files.items():
+        inside = Path(name.split("warpjaxns/")[-1]).parent
+        ran, all_of_them = parts.get(str(inside), (0, 0))
+        summary = record["summary"]
+        parts[str(inside)] = ran + summary["covered_lines"], all_of_them + summary["num_statements"]
+    parts["all"] = tuple(map(sum, zip(*parts.values(), strict=True)))
+    return {part: f"{ran} of {count}" for part, (ran, count) in sorted(parts.items()) if count}
+
+
 def main(argv: list[str] | None = None):
     """Seed the faults one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="results of other faults in it are kept")
     parser.add_argument("--only", nargs="+", default=[""], help="faults whose name has one of these texts")
+    parser.add_argument("--coverage", nargs=2, metavar=("TIER", "DATA"), help="seed none; report which lines ran")
     options = parser.parse_args(argv)
-    report = json.loads(options.output.read_text()) if options.output and options.output.exists() else {}
+    report: dict = {"faults": {}, "coverage": {}}
+    if options.output and options.output.exists():
+        report = json.loads(options.output.read_text())
+    if options.coverage:
+        tier, data = options.coverage
+        report["coverage"][tier] = covered(data)
+        options.output.write_text(json.dumps(report, indent=1) + "\n")
+        return
     chosen = [fault for fault in FAULTS if any(text in fault.name for text in options.only)]
     with tempfile.TemporaryDirectory() as folder:
         tree = copied(Path(folder))
@@ -340,7 +366,7 @@ def main(argv: list[str] | None = None):
                 if not test and (test := first_failure(tree, fault.tests, "--full")):
                     tier = "full"
             record = {"file": fault.path, "found by": tier, "test": test, "tests run": fault.tests}
-            report[fault.name] = record
+            report["faults"][fault.name] = record
             print(f"{tier}: {fault.name}  ({test}, {time.perf_counter() - start:.0f} s)", flush=True)
             if options.output:
                 options.output.write_text(json.dumps(report, indent=1) + "\n")
