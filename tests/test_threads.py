@@ -106,7 +106,11 @@ def test_any_order_of_threads(tables, case, emulator, monkeypatch):
 # That the emulator finds what it is there to find.
 
 
-@pytest.mark.parametrize("lost", [r"__syncthreads\(\);", r"__syncwarp\(.*\);"], ids=["of the block", "of the line"])
+@pytest.mark.parametrize(
+    "lost",
+    [r"__syncthreads\(\);", pytest.param(r"__syncwarp\(.*\);", marks=pytest.mark.full)],
+    ids=["of the block", "of the line"],
+)
 def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
     hand_in(monkeypatch, shared_by(1))
     case = Case(grid=Grid((64, 128), (1.0, len(lost))), dtype="float32", steps=1, forcing="none")
@@ -116,6 +120,7 @@ def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
     assert not relative_error(f(*x), case.oracle(*x)) < ROLLOUT[case.dtype]
 
 
+@pytest.mark.full
 def test_an_mbarrier_that_nobody_waits_at_shows(emulator, monkeypatch):
     hand_in(monkeypatch, shared_by(2))
     case = Case(grid=Grid((32, 64), (1.0, 1.7)), dtype="float32", steps=1, forcing="none")
