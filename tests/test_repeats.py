@@ -170,7 +170,6 @@ def test_vmap_and_its_derivatives(backend, in_axes):
     assert_trees_close(*map(all_of, both(case, backend)), ROLLOUT)
 
 
-@pytest.mark.full
 def test_second_derivatives():
     case = dataclasses.replace(CASES[0], steps=1)
     x = case.operands()
