@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import oracle
 import pytest
+from layouts import fast_cases
 from oracle import normal
 from tolerances import ROLLOUT, assert_close, assert_trees_close
 
@@ -104,7 +105,7 @@ def test_what_follows_from_a_state(backend):
 ADJOINTS = [Direct(), Checkpointed(), *map(Checkpointed, (1, 7, 1000)), Checkpointed(7, keep_last=False)]
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_all_adjoints_give_the_same_gradient(backend):
     omega, control = normal(0, (2, *GRID.shape)), 0.1 * normal(1, (20, *GRID.shape))
 

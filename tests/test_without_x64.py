@@ -4,8 +4,11 @@ import subprocess
 import sys
 
 SCRIPT = """
-import jax, jax.numpy as jnp, numpy as np
+import jax, jax.numpy as jnp, numpy as np, warp
 import warpjaxns as wns
+from warpjaxns._kernels.hardware.address_table import OPTIONS
+
+warp.config.optimization_level = OPTIONS["module_options"]["max_unroll"] = 1  # compiles sooner, as in conftest.py
 
 grid = wns.Grid((16, 24))
 omega = wns.initial.decaying_turbulence(grid, key=jax.random.key(0), peak_wavenumber=4)
