@@ -22,6 +22,7 @@ def make_solver(grid=GRID, **options):
     return NavierStokes2D(grid, **{"viscosity": 0.01, "drag": 0.1, "dt": 0.02, "forcing": steady, **options})
 
 
+@pytest.mark.covering(1)
 @two_grids
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_budgets_close_for_the_semi_discrete_equations(grid, dtype):
@@ -107,6 +108,7 @@ def test_budgets_of_a_rollout_with_a_field_a_step():
     assert_close((energy.value[1] - energy.value[0]) / dt, 0.4)
 
 
+@pytest.mark.covering(1)
 @two_grids
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_fluxes_are_what_the_large_scales_lose(grid, dtype):

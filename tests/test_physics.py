@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from oracle import normal
 from tolerances import ORDER, ROLLOUT, assert_close, relative_error
 
@@ -95,8 +96,7 @@ def test_third_order_in_time(backend, scheme):
     assert abs(math.log2(errors[0] / errors[1]) - 3) < ORDER
 
 
-@pytest.mark.covering(1)
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 1))
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_second_order_in_space(backend, scheme):
     # A steady solution made by hand: the forcing is what the continuous equation asks for.

@@ -112,8 +112,13 @@ def long(case, repeats=REPEATS):
     return dataclasses.replace(case, steps=case.steps * repeats)
 
 
-@pytest.mark.covering(1)
-@pytest.mark.parametrize(("backend", "case"), [("warp", case) for case in CASES] + [("xla", CASES[1])], ids=str)
+@pytest.mark.parametrize(
+    ("backend", "case"),
+    [pytest.param("warp", case, marks=[] if case.direct else pytest.mark.full) for case in CASES[:3]]
+    + [pytest.param("warp", case, marks=pytest.mark.full) for case in CASES[3:]]
+    + [("xla", CASES[1])],
+    ids=str,
+)
 def test_value_jvp_and_vjp(backend, case):
     check_against(expected(long(case)), both(case, backend)[0], case)
 

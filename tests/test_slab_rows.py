@@ -67,7 +67,7 @@ SMALLEST = [
 ]
 
 
-@pytest.mark.parametrize("case", fast_cases(SMALLEST, 0), ids=str)
+@pytest.mark.parametrize("case", fast_cases(SMALLEST), ids=str)
 def test_the_smallest_grids(case):
     check(case)
 

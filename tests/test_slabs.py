@@ -56,7 +56,8 @@ def test_value_jvp_and_vjp(case):
     check(case)
 
 
-@pytest.mark.parametrize("adjoint", [pytest.param(Direct(), marks=pytest.mark.full), Checkpointed(every=4)], ids=str)
+@pytest.mark.full
+@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(every=4)], ids=str)
 def test_rollouts_that_repeat_a_segment(adjoint):
     check_segments(Grid((8, 20), (1.1, 1.3)), adjoint)
 

@@ -81,9 +81,7 @@ def test_streams_have_scratch_of_their_own():
 
 
 IN_PARTS = [
-    pytest.param(
-        None, Case(grid=Grid((10, 15), (2.0, 3.7)), batch=3, scheme="central", steps=1), marks=pytest.mark.full
-    ),
+    (None, Case(grid=Grid((10, 15), (2.0, 3.7)), batch=3, scheme="central", steps=1)),
     (
         tuning.Slabs(4, 4, True, True, True),
         Case(grid=Grid((16, 24), (2.0, 3.8)), batch=8, per_member=ALL, forcing="per step"),
@@ -91,6 +89,7 @@ IN_PARTS = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("slabs", "case"), IN_PARTS, ids=["columns", "slabs"])
 def test_value_jvp_and_vjp(slabs, case, monkeypatch):
     hand_in(monkeypatch, {**SATURATED, "SLABS": {4096: always(slabs)}, "STREAMS": {4096: tuning.Streams(3, 1)}})

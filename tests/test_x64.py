@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from oracle import normal
 from tolerances import ROLLOUT, assert_trees_close
 
@@ -39,7 +40,7 @@ def derivatives(f):
     return run
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_float64_inside_a_program_of_float32(backend):
     omega = normal(0, (2, *GRID.shape), "float32")
     f = everything(backend)
