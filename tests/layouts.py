@@ -3,9 +3,9 @@
 from warpjaxns._kernels import tuning
 
 
-def always(entry) -> tuning.Load:
+def always(entry) -> tuning.Entries:
     """Return an entry for few points and for a saturated device alike."""
-    return tuning.Load(entry, entry)
+    return tuning.Entries(entry, entry)
 
 
 def shared_by(blocks: int) -> dict:

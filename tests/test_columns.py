@@ -108,7 +108,7 @@ def test_modes():
 
 def test_who_shares_a_column():
     columns = Columns(256, 8, 16, wp.float32)
-    assert (columns.values, columns.threads, columns.lanes, columns.groups) == (16, 16, 4, 4)
+    assert (columns.values, columns.threads, columns.lanes, columns.lane_groups) == (16, 16, 4, 4)
     assert Columns(1000, 8, 16, wp.float32).values == 10  # a divisor
     odd = Columns(135, 4, 16, wp.float32)
-    assert (odd.values, odd.threads, odd.lanes, odd.groups) == (15, 9, 1, 9)
+    assert (odd.values, odd.threads, odd.lanes, odd.lane_groups) == (15, 9, 1, 9)

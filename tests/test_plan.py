@@ -71,7 +71,7 @@ def test_every_plan_fits(dtype):
         assert lines.threads * lines.values == nx
         assert lines.values <= max(MOST_VALUES, least_values(nx))
         assert all(lines.values % radix == 0 for radix in factorise(nx, lines.radix))
-        assert chunks.groups * chunks.lanes * chunks.values == chunks.n == (plan.slabs if plan.by_slabs else ny)
+        assert chunks.lane_groups * chunks.lanes * chunks.values == chunks.n == (plan.slabs if plan.by_slabs else ny)
         assert plan.rows * plan.slabs == ny or not plan.by_slabs
         assert 32 % (chunks.lanes * chunks.count) == 0
     assert seen > 1000

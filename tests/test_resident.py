@@ -109,7 +109,7 @@ def test_which_members_are_resident(monkeypatch):
 
 def test_the_block_of_a_member():
     resident = make_plan((64, 64), "float32", 1024).resident
-    assert (resident.block_dim, resident.parts, resident.columns.groups) == (288, 9, 1)
+    assert (resident.block_dim, resident.parts, resident.columns.lane_groups) == (288, 9, 1)
     serial = dataclasses.replace(resident, serial=True)
     assert (serial.block_dim, serial.columns.values) == (1, 64)
 

@@ -91,7 +91,7 @@ class Candidate:
             tuning.PREFETCH_DISTANCE = entry
         else:
             entry = entry and getattr(tuning, self.table.capitalize())(*entry)
-            entry = entry if self.table == "TANGENT" else tuning.Load(entry, entry)
+            entry = entry if self.table == "TANGENT" else tuning.Entries(entry, entry)
             setattr(tuning, self.table, {**getattr(tuning, self.table), size: entry})
         wns.clear_caches()
         jax.clear_caches()
