@@ -145,7 +145,7 @@ class Lines:
         """True where the threads of a line do not wait for those of other lines."""
         return "__syncthreads" not in self.barrier
 
-    def rounds(self, lines: int) -> int:
+    def rounded_up(self, lines: int) -> int:
         """Return the number of lines rounded up to a multiple of `groups`, for loops in which all threads take part."""
         return -(-lines // self.groups) * self.groups
 

@@ -40,7 +40,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
     ny, rows, pairs, by_slabs, halo_lines = plan.shape[0], plan.rows, plan.pairs, plan.by_slabs, int(halo)
     rows_around, field_pair, Slab = by_row.rows_around, by_row.field_pair, slab_functions(plan).Slab
     held, threads, groups = lines.values, lines.threads, lines.groups
-    rounds, as_one = lines.rounds(pairs), not lines.alone
+    pairs_in_step, as_one = lines.rounded_up(pairs), not lines.alone
     load = real_row_functions(lines).load if by_slabs else by_row.load
     Tile, Values, Factors, solve = lines.Tile, lines.Values, lines.Factors, by_slab.solve
     Modes = wp.array(dtype=plan.column_chunks.Mode)
@@ -87,7 +87,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
         thread: int,
     ):
         t = thread % threads
-        for pair in range(thread // threads, rounds, groups):
+        for pair in range(thread // threads, pairs_in_step, groups):
             values = Values()
             if pair < pairs:
                 around = rows_around(table, field_at, member, (row + 2 * pair) % ny, t)

@@ -39,7 +39,13 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     With ``plan.fields == 2`` it also makes dw_s and its spectra. The lines of the tangent follow those of the state.
     """
     lines, ny, real, rows, pairs, slabs = plan.stage_lines, plan.shape[0], plan.real, plan.rows, plan.pairs, plan.slabs
-    size, held, threads, groups, rounds = lines.size, lines.values, lines.threads, lines.groups, lines.rounds(pairs)
+    size, held, threads, groups, pairs_in_step = (
+        lines.size,
+        lines.values,
+        lines.threads,
+        lines.groups,
+        lines.rounded_up(pairs),
+    )
     tangent, as_one, dlines = plan.fields == 2, not lines.alone, pairs + 1  # the first line of dpsi
     by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines, True)
     by_point, by_term, kit = tendency(real, scheme), terms(real), stencils(real)
@@ -139,7 +145,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 line = dlines + pair
                 publish(inverse(load(buffer, line, t), buffer, factors, line, t), buffer, line, t)
         barrier()
-        for pair in range(group, rounds, groups):
+        for pair in range(group, pairs_in_step, groups):
             new = Values()
             dnew = Values()
             if pair < pairs:  # line `pair` holds psi of rows i-1 and i, the next line that of rows i+1 and i+2

@@ -121,7 +121,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
     by_line, fused, before = line_functions(lines), plan.fused, plan.for_state
     forward, inverse, publish = by_line.forward, by_line.inverse, by_line.publish
-    halo_lines, halo, rounds, as_one = int(fused), plan.halo, lines.rounds(pairs), not lines.alone
+    halo_lines, halo, pairs_in_step, as_one = int(fused), plan.halo, lines.rounded_up(pairs), not lines.alone
     load_factors, here, by_slabs, saturated = by_line.factors, by_line.here, plan.by_slabs, plan.saturated
     by_row, before_strip = row_functions(plan, lines), row_functions(before, lines).field_strip
     rows_around, present, field_strip, line_strip = (
@@ -231,7 +231,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         if fused:  # noqa: SIM102 (`fused` is known when the kernel is compiled)
             if more != 0:
                 barrier()
-                for pair in range(group, rounds, groups):
+                for pair in range(group, pairs_in_step, groups):
                     values = Values()
                     if pair < pairs:
                         state = rows_around(table, before_at, member, (row + 2 * pair) % ny, t)
