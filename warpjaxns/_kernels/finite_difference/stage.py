@@ -39,13 +39,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     With ``plan.fields == 2`` it also makes dw_s and its spectra. The lines of the tangent follow those of the state.
     """
     lines, ny, real, rows, pairs, slabs = plan.stage_lines, plan.shape[0], plan.real, plan.rows, plan.pairs, plan.slabs
-    size, held, threads, groups, pairs_in_step = (
-        lines.size,
-        lines.values,
-        lines.threads,
-        lines.groups,
-        lines.rounded_up(pairs),
-    )
+    size, held, threads, groups = lines.size, lines.values, lines.threads, lines.groups
+    pairs_in_step = lines.rounded_up(pairs)
     tangent, as_one, dlines = plan.fields == 2, not lines.alone, pairs + 1  # the first line of dpsi
     by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines, True)
     by_point, by_term, kit = tendency(real, scheme), terms(real), stencils(real)
