@@ -1,4 +1,4 @@
-"""Layouts that tests hand in: tables in the place of those of `tuning`. Whoever does so must jit anew."""
+"""Layouts for tests: tables that replace those of `tuning`. A test that hands one in must jit anew."""
 
 from warpjaxns._kernels import tuning
 

@@ -222,7 +222,7 @@ def _output_shapes(kernel, wanted, outcomes, shapes):
 
 
 def _launch_dims(kernel, wanted, outputs, shapes):
-    # With more launch dimensions than wp.tid() returns, several threads do the same work. The adjoint adds up, and
+    # If a launch has more dimensions than wp.tid() returns, several threads do the same work. The adjoint adds up, and
     # would be that many times too large.
     axes = _thread_axes(kernel)
     if callable(wanted):
