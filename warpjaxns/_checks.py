@@ -51,7 +51,7 @@ def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
         ny, nx = grid.shape
         raise ValueError(f"{name} has shape {shape}: expected (..., ny, nx) = (..., {ny}, {nx})")
     if _is_deleted(array):
-        raise ValueError(f"{name} was deleted, as by donating it to a jitted function: expected an array that is there")
+        raise ValueError(f"{name} was deleted, as by donating it to a jitted function: expected an array that exists")
     try:
         return jnp.asarray(array)
     except jax.errors.JaxRuntimeError:  # such as too little memory

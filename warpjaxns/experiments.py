@@ -261,7 +261,7 @@ def _iterate(solver, base, final_base, radius, learning_rate, perturbation, stat
         return -jnp.mean((final - final_base) ** 2)
 
     loss, gradient = jax.value_and_grad(loss_of)(perturbation)
-    with jax.numpy_dtype_promotion("standard"):  # Optax itself mixes types, which strict users would trip over
+    with jax.numpy_dtype_promotion("standard"):  # Optax itself mixes types, which strict promotion refuses
         update, state = _optimiser(learning_rate).update(gradient, state)
     perturbation = perturbation + update
     base_norm, norm = jnp.linalg.norm(base), jnp.linalg.norm(perturbation)

@@ -22,7 +22,7 @@ def add(commands):
         help="measure rollouts, gradients and memory, Warp beside XLA and other packages",
         description="Measure what rollouts, their gradients and directional derivatives cost on this machine: Warp, "
         "XLA with the same numerics, and, where they are installed, Exponax, JAX-CFD and Warp's own example, in one "
-        "process and in turns. Prints a table and writes bench.json (raw samples; whole after every case) and "
+        "process and in turns. Prints a table and writes bench.json (raw samples; complete after every case) and "
         "bench.png (throughput under the roof of the measured memory bandwidth). XLA_FLAGS are taken as they are set, "
         f"and recorded; where they leave it open, {XLA_ON_CPU} is added.",
     )

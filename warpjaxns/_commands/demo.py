@@ -15,7 +15,7 @@ def add(commands):
         "demo",
         help="run the optimal-perturbation experiment",
         description="Find the small perturbation of a turbulent flow that grows most: spin up decaying "
-        "turbulence, then climb the gradient of the distance between the perturbed and the unperturbed "
+        "turbulence, then ascend the gradient of the distance between the perturbed and the unperturbed "
         "rollout, with Adam and a projection onto a ball. Writes optimal_perturbation.png and "
         "optimal_perturbation.json.",
     )

@@ -57,7 +57,7 @@ def _jax_cfd():
 
 def _per_member(rollout):
     def promoted(omega):
-        with jax.numpy_dtype_promotion("standard"):  # peers mix types, which strict users would trip over
+        with jax.numpy_dtype_promotion("standard"):  # peers mix types, which strict promotion refuses
             return rollout(omega)
 
     return lambda omega: jax.vmap(promoted)(omega) if omega.ndim == 3 else promoted(omega)
