@@ -65,7 +65,7 @@ class Assimilation:
 
 def main(argv: list[str] | None = None) -> Assimilation:
     """Make up a truth and its readings, assimilate them, save the picture, and return the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=64, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=60, help="time steps of the window (default: %(default)s)")
     parser.add_argument("--sensors", type=int, default=40, help="how many (default: %(default)s)")

@@ -55,7 +55,7 @@ def minimise(loss, control, *, iterations: int):
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Optimise the control, check its gradient, save the picture, and return the measurements."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=48, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=80, help="time steps (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=60, help="of L-BFGS (default: %(default)s)")

@@ -9,6 +9,7 @@ interrupted, the next run resumes.
 import argparse
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from warpjaxns import plotting
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
     """Generate, read, check and draw; return the figures that are printed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=128, help="points along each side (default: %(default)s)")
     parser.add_argument("--count", type=int, default=12, help="members of the ensemble (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=600, help="time steps (default: %(default)s)")
@@ -86,7 +87,7 @@ def draw(flows, enstrophy, by_viscosity):
     vorticity = flows.dataset.vorticity.transpose("member", "time", "y", "x")
 
     figure = Figure(figsize=(15, 8.2), layout="constrained")
-    fields, curve = figure.subfigures(1, 2, width_ratios=(1.35, 1))
+    fields, curve = cast(Any, figure.subfigures(1, 2, width_ratios=(1.35, 1)))
     panels = fields.subplots(3, 3, sharex=True, sharey=True)
     for row, member in enumerate(shown):
         for column, frame in enumerate(times):

@@ -6,6 +6,7 @@ direction (tangent), and of the transpose of that (adjoint). Each takes about as
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,7 @@ def quasi_newton(
     def iterate(v, state):
         value, gradient = value_and_gradient(v, state=state)
         update, state = optimiser.update(gradient, state, v, value=value, grad=gradient, value_fn=cost)
-        search = state[-1]
+        search = cast(Any, state)[-1]
         return (
             optax.apply_updates(v, update),
             state,
@@ -144,5 +145,6 @@ def conjugate_gradient(
         following = jnp.vdot(remainder, remainder)
         return x, remainder, remainder + following / square * direction, following, count + 1
 
-    x, _, _, _, count = jax.lax.while_loop(unfinished, improve, (jnp.zeros_like(b), b, b, jnp.vdot(b, b), 0))
+    start = (jnp.zeros_like(b), b, b, jnp.vdot(b, b), jnp.asarray(0))
+    x, _, _, _, count = jax.lax.while_loop(unfinished, improve, start)
     return x, count

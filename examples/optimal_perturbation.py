@@ -16,7 +16,7 @@ from warpjaxns import experiments, plotting
 
 def main(argv: list[str] | None = None) -> experiments.OptimalPerturbation:
     """Run the experiment, save its picture, and return the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=96, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=80, help="time steps of a rollout (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=100, help="of the optimiser (default: %(default)s)")

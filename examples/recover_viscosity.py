@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,7 @@ class Recovery:
 
 def main(argv: list[str] | None = None) -> Recovery:
     """Make readings of a flow, recover the parameters from them, save the picture, and return the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=64, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=100, help="time steps of a rollout (default: %(default)s)")
     parser.add_argument("--sensors", type=int, default=40, help="how many (default: %(default)s)")
@@ -151,7 +152,7 @@ def fit(residual: Callable, start: Parameters, *, iterations: int, learning_rate
         parameters, state = carry
         value, gradient = jax.value_and_grad(misfit)(parameters)
         update, state = optimiser.update(gradient, state)
-        return (optax.apply_updates(parameters, update), state), (parameters, value)
+        return (cast(Array, optax.apply_updates(parameters, update)), state), (parameters, value)
 
     @jax.jit
     def run(start):

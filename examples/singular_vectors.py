@@ -54,8 +54,9 @@ def singular_vectors(solver, base, *, steps: int, count: int, iterations: int, k
 
     # A few more directions than asked for: the last ones converge slowly.
     block = orthonormal(jax.random.normal(key, (count + 4, *base.shape), base.dtype))
-    history = []
-    for _ in range(iterations):
+    values, initial, evolved, block = iterate(block)
+    history = [np.asarray(values[:count])]
+    for _ in range(iterations - 1):
         values, initial, evolved, block = iterate(block)
         history.append(np.asarray(values[:count]))
     return values[:count], initial[:count], evolved[:count], np.stack(history)
@@ -89,7 +90,7 @@ def ascend(solver, base, perturbation, *, steps: int, iterations: int):
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Find the singular vectors and the nonlinear optima, save the picture, and return the measurements."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=48, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=60, help="time steps of a rollout (default: %(default)s)")
     parser.add_argument("--spin-up", type=int, default=1500, help="time steps before it (default: %(default)s)")

@@ -48,7 +48,7 @@ def stir(grid: wns.Grid, radius: jax.Array, steps: int) -> jax.Array:
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
     """Stir, differentiate, save the picture, and return the measurements."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=96, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=320, help="time steps of one turn (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/stirring"), metavar="FOLDER")

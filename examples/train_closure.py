@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -147,7 +148,7 @@ def simulate(settings: Settings) -> tuple[wns.NavierStokes2D, Array]:
     fine, coarse = (wns.Grid((n, n)) for n in (settings.fine, settings.coarse))
     ratio = settings.fine // settings.coarse
     dt, every = settings.block / settings.every, settings.every * ratio
-    parameters = {"viscosity": settings.viscosity, "drag": settings.drag}
+    parameters: dict[str, Any] = {"viscosity": settings.viscosity, "drag": settings.drag}
     force = wns.forcing.kolmogorov(fine, settings.waves, 1.0, dtype="float32")
     truth = wns.NavierStokes2D(fine, dt=dt / ratio, forcing=force, **parameters)
     # The coarse solver has Arakawa's scheme too, so that the network competes with the better one. Training rollouts
@@ -318,7 +319,7 @@ def picture(result: dict, losses: np.ndarray, grid: wns.Grid):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 8.2), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.05])
+    top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[1, 1.05]))
     _fields(top, result, grid)
     of_correlation, of_spectrum, of_loss = bottom.subplots(1, 3)
     _correlations(of_correlation, result)
@@ -334,7 +335,7 @@ def _fields(figure, result, grid):
     correlations = {name: values.mean(axis=1) for name, values in result["correlations"].items()}
     when = int(np.argmax(correlations["learned"] - correlations["coarse"]))
     limit = float(np.quantile(np.abs(result["states"]["truth"]), 0.995))
-    panels = figure.subplots(1, 4, sharey=True)
+    panels, image = figure.subplots(1, 4, sharey=True), None
     for axes, (name, states) in zip(panels, result["states"].items(), strict=True):
         title = LABELS[name][0].upper() + LABELS[name][1:]
         if name != "truth":
@@ -354,7 +355,7 @@ def _correlations(axes, result):
         axes.fill_between(result["times"], low, high, color=COLOURS[name], alpha=0.15, linewidth=0)
         axes.plot(result["times"], values.mean(axis=1), color=COLOURS[name], label=label)
     axes.axhline(0.8, color="0.5", linewidth=1, linestyle=":")
-    members = values.shape[1]
+    members = result["correlations"]["learned"].shape[1]
     title = f"Correlation with the truth: mean and 10-90 % of {members}"
     axes.set(title=title, xlabel="t [time]", ylim=(-0.05, 1.03))
     axes.legend(frameon=False, fontsize=9)
@@ -380,7 +381,7 @@ def _losses(axes, losses):
 
 def main(argv: list[str] | None = None) -> dict:
     """Train a closure, compare it with other models, save model and picture, and return the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="a tiny case, in seconds")
     size.add_argument("--full", action="store_true", help="512 x 512 to 64 x 64 points, for a GPU")

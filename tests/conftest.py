@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import importlib.util
 import os
@@ -51,6 +52,14 @@ def nothing_left():
     """Clear JAX's caches after each file. No other file needs them, and every garbage collection would scan them."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ranks_of_examples(request):
+    """Examples broadcast as their readers do; the package does so in so many words."""
+    examples = request.module.__name__.startswith("test_examples")
+    with jax.numpy_rank_promotion("allow") if examples else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture(autouse=True)

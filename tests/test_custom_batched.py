@@ -210,7 +210,7 @@ def test_the_derivative_by_a_row_that_is_taken_out():
     x, w = 1 + normal(0, (3, 4)) ** 2, normal(1, (4,))
 
     def expected(x, w):
-        moved = jnp.roll(x, (-1, -1), (0, 1)) * x[:, :1] * w / 3 + x
+        moved = jnp.roll(x, (-1, -1), (0, 1)) * x[:, :1] * w[None] / 3 + x
         return moved.at[:, 1].set(x[:, 1] ** 3)
 
     assert_close(f(x, w, 3), expected(x, w))

@@ -197,7 +197,7 @@ class TestRefusals:
     def test_other_software(self, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             generate(tmp_path / "a.h5", ENSEMBLE, report=interrupt_after(11))
-        monkeypatch.setattr("warpjaxns.__version__", "9.9")
+        monkeypatch.setattr("warpjaxns.data.manifest.VERSION", "9.9")
         with pytest.raises(data.OptionsError, match=r"warpjaxns: .*, now 9.9"):
             generate(tmp_path / "a.h5", ENSEMBLE, resume=True)
 

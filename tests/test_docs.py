@@ -52,17 +52,19 @@ def commands(text):
 @contextlib.contextmanager
 def as_it_comes():
     """Set JAX up as readers have it, not as the tests do. Pages may change it."""
-    before = jax.config.jax_enable_x64, jax.config.jax_numpy_dtype_promotion
-    _configure(False, "standard")
+    config = jax.config
+    before = config.jax_enable_x64, config.jax_numpy_dtype_promotion, config.jax_numpy_rank_promotion
+    _configure(False, "standard", "allow")
     try:
         yield
     finally:
         _configure(*before)
 
 
-def _configure(x64, promotion):
+def _configure(x64, dtypes, ranks):
     jax.config.update("jax_enable_x64", x64)
-    jax.config.update("jax_numpy_dtype_promotion", promotion)
+    jax.config.update("jax_numpy_dtype_promotion", dtypes)
+    jax.config.update("jax_numpy_rank_promotion", ranks)
 
 
 def with_code(pages):

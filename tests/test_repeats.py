@@ -152,7 +152,7 @@ def test_vmap_and_its_derivatives(backend, in_axes):
     case = CASES[0]
     scale = jnp.linspace(1, 1.5, 3)
     x = [
-        a if axis is None else jnp.moveaxis(scale[(...,) + (None,) * a.ndim] * a, 0, axis)
+        a if axis is None else jnp.moveaxis(scale[(...,) + (None,) * a.ndim] * a[None], 0, axis)
         for a, axis in zip(case.operands(), in_axes, strict=True)
     ]
 

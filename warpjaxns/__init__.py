@@ -1,23 +1,77 @@
-"""Differentiable two-dimensional Navier-Stokes for JAX, on NVIDIA Warp kernels."""
+"""Differentiable two-dimensional Navier-Stokes for JAX, on NVIDIA Warp kernels.
 
-from . import closures as closures
-from . import data as data
-from . import diagnostics as diagnostics
-from . import forcing as forcing
-from . import initial as initial
-from . import plotting as plotting
-from ._adjoint import Checkpointed as Checkpointed
-from ._adjoint import Direct as Direct
-from ._coarsen import coarsen as coarsen
-from ._custom import primitive as primitive
-from ._grid import Grid as Grid
-from ._operators import jacobian as jacobian
-from ._operators import laplacian as laplacian
-from ._operators import streamfunction as streamfunction
-from ._runtime import clear_caches as clear_caches
-from ._runtime import info as info
-from ._runtime import warmup as warmup
-from ._solver import NavierStokes2D as NavierStokes2D
-from ._velocity import velocity_of as velocity_of
-from ._velocity import vorticity_of as vorticity_of
-from ._version import VERSION as __version__  # noqa: F401 (`__all__` names what the package offers)
+A name is imported when it is first used, so that ``warpjaxns --help`` waits for neither JAX nor Warp.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from ._version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from . import benchmarks, closures, data, diagnostics, experiments, forcing, initial, plotting
+    from ._adjoint import Checkpointed, Direct
+    from ._coarsen import coarsen
+    from ._custom import primitive
+    from ._grid import Grid
+    from ._operators import jacobian, laplacian, streamfunction
+    from ._runtime import clear_caches, info, warmup
+    from ._solver import NavierStokes2D
+    from ._velocity import velocity_of, vorticity_of
+
+__all__ = [
+    "Checkpointed",
+    "Direct",
+    "Grid",
+    "NavierStokes2D",
+    "__version__",
+    "benchmarks",
+    "clear_caches",
+    "closures",
+    "coarsen",
+    "data",
+    "diagnostics",
+    "experiments",
+    "forcing",
+    "info",
+    "initial",
+    "jacobian",
+    "laplacian",
+    "plotting",
+    "primitive",
+    "streamfunction",
+    "velocity_of",
+    "vorticity_of",
+    "warmup",
+]
+
+# The modules of the names that are no modules themselves
+_HOMES = {
+    "Checkpointed": "_adjoint",
+    "Direct": "_adjoint",
+    "Grid": "_grid",
+    "NavierStokes2D": "_solver",
+    "clear_caches": "_runtime",
+    "coarsen": "_coarsen",
+    "info": "_runtime",
+    "jacobian": "_operators",
+    "laplacian": "_operators",
+    "primitive": "_custom",
+    "streamfunction": "_operators",
+    "velocity_of": "_velocity",
+    "vorticity_of": "_velocity",
+    "warmup": "_runtime",
+}
+
+
+def __getattr__(name):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{_HOMES.get(name, name)}", __name__)
+    value = getattr(module, name) if name in _HOMES else module
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return __all__

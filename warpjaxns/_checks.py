@@ -227,21 +227,22 @@ def check_backend(backend: Any, grid: Grid, dtype: Any) -> None:
             raise ValueError(f'backend="warp" cannot be used here: {obstacle}, or backend="xla"')
 
 
-def check_count(name: str, value: Any, *, least: int) -> int:
-    """Return `value` as an integer known when tracing, at least `least` and at most what JAX's loops count to.
+def check_count(name: str, value: Any, *, least: int, most: int = LARGEST_COUNT) -> int:
+    """Return `value` as an integer known when tracing, from `least` to `most`, by default what JAX's loops count to.
 
     Raises:
         TypeError: not an integer, or traced.
-        ValueError: under `least`, or too large.
+        ValueError: under `least` or over `most`.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         hint = "; mark it static in jax.jit" if isinstance(value, jax.core.Tracer) else ""
         raise TypeError(f"{name}={show(value)}: expected an integer known when tracing{hint}")
-    if value < least:
+    count = int(value)
+    if count < least:
         raise ValueError(f"{name}={show(value, str)}: expected at least {least}")
-    if value > LARGEST_COUNT:
-        raise ValueError(f"{name}={show(value, str)}: expected at most {LARGEST_COUNT}")
-    return int(value)
+    if count > most:
+        raise ValueError(f"{name}={show(value, str)}: expected at most {most}")
+    return count
 
 
 def check_flag(name: str, value: Any) -> None:

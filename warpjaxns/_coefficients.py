@@ -55,7 +55,7 @@ def eigenvalues(shape: tuple[int, int], spacing: tuple[float, float]) -> tuple[n
         m = np.arange(n)
         return (2 * np.sin(np.pi * np.minimum(m, n - m) / n) / h) ** 2
 
-    return tuple(one(n, h) for n, h in zip(shape, spacing, strict=True))
+    return one(shape[0], spacing[0]), one(shape[1], spacing[1])
 
 
 def column_modes(shape: tuple[int, int], spacing: tuple[float, float]) -> np.ndarray:

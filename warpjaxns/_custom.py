@@ -75,8 +75,7 @@ def primitive(
         kernel is built must not carry a changing variable from one iteration to the next.
     """
     _check_kernel(kernel, num_outputs)
-    if check_count("block_dim", block_dim, least=1) > MOST_THREADS:
-        raise ValueError(f"block_dim={block_dim}: expected at most {MOST_THREADS}, as CUDA has it")
+    check_count("block_dim", block_dim, least=1, most=MOST_THREADS)
     parameters, outcomes = kernel.adj.args[:-num_outputs], kernel.adj.args[-num_outputs:]
     inputs = [parameter for parameter in parameters if _is_array(parameter)]
     signature = inspect.Signature(

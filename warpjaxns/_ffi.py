@@ -33,9 +33,10 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.core
 import numpy as np
 import warp as wp
 from jax.extend.core import Primitive
@@ -240,7 +241,7 @@ def _register(signature):
     ndims = [len(shape) - len(shape_in_jax((), dtype)) for shape, dtype in zip(shapes, program.inputs, strict=True)]
     types = {f"in_{i}": wp.array(dtype=t, ndim=n) for i, (t, n) in enumerate(zip(program.inputs, ndims, strict=True))}
     types |= {f"out_{i}": wp.array(dtype=t, ndim=len(shape)) for i, (t, shape) in enumerate(program.outputs)}
-    launch.__module__, launch.__qualname__ = fill.module.name, f"warpjaxns_{name_of(signature)}"
+    launch.__module__, launch.__qualname__ = cast(wp.Kernel, fill).module.name, f"warpjaxns_{name_of(signature)}"
     launch.__annotations__ = types
     launch.__signature__ = inspect.Signature(
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in types]
@@ -285,12 +286,12 @@ class _Replay:
 
     def __init__(self, program, arrays, device):
         self.program = program
-        self.table = wp.empty(len(arrays), dtype=wp.uint64, device=device)
+        self.table = wp.empty(len(arrays), dtype=cast(Any, wp.uint64), device=device)
         arguments = [Addresses(), self.table]
-        self.fill = wp.launch(fill, dim=1, inputs=arguments, device=device, record_cmd=True)
+        self.fill: Any = wp.launch(fill, dim=1, inputs=arguments, device=device, record_cmd=True)
         with wp.ScopedCapture() as capture:
             _run(program, address_table.buffers(self.table, arrays))
-        self.graph = capture.graph
+        self.graph: Any = capture.graph
         make_programmatic(self.graph.graph.value)
 
     def __call__(self, arrays):

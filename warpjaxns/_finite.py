@@ -5,6 +5,7 @@ import logging
 import sys
 
 import jax
+import jax.core
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 

@@ -26,8 +26,7 @@ class BoundMethod(eqx.Module):
         return hash((self.function, id(self.owner)))
 
     def __eq__(self, other: object):
-        same = isinstance(other, BoundMethod) and self.owner is other.owner
-        return same and self.function is other.function
+        return isinstance(other, BoundMethod) and self.owner is other.owner and self.function is other.function
 
     @property
     def __name__(self) -> str:  # pyright: ignore

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from typing import cast
 
 PAUSE = 1e-3  # seconds between two checks whether the call is over
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
@@ -46,7 +47,7 @@ class _Deferred:
         return frame is not None
 
     def _send_again(self, number):
-        main = threading.main_thread().ident
+        main = cast(int, threading.main_thread().ident)
         while self._within(sys._current_frames().get(main)):
             time.sleep(PAUSE)
         if hasattr(signal, "pthread_kill"):  # wakes the main thread if it sleeps

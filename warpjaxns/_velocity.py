@@ -1,7 +1,7 @@
 """The vorticity of a velocity and the velocity of a vorticity, exact for the waves that the grid resolves."""
 
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.core
@@ -132,7 +132,7 @@ def _symbols(grid, like):
     return along_y, along_x, inverse
 
 
-def _pair(mean):
+def _pair(mean) -> Any:
     parts = isinstance(mean, tuple | list) or (isinstance(mean, np.ndarray | jax.Array) and mean.ndim)
     if not parts or len(mean) != 2:
         raise TypeError(f"mean={show(mean)}: expected two parts (U, V), along x and along y")

@@ -1,7 +1,7 @@
 """The command line: ``warpjaxns demo``, ``warpjaxns info`` and so on.
 
 A subcommand is a module of `_commands`. Its ``add(commands)`` adds its parser and names the function to run. `COMMANDS`
-lists all subcommands. Nothing heavy is imported before a command runs.
+lists all subcommands. JAX and Warp are imported when a command runs, and not before.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import sys
 
 from ._commands import bench, demo, generate, info, verify
 from ._commands.options import UsageError
+from ._version import VERSION
 
 COMMANDS = (demo, bench, generate, verify, info)
 
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="warpjaxns",
         description="Differentiable two-dimensional Navier-Stokes: JAX on NVIDIA Warp kernels.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add(commands)

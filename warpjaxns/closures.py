@@ -25,7 +25,13 @@ from ._finite_difference.reference import shift
 from ._grid import Grid
 from ._operators import laplacian, streamfunction
 
+__all__ = ["smagorinsky", "strain_rate"]
+
 Field: TypeAlias = Float[Array, "... ny nx"]
+
+
+def __dir__():
+    return __all__
 
 
 def smagorinsky(grid: Grid, omega: Field, constant: Real[ArrayLike, ""]) -> Field:

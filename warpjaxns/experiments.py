@@ -27,7 +27,20 @@ from ._solver import NavierStokes2D, check_solver
 from .diagnostics import fundamental_wavenumber
 from .initial import decaying_turbulence
 
+__all__ = [
+    "OptimalPerturbation",
+    "developed_turbulence",
+    "gain",
+    "optimal_perturbation",
+    "peak_wavenumber",
+    "random_perturbation",
+]
+
 Report = Callable[[int, float, float], None]
+
+
+def __dir__():
+    return __all__
 
 
 @dataclasses.dataclass(frozen=True)

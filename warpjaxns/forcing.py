@@ -44,6 +44,12 @@ from ._grid import Grid
 from ._operators import curl
 from ._spectral import between, check_resolved, fourier_modes, from_modes, random_phases
 
+__all__ = ["from_momentum", "kolmogorov", "ring_noise"]
+
+
+def __dir__():
+    return __all__
+
 
 def kolmogorov(
     grid: Grid, wavenumber: int, amplitude: Real[ArrayLike, ""], *, dtype: DTypeLike | None = None

@@ -18,6 +18,7 @@ import dataclasses
 import itertools
 import multiprocessing
 import os
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +76,7 @@ class Candidate:
     """An entry of a table, and a case to try it in."""
 
     table: str
-    entry: tuple | float | None
+    entry: Any  # a tuple, a number or None
     case: Case
 
     def __str__(self):
@@ -138,7 +139,7 @@ def main(argv: list[str] | None = None):
             first = first or found
             apart = [float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b)) for a, b in zip(found, first, strict=True)]
             records = measure(candidate.case, backends("warp"), options.what, repeat=3)
-            times = [f"{r.what} {r.error or round(1e6 * r.seconds_per_step, 1)}" for r in records]
+            times = [f"{r.what} {r.error or round(1e6 * cast(float, r.seconds_per_step), 1)}" for r in records]
             print(candidate, *(f"{t} ({a:.0e})" for t, a in zip(times, apart, strict=True)), sep="  ", flush=True)
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 
 def worker(tree: str) -> None:
@@ -39,7 +40,9 @@ class Tree:
 
     def __init__(self, tree: str):
         command = [sys.executable, __file__, "--worker", str(Path(tree).resolve())]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self.process: Any = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
 
     def measure(self, *case) -> dict:
         """Return the microseconds a step of each task: samples, or an error."""

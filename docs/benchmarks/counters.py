@@ -62,7 +62,7 @@ def summary(text: str) -> list[dict]:
             continue
         counts = {title: sum(metrics[m]) / len(metrics[m]) * scale for title, (m, scale) in COUNTERS.items()}
         short = re.sub(r"__locals__.*", "", name)
-        sizes = {"blocks": int(re.search(r"\d+", grid)[0]), "threads": int(re.search(r"\d+", block)[0])}
+        sizes = {"blocks": int(re.findall(r"\d+", grid)[0]), "threads": int(re.findall(r"\d+", block)[0])}
         launches = len(next(iter(metrics.values())))
         records.append({"kernel": short, "launches": launches, **sizes, **{k: round(v, 3) for k, v in counts.items()}})
     return records

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import cast
 
 FIRST_CALL = """
 import time; start = time.perf_counter()
@@ -57,7 +58,7 @@ def record(case, task: str = "forward", **options):
 
 def microseconds(case, steps: int = 500, repeat: int = 5) -> float:
     """Return the microseconds of a step, the median of a few rollouts."""
-    return 1e6 * record(case, steps=steps, repeat=repeat).seconds_per_step
+    return 1e6 * cast(float, record(case, steps=steps, repeat=repeat).seconds_per_step)
 
 
 def last_state(case, backend: str, steps: int, omega):
@@ -97,7 +98,7 @@ def host_share(size: int) -> dict:
     from warpjaxns.benchmarks import Case
 
     short, long = (record(Case(size), steps=steps, repeat=15) for steps in (100, 2000))
-    in_a_row, kernels = (1e6 * each.seconds_per_step for each in (short, long))
+    in_a_row, kernels = (1e6 * cast(float, each.seconds_per_step) for each in (short, long))
     by_itself = 1e6 * statistics.median(short.lone_seconds) / short.steps
     share = 1 - kernels / in_a_row
     return {"100 steps": in_a_row, "100 steps by themselves": by_itself, "2000 steps": kernels, "share": share}
@@ -127,7 +128,7 @@ def long_gradient(size: int, steps: int) -> dict:
     return {
         "seconds": of_gradient.median,
         "temporary MiB": of_gradient.memory["temporaries"] / 2**20,
-        "norm of the gradient": (of_gradient.mean_square * case.points) ** 0.5,
+        "norm of the gradient": (cast(float, of_gradient.mean_square) * case.points) ** 0.5,
     }
 
 

@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--start", type=int, default=0, help="leave out so many cases")
     parser.add_argument("--every", type=int, default=1, help="take one in so many of the others")
     options = parser.parse_args(argv)
-    wp.config.quiet = True
+    wp.config.log_level = wp.LOG_WARNING
     with wp.ScopedDevice(options.device):
         for case in CASES[options.start :: options.every]:
             print(*case, one_step(*case, options.device), flush=True)

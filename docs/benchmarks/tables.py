@@ -47,7 +47,7 @@ def rows(name: str, contender: str = "warp", tasks=TASKS) -> dict[str, list[floa
 def with_xla() -> dict[str, tuple[list[float], list[float]]]:
     """Return the times of Warp and of XLA in one run, by case."""
     tasks = list(TASKS)[:3]
-    return {case: tuple(rows(run, who, tasks)[case] for who in ("warp", "xla")) for case, run in WITH_XLA.items()}
+    return {case: (rows(run, "warp", tasks)[case], rows(run, "xla", tasks)[case]) for case, run in WITH_XLA.items()}
 
 
 def figure(value: float) -> str:
@@ -74,7 +74,7 @@ def perturbation() -> str:
     cases = [case for case in data("warp_example").items() if case[0] != "command"]
     head = [""]
     for case, _ in cases:
-        steps, size = re.match(r"(\d+) steps at (\d+)", case).groups()
+        steps, size = re.findall(r"(\d+) steps at (\d+)", case)[0]
         head += [f"{size}², {steps} steps", ""]
     names = {"Warp's example": "warp example", "`Direct()`": "warpjaxns direct"}
     names["`Checkpointed()`"] = "warpjaxns checkpointed"
@@ -93,7 +93,7 @@ def perturbation_factors() -> str:
     for case, results in data("warp_example").items():
         if case == "command":
             continue
-        steps, size = re.match(r"(\d+) steps at (\d+)", case).groups()
+        steps, size = re.findall(r"(\d+) steps at (\d+)", case)[0]
         theirs, cells = results["warp example"], []
         for name in ("warpjaxns direct", "warpjaxns checkpointed"):
             ours = results[name]
@@ -136,7 +136,7 @@ def bounds() -> str:
 
     rate, body = data("bench")["bandwidth"]["bytes_per_second"], []
     for case, found in rows("bench").items():
-        members, size = map(int, re.fullmatch(r"(?:(\d+) x )?(\d+)²", case).groups("1"))
+        members, size = (int(number or 1) for number in re.findall(r"(?:(\d+) x )?(\d+)²", case)[0])
         plan = make_plan((size, size), "float32", members)
         by_slabs = plan.by_slabs and plan.resident is None
         how = "resident" if plan.resident else "columns"

@@ -16,17 +16,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, cast
 
 
 def example_of(size: int, folder: Path):
     """Return Warp's example as a module, on a grid of a given size."""
-    original = importlib.util.find_spec("warp.examples.optim.example_navier_stokes_perturbation").origin
+    original = cast(Any, importlib.util.find_spec("warp.examples.optim.example_navier_stokes_perturbation")).origin
     source, constant = Path(original).read_text(), "\nN_GRID = 512\n"
     if source.count(constant) != 1:
         raise RuntimeError(f"{original} does not set N_GRID = 512: this script was written for the one of Warp 1.19")
     copy = folder / "example.py"
     copy.write_text(source.replace(constant, f"\nN_GRID = {size}\n"))
-    spec = importlib.util.spec_from_file_location("example", copy)
+    spec = cast(Any, importlib.util.spec_from_file_location("example", copy))
     module = importlib.util.module_from_spec(spec)
     sys.modules["example"] = module
     spec.loader.exec_module(module)
@@ -98,7 +99,7 @@ def our_side(folder: Path, size: int, steps: int, iterations: int, adjoint: str,
 
 def main():
     """Run all sides and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--side", nargs="+", help=argparse.SUPPRESS)  # of a child process: side, folder, size, ...
@@ -116,7 +117,7 @@ def main():
             subprocess.run(command, check=True, env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
             return json.loads(out.read_text())
 
-    report = {"command": "python docs/benchmarks/warp_example.py"}
+    report: dict[str, Any] = {"command": "python docs/benchmarks/warp_example.py"}
     with tempfile.TemporaryDirectory() as folder:
         for size, steps, iterations in ((512, 80, options.iterations), (512, 160, 5), (1024, 80, 20)):
             case = folder, str(size), str(steps)

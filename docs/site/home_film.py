@@ -20,7 +20,7 @@ COLOURS, GREYS = 41, 8  # of the fields and of the text; more make the film larg
 
 def main(argv: list[str] | None = None) -> Path:
     """Find the perturbation, draw the film, and return its path."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=128, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=240, help="time steps of the film (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=60, help="of the optimiser (default: %(default)s)")
@@ -59,7 +59,7 @@ def write(path: Path, grid: wns.Grid, states: np.ndarray, times: np.ndarray, tit
     from PIL import Image
 
     limit = float(np.quantile(np.abs(states), 0.998))
-    frames = [Image.open(frame(grid, *pair, time, limit, title)) for pair, time in zip(states, times, strict=True)]
+    frames = [Image.open(frame(grid, a, b, time, limit, title)) for (a, b), time in zip(states, times, strict=True)]
     palette = Image.new("P", (1, 1))  # one for all, or colours would flicker
     palette.putpalette(colours())
     frames = [image.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for image in frames]

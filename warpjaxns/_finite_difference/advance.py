@@ -34,7 +34,7 @@ def _of(constants, *kinds):
     return [entry for kind in kinds for entry in constants[kind]]
 
 
-def _kinds(*kinds, keep):
+def _kinds(*kinds: type, keep: bool) -> tuple[type, ...]:
     return (*kinds, Kept) if keep else kinds
 
 

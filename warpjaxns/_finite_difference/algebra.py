@@ -6,6 +6,8 @@ primitives. They also provide higher derivatives, since these operators are clos
 Operands are laid out as in `operands`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -58,7 +60,7 @@ def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, r
         return state, Kept(*map(jnp.stack, zip(*kept, strict=True))) if keep else None
 
     out, kept = jax.lax.scan(step, x.omega, every, length=steps)
-    if not keep:
+    if kept is None:
         return [out]
     return [out, *(field.reshape(STAGES * steps, *out.shape) for field in kept)]
 
@@ -145,7 +147,8 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
 
     def step(l, inputs):
         kept, force = inputs
-        force, start, total = force_of(force), jnp.zeros_like(l), None
+        force, start = force_of(force), jnp.zeros_like(l)
+        total: Any = None
         for stage in reversed(range(STAGES)):
             # w_0 enters a step as the first stage's input and, by the coefficients a, in later stages
             if coefficients[stage][0]:

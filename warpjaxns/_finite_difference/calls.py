@@ -24,7 +24,7 @@ from .._kernels.finite_difference.resident import sweep as resident_sweep
 from .._kernels.finite_difference.setting import Setting
 from .._kernels.finite_difference.tendency import parameters
 from .._kernels.hardware.address_table import NO_ARRAY
-from .._kernels.hardware.limits import CPU_MEMORY
+from .._kernels.hardware.limits import CPU_MEMORY, SHARED_MEMORY
 from .._kernels.hardware.numbers import complex_type
 from .._kernels.hardware.streams import Streams
 from .._support import shared_memory
@@ -148,7 +148,8 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, plat
 
 def tangent_fits(grid: Grid, omega, platform: str) -> bool:
     """Return whether the lines of state and tangent fit the shared memory of the devices here."""
-    return _plan_of(grid, omega, platform).tangent_fits(CPU_MEMORY if platform == "cpu" else shared_memory())
+    limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
+    return _plan_of(grid, omega, platform).tangent_fits(limit)
 
 
 def advance_jvp(*operands, grid, scheme, steps, backend, platform):

@@ -90,7 +90,7 @@ class Tangent(NamedTuple):
 class Streams(NamedTuple):
     """Streams for the parts of an ensemble, and the fewest points of an ensemble with a tangent that is split."""
 
-    count: int
+    parts: int
     tangent_points: float
 
 

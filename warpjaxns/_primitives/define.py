@@ -7,6 +7,7 @@ ranks never change, however `vmap`s are nested.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -136,7 +137,7 @@ def fold(x, dim: int | None, axis: int, size: int, inner: int, is_full: bool):
     return jnp.broadcast_to(x, (*head, size, inner, *tail)).reshape(*head, size * inner, *tail)
 
 
-def sum_to(cotangent, shape: Sequence[int]):
+def sum_to(cotangent, shape: Sequence[Any]):
     """Sum a per-member cotangent over the batch axes along which its operand was shared."""
     axes = tuple(i for i, (n, m) in enumerate(zip(cotangent.shape, shape, strict=True)) if n != m)
     return jnp.sum(cotangent, axis=axes, keepdims=True) if axes else cotangent

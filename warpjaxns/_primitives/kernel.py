@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from jax.interpreters import ad, batching, mlir
 from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
-from .batched import MOST, kernel_of_batch
+from .._kernels.batched import MOST, kernel_of_batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Job:
     ) -> None:
         """Launch the job's kernel, or a kernel made of it that takes `more` arguments."""
         # Warp's launch of a kernel that failed to build does nothing, silently
-        device = results[0].device
+        device = cast(wp.Device, results[0].device)
         if kernel.module.load(device, 1 if device.is_cpu else self.block_dim) is None:
             raise RuntimeError(f"the Warp kernel '{self.name}' failed to build")
         inputs, outputs = self.parameters

@@ -11,13 +11,28 @@ for record in records:
 ``warpjaxns bench`` measures from the command line, and writes a table, a JSON file and a plot.
 """
 
-from .adapters import peers as peers
-from .cases import TASKS as TASKS
-from .cases import Case as Case
-from .cases import default_cases as default_cases
-from .contenders import backends as backends
-from .roof import bandwidth as bandwidth
-from .roof import least_bytes as least_bytes
-from .timing import Record as Record
-from .timing import measure as measure
-from .timing import memory_growth as memory_growth
+from .adapters import peers
+from .cases import TASKS, Case, default_cases
+from .contenders import Contender, Program, backends, jax_builder
+from .roof import bandwidth, least_bytes
+from .timing import Record, measure, memory_growth
+
+__all__ = [
+    "TASKS",
+    "Case",
+    "Contender",
+    "Program",
+    "Record",
+    "backends",
+    "bandwidth",
+    "default_cases",
+    "jax_builder",
+    "least_bytes",
+    "measure",
+    "memory_growth",
+    "peers",
+]
+
+
+def __dir__():
+    return __all__

@@ -24,7 +24,7 @@ def peers() -> list[Contender]:
 
 def _exponax():
     def rollout(case, task, steps):
-        import exponax
+        import exponax  # pyright: ignore[reportMissingImports]
 
         with jax.numpy_dtype_promotion("standard"):
             stepper = exponax.stepper.NavierStokesVorticity(
@@ -40,8 +40,8 @@ def _exponax():
 def _jax_cfd():
     def rollout(case, task, steps):
         import jax.numpy as jnp
-        from jax_cfd.base import funcutils, grids
-        from jax_cfd.spectral import equations, time_stepping
+        from jax_cfd.base import funcutils, grids  # pyright: ignore[reportMissingImports]
+        from jax_cfd.spectral import equations, time_stepping  # pyright: ignore[reportMissingImports]
 
         side = case.grid.extent[0]
         with jax.numpy_dtype_promotion("standard"):

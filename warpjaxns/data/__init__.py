@@ -12,11 +12,23 @@
 Needs h5py, and xarray for `Flows.dataset` (the extra ``data``). Both are imported when they are used.
 """
 
-from .checksums import verify as verify
-from .ensemble import Ensemble as Ensemble
-from .ensemble import Range as Range
-from .generate import Summary as Summary
-from .generate import generate as generate
-from .place import OptionsError as OptionsError
-from .reading import Flows as Flows
-from .reading import open as open
+from .checksums import verify
+from .ensemble import Ensemble, Range
+from .generate import Summary, generate
+from .place import OptionsError
+from .reading import Flows, open
+
+__all__ = [
+    "Ensemble",
+    "Flows",
+    "OptionsError",
+    "Range",
+    "Summary",
+    "generate",
+    "open",
+    "verify",
+]
+
+
+def __dir__():
+    return __all__

@@ -7,9 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_backend, check_count, check_non_negative, check_option, check_positive, check_real
+from .._checks import (
+    LARGEST_COUNT,
+    check_backend,
+    check_count,
+    check_non_negative,
+    check_option,
+    check_positive,
+    check_real,
+)
 from .._grid import Grid
 from .._operators import SCHEMES
 from .._spectral import MARGIN
@@ -124,10 +133,10 @@ class Ensemble:
         self._set(shape=grid.shape, extent=grid.extent)
         least = {"count": 1, "steps": 1, "save_every": 1, "batch_size": 1, "coarsen": 1, "forcing_wavenumber": 1}
         least |= {"spin_up": 0, "seed": 0, "compression": 0}
-        self._set(**{name: check_count(name, getattr(self, name), least=bound) for name, bound in least.items()})
-        for name, most in {"seed": 2**32 - 1, "compression": 9}.items():
-            if getattr(self, name) > most:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at most {most}")
+        most = {"seed": 2**32 - 1, "compression": 9}
+        for name, bound in least.items():
+            number = check_count(name, getattr(self, name), least=bound, most=most.get(name, LARGEST_COUNT))
+            self._set(**{name: number})
         if self.steps % self.save_every:
             raise ValueError(f"steps={self.steps} is not a multiple of save_every={self.save_every}")
         check_positive("dt", self.dt, static=True)
@@ -244,7 +253,7 @@ def member_key(seed: int, member: int | jax.Array) -> jax.Array:
 
     It is made of its words, and so depends neither on ``jax_default_prng_impl`` nor on ``jax_random_seed_offset``.
     """
-    key = jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl="threefry2x32")
+    key = jax.random.wrap_key_data(jnp.asarray(np.array([0, seed], np.uint32)), impl="threefry2x32")
     return jax.random.fold_in(key, member)
 
 

@@ -59,7 +59,7 @@ def _solver(ensemble, members):
     steady = None
     if ensemble.forced:
         unit = kolmogorov(ensemble.grid, ensemble.forcing_wavenumber, 1.0, dtype=ensemble.precision)
-        steady = amplitude[:, None, None] * unit
+        steady = amplitude[:, None, None] * unit[None]
     return NavierStokes2D(
         ensemble.grid,
         dt=ensemble.dt,

@@ -9,19 +9,32 @@ They use the discrete operators of the solver, so their identities hold on the g
 wavenumber.
 """
 
-from .._spectral import fourier_modes as fourier_modes
-from .._spectral import fundamental_wavenumber as fundamental_wavenumber
-from ._budgets import Budget as Budget
-from ._budgets import Budgets as Budgets
-from ._budgets import budgets as budgets
-from ._fields import energy as energy
-from ._fields import energy_spectrum as energy_spectrum
-from ._fields import enstrophy as enstrophy
-from ._fields import palinstrophy as palinstrophy
-from ._fluxes import energy_flux as energy_flux
-from ._fluxes import enstrophy_flux as enstrophy_flux
-from ._lyapunov import Lyapunov as Lyapunov
-from ._lyapunov import lyapunov_exponent as lyapunov_exponent
-from ._scales import cfl as cfl
-from ._scales import integral_scale as integral_scale
-from ._scales import reynolds_number as reynolds_number
+from .._spectral import fourier_modes, fundamental_wavenumber
+from ._budgets import Budget, Budgets, budgets
+from ._fields import energy, energy_spectrum, enstrophy, palinstrophy
+from ._fluxes import energy_flux, enstrophy_flux
+from ._lyapunov import Lyapunov, lyapunov_exponent
+from ._scales import cfl, integral_scale, reynolds_number
+
+__all__ = [
+    "Budget",
+    "Budgets",
+    "Lyapunov",
+    "budgets",
+    "cfl",
+    "energy",
+    "energy_flux",
+    "energy_spectrum",
+    "enstrophy",
+    "enstrophy_flux",
+    "fourier_modes",
+    "fundamental_wavenumber",
+    "integral_scale",
+    "lyapunov_exponent",
+    "palinstrophy",
+    "reynolds_number",
+]
+
+
+def __dir__():
+    return __all__

@@ -18,11 +18,20 @@ The functions can be jitted with the grid and the numbers static, and vmapped ov
 every time, but different fields in float32 and float64.
 """
 
-from ._random import decaying_turbulence as decaying_turbulence
-from ._random import from_spectrum as from_spectrum
-from ._random import random_vorticity as random_vorticity
-from ._vortices import double_shear_layer as double_shear_layer
-from ._vortices import from_velocity as from_velocity
-from ._vortices import lamb_dipole as lamb_dipole
-from ._vortices import taylor_green as taylor_green
-from ._vortices import vortex_merger as vortex_merger
+from ._random import decaying_turbulence, from_spectrum, random_vorticity
+from ._vortices import double_shear_layer, from_velocity, lamb_dipole, taylor_green, vortex_merger
+
+__all__ = [
+    "decaying_turbulence",
+    "double_shear_layer",
+    "from_spectrum",
+    "from_velocity",
+    "lamb_dipole",
+    "random_vorticity",
+    "taylor_green",
+    "vortex_merger",
+]
+
+
+def __dir__():
+    return __all__

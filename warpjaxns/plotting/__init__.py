@@ -4,12 +4,24 @@ Maps and curves are drawn on your own axes, from `matplotlib.figure.Figure` or f
 pyplot. It opens no window, and no figure outlives your reference to it.
 """
 
-from ._animation import animation as animation
-from ._curves import budgets as budgets
-from ._curves import spectra as spectra
-from ._experiments import optimal_perturbation as optimal_perturbation
-from ._maps import vorticity as vorticity
-from ._style import CURVES as CURVES
-from ._style import GREY as GREY
-from ._style import RED as RED
-from ._style import clean_axes as clean_axes
+from ._animation import animation
+from ._curves import budgets, spectra
+from ._experiments import optimal_perturbation
+from ._maps import vorticity
+from ._style import CURVES, GREY, RED, clean_axes
+
+__all__ = [
+    "CURVES",
+    "GREY",
+    "RED",
+    "animation",
+    "budgets",
+    "clean_axes",
+    "optimal_perturbation",
+    "spectra",
+    "vorticity",
+]
+
+
+def __dir__():
+    return __all__

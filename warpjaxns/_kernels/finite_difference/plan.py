@@ -299,5 +299,5 @@ class Plan:
         (ny, nx), entry = self.shape, tuning.entry(tuning.STREAMS, self.shape[1])
         if resident or not self.saturated or (tangent and batch * ny * nx < entry.tangent_points):
             return Streams(batch)
-        counts = range(entry.count, 0, -1)
+        counts = range(entry.parts, 0, -1)
         return Streams(batch, next(c for c in counts if -(-batch // c) * c <= tuning.UNEVEN * batch))

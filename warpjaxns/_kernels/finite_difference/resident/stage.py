@@ -104,9 +104,10 @@ def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -
             j, _west, _east, first = path(walk)
             at = 2 * (start + first)
             from_state = row(table, begin.state, member, at, j)
-            from_tangent = row(table, begin.tangent, member, at, j)
             out = row(table, end.state, member, at, j)
-            dout = row(table, end.tangent, member, at, j)
+            if tangent:
+                from_tangent = row(table, begin.tangent, member, at, j)
+                dout = row(table, end.tangent, member, at, j)
             for e in range(per_walk):
                 i = from_state[nx * (2 * e)]
                 k = from_state[nx * (2 * e + 1)]
@@ -144,9 +145,11 @@ def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -
                 j, west, east, first = path(walk)
                 at = 2 * (start + first)
                 out = row(table, end.state, member, at, j)
-                forcing = force(table, parameters.forcing, step, member, at, j)
-                psi_out = row(table, slice_at(psis_at, turn), member, at, j)
-                state_out = row(table, slice_at(states_at, turn), member, at, j)
+                if forced:
+                    forcing = force(table, parameters.forcing, step, member, at, j)
+                if keep:
+                    psi_out = row(table, slice_at(psis_at, turn), member, at, j)
+                    state_out = row(table, slice_at(states_at, turn), member, at, j)
                 psi = line_window(buffer, 0, first, west, j, east)
                 state = row_window(fields, now, first, west, j, east)
                 starts = Starts()
@@ -155,7 +158,8 @@ def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -
                         starts[e] = a * out[nx * e]
                 if tangent:
                     dout = row(table, end.tangent, member, at, j)
-                    dforcing = force(table, dparameters.forcing, step, member, at, j)
+                    if forced:
+                        dforcing = force(table, dparameters.forcing, step, member, at, j)
                     dpsi = line_window(buffer, dlines, first, west, j, east)
                     dstate = row_window(fields, now + one_field, first, west, j, east)
                     next_start = Pairs()

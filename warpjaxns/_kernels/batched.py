@@ -15,6 +15,7 @@ alone, in arrays of any number of axes.
 import ast
 import functools
 import types
+from typing import Any
 
 import warp as wp
 
@@ -49,8 +50,8 @@ def kernel_of_batch(kernel: wp.Kernel, axes: int) -> wp.Kernel | None:
         f"{NAME}member = {NAME}first + {threads[0]} // {NAME}rows",
         f"{threads[0]} = {threads[0]} % {NAME}rows",
     ]
-    names = {f"{NAME}warp": wp}
-    parameters = {f"{NAME}rows": int, f"{NAME}first": int}
+    names: dict[str, Any] = {f"{NAME}warp": wp}
+    parameters: dict[str, type] = {f"{NAME}rows": int, f"{NAME}first": int}
     for a in arrays:
         part, repeats = f"{NAME}part_of_{a.label}", f"{NAME}repeats_of_{a.label}"
         head.append(f"{a.label} = {part}({a.label}, {repeats}, {NAME}member)")
@@ -92,7 +93,7 @@ def _part(dtype, ndim):
     if (part.grad) part.grad += size * member;
     return part;
     """)
-    def part(all_parts: array, repeats: wp.vec2i, member: int) -> array: ...
+    def part(all_parts: array, repeats: wp.vec2i, member: int) -> array: ...  # pyright: ignore[reportInvalidTypeForm]
 
     return part
 

@@ -1,0 +1,95 @@
+"""The front of the package: names of the public modules, and a command line that answers at once."""
+
+import importlib
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import warpjaxns
+from warpjaxns import cli
+
+ROOT = Path(__file__).parent.parent
+MODULES = ["benchmarks", "closures", "data", "diagnostics", "experiments", "forcing", "initial", "plotting"]
+
+
+def in_new_process(code):
+    """Return the output of a new interpreter."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_public_modules_show_public_names_only(name):
+    module = getattr(warpjaxns, name)
+    assert module is importlib.import_module(f"warpjaxns.{name}")
+    assert dir(module) == sorted(module.__all__)
+    assert len(set(module.__all__)) == len(module.__all__)
+    assert [public for public in module.__all__ if public.startswith("_") or not hasattr(module, public)] == []
+
+
+def test_the_package_shows_public_names_only():
+    assert set(MODULES) < set(warpjaxns.__all__)
+    assert dir(warpjaxns) == sorted(warpjaxns.__all__)
+    assert [name for name in warpjaxns.__all__ if not hasattr(warpjaxns, name)] == []
+
+
+def test_every_public_name_is_imported_when_it_is_first_used():
+    code = """if True:
+        import sys, warpjaxns
+        assert not {"jax", "warp", "numpy"} & set(sys.modules)
+        assert warpjaxns._HOMES.keys() < set(warpjaxns.__all__)
+        for name in warpjaxns.__all__:
+            value = getattr(warpjaxns, name)
+            if name in warpjaxns._HOMES:
+                assert value is getattr(sys.modules["warpjaxns." + warpjaxns._HOMES[name]], name)
+            elif name != "__version__":
+                assert value is sys.modules["warpjaxns." + name]
+        from warpjaxns import *
+        assert Grid is warpjaxns.Grid and initial is warpjaxns.initial
+        """
+    assert in_new_process(code) == ""
+
+
+def test_a_name_that_does_not_exist():
+    with pytest.raises(AttributeError, match="module 'warpjaxns' has no attribute 'NavierStokes3D'"):
+        _ = warpjaxns.NavierStokes3D
+    with pytest.raises(ImportError, match="cannot import name 'NavierStokes3D'"):
+        exec("from warpjaxns import NavierStokes3D")
+
+
+def test_help_and_version_wait_for_neither_jax_nor_warp():
+    code = f"""if True:
+        import contextlib, io, sys
+        from warpjaxns import cli
+        for options in [["--help"], ["--version"], *([name, "--help"] for name in {sorted(commands())})]:
+            with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+                cli.main(options)
+            assert "warpjaxns" in out.getvalue()
+        print(sorted({{"jax", "warp", "numpy", "equinox"}} & set(sys.modules)))
+        """
+    assert in_new_process(code) == "[]\n"
+
+
+def commands():
+    return [module.__name__.rpartition(".")[2] for module in cli.COMMANDS]
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"warpjaxns {warpjaxns.__version__}\n"
+
+
+def test_pyright_leaves_out_kernel_language_only():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
+    assert [path for path in settings["exclude"] if "import warp as wp" not in (ROOT / path).read_text()] == []
+
+
+def test_the_licence_is_at_the_root_and_in_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["license-files"] == ["LICENSE"]
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
