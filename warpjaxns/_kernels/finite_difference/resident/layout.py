@@ -83,7 +83,7 @@ class Resident:
 
     @property
     def halo(self) -> int:
-        """Rows of a neighbour that a block holds on either side of its own, where blocks share a member."""
+        """Rows of a neighbour on either side of a block's own, if blocks share a member."""
         return int(self.blocks > 1)
 
     @property
