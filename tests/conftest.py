@@ -3,6 +3,8 @@ import gc
 import importlib.util
 import os
 
+# Workers share a GPU, of which JAX would give three quarters to the first one.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # Several devices on the CPU, and less optimising, which would take most of the time. Set before JAX starts, in each
 # worker of xdist; what the user chose wins.
 os.environ["XLA_FLAGS"] = (
@@ -11,9 +13,7 @@ os.environ["XLA_FLAGS"] = (
     "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters " + os.environ.get("XLA_FLAGS", "")
 )
 
-# Each worker would take three quarters of a GPU's memory for itself.
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-
+import coverings
 import jax
 import jaxtyping
 import pytest
@@ -25,8 +25,11 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+MOST_WORKERS = 8  # a gigabyte each
+
 # Annotations are checked in all modules that JAX users reach, but not in kernels: Warp reads their source.
 CHECKED = ["_solver", "_operators", "_rollout", "_adjoint", "_checks", "_finite", "_grid", "_custom", "_primitives"]
+CHECKED += ["_finite_difference"]
 CHECKED += ["initial", "diagnostics", "experiments", "plotting", "forcing", "closures", "data", "_spectral", "_coarsen"]
 CHECKED += ["_velocity", "_arrays"]
 CHECKED += ["benchmarks"]
@@ -71,7 +74,25 @@ def own_errors(request):
     jaxtyping.config.update("jaxtyping_disable", disabled)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run all cases, not only the fast ones (docs/contributing.md)")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Share the tests among processes, if there is pytest-xdist and the user has not said how."""
+    option = config.option
+    worker = hasattr(config, "workerinput")
+    if not worker and getattr(option, "numprocesses", 0) is None and option.dist == "no" and not option.usepdb:
+        option.numprocesses, option.dist = min(len(os.sched_getaffinity(0)), MOST_WORKERS), "worksteal"
+
+
+def pytest_collection_modifyitems(config, items):
+    named = any("::" in argument for argument in config.args)
+    if not (config.option.full or named):
+        fast = coverings.fast(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in fast])
+        items[:] = [item for item in items if item in fast]
     if any(device.platform == "gpu" for device in jax.devices()):
         return
     for item in items:

@@ -31,7 +31,7 @@ template <class T> static T __ldg(const T* p) { return *p; }
 static int min(int a, int b) { return a < b ? a : b; }
 
 namespace emulator {
-constexpr int LANES = 32, MOST_THREADS = 1024, MOST_BLOCKS = 16;
+constexpr int LANES = 32, MOST_THREADS = 1024, MOST_BLOCKS = 16, MOST_IDLE = 100;
 constexpr size_t STACK = 256 * 1024;
 using Storage = wp::tile_shared_storage_t;
 // of the tiles in it, after a pointer and a number a thread; they are to be aligned
@@ -174,6 +174,14 @@ static void run_thread() {
   swapcontext(&now->context, &scheduler);
 }
 
+static int warp_of(const Fiber* fiber) { return fiber->rank * MOST_THREADS + fiber->thread / LANES; }
+static void run_on(Fiber* fiber) {
+  if (fiber->done) return;
+  now = fiber;
+  Storage::bind(storage[fiber->rank]);
+  swapcontext(&scheduler, &fiber->context);
+}
+
 static const char* run_blocks(int order) {
   barriers.clear();
   mbarriers.clear();
@@ -198,27 +206,37 @@ static const char* run_blocks(int order) {
     waiting.push_back(&fiber);
   }
   if (order == 1) std::reverse(waiting.begin(), waiting.end());
-  while (!waiting.empty()) {
+  const auto done = [](Fiber* fiber) { return fiber->done; };
+  for (int idle = 0; !waiting.empty();) {
     const long before = events;
-    if (order > 1) shuffle(waiting);
-    std::vector<Fiber*> left;
-    for (Fiber* fiber : waiting) {
-      now = fiber;
-      Storage::bind(storage[fiber->rank]);
-      swapcontext(&scheduler, &fiber->context);
-      if (!fiber->done) left.push_back(fiber);
-      else if (!fiber->copies.empty()) return "a thread ends before its copies have";
+    if (order < 2) {
+      for (size_t first = 0, last; first < waiting.size(); first = last) {  // a warp as far as it comes alone
+        for (last = first; last < waiting.size() && warp_of(waiting[last]) == warp_of(waiting[first]);) ++last;
+        long so_far;
+        do {
+          so_far = events;
+          for (size_t i = first; i < last; ++i) run_on(waiting[i]);
+        } while (events != so_far);
+      }
+    } else {
+      shuffle(waiting);
+      for (Fiber* fiber : waiting)
+        if (order == 2 || random_number() % 2) run_on(fiber);
     }
-    if (before == events) return "threads wait for each other for ever";
-    waiting.swap(left);
+    for (Fiber* fiber : waiting)
+      if (fiber->done && !fiber->copies.empty()) return "a thread ends before its copies have";
+    waiting.erase(std::remove_if(waiting.begin(), waiting.end(), done), waiting.end());
+    idle = events == before ? idle + 1 : 0;
+    if (idle > MOST_IDLE) return "threads wait for each other for ever";
   }
   for (const auto& mbarrier : mbarriers)
     if (!mbarrier.second.sent.empty()) return "blocks end before all has come that was sent to them";
   return nullptr;
 }
 
-// Blocks and the threads of each in order (0), backwards (1), or shuffled, threads anew at each barrier. Returns what
-// went wrong, or null.
+// Blocks, and the warps of each, in order (0) or backwards (1), each warp as far as it comes without the others; or
+// shuffled: all threads keep step from barrier to barrier (2), or any of them rest for a while (3). Returns what went
+// wrong, or null.
 static const char* run(int blocks, int threads, int cluster, int order, void (*kernel)(void**), void** given) {
   grid.x = blocks;
   block.x = threads;

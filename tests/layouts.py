@@ -1,5 +1,7 @@
 """Layouts for tests: tables that replace those of `tuning`. A test that hands one in must jit anew."""
 
+import pytest
+
 from warpjaxns._kernels import tuning
 
 
@@ -24,3 +26,8 @@ def hand_in(monkeypatch, tables: dict) -> None:
     """Put tables in the place of those of `tuning` until the test ends."""
     for name, table in tables.items():
         monkeypatch.setattr(tuning, name, table)
+
+
+def fast_cases(cases: list, *numbers: int) -> list:
+    """Return the cases with all but those of these numbers marked `full`."""
+    return [case if i in numbers else pytest.param(case, marks=pytest.mark.full) for i, case in enumerate(cases)]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import oracle
 import pytest
 from jax.test_util import check_grads
-from layouts import always, hand_in
+from layouts import always, fast_cases, hand_in
 from oracle import normal, vdot
 from tolerances import DIFFERENCES, DOT, ROLLOUT, assert_close, assert_trees_close
 
@@ -112,7 +112,7 @@ def check_against(standard, f, case):
     assert_trees_close(jax.jit(functools.partial(derivatives, f, case))(x), standard, ROLLOUT)
 
 
-@pytest.mark.parametrize("scheme", ["arakawa", "central"])
+@pytest.mark.parametrize("scheme", fast_cases(["arakawa", "central"], 1))
 def test_a_sweep_of_three_kernels_a_stage(scheme, monkeypatch):
     """Test the sweep of a saturated device. The sweeps of all other tests here are fused."""
     grid = WIDE
@@ -136,12 +136,14 @@ def check_segments(grid, adjoint, viscosity=0.01):
         assert_close(run("warp", function), run("xla", function), ROLLOUT)
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_value_jvp_and_vjp(case, backend):
     check_against(expected(case), case.fused(backend), case)
 
 
+@pytest.mark.full
 @every_backend
 @pytest.mark.parametrize("case", FLOAT64, ids=str)
 def test_dot_product(case, backend):
@@ -159,6 +161,7 @@ def test_dot_product(case, backend):
         assert scale > 1e-3
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("wrt", [(0,), (1,), (2, 3), (4,), (0, 4)], ids=str)
 def test_part_of_the_arguments(wrt, backend):
@@ -188,6 +191,7 @@ def forward_over_reverse(case):
     return jax.jit(lambda v: jax.jvp(jax.grad(loss(case.oracle)), (x,), (v,))[1])(case.like(x, 50))
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("case", SECOND, ids=str)
 def test_hessian_vector_products(case, backend):
@@ -223,6 +227,7 @@ def hessian(case, backend):
     return jax.jit(jax.hessian(value))(jnp.ones(5))
 
 
+@pytest.mark.full
 @every_backend
 @pytest.mark.parametrize("case", SECOND, ids=str)
 def test_hessian(case, backend):
@@ -239,6 +244,7 @@ def test_the_tangent_is_linear_in_small_directions(backend):
     assert_close(2.0**30 * tangent(tiny), tangent(v))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("backend", "case"), [("warp", SECOND[0]), ("xla", SECOND[1])])
 def test_against_differences(case, backend):
     f, (omega, nu, mu, dt, forcing) = jax.jit(loss(case.fused(backend))), case.operands()
@@ -256,6 +262,7 @@ def test_against_differences(case, backend):
     )
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("direct", [False, True])
 def test_linearize_and_transpose(direct, backend):
@@ -297,6 +304,7 @@ def first_and_second_of_a_scan(backend, wrap="plain"):
     return jax.jit(jax.value_and_grad(run, (0, 1)))(omega, rest), second(omega, rest)
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("wrap", WRAPS)
 def test_scan_and_checkpoint(wrap, backend):

@@ -39,6 +39,7 @@ def test_forward_mode_computes_the_state_once(adjoint):
     assert relative_error(dout, (finite[0] - finite[1]) / 2e-6) < 1e-7
 
 
+@pytest.mark.covering(1)
 @ADJOINTS
 @pytest.mark.parametrize("around", [lambda f: f, jax.jit, jax.checkpoint], ids=["plain", "jit", "checkpoint"])
 def test_reverse_mode_falls_apart(adjoint, around):
@@ -47,6 +48,7 @@ def test_reverse_mode_falls_apart(adjoint, around):
     assert primitives(grad, omega) == {"advance", "adjoint"}
 
 
+@pytest.mark.covering(1)
 @BACKENDS
 @ADJOINTS
 @pytest.mark.parametrize("policy", [None, "everything_saveable", "nothing_saveable"])

@@ -32,6 +32,7 @@ def stacked(case, in_axes, size=3):
     return given, members
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize(("backend", "axes"), [("warp", axes) for axes in IN_AXES] + [("xla", "mixed"), ("xla", "all")])
 def test_vmap_is_a_loop(axes, backend):
     in_axes = IN_AXES[axes]
@@ -103,6 +104,7 @@ def mapped_products(scheme, backend):
     return jax.jit(jax.vmap(hvps))(directions)
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("scheme", ["arakawa", "central"])
 def test_vmap_of_second_derivatives(scheme, backend):

@@ -40,6 +40,7 @@ PAIRS = {  # which operands are per member, and which tangents
 }
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize("scheme", ["arakawa", "central"])
 def test_shared_operands_and_tangents(scheme, name):

@@ -246,6 +246,7 @@ def test_budgets_under_vmap_and_grad():
     assert_close(gradient, solver.forcing / math.prod(GRID.shape))
 
 
+@pytest.mark.full
 def test_backends_agree(key):
     grid = Grid((16, 12), (2.0, 3.5))
     omega = normal(0, grid.shape)

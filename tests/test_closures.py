@@ -36,6 +36,7 @@ def fluxes(grid, eddy, omega):
     return total
 
 
+@pytest.mark.covering(1)
 @every_grid
 @every_dtype
 @pytest.mark.parametrize("modes", [(1, 2), (3, 1), (0, 2), (2, 0)])
@@ -53,6 +54,7 @@ def test_a_shear_strains_as_much_as_it_turns():
     assert_close(strain_rate(grid, omega), jnp.abs(omega))
 
 
+@pytest.mark.covering(1)
 @every_grid
 @every_dtype
 def test_the_eddy_term_is_the_divergence_of_its_fluxes(grid, dtype, key):

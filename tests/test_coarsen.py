@@ -20,6 +20,7 @@ def wave(grid, my, mx, phase=0.3):
     return jnp.asarray(np.cos(2 * np.pi * (my * y[:, None] + mx * x[None, :]) + phase))
 
 
+@pytest.mark.covering(1)
 @every_shape
 @pytest.mark.parametrize(
     "modes", [(0, 0), (1, 0), (0, -1), (2, 1), (-3, 1), (3, 4), (-4, 5), (5, -5), (6, 0), (11, 14)]

@@ -72,6 +72,7 @@ def check(columns, device, eigenvalues, nx=6):
     assert error.max() < COLUMNS[dtype.name]
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("dtype", REALS)
 @pytest.mark.parametrize("eigenvalue", EIGENVALUES)
 @pytest.mark.parametrize("n", [4, 5, 45, 64, 243, 1024])

@@ -58,6 +58,7 @@ def compare(f, expected, *args):
         assert_close(actual, value)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit])
 def test_against_jax(dtype, transform):
@@ -78,6 +79,7 @@ BATCHES = {
 }
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_vmap_is_a_loop(batch, dtype):
@@ -271,6 +273,7 @@ def multiply(x: wp.array(dtype=wp.float64), factor: float, y: wp.array(dtype=wp.
     y[i] = x[i] * wp.float64(factor)
 
 
+@pytest.mark.full
 def test_nothing_grows():
     x = normal(0, (2, 6))
 

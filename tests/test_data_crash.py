@@ -145,7 +145,9 @@ def crash_at(monkeypatch, number, error):
 
 
 @pytest.mark.parametrize(
-    "error", [Crash(), OSError(errno.ENOSPC, "No space left on device")], ids=["crash", "full disk"]
+    "error",
+    [pytest.param(Crash(), marks=pytest.mark.full), OSError(errno.ENOSPC, "No space left on device")],
+    ids=["crash", "full disk"],
 )
 def test_stopped_at_any_file_operation(error, tmp_path, monkeypatch):
     """Stop before and after each file operation, until there is none left."""
@@ -250,6 +252,7 @@ def wait_for(parts_wanted, output, process):
         time.sleep(0.002)
 
 
+@pytest.mark.full
 def test_killed_and_interrupted(tmp_path):
     """Kill a run, interrupt it, and let it finish."""
     reference, output = tmp_path / "reference.h5", tmp_path / "a.h5"

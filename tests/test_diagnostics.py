@@ -42,6 +42,7 @@ def forward_gradient_squared(grid, a):
     return ((np.roll(a, -1, -1) - a) / dx) ** 2 + ((np.roll(a, -1, -2) - a) / dy) ** 2
 
 
+@pytest.mark.covering(1)
 @two_grids
 @every_dtype
 @pytest.mark.parametrize("modes", [(0, 3), (2, 0), (3, -2), (-5, 4)])
@@ -99,6 +100,7 @@ def test_spectrum_sums_to_the_energy(grid, key):
     assert_close(spectrum.sum(-1) * width, energy(grid, omega))
 
 
+@pytest.mark.covering(1)
 @every_grid
 @pytest.mark.parametrize("modes", [(1, 0), (0, 1), (3, -2), (-5, 4), (6, 6)])
 def test_spectrum_puts_a_wave_into_its_shell(grid, modes):

@@ -19,6 +19,7 @@ from pathlib import Path
 import jax
 import jaxtyping
 import pytest
+from layouts import fast_cases
 
 import warpjaxns
 
@@ -74,7 +75,7 @@ def with_code(pages):
 
 
 @pytest.mark.filterwarnings("default::RuntimeWarning")  # a page may show one
-@pytest.mark.parametrize("page", [ROOT / "README.md", *with_code(PAGES)], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", fast_cases([ROOT / "README.md", *with_code(PAGES)], 0), ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     needed = re.search(r"<!-- page needs (.*?) -->", page.read_text())
     for package in ["matplotlib", "optax", *(needed[1].split(", ") if needed else [])]:

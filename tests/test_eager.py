@@ -35,6 +35,7 @@ CALLS = {
 }
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("name", CALLS)
 def test_compiled_once(name, backend, compiled):

@@ -22,6 +22,7 @@ def small(key):
     return solver, model, jax.random.normal(key, (2, *grid.shape))
 
 
+@pytest.mark.full
 def test_training_beats_the_uncorrected_run_on_held_out_flows(tmp_path, capsys):
     with jax.numpy_dtype_promotion("standard"):  # Optax mixes types
         result = example.main(["--quick", "--iterations", "150", "--output", str(tmp_path)])

@@ -44,6 +44,7 @@ def test_singular_vectors_are_those_of_the_dense_matrix():
     assert np.all(np.diff(history[:, 0]) > -1e-12)  # the leading one only rises
 
 
+@pytest.mark.full
 def test_singular_vectors(tmp_path):
     options = {"size": 16, "steps": 10, "spin-up": 100, "count": 2, "power-iterations": 12, "iterations": 40}
     options["output"] = tmp_path
@@ -60,6 +61,7 @@ def test_singular_vectors(tmp_path):
     assert (tmp_path / "singular_vectors.png").stat().st_size > 10_000
 
 
+@pytest.mark.full
 def test_control(tmp_path):
     options = ["--size", "16", "--steps", "20", "--iterations", "15", "--output", str(tmp_path)]
     with jax.numpy_dtype_promotion("standard"):  # Optax's line search mixes types

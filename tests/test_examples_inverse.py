@@ -25,6 +25,7 @@ def as_users_have_it():
         yield
 
 
+@pytest.mark.full
 def test_viscosity_and_forcing_are_recovered(tmp_path, capsys):
     result = recover_viscosity.main(["--quick", "--size", "24", "--output", str(tmp_path / "new" / "folder")])
     assert_close(result.path[0], np.array(recover_viscosity.START), {"float64": 1e-12})
@@ -53,6 +54,7 @@ def test_the_uncertainty_is_that_of_least_squares(key):
     assert_close(misfits, jnp.mean(jax.vmap(residual)(path) ** 2, axis=1))
 
 
+@pytest.mark.full
 def test_the_analysis_beats_the_background(tmp_path, capsys):
     result = assimilation.main(["--quick", "--size", "20", "--steps", "20", "--output", str(tmp_path / "new")])
     background = result.errors["background"]

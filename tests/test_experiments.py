@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, diagnostics, experiments, initial, plotting
 from warpjaxns.experiments import developed_turbulence, gain, optimal_perturbation, random_perturbation
@@ -106,7 +107,9 @@ def short_losses(short):
     return short(backend="xla").losses
 
 
-@pytest.mark.parametrize("options", [{"adjoint": Direct()}, {"adjoint": Checkpointed(3)}, {"backend": "warp"}])
+@pytest.mark.parametrize(
+    "options", fast_cases([{"adjoint": Direct()}, {"adjoint": Checkpointed(3)}, {"backend": "warp"}], 0, 1)
+)
 def test_adjoints_and_backends_agree(options, short, short_losses):
     np.testing.assert_allclose(short(**options).losses, short_losses, rtol=1e-9)
 

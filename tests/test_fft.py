@@ -16,6 +16,8 @@ REALS = {"float32": wp.float32, "float64": wp.float64}
 # every radix alone, and every number of passes; 5-smooth composites; odd lengths; with and without padding
 SIZES = [4, 5, 6, 9, 15, 16, 20, 27, 32, 45, 50, 60, 64, 96, 100, 128, 256, 512, 1000, 1024, 2048]
 FLOAT32_TOO = [4, 9, 16, 45, 100, 512, 1000, 2048]
+FAST = {(5, "float64"), (9, "float32"), (16, "float64"), (60, "float64"), (100, "float32"), (1000, "float64")}
+CASES = [(n, "float64") for n in SIZES] + [(n, "float32") for n in FLOAT32_TOO]
 
 
 def transform(buffers, lines, sign, device):
@@ -64,12 +66,14 @@ def check(buffers, device):
         assert error.max() < FFT[np.dtype(dtype).name]
 
 
-@pytest.mark.parametrize(("n", "dtype"), [(n, "float64") for n in SIZES] + [(n, "float32") for n in FLOAT32_TOO])
+@pytest.mark.parametrize(
+    ("n", "dtype"), [pytest.param(*case, marks=[] if case in FAST else pytest.mark.full) for case in CASES]
+)
 def test_against_numpy(n, dtype):
     check(Lines(n, 1, 1, REALS[dtype], serial=True), "cpu")
 
 
-@pytest.mark.parametrize("radix", [4, 8])
+@pytest.mark.parametrize("radix", [4, pytest.param(8, marks=pytest.mark.full)])
 def test_smaller_radices(radix):
     check(Lines(256, 1, 1, wp.float64, radix=radix, serial=True), "cpu")
 

@@ -1,6 +1,8 @@
 """Errors for states that are not finite: the member, the line of the call, and all devices."""
 
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -130,3 +132,23 @@ def test_shard_map_raises_on_every_device(check_vma, manual):
     assert "not finite" in message(f, bad)
     if check_vma:
         assert f"of member {BAD} is" in message(f, bad)
+
+
+IN_FLIGHT = """
+import jax, jax.numpy as jnp
+import warpjaxns as wns
+grid = wns.Grid((64, 64))
+solver = wns.NavierStokes2D(grid, viscosity=1e-2, dt=1e-3)
+step = jax.jit(lambda w: solver.rollout(w, steps=20))
+omega, total = wns.initial.vortex_merger(grid), jnp.zeros(())
+for _ in range(100):
+    omega = step(omega)
+    total = total + jnp.max(omega)
+print(float(total) > 0)
+"""
+
+
+def test_calls_in_flight_do_not_wait_for_each_other():
+    """A process of its own, which a callback that computes with JAX would hang."""
+    result = subprocess.run([sys.executable, "-c", IN_FLIGHT], capture_output=True, text=True, timeout=100)
+    assert result.stdout == "True\n", result.stderr

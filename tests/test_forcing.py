@@ -107,6 +107,7 @@ def test_noise_fills_its_ring_and_nothing_else():
     assert_close(share[:, ring], np.full((2, ring.sum()), share.max()))  # of the energy, the same for each mode
 
 
+@pytest.mark.full
 def test_noise_drives_a_moving_flow_at_its_rate():
     # The mean over members and time of the gain of energy, within four standard errors; viscosity does not act.
     grid, dt, rate, steps, members = Grid((16, 20), (3.0, 3.5)), 0.01, 0.5, 50, 400

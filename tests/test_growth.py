@@ -6,6 +6,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import pytest
 from oracle import normal
 from warp._src import context
 from warp._src.jax import ffi as warp_ffi
@@ -51,6 +52,7 @@ def programs(steps=2):
     return lambda w: (derivatives(w, solver), mapped(jnp.stack([w, w])))
 
 
+@pytest.mark.full
 def test_retracing():
     omega = normal(0, GRID.shape)
     jax.block_until_ready(jax.jit(programs())(omega))
@@ -63,6 +65,7 @@ def test_retracing():
     assert megabytes() < size + 20
 
 
+@pytest.mark.full
 def test_calls():
     omega = normal(0, GRID.shape)
     solver = NavierStokes2D(GRID, viscosity=1e-2, dt=1e-2, backend="warp", check_finite=False)
@@ -81,6 +84,7 @@ def test_calls():
     assert jnp.all(jnp.isfinite(omega))
 
 
+@pytest.mark.full
 def test_eager_calls():
     omega = normal(0, GRID.shape)
     solver = NavierStokes2D(GRID, viscosity=1e-2, dt=1e-2, backend="warp", check_finite=False)

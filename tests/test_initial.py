@@ -42,6 +42,7 @@ def modes(grid, omega):
     return np.fft.fft2(np.asarray(omega)), ky, kx
 
 
+@pytest.mark.covering(1)
 @every_maker
 @two_grids
 @every_dtype
@@ -80,6 +81,7 @@ def test_jit_and_vmap_over_keys(make, key):
     assert_close(jax.vmap(lambda one: make(grid, one, None))(keys), each)
 
 
+@pytest.mark.covering(1)
 @every_grid
 @every_dtype
 def test_turbulence_has_the_energy_asked_for(grid, dtype):
@@ -89,6 +91,7 @@ def test_turbulence_has_the_energy_asked_for(grid, dtype):
         assert_close(measure_energy(grid, omega), energy)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("grid", [Grid((144, 128)), Grid((135, 95), (3.0, 2.0))], ids=str)
 @pytest.mark.parametrize(("peak", "s"), [(8, 3), (12, 3), (10, 1)])
 def test_turbulence_has_the_spectrum_asked_for(grid, peak, s, key):

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from layouts import fast_cases
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
 
@@ -41,7 +42,7 @@ def test_checkpointed_grows_like_the_square_root(backend):
         assert fields[0] < 80 * 72 / 20  # a twentieth of what Warp's tape keeps of Warp's example
 
 
-@pytest.mark.parametrize("backend", ["warp", "xla"])
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_the_last_segment_costs_no_memory(backend):
     """Stages of the last segment are freed before others are needed. Several rollouts each keep their own."""
 

@@ -56,6 +56,7 @@ def apply(grid, backend, *operands):
     return actual, jax.jit(lambda: {name: f(*x) for name, (_, f, x) in both.items()})()
 
 
+@pytest.mark.covering(2)
 @every_backend
 @every_dtype
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: str(grid.shape))
@@ -80,6 +81,7 @@ def test_no_members_and_a_shared_operand(backend):
     assert jacobian(GRID, normal(0, (0, *GRID.shape)), normal(1, GRID.shape), backend=backend).shape[0] == 0
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("scheme", ["plus_cross", "cross_plus"])
 def test_internal_schemes_and_shared_operands(scheme, backend):
@@ -95,6 +97,7 @@ def test_internal_schemes_and_shared_operands(scheme, backend):
         assert_trees_close(*pullbacks)
 
 
+@pytest.mark.covering(1)
 @every_backend
 @every_dtype
 def test_arakawa_conserves(dtype, backend):
@@ -107,6 +110,7 @@ def test_arakawa_conserves(dtype, backend):
     assert abs(jnp.sum(a * plain)) > 1e3 * SUMS[dtype] * jnp.sum(jnp.abs(a * plain))
 
 
+@pytest.mark.covering(1)
 @every_backend
 @every_dtype
 def test_the_inverse_is_exact(dtype, backend):
@@ -131,6 +135,7 @@ def test_linear_transposes(backend):
             assert_close(twice, linear(a))
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("name", ["streamfunction", "laplacian", *SCHEMES])
 def test_derivatives_against_differences(name, backend):
@@ -149,6 +154,7 @@ def test_derivatives_against_differences(name, backend):
 AXES = [((0, 0), 0), ((0, None), 1), ((None, 2), 2), ((1, 2), -1)]
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("name", ["streamfunction", *SCHEMES])
 def test_vmap_is_a_loop(name, backend):

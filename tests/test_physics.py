@@ -22,6 +22,7 @@ def decay(grid, viscosity, drag, dt):
     return 1 + z + z**2 / 2 + z**3 / 6, sum(rates)
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -37,6 +38,7 @@ def test_taylor_green_decays_by_its_factor(backend, scheme, dtype):
     assert_close(jax.jit(lambda w: solver.step(w))(omega), factor * np.asarray(omega, np.float64), ROLLOUT)
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("adjoint", [None, Direct()], ids=["checkpointed", "direct"])
 def test_taylor_green_gradients_in_closed_form(backend, adjoint):
@@ -75,6 +77,7 @@ def test_inviscid_drift_falls_like_the_cube_of_dt(backend):
     assert jnp.linalg.norm(last - omega) > 0.1 * jnp.linalg.norm(omega)
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_third_order_in_time(backend, scheme):
@@ -92,6 +95,7 @@ def test_third_order_in_time(backend, scheme):
     assert abs(math.log2(errors[0] / errors[1]) - 3) < ORDER
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_second_order_in_space(backend, scheme):

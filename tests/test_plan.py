@@ -77,7 +77,7 @@ def test_every_plan_fits(dtype):
     assert seen > 1000
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.full)])
 def test_derivatives_fit_where_the_steps_do(dtype):
     for plan, limit in every_plan(dtype):
         for other in (plan.for_source, plan.for_adjoint, plan.for_tangent):
@@ -101,7 +101,9 @@ def test_derivatives_fit_where_the_steps_do(dtype):
         assert tangent.rows == 2 or tangent.stage_lines.nbytes <= min(SHARED_MEMORY, limit)
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((128, 80), "float64"), ((128, 128), "float32")], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [pytest.param((128, 80), "float64", marks=pytest.mark.full), ((128, 128), "float32")]
+)
 def test_members_that_only_a_cluster_has_room_for(shape, dtype):
     """On the CPU one block holds a member, or members are not resident."""
     plan = make_plan(shape, dtype, 16)

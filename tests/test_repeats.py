@@ -54,6 +54,7 @@ FEEDS = {
 }
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("name", FEEDS)
 @pytest.mark.parametrize("repeats", [1, 2, 5])
@@ -111,6 +112,7 @@ def long(case, repeats=REPEATS):
     return dataclasses.replace(case, steps=case.steps * repeats)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize(("backend", "case"), [("warp", case) for case in CASES] + [("xla", CASES[1])], ids=str)
 def test_value_jvp_and_vjp(backend, case):
     check_against(expected(long(case)), both(case, backend)[0], case)
@@ -204,6 +206,7 @@ def wanted(f, *x):
     return {equation.params["wrt"] for equation in equations(jax.make_jaxpr(f)(*x).jaxpr, "adjoint")}
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("argument", [0, 1, 4])
 @pytest.mark.parametrize("repeats", [1, REPEATS])
 def test_only_cotangents_that_are_asked_for(repeats, argument):
@@ -240,6 +243,7 @@ def test_whose_stages_are_kept(adjoint, options, kept):
         assert (found if name == "advance" else found[::-1]) == kept
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(3)], ids=str)
 @pytest.mark.parametrize("save_every", [None, 6])
 def test_a_gradient_by_the_state_is_nothing_else(adjoint, save_every):

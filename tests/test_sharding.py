@@ -45,6 +45,7 @@ def operands():
     return (normal(0, (MEMBERS, *GRID.shape)), *scalars, normal(1, GRID.shape))
 
 
+@pytest.mark.covering(1)
 @every_backend
 @every_check
 def test_a_member_that_blows_up(backend, check_vma):
@@ -81,6 +82,7 @@ ONE_DEVICE = {  # what is computed once for both ways to check
 }
 
 
+@pytest.mark.covering(1)
 @every_backend
 @every_check
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(2)], ids=["direct", "checkpointed"])
@@ -92,6 +94,7 @@ def test_rollout(backend, check_vma, adjoint):
     assert len(jax.jit(g)(given, *x[1:]).sharding.device_set) == 4
 
 
+@pytest.mark.covering(1)
 @every_backend
 @every_check
 def test_gradients_inside(backend, check_vma):
@@ -120,6 +123,7 @@ def second_derivative(f):
     return jax.jit(lambda: jax.jvp(gradient, (x,), (x,))[1])()
 
 
+@pytest.mark.covering(1)
 @every_backend
 @every_check
 def test_second_derivatives(backend, check_vma):
@@ -128,6 +132,7 @@ def test_second_derivatives(backend, check_vma):
     assert_trees_close(second_derivative(g), second_derivative(f), ROLLOUT)
 
 
+@pytest.mark.covering(1)
 @every_backend
 @every_check
 def test_only_parameters_vary(backend, check_vma):

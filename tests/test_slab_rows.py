@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import warp as wp
+from layouts import fast_cases
 from oracle import normal
 from test_advance import Case, check
 from tolerances import ROLLOUT, assert_close
@@ -18,6 +19,7 @@ from warpjaxns._kernels.hardware.copies import wait
 from warpjaxns._kernels.hardware.intrinsics import synchronise_dependent_launch
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("shape", "rows"), [((5, 6), 4), ((4, 4), 4), ((7, 9), 6), ((4, 5), 8), ((6, 32), 4)], ids=str
@@ -65,7 +67,7 @@ SMALLEST = [
 ]
 
 
-@pytest.mark.parametrize("case", SMALLEST, ids=str)
+@pytest.mark.parametrize("case", fast_cases(SMALLEST, 0), ids=str)
 def test_the_smallest_grids(case):
     check(case)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layouts import NO_RESIDENTS, always, hand_in
+from layouts import NO_RESIDENTS, always, fast_cases, hand_in
 from oracle import normal
 from test_advance import ALL, Case, check, check_segments
 from tolerances import (
@@ -48,7 +48,7 @@ def all_by_slabs(monkeypatch):
     hand_in(monkeypatch, tables)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", fast_cases(CASES, 1, 2), ids=str)
 def test_value_jvp_and_vjp(case):
     chosen = make_plan(case.grid.shape, case.dtype, case.batch)
     assert all(p.by_slabs for p in (chosen, chosen.for_source, chosen.for_adjoint, chosen.for_tangent))
@@ -56,12 +56,13 @@ def test_value_jvp_and_vjp(case):
     check(case)
 
 
-@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(every=4)], ids=str)
+@pytest.mark.parametrize("adjoint", [pytest.param(Direct(), marks=pytest.mark.full), Checkpointed(every=4)], ids=str)
 def test_rollouts_that_repeat_a_segment(adjoint):
     check_segments(Grid((8, 20), (1.1, 1.3)), adjoint)
 
 
 # from waves that reach around the box many times to waves that end within a row
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("extent", [(1.0, 1000.0), (2.0, 3.0), (1000.0, 1.0)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(4, 8), (48, 20), (64, 9), (96, 72)], ids=str)

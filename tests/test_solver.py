@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import oracle
 import pytest
+from layouts import fast_cases
 from oracle import normal
 from tolerances import ROLLOUT, assert_close, assert_trees_close
 
@@ -29,6 +30,7 @@ def standard(omega, steps, viscosity=0.01, dt=0.05, drag=0.2, forcing=None, sche
     return oracle.advance(omega, *column, forcing, grid=GRID, scheme=scheme, steps=steps)
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("scheme", ["arakawa", "central"])
 def test_rollout_and_saved_states(backend, scheme):
@@ -103,7 +105,7 @@ def test_what_follows_from_a_state(backend):
 ADJOINTS = [Direct(), Checkpointed(), *map(Checkpointed, (1, 7, 1000)), Checkpointed(7, keep_last=False)]
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_all_adjoints_give_the_same_gradient(backend):
     omega, control = normal(0, (2, *GRID.shape)), 0.1 * normal(1, (20, *GRID.shape))
 
@@ -242,6 +244,7 @@ def test_a_rollout_that_blows_up_says_so(backend):
         jax.block_until_ready(make(backend).step(omega.at[0, 0].set(jnp.nan)))
 
 
+@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(2)], ids=str)
 def test_no_members_and_no_steps(backend, adjoint):

@@ -81,7 +81,9 @@ def test_streams_have_scratch_of_their_own():
 
 
 IN_PARTS = [
-    (None, Case(grid=Grid((10, 15), (2.0, 3.7)), batch=3, scheme="central", steps=1)),
+    pytest.param(
+        None, Case(grid=Grid((10, 15), (2.0, 3.7)), batch=3, scheme="central", steps=1), marks=pytest.mark.full
+    ),
     (
         tuning.Slabs(4, 4, True, True, True),
         Case(grid=Grid((16, 24), (2.0, 3.8)), batch=8, per_member=ALL, forcing="per step"),

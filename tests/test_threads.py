@@ -50,6 +50,8 @@ CASES = [
     (RESIDENTS, Case(grid=Grid((18, 40), (2.0, 4.5)), steps=1, per_member=ALL)),  # a thread has all of a column
 ]
 
+FAST = {3, 12}  # slabs, and clusters of two
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, worker_id):
@@ -65,7 +67,13 @@ def emulator(monkeypatch, folder):
     return emulated(monkeypatch, folder)
 
 
-@pytest.mark.parametrize(("tables", "case"), CASES, ids=lambda x: x and str(x) if isinstance(x, Case) else "")
+@pytest.mark.parametrize(
+    ("tables", "case"),
+    [
+        pytest.param(*given, marks=[] if i in FAST else pytest.mark.full, id=str(given[1]))
+        for i, given in enumerate(CASES)
+    ],
+)
 def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     hand_in(monkeypatch, tables)
     chosen = make_plan(case.grid.shape, case.dtype, case.batch)
@@ -76,10 +84,13 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     assert emulator.launched
 
 
-KINDS = {"not fused": 0, "columns": 1, "slabs": 4, "some lines": 7, "residents": 9, "clusters": 14}
+KINDS = {"not fused": 0, "columns": 1, "slabs": 3, "some lines": 7, "residents": 9, "clusters": 12, "of four": 14}
 
 
-@pytest.mark.parametrize(("tables", "case"), [CASES[i] for i in KINDS.values()], ids=list(KINDS))
+@pytest.mark.parametrize(
+    ("tables", "case"),
+    [pytest.param(*CASES[i], marks=[] if i in FAST else pytest.mark.full, id=kind) for kind, i in KINDS.items()],
+)
 def test_any_order_of_threads(tables, case, emulator, monkeypatch):
     """Blocks, and threads between two barriers, run in any order, and no bit depends on it."""
     hand_in(monkeypatch, tables)
@@ -95,7 +106,11 @@ def test_any_order_of_threads(tables, case, emulator, monkeypatch):
 # The emulator finds seeded faults.
 
 
-@pytest.mark.parametrize("lost", [r"__syncthreads\(\);", r"__syncwarp\(.*\);"], ids=["of the block", "of the line"])
+@pytest.mark.parametrize(
+    "lost",
+    [r"__syncthreads\(\);", pytest.param(r"__syncwarp\(.*\);", marks=pytest.mark.full)],
+    ids=["of the block", "of the line"],
+)
 def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
     hand_in(monkeypatch, shared_by(1))
     case = Case(grid=Grid((64, 128), (1.0, len(lost))), dtype="float32", steps=1, forcing="none")
@@ -105,6 +120,7 @@ def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
     assert not relative_error(f(*x), case.oracle(*x)) < ROLLOUT[case.dtype]
 
 
+@pytest.mark.full
 def test_an_mbarrier_that_nobody_waits_at_shows(emulator, monkeypatch):
     hand_in(monkeypatch, shared_by(2))
     case = Case(grid=Grid((32, 64), (1.0, 1.7)), dtype="float32", steps=1, forcing="none")

@@ -4,10 +4,13 @@ import subprocess
 import sys
 
 SCRIPT = """
-import jax, jax.numpy as jnp, numpy as np
+import jax, jax.numpy as jnp, numpy as np, warp
 import warpjaxns as wns
+from warpjaxns._kernels.hardware.address_table import OPTIONS
 
-grid = wns.Grid((32, 48))
+warp.config.optimization_level = OPTIONS["module_options"]["max_unroll"] = 1  # compiles sooner, as in conftest.py
+
+grid = wns.Grid((16, 24))
 omega = wns.initial.decaying_turbulence(grid, key=jax.random.key(0), peak_wavenumber=4)
 assert omega.dtype == jnp.float32
 for number in (1e-3, np.float64(1e-3), np.float32(1e-3), jnp.float32(1e-3), 1, np.int64(1)):

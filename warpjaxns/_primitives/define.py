@@ -121,11 +121,11 @@ def define_self_adjoint(name: str, xla: Callable, warp: Callable) -> Primitive:
     return p
 
 
-def _without(shape: Sequence[int], dim: int | None) -> tuple[int, ...]:
+def _without(shape: Sequence, dim: int | None) -> tuple:
     return tuple(shape) if dim is None else (*shape[:dim], *shape[dim + 1 :])
 
 
-def fold(x, dim: int | None, axis: int, size: int, inner: int, is_full: bool):
+def fold(x, dim: int | None, axis: int, size, inner, is_full: bool):
     """Merge the mapped axis `dim` (None: not mapped) into the batch axis `axis`. Its length is 1 or size * inner."""
     if dim is None:
         if x.shape[axis] == 1 and not is_full:
