@@ -1,17 +1,17 @@
-"""What was the vorticity, if all we have is an old forecast and some drifting sensors? Strong-constraint 4D-Var.
+"""Strong-constraint 4D-Var: the initial vorticity from an old forecast and some drifting sensors.
 
     python examples/assimilate_initial_vorticity.py
 
 runs in under a minute on two CPU cores. A background field, whose errors are known to be smooth, is corrected until the
-rollout from it agrees with what moving sensors read along their tracks. With omega0 = background + U v, where U is a
-square root of the background covariance, the correction minimises
+rollout from it agrees with the readings of moving sensors. With omega0 = background + U v, where U is a square root of
+the background covariance, the correction minimises
 
-    cost(v) = |v|^2 / 2 + sum(((H rollout(background + U v) - observed) / noise)^2) / 2,
+    cost(v) = |v|^2 / 2 + sum(((H rollout(background + U v) - observed) / noise)^2) / 2.
 
-by L-BFGS, which needs gradients, and by Gauss-Newton, whose inner conjugate gradients need products with the
-linearised rollout and its transpose (Courtier, Thepaut and Hollingsworth 1994, doi:10.1002/qj.49712051912). Both find
-the same analysis, whose forecast is then compared with the background's. A rollout here is one run over the window:
-forward, tangent, or adjoint.
+L-BFGS needs gradients of the cost. Gauss-Newton needs products with the linearised rollout and its transpose, for its
+inner conjugate gradients (Courtier, Thepaut and Hollingsworth 1994, doi:10.1002/qj.49712051912). Both find the same
+analysis. Its forecast is compared with that of the background. Costs are counted in rollouts over the window: forward,
+tangent, or adjoint.
 """
 
 import argparse
@@ -39,14 +39,14 @@ Field = Float[Array, "ny nx"]
 
 @dataclasses.dataclass(frozen=True)
 class Assimilation:
-    """Both analyses, and how well they foretell.
+    """Both analyses, and the errors of their forecasts.
 
     Attributes:
         truth: the initial vorticity ``(ny, nx)`` [1/time].
-        background: what was thought of it before.
-        analyses: what each method, by name, takes it to have been.
-        minima: how each came to that.
-        readings: how many numbers the sensors gave.
+        background: the estimate before the assimilation ``(ny, nx)`` [1/time].
+        analyses: the estimate of each method, by name ``(ny, nx)`` [1/time].
+        minima: the minimisation of each method, by name.
+        readings: number of readings.
         window: the length of the assimilation window [time].
         times: ``(times,)`` [time], from 0 to the end of the forecast.
         errors: of the background and of each method by name, ``(times,)``: the root mean square of the error of
@@ -64,7 +64,7 @@ class Assimilation:
 
 
 def main(argv: list[str] | None = None) -> Assimilation:
-    """Make up a truth and its readings, assimilate them, save the picture, and return what was found."""
+    """Make up a truth and its readings, assimilate them, save the picture, and return the result."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=64, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=60, help="time steps of the window (default: %(default)s)")
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> Assimilation:
 
 @dataclasses.dataclass(frozen=True)
 class Sensors:
-    """Points that drift through the box while they circle, as gliders do.
+    """Sensors that drift through the box while they circle, as gliders do.
 
     Attributes:
         start: ``(sensors, 2)``, the centres of the circles at time 0, as (y, x) [length].
@@ -170,7 +170,7 @@ class Sensors:
 
     @classmethod
     def scattered(cls, grid: wns.Grid, count: int, key) -> "Sensors":
-        """Random places and drifts, of about an eighth of the box in a unit of time."""
+        """Make sensors at random places, which drift by about an eighth of the box in a unit of time."""
         of_start, of_drift, of_phase = jax.random.split(key, 3)
         extent = jnp.asarray(grid.extent, float)
         start = jax.random.uniform(of_start, (count, 2)) * extent
@@ -179,13 +179,13 @@ class Sensors:
         return cls(start, drift, 0.03 * min(grid.extent), phase, 1.0)
 
     def positions(self, time: Float[Array, ""]) -> Float[Array, "sensors 2"]:
-        """Where they are at `time`, as (y, x) [length]; not wrapped into the box."""
+        """Return the positions at `time`, as (y, x) [length], not wrapped into the box."""
         angle = 2 * np.pi * self.frequency * time + self.phase
         return self.start + self.drift * time + self.radius * jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
 def interpolate(grid: wns.Grid, omega: Field, positions: Float[Array, "points 2"]) -> Float[Array, " points"]:
-    """Values between the points of the grid, bilinear and periodic. Differentiable in field and positions.
+    """Return values between the points of the grid, bilinear and periodic, differentiable in field and positions.
 
     Args:
         grid: the box.
@@ -207,7 +207,7 @@ def interpolate(grid: wns.Grid, omega: Field, positions: Float[Array, "points 2"
 
 
 def smooth_spread(grid: wns.Grid, *, deviation, length: float) -> Callable[[Field], Field]:
-    """U, the symmetric square root of the covariance ``deviation^2 exp(-distance^2 / (2 length^2))`` without mean.
+    """Return U, the symmetric root of the covariance ``deviation^2 exp(-distance^2 / (2 length^2))`` without mean.
 
     Applied to white noise of unit variance it gives a smooth random field with that covariance. In Fourier space it
     is a product with ``exp(-(k length)^2 / 4)``, scaled to the variance.
@@ -225,12 +225,12 @@ def smooth_spread(grid: wns.Grid, *, deviation, length: float) -> Callable[[Fiel
 
 
 def root_mean_square(field: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
-    """Over the box."""
+    """Return the root mean square over the box."""
     return jnp.sqrt(jnp.mean(field**2, axis=(-2, -1)))
 
 
 def report(result: Assimilation) -> None:
-    """Print what was found."""
+    """Print the result."""
     print(f"{'':14s}{'iterations':>11s}{'rollouts':>10s}{'cost':>10s}{'gradient':>10s}{'error at 0':>12s}")
     for name, found in result.minima.items():
         print(
@@ -246,7 +246,7 @@ def report(result: Assimilation) -> None:
 
 
 def picture(result: Assimilation, grid: wns.Grid, sensors: Sensors):
-    """Truth, background and analysis; what is wrong with the analysis; the cost; the errors of the forecasts."""
+    """Draw truth, background and analysis, the error of the analysis, the cost, and the errors of the forecasts."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 8.8), layout="constrained")
@@ -286,7 +286,7 @@ def picture(result: Assimilation, grid: wns.Grid, sensors: Sensors):
 
 
 def _broken_at_edges(tracks, grid):
-    """x and y of tracks ``(times, sensors, 2)`` within the box, with gaps where one leaves and comes back."""
+    """Return x and y of tracks ``(times, sensors, 2)`` within the box, with gaps where a track leaves the box."""
     tracks = np.array(tracks)
     leaps = np.abs(np.diff(tracks, axis=0)) > np.asarray(grid.extent) / 2
     tracks[1:][leaps.any(axis=-1)] = np.nan

@@ -1,15 +1,16 @@
-"""Keeping two vortices apart: the least forcing, in the enstrophy norm, that steers a flow to a target.
+"""Optimal control: the least forcing, in the enstrophy norm, that keeps two vortices apart.
 
     python examples/control_enstrophy.py
 
-runs in under a minute on two CPU cores. Left alone, two near vortices merge. A control, one field of forcing a time
-step ``(steps, ny, nx)``, shall instead bring them to a target: unharmed, turned by a right angle about each other. It
+runs in under a minute on two CPU cores. Two near vortices merge if left alone. A control, one field of forcing a time
+step ``(steps, ny, nx)``, brings them to a target instead: unharmed, turned by a right angle about each other. It
 minimises
 
     J = |omega(T) - target|^2 / |omega_free(T) - target|^2 + weight * dt sum_n 0.5 <f_n^2>
 
-by L-BFGS (Liu and Nocedal 1989, doi:10.1007/BF01589116), with its gradient, of 100 000 numbers or more, by reverse mode
-through the rollout. For comparison: the forcing that drags the vorticity to the target along a straight line.
+by L-BFGS (Liu and Nocedal 1989, doi:10.1007/BF01589116). The gradient has 100 000 numbers or more, and comes from
+reverse mode through the rollout. The forcing that moves the vorticity to the target along a straight line is computed
+for comparison.
 """
 
 import argparse
@@ -26,14 +27,14 @@ from warpjaxns import plotting
 
 
 def straight_line(solver, start, target, *, steps: int):
-    """The control that moves the vorticity from `start` to `target` in equal steps, ``(steps, ny, nx)``."""
+    """Return the control that moves the vorticity from `start` to `target` in equal steps, ``(steps, ny, nx)``."""
     time = steps * solver.dt
     places = jnp.linspace(0, 1, steps + 1)[:-1, None, None] + 0.5 / steps  # in the middle of each step
     return (target - start) / time - solver.tendency(start + places * (target - start))
 
 
 def minimise(loss, control, *, iterations: int):
-    """L-BFGS with a line search: the control, and the losses ``(iterations + 1,)`` on the way."""
+    """Minimise by L-BFGS with a line search. Return the control, and the losses ``(iterations + 1,)``."""
     optimiser = optax.lbfgs(memory_size=10)
     evaluate = optax.value_and_grad_from_state(loss)
 
@@ -53,7 +54,7 @@ def minimise(loss, control, *, iterations: int):
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Optimise the control, check its gradient, save the picture, and return what was measured."""
+    """Optimise the control, check its gradient, save the picture, and return the measurements."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=48, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=80, help="time steps (default: %(default)s)")
@@ -64,7 +65,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     jax.config.update("jax_default_matmul_precision", "highest")  # GPUs round inner products to TF32 else
     steps = options.steps
 
-    # 1. Two vortices that merge, and where they shall be instead.
+    # 1. Two vortices that merge, and their target.
     grid = wns.Grid((options.size, options.size))
     solver = wns.NavierStokes2D(grid, viscosity=2e-3, dt=10.0 / steps)
     start = wns.initial.vortex_merger(grid, separation=1.8, radius=0.55, amplitude=4.0)
@@ -121,7 +122,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def draw(solver, fields, control, line, losses):
-    """The flows, the control half-way, the loss over the iterations, and the size of the control over time."""
+    """Draw the flows, the control half-way, the loss over the iterations, and the size of the control over time."""
     from matplotlib.figure import Figure
 
     steps = control.shape[0]

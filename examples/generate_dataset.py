@@ -1,9 +1,9 @@
-"""One initial field, many viscosities: a training set written to disk, read back, and looked at.
+"""A training set of one initial field and many viscosities, written to disk, read back, and drawn.
 
     python examples/generate_dataset.py
 
-runs in under a minute on two CPU cores. ``warpjaxns generate`` writes such files with more options; interrupted, this
-script goes on where it stopped.
+runs in under a minute on two CPU cores. ``warpjaxns generate`` writes such files with more options. If this script is
+interrupted, the next run resumes.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
 
 def draw(flows, enstrophy, by_viscosity):
-    """Three members at three times, and the enstrophy of all."""
+    """Draw three members at three times, and the enstrophy of all members."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure

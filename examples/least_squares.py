@@ -1,7 +1,7 @@
-"""Two ways to minimise ``cost(v) = |residual(v)|^2 / 2`` where a residual takes a simulation: L-BFGS and Gauss-Newton.
+"""L-BFGS and Gauss-Newton for ``cost(v) = |residual(v)|^2 / 2``, where a residual takes a simulation.
 
-For `assimilate_initial_vorticity.py`. Both count what they spend: evaluations of the residual (forward), of its
-derivative in a direction (tangent), and of the transpose of that (adjoint), each about as long as the simulation.
+`assimilate_initial_vorticity.py` uses them. Both count evaluations of the residual (forward), of its derivative in a
+direction (tangent), and of the transpose of that (adjoint). Each takes about as long as the simulation.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ Vector = Float[Array, "..."]  # of any shape
 
 @dataclasses.dataclass(frozen=True)
 class Minimum:
-    """What a minimisation found.
+    """The result of a minimisation.
 
     Attributes:
-        v: where it ended.
-        costs: ``(iterations + 1,)``, before each iteration, and at last.
-        gradient_norms: ``(iterations + 1,)``, of the gradient of the cost.
-        evaluations: ``(iterations + 1,)``, forward, tangent and adjoint together, spent until then.
+        v: the minimum found.
+        costs: ``(iterations + 1,)``, cost before each iteration, and at the end.
+        gradient_norms: ``(iterations + 1,)``, norm of the gradient of the cost.
+        evaluations: ``(iterations + 1,)``, evaluations so far: forward, tangent and adjoint together.
     """
 
     v: Vector
@@ -37,13 +37,15 @@ class Minimum:
 def quasi_newton(
     residual: Callable[[Vector], Vector], v: Vector, *, tolerance: float, iterations: int = 200
 ) -> Minimum:
-    """L-BFGS, with a line search that asks for gradients too (Nocedal and Wright 2006, doi:10.1007/978-0-387-40065-5).
+    """Minimise by L-BFGS, with a line search that uses gradients.
+
+    Source: Nocedal and Wright 2006, doi:10.1007/978-0-387-40065-5.
 
     Args:
         residual: of unit variance, any shape.
-        v: where to start.
+        v: the first guess.
         tolerance: the norm of the gradient to stop at, relative to the first.
-        iterations: the most to take.
+        iterations: most iterations.
     """
     optimiser = optax.lbfgs(memory_size=20)
 
@@ -76,17 +78,17 @@ def quasi_newton(
 
 
 def gauss_newton(residual: Callable[[Vector], Vector], v: Vector, *, tolerance: float, iterations: int = 30) -> Minimum:
-    """Gauss-Newton: each iteration solves ``J^T J step = -J^T residual``, with J the derivative of the residual at v.
+    """Minimise by Gauss-Newton: each iteration solves ``J^T J step = -J^T residual``, J the derivative of the residual.
 
-    `jax.linearize` gives products with J, and of these `jax.linear_transpose` makes products with its transpose, for
-    conjugate gradients, whose accuracy follows the progress of the whole (Eisenstat and Walker 1996,
-    doi:10.1137/0917003). A step that does not lower the cost is halved.
+    `jax.linearize` gives products with J, and `jax.linear_transpose` products with its transpose. Conjugate gradients
+    need both. Their tolerance becomes smaller as the gradient does (Eisenstat and Walker 1996, doi:10.1137/0917003). A
+    step that does not lower the cost is halved.
 
     Args:
         residual: of unit variance, any shape.
-        v: where to start.
+        v: the first guess.
         tolerance: the norm of the gradient to stop at, relative to the first.
-        iterations: the most to take.
+        iterations: most iterations.
     """
 
     @jax.jit
@@ -128,7 +130,7 @@ def conjugate_gradient(
     """Solve ``product(x) = b``, symmetric and positive definite, until ``|b - product(x)| <= target``.
 
     Returns:
-        x, and how many products it took, at most `limit` (Hestenes and Stiefel 1952, doi:10.6028/jres.049.044).
+        x, and the number of products, at most `limit` (Hestenes and Stiefel 1952, doi:10.6028/jres.049.044).
     """
 
     def unfinished(carry):

@@ -1,4 +1,4 @@
-"""Which small change of a turbulent flow grows most? Gradients through the solver find it.
+"""The perturbation of a turbulent flow that grows most, found by gradients through the solver.
 
     python examples/optimal_perturbation.py --size 96 --iterations 100
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> experiments.OptimalPerturbation:
     flow = experiments.developed_turbulence(solver, key=flow_key, spin_up=100)
     noise = experiments.random_perturbation(flow, norm=0.01, key=noise_key)
 
-    # 3. Climb the gradient of the distance between the two rollouts, within 20 % of the flow's norm.
+    # 3. Ascend the gradient of the distance between the two rollouts, within 20 % of the flow's norm.
     def report(iteration, loss, norm):
         if iteration % 10 == 0:
             print(f"iteration {iteration:4d}   loss {loss:10.4f}   relative norm {norm:.4f}")

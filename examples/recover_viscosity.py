@@ -1,15 +1,15 @@
-"""Which viscosity, and how strong a forcing, made the flow that a few noisy sensors saw?
+"""Viscosity and forcing amplitude of a flow, recovered from the readings of a few noisy sensors.
 
     python examples/recover_viscosity.py
 
 runs in under a minute on two CPU cores. The sensors stand still at random points, 1 % of the grid, and read the
-vorticity a few times. Both parameters are positive, so that their logarithms are fitted: Adam descends the misfit
+vorticity a few times. Both parameters are positive, so their logarithms are fitted. Adam descends the misfit
 
     chi2 / N = < ((simulated - observed) / noise)^2 >     over all N readings
 
-by gradients through the rollout. Near its minimum the misfit is a parabola, whose curvature says how well the readings
-fix the parameters: with J the derivative of the scaled differences, by forward mode, (J^T J)^-1 is the covariance of
-the logarithms (Gauss-Newton; Tarantola 2005, doi:10.1137/1.9780898717921). The initial vorticity is taken as known.
+by gradients through the rollout. The curvature of the misfit at its minimum gives the errors of the parameters. With J
+the derivative of the scaled differences, by forward mode, (J^T J)^-1 is the covariance of the logarithms (Gauss-Newton;
+Tarantola 2005, doi:10.1137/1.9780898717921). The initial vorticity is taken as known.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import warpjaxns as wns
 from warpjaxns import experiments, plotting
 
 VISCOSITY, AMPLITUDE = 5e-3, 0.3  # the truth [length^2/time], [length/time^2]
-START = (4 * VISCOSITY, AMPLITUDE / 4)  # what one might have guessed
+START = (4 * VISCOSITY, AMPLITUDE / 4)  # the first guess
 WAVENUMBER = 4  # of the forcing
 NOISE = 0.05  # relative to the root mean square of the vorticity
 QUICK = {"size": 32, "steps": 40, "iterations": 150, "sensors": 30}
@@ -38,14 +38,14 @@ Parameters = Float[Array, "2"]  # log(viscosity), log(amplitude)
 
 @dataclasses.dataclass(frozen=True)
 class Recovery:
-    """What was found. Parameters are in the order (viscosity, amplitude).
+    """The result. Parameters are in the order (viscosity, amplitude).
 
     Attributes:
         truth: ``(2,)`` [length^2/time], [length/time^2].
-        estimate: ``(2,)``, likewise.
-        deviation: ``(2,)``, standard deviations of the logarithms, and so nearly relative ones of the parameters.
-        correlation: between the errors of the two logarithms.
-        remaining: ``(2,)``, how far Adam stopped from the minimum, in standard deviations.
+        estimate: ``(2,)``, in the same units.
+        deviation: ``(2,)``, standard deviations of the logarithms, which are nearly relative ones of the parameters.
+        correlation: correlation of the errors of the two logarithms.
+        remaining: ``(2,)``, distance of the estimate from the minimum, in standard deviations.
         path: ``(iterations + 1, 2)``, the parameters from the start to the estimate.
         misfits: ``(iterations + 1,)``, chi2 / N of each of these.
     """
@@ -60,12 +60,12 @@ class Recovery:
 
     @property
     def error(self) -> np.ndarray:
-        """The relative errors ``(2,)``."""
+        """Relative errors ``(2,)``."""
         return self.estimate / self.truth - 1
 
 
 def main(argv: list[str] | None = None) -> Recovery:
-    """Make readings of a flow, recover the parameters from them, save the picture, and return what was found."""
+    """Make readings of a flow, recover the parameters from them, save the picture, and return the result."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=64, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=100, help="time steps of a rollout (default: %(default)s)")
@@ -124,14 +124,14 @@ def main(argv: list[str] | None = None) -> Recovery:
 
 
 def make_solver(grid: wns.Grid, parameters: Parameters) -> wns.NavierStokes2D:
-    """The solver with the viscosity and the amplitude of the forcing whose logarithms are given."""
+    """Return the solver with the viscosity and the amplitude of the forcing whose logarithms are given."""
     viscosity, amplitude = jnp.exp(parameters)
     forcing = wns.forcing.kolmogorov(grid, WAVENUMBER, amplitude)
     return wns.NavierStokes2D(grid, viscosity=viscosity, dt=1 / grid.shape[0], forcing=forcing)
 
 
 def place_sensors(grid: wns.Grid, count: int, key) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns ``(count,)`` of different random points of the grid."""
+    """Return rows and columns ``(count,)`` of different random points of the grid."""
     ny, nx = grid.shape
     return np.divmod(np.asarray(jax.random.choice(key, ny * nx, (count,), replace=False)), nx)
 
@@ -140,10 +140,10 @@ def fit(residual: Callable, start: Parameters, *, iterations: int, learning_rate
     """Minimise ``mean(residual^2)`` by Adam, whose rate falls to zero along a cosine.
 
     Returns:
-        The parameters ``(iterations + 1, 2)`` from `start` on, and the misfit of each.
+        The parameters ``(iterations + 1, 2)`` from `start` on, and their misfits.
     """
     rate = optax.cosine_decay_schedule(learning_rate, iterations)
-    optimiser = optax.adam(rate, b2=0.95)  # gradients shrink by orders: do not remember the first ones for long
+    optimiser = optax.adam(rate, b2=0.95)  # gradients shrink by orders of magnitude: forget the first ones soon
 
     def misfit(parameters):
         return jnp.mean(residual(parameters) ** 2)
@@ -163,9 +163,9 @@ def fit(residual: Callable, start: Parameters, *, iterations: int, learning_rate
 
 
 def gauss_newton(residual: Callable, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
-    """The covariance ``(J^T J)^-1`` of residuals of unit variance, and the step ``-(J^T J)^-1 J^T r`` to the minimum.
+    """Return the covariance ``(J^T J)^-1`` for residuals of unit variance, and the step ``-(J^T J)^-1 J^T r``.
 
-    Columns of J come from forward mode: two of them cost less than a row for each reading.
+    The step leads to the minimum. Forward mode gives the two columns of J, which cost less than a row for each reading.
     """
     values, columns = jax.jit(lambda p: (residual(p), jax.jacfwd(residual)(p)))(parameters)
     covariance = np.linalg.inv(np.asarray(columns.T @ columns))
@@ -173,7 +173,7 @@ def gauss_newton(residual: Callable, parameters: Parameters) -> tuple[np.ndarray
 
 
 def report(result: Recovery, readings: int) -> None:
-    """Print what was found."""
+    """Print the result."""
     names = ("viscosity", "forcing amplitude")
     for name, *row in zip(names, result.truth, result.estimate, result.error, result.deviation, strict=True):
         truth, estimate, error, deviation = row
@@ -188,7 +188,7 @@ def report(result: Recovery, readings: int) -> None:
 
 
 def picture(result: Recovery, grid: wns.Grid, omega, sensors, observed):
-    """Readings over the simulated flow, both parameters over the iterations, and the misfit."""
+    """Draw readings over the simulated flow, both parameters over the iterations, and the misfit."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 4.9), layout="constrained")

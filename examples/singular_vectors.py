@@ -1,12 +1,12 @@
-"""The perturbations of a Kolmogorov flow that grow most: singular vectors, and what becomes of them at finite size.
+"""Singular vectors of a Kolmogorov flow: the perturbations that grow most, infinitesimal and of finite size.
 
     python examples/singular_vectors.py
 
-runs in about a minute on two CPU cores. For a small perturbation the rollout is its linearisation M, which `jax.jvp`
-applies, and `jax.vjp` its transpose. Block power iteration on M^T M (Halko, Martinsson and Tropp 2011,
-doi:10.1137/090771806) finds the directions of largest growth |M v| / |v|, the singular vectors (Trefethen et al. 1993,
-doi:10.1126/science.261.5121.578). Perturbations of finite size saturate, and other ones grow most:
-`optimal_perturbation` looks for them by Adam, and gradient ascent on the sphere of a given size goes on from there.
+runs in about a minute on two CPU cores. The rollout of a small perturbation is the linearisation M. `jax.jvp` applies
+M, and `jax.vjp` its transpose. Block power iteration on M^T M (Halko, Martinsson and Tropp 2011, doi:10.1137/090771806)
+finds the singular vectors, the directions of largest growth |M v| / |v| (Trefethen et al. 1993,
+doi:10.1126/science.261.5121.578). Perturbations of finite size saturate, and others grow most. `optimal_perturbation`
+searches for them by Adam, and gradient ascent on the sphere of a given size refines them.
 """
 
 import argparse
@@ -24,10 +24,11 @@ from warpjaxns import experiments, plotting
 
 
 def singular_vectors(solver, base, *, steps: int, count: int, iterations: int, key: jax.Array):
-    """The leading singular values and vectors of the rollout from `base`, in the norm of vorticity.
+    """Return the leading singular values and vectors of the rollout from `base`, in the norm of vorticity.
 
-    Returns ``(values, initial, evolved, history)``: ``(count,)``, twice ``(count, ny, nx)``, the first orthonormal and
-    the second ``M v / sigma``, also orthonormal, and the values after every iteration.
+    Returns:
+        ``(values, initial, evolved, history)``: values ``(count,)``; right singular vectors ``(count, ny, nx)``,
+        orthonormal; left ones ``M v / sigma``, also orthonormal; and the values after every iteration.
     """
 
     def advance(omega):
@@ -63,10 +64,10 @@ def singular_vectors(solver, base, *, steps: int, count: int, iterations: int, k
 
 @functools.partial(jax.jit, static_argnames=("steps", "iterations"))
 def ascend(solver, base, perturbation, *, steps: int, iterations: int):
-    """Gradient ascent of the distance between two rollouts, on the sphere of the perturbation's own size.
+    """Maximise the distance between two rollouts by gradient ascent, on the sphere of the perturbation's size.
 
-    Adam scales every point's gradient by its own history, which turns a steady gradient into its sign: it stops at a
-    perturbation like ``sign(gradient)``. The largest growth has a perturbation along the gradient itself.
+    Adam scales every point's gradient by its own history, which turns a steady gradient into its sign. So it stops at a
+    perturbation like ``sign(gradient)``. The perturbation of largest growth is parallel to the gradient.
     """
     radius, final = jnp.linalg.norm(perturbation), solver.rollout(base, steps=steps)
 
@@ -88,7 +89,7 @@ def ascend(solver, base, perturbation, *, steps: int, iterations: int):
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Find the singular vectors and the nonlinear optima, save the picture, and return what was measured."""
+    """Find the singular vectors and the nonlinear optima, save the picture, and return the measurements."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=48, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=60, help="time steps of a rollout (default: %(default)s)")
@@ -116,7 +117,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     )
     print("singular values", np.array2string(np.asarray(values), precision=4))
 
-    # 3. The nonlinear optima: the smallest from noise, each other one from the one before.
+    # 3. The nonlinear optima: the smallest from noise, each of the others from the one before.
     size, radii = float(jnp.linalg.norm(base)), sorted(options.radii)
     gain = jax.jit(lambda delta: experiments.gain(solver, base, delta, steps=steps))
     growth = {"singular vector": [], "Adam": [], "ascent": []}
@@ -155,14 +156,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def draw(grid, columns, lead, measured):
-    """Fields at both ends of the rollout, the singular values, and growth over size."""
+    """Draw fields at both ends of the rollout, the singular values, and growth over size."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(18.5, 7.2), layout="constrained")
     axes = figure.subplots(2, 5, width_ratios=(1, 1, 1, 1, 1.1))
     for column, (title, *fields) in enumerate(columns):
         for panel, field, when in zip(axes[:, column], fields, ("t = 0", lead), strict=True):
-            # Colour bars for the flow; of the others only the shapes count.
+            # Colour bars for the flow only: the scale of the other fields is arbitrary.
             units = None if column else "1/time"
             plotting.vorticity(panel, grid, field, title=f"{title}, {when}", units=units)
             if column:

@@ -1,10 +1,10 @@
-"""A paddle stirs a fluid at rest: a forcing written as a Warp kernel, differentiated with the solver.
+"""A forcing written as a Warp kernel, differentiated with the solver: a paddle stirs a fluid at rest.
 
     python examples/stirring.py
 
-runs in half a minute on two CPU cores. The kernel gives the force of a round paddle on the fluid; `warpjaxns.primitive`
-makes a JAX function of it, whose gradient launches the adjoint kernel that Warp generates. So the energy that the fluid
-ends up with can be differentiated by the radius of the circle on which the paddle goes round.
+runs in half a minute on two CPU cores. The kernel gives the force of a round paddle on the fluid. `warpjaxns.primitive`
+makes a JAX function of it, whose gradient launches the adjoint kernel that Warp generates. So the final energy of the
+fluid can be differentiated with respect to the radius of the paddle's circle.
 """
 
 import argparse
@@ -35,7 +35,7 @@ bump = wns.primitive(paddle, output_shapes=lambda x, y, centre: (y[0], x[0]))
 
 
 def stir(grid: wns.Grid, radius: jax.Array, steps: int) -> jax.Array:
-    """The forcing ``(steps, ny, nx)`` of a paddle that goes once round a circle about the middle of the box."""
+    """Return the forcing ``(steps, ny, nx)`` of a paddle that goes once round a circle about the middle of the box."""
     x, y = (jnp.asarray(points, jnp.float32) for points in (grid.x, grid.y))
 
     def at(angle):
@@ -47,7 +47,7 @@ def stir(grid: wns.Grid, radius: jax.Array, steps: int) -> jax.Array:
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Stir, differentiate, save the picture, and return what was measured."""
+    """Stir, differentiate, save the picture, and return the measurements."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=96, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=320, help="time steps of one turn (default: %(default)s)")

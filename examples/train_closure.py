@@ -1,8 +1,8 @@
-"""A neural network that gives a coarse simulation the effect of what its grid cannot resolve.
+"""A neural network as a closure: it models the effect of scales that a coarse grid does not resolve.
 
-Kolmogorov flow on a fine grid is the truth, filtered to a coarse one. There the solver alone goes wrong within a
-few turnover times. An Equinox network corrects its state every few steps, trained through rollouts of solver and
-network together ("solver in the loop": Um et al. 2020, arXiv 2007.00016; Kochkov et al. 2021,
+The truth is Kolmogorov flow on a fine grid, filtered to a coarse one. On the coarse grid the solver alone loses it
+within a few turnover times. An Equinox network corrects the state every few steps. It is trained through rollouts of
+solver and network together ("solver in the loop": Um et al. 2020, arXiv 2007.00016; Kochkov et al. 2021,
 doi:10.1073/pnas.2101784118). On trajectories it has not seen, it is compared with the coarse solver alone and with
 Smagorinsky's eddy viscosity, whose constant is tuned on the training trajectories by the same loss.
 
@@ -34,7 +34,7 @@ Model = Callable[[Float[Array, "ny nx"]], Float[Array, "ny nx"]]  # the state on
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The flow in a box of side 2 pi, the data, the network and its training."""
+    """Settings of the flow in a box of side 2 pi, of the data, of the network and of its training."""
 
     fine: int = 128
     coarse: int = 32
@@ -122,7 +122,7 @@ class Learned(eqx.Module):
         return omega + self.correction(omega)
 
     def correction(self, omega):
-        """What the network adds to the state: without mean, as the total vorticity of a periodic flow is conserved."""
+        """Return the network's correction of a state. It has no mean: a periodic flow conserves its total vorticity."""
         features = (omega / self.scale)[None]
         for layer in self.network[:-1]:
             features = jax.nn.gelu(layer(features))
@@ -131,7 +131,7 @@ class Learned(eqx.Module):
 
 
 def forecast(model: Model, omega: Float[Array, "members ny nx"], blocks: int, unroll: int = 1) -> Array:
-    """The states after 1, 2, ... `blocks` blocks, ``(blocks, members, ny, nx)``."""
+    """Return the states after 1, 2, ... `blocks` blocks, ``(blocks, members, ny, nx)``."""
 
     def block(omega, _):
         omega = jax.vmap(model)(omega)
@@ -144,15 +144,15 @@ def forecast(model: Model, omega: Float[Array, "members ny nx"], blocks: int, un
 
 
 def simulate(settings: Settings) -> tuple[wns.NavierStokes2D, Array]:
-    """The coarse solver, and filtered trajectories of the fine one, ``(blocks + 1, members, ny, nx)``."""
+    """Return the coarse solver, and filtered trajectories of the fine one, ``(blocks + 1, members, ny, nx)``."""
     fine, coarse = (wns.Grid((n, n)) for n in (settings.fine, settings.coarse))
     ratio = settings.fine // settings.coarse
     dt, every = settings.block / settings.every, settings.every * ratio
     parameters: dict[str, Any] = {"viscosity": settings.viscosity, "drag": settings.drag}
     force = wns.forcing.kolmogorov(fine, settings.waves, 1.0, dtype="float32")
     truth = wns.NavierStokes2D(fine, dt=dt / ratio, forcing=force, **parameters)
-    # Arakawa's scheme again: the network is to beat the best that the coarse grid has. Its training rollouts are short
-    # and small, so that storing their stages is cheap and saves time; non-finite ones are seen by their loss.
+    # The coarse solver has Arakawa's scheme too, so that the network competes with the better one. Training rollouts
+    # are short and small: storing their stages is cheap and saves time. The loss shows whether one is not finite.
     force = wns.coarsen(fine, force, coarse.shape)
     solver = wns.NavierStokes2D(coarse, dt=dt, forcing=force, adjoint=wns.Direct(), check_finite=False, **parameters)
 
@@ -171,9 +171,10 @@ def simulate(settings: Settings) -> tuple[wns.NavierStokes2D, Array]:
 
 
 def mismatch(grid: wns.Grid, states: Array, truth: Array, scale: Array) -> Float[Array, ""]:
-    """The loss of rollouts ``(blocks, members, ny, nx)``: squared error, and that of the logarithmic energy spectrum.
+    """Return the loss of rollouts ``(blocks, members, ny, nx)``: squared errors of states and of log spectra.
 
-    The first alone would rather blur small vortices than misplace them; the second sees no phases, and keeps them.
+    The error of the state alone favours blurred vortices over misplaced ones. That of the spectrum ignores phases, and
+    keeps small vortices.
     """
     error = jnp.mean((states - truth) ** 2) / scale**2
     spectra = [jnp.mean(spectrum(grid, omega), axis=1) for omega in (states, truth)]
@@ -181,13 +182,13 @@ def mismatch(grid: wns.Grid, states: Array, truth: Array, scale: Array) -> Float
 
 
 def spectrum(grid: wns.Grid, omega: Array) -> Array:
-    """Energy spectra ``(..., shells)`` of the shells that the grid holds whole, all that the filter has left whole."""
+    """Return energy spectra ``(..., shells)``, of the full shells of the grid only, which the filter keeps in full."""
     return wns.diagnostics.energy_spectrum(grid, omega)[1][..., : (min(grid.shape) - 1) // 2]
 
 
 def train(model: Learned, trajectories: Array, settings: Settings, report=print) -> tuple[Learned, np.ndarray]:
-    """The model with its network trained, and the losses."""
-    # Also viscosity, dt, drag and forcing are leaves of the model, and differentiable: only the network is to change.
+    """Return the model with its network trained, and the losses."""
+    # Viscosity, dt, drag and forcing are differentiable leaves of the model too: only the network is to change.
     trainable = jax.tree.map(lambda _: False, model)
     trainable = eqx.tree_at(lambda m: m.network, trainable, jax.tree.map(eqx.is_array, model.network))
     network, fixed = eqx.partition(model, trainable)
@@ -222,7 +223,7 @@ def train(model: Learned, trajectories: Array, settings: Settings, report=print)
 
 
 def draw(trajectories: Array, length: int, batch: int, key: Array) -> Float[Array, "length batch ny nx"]:
-    """Windows of `length` successive states, from random trajectories at random times."""
+    """Return windows of `length` successive states, from random trajectories at random times."""
     times, members = trajectories.shape[:2]
     of_time, of_member = jax.random.split(key)
     start = jax.random.randint(of_time, (batch,), 0, times - length + 1)
@@ -231,7 +232,7 @@ def draw(trajectories: Array, length: int, batch: int, key: Array) -> Float[Arra
 
 
 def tune(solver: wns.NavierStokes2D, trajectories: Array, scale: Array, settings: Settings) -> Smagorinsky:
-    """Smagorinsky's model with the constant of the lowest loss over all training trajectories."""
+    """Return Smagorinsky's model with the constant of the lowest loss over all training trajectories."""
     window = windows(trajectories, settings.unroll)
 
     @jax.jit
@@ -245,7 +246,7 @@ def tune(solver: wns.NavierStokes2D, trajectories: Array, scale: Array, settings
 
 
 def windows(trajectories: Array, blocks: int) -> Float[Array, "blocks_and_start members ny nx"]:
-    """Trajectories cut into forecasts of `blocks` blocks from known states, side by side."""
+    """Return trajectories cut into forecasts of `blocks` blocks from known states, as members."""
     starts = range(0, trajectories.shape[0] - blocks, blocks)
     return jnp.concatenate([trajectories[start : start + blocks + 1] for start in starts], axis=1)
 
@@ -254,13 +255,13 @@ def windows(trajectories: Array, blocks: int) -> Float[Array, "blocks_and_start 
 
 
 def correlation(states: Array, truth: Array) -> Float[Array, "..."]:
-    """Correlation of two vorticities over the box; 0 where a forecast has blown up."""
+    """Return the correlation of two vorticities over the box, or 0 where a forecast has blown up."""
     product, norms = (jnp.sum(a * b, (-2, -1)) for a, b in ((states, truth), (states, states)))
     return jnp.nan_to_num(product / jnp.sqrt(norms * jnp.sum(truth * truth, (-2, -1))))
 
 
 def time_above(correlations: np.ndarray, times: np.ndarray, threshold: float) -> np.ndarray:
-    """When each correlation ``(times, members)`` first falls to `threshold`, between times by linear interpolation."""
+    """Return the time at which each correlation ``(times, members)`` first falls to `threshold`, interpolated."""
     out = np.full(correlations.shape[1], times[-1])
     for member, values in enumerate(correlations.T):
         below = np.flatnonzero(values < threshold)
@@ -272,7 +273,7 @@ def time_above(correlations: np.ndarray, times: np.ndarray, threshold: float) ->
 
 
 def compare(models: dict[str, Model], solver: wns.NavierStokes2D, trajectories: Array, settings: Settings) -> dict:
-    """States, correlations and spectra of the truth and of every model, and the figures of the table."""
+    """Return states, correlations and spectra of the truth and of every model, and the figures of the table."""
     truth = windows(trajectories, settings.blocks // 2)
     times = settings.block * np.arange(truth.shape[0])
     spectra = {"truth": np.mean(spectrum(solver.grid, truth[1:]), axis=(0, 1))}
@@ -294,7 +295,7 @@ def compare(models: dict[str, Model], solver: wns.NavierStokes2D, trajectories: 
 
 
 def print_table(table: dict[str, dict[str, float]], settings: Settings) -> None:
-    """The measured figures."""
+    """Print the measured figures."""
     horizon = settings.unroll * settings.block
     print(f"\n{'held-out forecasts':20s} error to t = {horizon:.3g}   correlation > 0.9   > 0.8   error of log10 E(k)")
     for name, row in table.items():
@@ -314,7 +315,7 @@ LABELS = {
 
 
 def picture(result: dict, losses: np.ndarray, grid: wns.Grid):
-    """Fields at one time; correlations, spectra and losses."""
+    """Draw fields at one time, correlations, spectra and losses."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 8.2), layout="constrained")
@@ -330,7 +331,7 @@ def picture(result: dict, losses: np.ndarray, grid: wns.Grid):
 
 
 def _fields(figure, result, grid):
-    # When the coarse solver has lost the flow, and the network has not.
+    # A time at which the coarse solver has lost the flow, and the network has not.
     correlations = {name: values.mean(axis=1) for name, values in result["correlations"].items()}
     when = int(np.argmax(correlations["learned"] - correlations["coarse"]))
     limit = float(np.quantile(np.abs(result["states"]["truth"]), 0.995))
@@ -379,7 +380,7 @@ def _losses(axes, losses):
 
 
 def main(argv: list[str] | None = None) -> dict:
-    """Train a closure, compare it with what it must beat, save model and picture, and return the figures."""
+    """Train a closure, compare it with other models, save model and picture, and return the figures."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="a tiny case, in seconds")

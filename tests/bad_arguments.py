@@ -1,4 +1,4 @@
-"""Strategies of Hypothesis for arguments that a function must refuse, one for each kind of argument."""
+"""Hypothesis strategies for arguments that a function must refuse, one for each kind of argument."""
 
 import decimal
 import fractions
@@ -20,7 +20,7 @@ BEYOND = 10**400  # any floating-point number
 
 
 class Hostile:
-    """Cannot be shown, and has no attributes to look at."""
+    """An object that raises when it is shown or its attributes are read."""
 
     def __repr__(self):
         raise RuntimeError("shown")

@@ -52,7 +52,7 @@ if jax.default_backend() == "cpu":
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left():
-    """What JAX keeps of a file's functions no other file needs, and every collection of garbage would go through it."""
+    """Clear JAX's caches after each file. No other file needs them, and every garbage collection would scan them."""
     yield
     jax.clear_caches()
 
@@ -67,7 +67,7 @@ def ranks_of_examples(request):
 
 @pytest.fixture(autouse=True)
 def own_errors(request):
-    """A test of errors sees those of the package, not those of the annotations."""
+    """Turn annotations off for tests of the package's own errors."""
     disabled = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", "raises" in request.function.__code__.co_names)
     yield
@@ -107,7 +107,7 @@ def key():
 
 @pytest.fixture
 def compiled(caplog):
-    """``compiled(f)``: the names of the programs that JAX compiles in the course of f()."""
+    """``compiled(f)`` is the names of the programs that JAX compiles while f() runs."""
 
     def names(f):
         caplog.clear()

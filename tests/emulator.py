@@ -1,8 +1,8 @@
-"""The CUDA side of kernels on the CPU, thread by thread (`emulator.h`), where there is a C++ compiler.
+"""An emulator of CUDA kernels on the CPU, thread by thread (`emulator.h`). It needs a C++ compiler.
 
-On the CPU a block of this package's kernels is one thread. On a GPU it matters which thread holds what, what goes
-through shared memory, and who waits for whom. Here the text that Warp generates for CUDA is compiled by the host's
-compiler, with two hundred lines that stand for the machine.
+On the CPU a block of this package's kernels is one thread. On a GPU a block has many, which exchange numbers through
+shared memory and wait for each other. Here the host's compiler compiles the CUDA code that Warp generates, with two
+hundred lines that emulate the GPU.
 """
 
 import ctypes
@@ -54,14 +54,17 @@ INLINE = [  # what stands in `asm volatile(...)`, and what stands for it here
 
 
 class Emulator:
-    """Launches kernels as a GPU would. `order`: of blocks, and of threads between two barriers, as in `emulator.h`.
-    `change`: what is done to the text of a kernel first."""
+    """An emulator that launches kernels as a GPU would.
+
+    `order`: that of blocks, and of threads between two barriers, as in `emulator.h`. `change`: a function that changes
+    the text of a kernel first.
+    """
 
     def __init__(self, folder: Path):
         self.folder, self.order, self.change, self.launched = folder, 0, lambda text: text, []
 
     def launch(self, kernel, table, blocks, arguments, block_dim):
-        """Stand in for `address_table.launch`."""
+        """Launch a kernel, in place of `address_table.launch`."""
         run = _compiled(self.change(_translated(kernel, block_dim)), self.folder)
         values = [argument.place if isinstance(argument, Buffer) else argument for argument in arguments]
         parameters = zip(kernel.adj.args, [table, *values], strict=True)
@@ -74,8 +77,10 @@ class Emulator:
 
 
 def emulated(monkeypatch, folder: Path) -> Emulator:
-    """From here on all kernels of the flow are launched by an emulator, and cut into threads as on a GPU. `folder`: for
-    what is compiled; processes may share it."""
+    """Launch all kernels of the flow by an emulator from here on, cut into threads as on a GPU.
+
+    `folder`: receives compiled kernels; processes may share it.
+    """
     emulator = Emulator(folder)
     for layout in (Plan, Resident):
         monkeypatch.setattr(layout, "on", lambda self, cpu: self)
@@ -88,7 +93,7 @@ def emulated(monkeypatch, folder: Path) -> Emulator:
 
 @functools.cache
 def _translated(kernel, block_dim) -> str:
-    """The text for CUDA as C++ for the host."""
+    """Return CUDA code as C++ for the host."""
     text = _source(kernel, block_dim)
     name = re.search(r"(\w+_cuda_kernel_forward)\(", text)[1]
     headers, kernel = text.replace("#define WP_NO_CRT\n", "").split(END_OF_HEADERS)
@@ -111,7 +116,7 @@ extern "C" const char* run(int blocks, int threads, int cluster, int order, void
 
 
 def _source(kernel, block_dim) -> str:
-    """What Warp would hand to the CUDA compiler."""
+    """Return the code that Warp would pass to the CUDA compiler."""
     module, written = kernel.module, []
     module.options["block_dim"] = block_dim
     module.options["max_unroll"] = 1  # a third of the text, which the host's compiler takes long for
@@ -136,7 +141,7 @@ def _compiled(text: str, folder: Path):
 
 
 def _made(folder: Path, text: str, of: str, suffix: str, *options: str) -> Path:
-    """What the compiler makes of a text, named by it. It appears in one piece, for other processes may want it too."""
+    """Compile a text to a library named by its hash. It is written atomically, since processes may share the folder."""
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     made = folder / f"{name}{suffix}"
     if not made.exists():

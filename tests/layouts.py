@@ -1,13 +1,13 @@
-"""Layouts that tests hand in: tables in the place of those of `tuning`. Whoever does so must jit anew."""
+"""Layouts for tests: tables that replace those of `tuning`. A test that hands one in must jit anew."""
 
 import pytest
 
 from warpjaxns._kernels import tuning
 
 
-def always(entry) -> tuning.Load:
+def always(entry) -> tuning.Entries:
     """Return an entry for few points and for a saturated device alike."""
-    return tuning.Load(entry, entry)
+    return tuning.Entries(entry, entry)
 
 
 def shared_by(blocks: int) -> dict:

@@ -1,6 +1,6 @@
-"""The time steps in plain `jax.numpy`, differentiated by JAX alone: the standard for all implementations.
+"""Time steps in plain `jax.numpy`, differentiated by JAX alone: the standard for all implementations.
 
-One scan over stages, so that its body, which XLA compiles, holds a single one.
+The scan goes over stages, so that XLA compiles a single one.
 """
 
 import functools
@@ -16,7 +16,7 @@ COEFFICIENTS = np.array([(0, 1, 1), (3 / 4, 1 / 4, 1 / 4), (1 / 3, 2 / 3, 2 / 3)
 
 
 def tendency(grid, scheme, omega, viscosity, drag, force):
-    """`omega` (batch, ny, nx); `viscosity` and `drag` (batch,) or (1,); `force` broadcasts against omega."""
+    """Return R. `omega` (batch, ny, nx); `viscosity` and `drag` (batch,) or (1,); `force` broadcasts against omega."""
     advection = reference.jacobian(grid, reference.poisson(grid, omega), omega, scheme)
     diffusion = viscosity[:, None, None] * reference.laplacian(grid, omega)
     return advection + diffusion - drag[:, None, None] * omega + jnp.broadcast_to(force, omega.shape)
@@ -24,7 +24,7 @@ def tendency(grid, scheme, omega, viscosity, drag, force):
 
 @functools.partial(jax.jit, static_argnames=("grid", "scheme", "steps"))
 def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps):
-    """The state after `steps` steps; operands as in `warpjaxns._finite_difference.advance`."""
+    """Return the state after `steps` steps. Operands are those of `warpjaxns._finite_difference.advance`."""
 
     def stage(carry, s):
         start, state = carry
@@ -38,11 +38,11 @@ def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps):
 
 
 def normal(seed, shape, dtype="float64"):
-    """White noise."""
+    """Return white noise."""
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), dtype)
 
 
 def vdot(a, b):
-    """The inner product of two pytrees."""
+    """Return the inner product of two pytrees."""
     products = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
     return sum(jax.tree.leaves(products))

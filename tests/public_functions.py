@@ -1,4 +1,4 @@
-"""Every public function, with a good value of each argument, and what is bad there: for `test_properties`."""
+"""Public functions with a good value and bad values of each argument, for `test_properties`."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -40,7 +40,7 @@ COUNT, COUNT0 = not_count(1), not_count(0)
 
 
 def functions():
-    """Every function, with the arguments that are tried: a good value of each, and what is bad."""
+    """Return every function with its arguments: a good value of each, and a strategy for bad ones."""
     solver = wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend="warp")
     omega, ours = (OMEGA, FIELD), (solver, not_solver())
     waves = (OMEGA - OMEGA.mean(), st.one_of(FIELD, st.just(np.ones(GRID.shape))))

@@ -24,13 +24,13 @@ every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Where, how far, and which operands are shared by the members of a batch."""
+    """A case: grid, steps, and the operands that members share."""
 
     grid: Grid = WIDE
     scheme: str = "arakawa"
     dtype: str = "float64"
     steps: int = 3
-    direct: int = 0  # of how many repetitions, the last ones, reverse mode keeps the stages
+    direct: int = 0  # repetitions at the end whose stages reverse mode keeps
     batch: int = 2
     per_member: tuple[str, ...] = ()
     forcing: str = "steady"
@@ -40,7 +40,7 @@ class Case:
         return f"{self.grid.shape[0]}x{self.grid.shape[1]}-{self.steps}-" + "-".join(filter(None, parts))
 
     def fused(self, backend):
-        """The primitive; of "oracle", what it is measured by."""
+        """Return the primitive of a backend, or the oracle."""
         if backend == "oracle":
             return self.oracle
         where = {"grid": self.grid, "scheme": self.scheme, "steps": self.steps}
@@ -65,7 +65,7 @@ class Case:
         return omega, *values, forcing
 
     def like(self, operands, seed):
-        """Random directions, in the unit of each operand; none along a forcing that is not there."""
+        """Return random directions, in the unit of each operand; zero for a missing forcing."""
         return tuple(
             normal(seed + i, x.shape, self.dtype) * (jnp.max(jnp.abs(x)) if x.ndim < 4 or x.size > 1 else 0)
             for i, x in enumerate(operands)
@@ -88,7 +88,7 @@ FLOAT64 = [case for case in CASES if case.dtype == "float64"]
 
 @functools.cache
 def expected(case):
-    """Value, jvp and vjp of the oracle."""
+    """Return value, jvp and vjp of the oracle."""
     operands = case.operands()
     return jax.jit(functools.partial(derivatives, case.oracle, case))(operands)
 
@@ -101,12 +101,12 @@ def derivatives(f, case, operands):
 
 
 def check(case):
-    """Value and derivatives of Warp's kernels against the oracle's."""
+    """Compare value and derivatives of Warp's kernels with the oracle's."""
     check_against(expected(case), case.fused("warp"), case)
 
 
 def check_against(standard, f, case):
-    """Of a function: its value, also where nothing differentiates it, which is another program, and its derivatives."""
+    """Compare a function's derivatives, and its value with and without differentiation, which are two programs."""
     x = case.operands()
     assert_close(jax.jit(f)(*x), standard[0])
     assert_trees_close(jax.jit(functools.partial(derivatives, f, case))(x), standard, ROLLOUT)
@@ -114,7 +114,7 @@ def check_against(standard, f, case):
 
 @pytest.mark.parametrize("scheme", fast_cases(["arakawa", "central"], 1))
 def test_a_sweep_of_three_kernels_a_stage(scheme, monkeypatch):
-    """As on a saturated device; the sweeps of all other tests here are fused."""
+    """Test the sweep of a saturated device. The sweeps of all other tests here are fused."""
     grid = WIDE
     assert make_plan(grid.shape, "float64").for_adjoint.fused
     hand_in(monkeypatch, {"SWEEP": {4096: always(tuning.Sweep(4, 512, False))}})
@@ -123,7 +123,7 @@ def test_a_sweep_of_three_kernels_a_stage(scheme, monkeypatch):
 
 
 def check_segments(grid, adjoint, viscosity=0.01):
-    """Rollouts that repeat a segment, and their derivatives, against XLA."""
+    """Compare rollouts that repeat a segment, and their derivatives, with XLA."""
     omega = normal(0, (3, *grid.shape))
 
     def run(backend, function):
@@ -186,7 +186,7 @@ SECOND = [
 
 @functools.cache
 def forward_over_reverse(case):
-    """Of the oracle."""
+    """Return second derivatives of the oracle, forward over reverse."""
     x = case.operands()
     return jax.jit(lambda v: jax.jvp(jax.grad(loss(case.oracle)), (x,), (v,))[1])(case.like(x, 50))
 
@@ -217,7 +217,7 @@ def test_hessian_vector_products(case, backend):
 
 @functools.cache
 def hessian(case, backend):
-    """With respect to scales of state, viscosity, drag, dt and forcing: all blocks of mixed derivatives."""
+    """Return the Hessian with respect to scales of state, viscosity, drag, dt and forcing, in all mixed blocks."""
     omega, *parameters, forcing = case.operands()
 
     def value(s):
@@ -290,7 +290,7 @@ WRAPS = {"plain": lambda f: f, "checkpoint": jax.checkpoint}
 
 @functools.cache
 def first_and_second_of_a_scan(backend, wrap="plain"):
-    """Derivatives of a scan over rollouts."""
+    """Return derivatives of a scan over rollouts."""
     case = Case(grid=SMALL, steps=2, direct=wrap == "plain")
     omega, *rest = case.operands()
 

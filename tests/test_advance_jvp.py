@@ -1,4 +1,4 @@
-"""State and tangent together: where they are one primitive, and where they must be two."""
+"""State and tangent together, as one primitive or, in reverse mode, as two."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def make(backend="xla", adjoint=None, viscosity=0.01):
 
 
 def primitives(function, *arguments):
-    """Names of the fused primitives in what JAX makes of a function."""
+    """Return the names of the fused primitives in the jaxpr of a function."""
     text = str(jax.make_jaxpr(function)(*arguments))
     return {name for name in ("advance", "advance_jvp", "tangent", "adjoint") if f"{name}[" in text}
 

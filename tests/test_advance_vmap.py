@@ -19,7 +19,7 @@ IN_AXES = {
 
 
 def stacked(case, in_axes, size=3):
-    """Operands mapped along `in_axes`, and those of each member."""
+    """Return operands mapped along `in_axes`, and those of each member."""
     operands = case.operands()
     members = [
         [x * (1 + m / 7) if axis is not None else x for x, axis in zip(operands, in_axes, strict=True)]
@@ -85,14 +85,14 @@ def test_nested_vmap(backend):
 
 
 def two_directions(case):
-    """One case's operands, and two directions to go from them."""
+    """Return the operands of a case, and two directions."""
     x = case.operands()
     return x, tuple(jnp.stack([a, -2 * b]) for a, b in zip(case.like(x, 5), case.like(x, 6), strict=True))
 
 
 @functools.cache
 def mapped_products(scheme, backend):
-    """Second derivatives along two directions."""
+    """Return second derivatives in two directions."""
     case = Case(grid=SMALL, scheme=scheme, steps=1, batch=1)
     f, (x, directions) = loss(case.fused(backend)), two_directions(case)
 
@@ -113,7 +113,7 @@ def test_vmap_of_second_derivatives(scheme, backend):
 
 @functools.cache
 def gradient_of_mapped_tangents(backend):
-    """Of the sum of their squares."""
+    """Return the gradient of the sum of squares of mapped tangents."""
     case = Case(grid=SMALL, steps=1, batch=1)
     f, (x, directions) = loss(case.fused(backend)), two_directions(case)
 

@@ -18,7 +18,7 @@ def tangent(case, operands, along):
 
 
 def expected(case, operands, along):
-    """Operands and tangents of equal shapes, as JAX wants them."""
+    """Return JAX's jvp, with operands and tangents of equal shapes."""
     shapes = [jnp.broadcast_shapes(x.shape, v.shape) for x, v in zip(operands, along, strict=True)]
     x, v = (tuple(map(jnp.broadcast_to, values, shapes)) for values in (operands, along))
     return jax.jit(lambda x, v: jax.jvp(case.oracle, x, v)[1])(x, v)

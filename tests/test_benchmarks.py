@@ -38,7 +38,7 @@ def figures(tmp_path_factory):
 
 
 def fake(name="fake", run=lambda task: 1.0, log=None):
-    """A contender that computes nothing; `run` of the task gives its result, or raises."""
+    """Return a contender that computes nothing. `run` of the task gives its result, or raises."""
 
     def build(case, task, steps):
         def start():

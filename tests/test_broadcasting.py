@@ -1,4 +1,4 @@
-"""Batches of no member, and JAX's strictest rank promotion, for what takes fields."""
+"""Functions of fields with batches of no members, and with JAX's strictest rank promotion."""
 
 import jax
 import jax.numpy as jnp

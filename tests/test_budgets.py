@@ -189,7 +189,7 @@ def test_lyapunov_exponent_is_the_rate_at_which_flows_part():
     for _ in range(100):
         one = advance(one)
 
-    # The same force, in part as one field a step.
+    # A force that is given in part as one field a step.
     halved = NavierStokes2D(grid, viscosity=0.01, drag=0.02, dt=dt, forcing=force / 2)
     control = jnp.broadcast_to(force / 2, (steps, *grid.shape))
     options = {"steps": steps, "renormalise_every": every, "forcing": control}

@@ -23,7 +23,7 @@ def demo(folder, *options):
 
 
 def rejected(capsys, *options):
-    """What a command line that must fail writes, without a traceback."""
+    """Return the message of a command line that must fail, and check that there is no traceback."""
     with pytest.raises(SystemExit) as stop:
         cli.main(list(options))
     assert stop.value.code == 2

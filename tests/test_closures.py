@@ -16,7 +16,7 @@ strain_rate = functools.partial(jax.jit, static_argnums=0)(closures.strain_rate)
 
 
 def cell(grid, my, mx):
-    """``psi = cos(kx x) cos(ky y)``: its vorticity on the grid, and |S| by hand."""
+    """Return the vorticity of ``psi = cos(kx x) cos(ky y)`` on the grid, and |S| by hand."""
     (dy, dx), (height, width) = grid.spacing, grid.extent
     ky, kx = 2 * np.pi * my / height, 2 * np.pi * mx / width
     y, x = grid.y[:, None], grid.x[None, :]
@@ -27,7 +27,7 @@ def cell(grid, my, mx):
 
 
 def fluxes(grid, eddy, omega):
-    """div(eddy grad omega), flux by flux."""
+    """Return div(eddy grad omega), flux by flux."""
     total = 0
     for axis, h in ((-2, grid.spacing[0]), (-1, grid.spacing[1])):
         between = (eddy + np.roll(eddy, -1, axis)) / 2

@@ -15,7 +15,7 @@ to = functools.partial(jax.jit, static_argnums=(0, 2))(coarsen)  # as users jit 
 
 
 def wave(grid, my, mx, phase=0.3):
-    """The same wave on any grid of one box."""
+    """Return one wave on any grid of a box."""
     y, x = grid.y / grid.extent[0], grid.x / grid.extent[1]
     return jnp.asarray(np.cos(2 * np.pi * (my * y[:, None] + mx * x[None, :]) + phase))
 

@@ -16,7 +16,7 @@ SPACING = (0.05, 0.2)
 
 
 def solve(columns, omega, mode, device):
-    """One block's columns: the kernel `solve_columns` without its addresses."""
+    """Solve the columns of one block, as the kernel `solve_columns` does, without addresses."""
     real, held, count, size = columns.real, columns.values, columns.count, columns.size
     by_column = column_functions(columns)
     northward, southward, centred, reach = by_column.northward, by_column.southward, by_column.centred, by_column.powers
@@ -52,7 +52,7 @@ def solve(columns, omega, mode, device):
 
 
 def expected(omega, eigenvalues, nx):
-    """The same by Fourier transforms, in double precision, and the size of what rounding of omega alone can change."""
+    """Solve by Fourier transforms in double precision. Return psi, and the largest effect of rounding omega."""
     n = omega.shape[-1]
     m = np.arange(n)
     along_y = (2 * np.sin(np.pi * np.minimum(m, n - m) / n) / SPACING[0]) ** 2
@@ -109,7 +109,7 @@ def test_modes():
 
 def test_who_shares_a_column():
     columns = Columns(256, 8, 16, wp.float32)
-    assert (columns.values, columns.threads, columns.lanes, columns.groups) == (16, 16, 4, 4)
+    assert (columns.values, columns.threads, columns.lanes, columns.lane_groups) == (16, 16, 4, 4)
     assert Columns(1000, 8, 16, wp.float32).values == 10  # a divisor
     odd = Columns(135, 4, 16, wp.float32)
-    assert (odd.values, odd.threads, odd.lanes, odd.groups) == (15, 9, 1, 9)
+    assert (odd.values, odd.threads, odd.lanes, odd.lane_groups) == (15, 9, 1, 9)

@@ -1,4 +1,4 @@
-"""Under `vmap` a user's kernel is launched once for all members, and gives each, to the bit, what it gives it alone."""
+"""`vmap` of a user's kernel: one launch for all members, each with the bits that a launch of its own would give."""
 
 import math
 
@@ -28,7 +28,7 @@ def first_in_row(x: FIELD, i: int):
 
 @wp.kernel(module="unique")
 def rows(x: FIELD, weight: ROW, power: int, y: FIELD):
-    """Rows as views, a function that takes an array, an index that changes, and two names for it."""
+    """Use rows as views, a function that takes an array, an index that changes, and two names for it."""
     i, j = wp.tid()
     row = x[(i + 1) % x.shape[0]]
     value = row[(j + 1) % x.shape[1]] * first_in_row(x, i) * weight[j] * THIRD
@@ -72,7 +72,7 @@ def rotate(v: wp.array(dtype=wp.vec2d), m: wp.array(dtype=wp.mat22d), out: wp.ar
 
 
 def several(**options):
-    """Outputs that are differentiated are summed, others are not."""
+    """Sum the outputs that are differentiated, and no others."""
     f = primitive(gather, num_outputs=3, output_shapes=lambda x, _: [3, 3, x], **options)
     return lambda x, index: jnp.concatenate([f(x, index)[0], f(x, index)[2]])
 
@@ -93,7 +93,7 @@ def pullback(f):
 
 
 def launches(monkeypatch, f):
-    """The result of f() and the number of launches it took."""
+    """Return the result of f() and its number of launches."""
     count, launch = [], wp.launch
 
     def counted(*args, **kwargs):

@@ -1,4 +1,4 @@
-"""Whatever stops `generate`, and wherever: finished batches are kept, and the file comes out the same to the byte."""
+"""Interruptions of `generate` of any kind, at any point: finished batches are kept, and the file has the same bytes."""
 
 import contextlib
 import dataclasses
@@ -40,12 +40,12 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 class Crash(BaseException):
-    """Not an error that anything handles: as if the process had ended here."""
+    """An exception that nothing handles, as if the process had ended here."""
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The bytes of an uninterrupted run."""
+    """Return the bytes of an uninterrupted run."""
     path = tmp_path_factory.mktemp("whole") / "a.h5"
     generate(path, ENSEMBLE)
     return path.read_bytes()
@@ -81,7 +81,7 @@ def test_begun_with_other_settings_for_random_numbers(setting, value, whole, tmp
 
 @pytest.mark.parametrize("frames", range(1, 16))
 def test_stopped_after_any_frame(frames, whole, tmp_path):
-    """Three times in a row, from there on."""
+    """Stop three times in a row, from each frame on."""
     output, seen = tmp_path / "a.h5", []
 
     def report(done, total):
@@ -122,7 +122,7 @@ SYSTEM = [(Path, "open"), (Path, "replace"), (Path, "unlink"), (os, "fsync"), (P
 
 
 def crash_at(monkeypatch, number, error):
-    """Whatever asks the file system for the number-th time gets an error, before (odd) or after (even) it is done."""
+    """Make one file operation, counted by `number`, raise before (odd) or after (even) it is done."""
     lock, count = threading.Lock(), [0]
 
     def wrap(function):
@@ -150,7 +150,7 @@ def crash_at(monkeypatch, number, error):
     ids=["crash", "full disk"],
 )
 def test_stopped_at_any_file_operation(error, tmp_path, monkeypatch):
-    """Before each one of them and after it, until none is left to stop at."""
+    """Stop before and after each file operation, until there is none left."""
     smaller = dataclasses.replace(ENSEMBLE, count=3, steps=4)
     generate(tmp_path / "whole.h5", smaller)
     whole = (tmp_path / "whole.h5").read_bytes()
@@ -169,7 +169,7 @@ def test_stopped_at_any_file_operation(error, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_reported_at_once(tmp_path, monkeypatch, capsys):
-    """Not when all has been computed, and with what was done before."""
+    """Check that a full disk is reported at once, with the number of finished batches."""
     work = importlib.import_module("warpjaxns.data.work")
     append, appended = work.PartWriter.append, []
 
@@ -193,7 +193,7 @@ def test_a_full_disk_is_reported_at_once(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(("share", "kept"), [(0.1, 0), (0.6, 3)], ids=["parts", "the file itself"])
 def test_a_file_system_that_takes_no_more(share, kept, whole, tmp_path):
-    """A true refusal of the system to write on, to a part and to HDF5 in the middle of its file."""
+    """Make the system refuse writes, to a part and to HDF5 in the middle of its file."""
     output, (soft, hard) = tmp_path / "a.h5", resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * len(whole)), hard))
     try:
@@ -240,7 +240,7 @@ def test_a_damaged_part_is_computed_again(whole, tmp_path, monkeypatch):
 
 
 def start(*arguments):
-    """A process of its own, computing."""
+    """Start a run in another process."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", SLOWLY, *COMMAND, *arguments]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -254,7 +254,7 @@ def wait_for(parts_wanted, output, process):
 
 @pytest.mark.full
 def test_killed_and_interrupted(tmp_path):
-    """The same run three times over: killed, interrupted, and let go to its end."""
+    """Kill a run, interrupt it, and let it finish."""
     reference, output = tmp_path / "reference.h5", tmp_path / "a.h5"
     assert cli.main([*COMMAND, "--output", str(reference), "--quiet"]) == 0
 

@@ -1,4 +1,4 @@
-"""What others did to a file, to its parts, or put in their place: it is named, and never lost or taken for our own."""
+"""Damaged or foreign files: they are named in errors, and never lost or taken for a run's own."""
 
 import importlib
 import json
@@ -40,19 +40,19 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(finished):
-    """The bytes of an undisturbed run."""
+    """Return the bytes of an undisturbed run."""
     return finished.read_bytes()
 
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
-    """The parts of a run that lacks nothing but room to put them together."""
+    """Return the parts of a run that only lacks room to assemble them."""
     return stopped_at_the_end(tmp_path_factory.mktemp("interrupted") / "a.h5", ENSEMBLE)
 
 
 @pytest.fixture
 def output(interrupted, tmp_path):
-    """A file that is to be written, with those parts beside it."""
+    """Return the path of a file to be written, with finished parts beside it."""
     shutil.copytree(interrupted, tmp_path / "a.h5.parts")
     return tmp_path / "a.h5"
 
@@ -203,7 +203,7 @@ class TestParts:
 
 class TestLinks:
     def test_the_output_is_followed(self, output, whole, tmp_path):
-        """Parts beside the file, in the way of a second link to it too."""
+        """Write through a symbolic link. The parts lie beside the file, and are found through a second link too."""
         for name in ("one.h5", "two.h5"):
             (tmp_path / name).symlink_to(output)
         with pytest.raises(OptionsError, match=rf"{folder(output)} holds the batches"):
@@ -322,7 +322,7 @@ class TestVerify:
             generate(copy, ENSEMBLE, resume=True)
 
     def test_a_file_of_an_earlier_version(self, copy, capsys):
-        """It reads as before, and counts as finished."""
+        """Read a file of an earlier version, which counts as finished."""
         with h5py.File(copy, "r+") as file:
             del file["provenance/checksums"]
         with pytest.raises(ValueError, match="holds no checksums: an earlier version"):

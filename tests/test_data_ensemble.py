@@ -1,4 +1,4 @@
-"""Which flows a training set holds."""
+"""Ensembles of training sets: fields, parameters and random numbers."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ def ensemble(**changes):
 
 
 def trajectories(ensemble):
-    """All frames of all members, (members, frames, ...), in the axes of the package."""
+    """Return all frames of all members, (members, frames, ...), in the axes of the package."""
     frames = list(simulate(ensemble, range(ensemble.batches)))
     length = ensemble.frames
     batches = [frames[i : i + length] for i in range(0, len(frames), length)]

@@ -1,4 +1,4 @@
-"""The file: what is in it, in which layout, and what fails."""
+"""Files of `generate`: contents, layout and failures."""
 
 import dataclasses
 import importlib.util
@@ -28,7 +28,7 @@ def path(tmp_path_factory):
 
 
 def test_the_layout_of_the_well(path):
-    """https://polymathic-ai.org/the_well/data_format, in a test's words."""
+    """Check the layout of https://polymathic-ai.org/the_well/data_format."""
     with h5py.File(path) as file:
         assert set(file) >= {"dimensions", "boundary_conditions", "scalars", "t0_fields", "t1_fields", "t2_fields"}
         assert file.attrs["grid_type"] == "cartesian"
@@ -93,7 +93,7 @@ def test_the_wells_own_reader(path):
 
 @pytest.mark.parametrize("limit", [1, 2**12, 2**18])
 def test_every_frame_is_where_it_belongs(path, tmp_path, monkeypatch, limit):
-    """Whether a chunk holds one frame, two (which do not divide five), or all."""
+    """Check chunks of one frame, of two (which do not divide five), and of all."""
     monkeypatch.setattr("warpjaxns.data.layout.CHUNK_BYTES", limit)
     generate(tmp_path / "a.h5", ENSEMBLE)
     frames = list(simulate(ENSEMBLE, range(3)))
@@ -120,7 +120,7 @@ def test_provenance(path):
 
 
 def test_a_member_that_blows_up_is_recorded_and_left_out(tmp_path, path):
-    """Viscosities above 0.28 are unstable with this step, and fail the sooner the larger they are."""
+    """Viscosities above 0.28 are unstable with this step. Larger ones fail sooner."""
     mixed = dataclasses.replace(ENSEMBLE, count=6, batch_size=3, steps=60, viscosity=Range(0.01, 40.0, log=True))
     assert mixed.largest_viscosity == pytest.approx(0.283, rel=0.01)
     with pytest.warns(RuntimeWarning, match=r"members are unstable: dt=0.02 allows viscosities up to 0.283"):
@@ -147,7 +147,7 @@ def test_a_member_that_blows_up_is_recorded_and_left_out(tmp_path, path):
 
 
 def test_when_all_members_blow_up(tmp_path, capsys):
-    """By advection: the step is ten times too long."""
+    """Make advection unstable by a step ten times too long."""
     output = tmp_path / "none.h5"
     code = cli.main([*TINY, "--output", str(output), "--dt", "20", "--viscosity", "0", "--steps", "40", "--quiet"])
     assert code == 1

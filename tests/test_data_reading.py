@@ -41,7 +41,7 @@ def flows(path):
 
 
 def stored(path):
-    """The fields in the package's axes."""
+    """Return the fields in the package's axes."""
     with h5py.File(path) as file:
         vorticity, velocity = file["t0_fields/vorticity"][:], file["t1_fields/velocity"][:]
     return vorticity.swapaxes(2, 3), velocity.transpose(0, 1, 4, 3, 2)
@@ -109,7 +109,7 @@ def test_batches_are_what_the_solver_takes(path, flows):
 
 
 def samples(batches):
-    """The (member, first time) of all samples, in order."""
+    """Return the (member, first time) of all samples, in order."""
     members = {}
 
     def number(viscosity):
@@ -145,7 +145,7 @@ def test_strides(flows):
 
 @pytest.mark.parametrize("drop", [True, False])
 def test_processes_share_the_samples(flows, key, drop):
-    """25 samples, 4 processes, batches of 3: two full rounds, and one sample that nobody can have."""
+    """Share 25 samples among 4 processes in batches of 3: two full rounds, and one sample left out."""
     options = {"key": key, "process_count": 4, "drop_remainder": drop}
     shares = [list(flows.batches(3, process_index=index, **options)) for index in range(4)]
     assert {tuple(len(b["time"]) for b in share) for share in shares} == {(3, 3)}
@@ -164,7 +164,7 @@ def test_remainders(flows):
 
 
 def test_a_file_in_the_other_order_of_axes(path, tmp_path, flows):
-    """As other datasets of The Well may be: axes y, x, and components in that order."""
+    """Read axes y, x and components in that order, as other datasets of The Well may have them."""
     other = tmp_path / "other.hdf5"
     other.write_bytes(path.read_bytes())
     with h5py.File(other, "r+") as file:

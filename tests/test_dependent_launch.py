@@ -1,4 +1,4 @@
-"""Programmatic dependencies of CUDA graphs, against a driver that is made of Python."""
+"""Programmatic dependencies of CUDA graphs, with a driver written in Python."""
 
 import ctypes
 
@@ -11,7 +11,7 @@ from warpjaxns._kernels.hardware.intrinsics import synchronise_dependent_launch
 
 
 class Driver:
-    """A graph of `kinds` of nodes (0: kernels) in a row, or with such `edges`: what `dependent_launch` calls."""
+    """A CUDA driver with one graph: nodes of `kinds` (0: kernels) in a row, or with the given `edges`."""
 
     def __init__(self, kinds, fails=(), edges=None):
         self.kinds, self.fails = kinds, fails

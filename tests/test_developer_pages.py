@@ -13,7 +13,7 @@ WORDS = set(re.findall(r"\w+", "\n".join(path.read_text() for path in FILES if p
 
 
 def unknown(text: str) -> list[str]:
-    """Names in backticks, outside of blocks of code, that are neither of a file nor in any."""
+    """Return names in backticks, outside of blocks of code, that are neither of a file nor in any."""
     names = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
     files = [name for name in names if re.fullmatch(r"[\w/.]+(\.(py|h|txt|json|md)|/)", name)]
     dotted = [name for name in names if re.fullmatch(r"[A-Za-z_][\w.]*", name) and name not in files]

@@ -29,7 +29,7 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def wave(grid, my, mx, dtype="float64"):
-    """One oblique wave and its eigenvalue under the negative 5-point Laplacian."""
+    """Return an oblique wave and its eigenvalue under the negative 5-point Laplacian."""
     (ny, nx), (dy, dx) = grid.shape, grid.spacing
     phase = 2 * np.pi * (my * np.arange(ny)[:, None] / ny + mx * np.arange(nx)[None, :] / nx)
     eigenvalue = (2 - 2 * np.cos(2 * np.pi * my / ny)) / dy**2 + (2 - 2 * np.cos(2 * np.pi * mx / nx)) / dx**2

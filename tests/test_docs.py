@@ -1,13 +1,13 @@
-"""Every Python block of the README and of the site runs, in order, page by page, as a reader would run it.
+"""Python blocks of the README and of the site run in order, page by page, as a reader would run them.
 
-A comment in the Markdown right before a block may say otherwise:
+A comment in the Markdown right before a block may change this:
 
 - ``<!-- test: needs exponax -->``: skipped unless that package is installed;
-- ``<!-- test: 512 -> 32 -->``: run on the CPU with the one text in place of the other;
+- ``<!-- test: 512 -> 32 -->``: run on the CPU with 32 in place of 512;
 - ``<!-- test: not run, because -->``: only compiled;
 - ``<!-- test: run -->`` before a Bash block: its ``warpjaxns`` commands are run as well.
 
-``<!-- page needs h5py, xarray -->`` skips a whole page where these are missing.
+``<!-- page needs h5py, xarray -->`` skips a page if these are missing.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ BLOCK = re.compile(
 
 
 def blocks(page):
-    """``(marker, line, code)`` of each block to run; commands become Python."""
+    """Return ``(marker, line, code)`` of each block to run. Commands become Python."""
     text = page.read_text()
     for found in BLOCK.finditer(text):
         indent = found["indent"]
@@ -47,7 +47,7 @@ def blocks(page):
 
 
 def commands(text):
-    """The ``warpjaxns`` commands of a Bash block, as a program."""
+    """Return the ``warpjaxns`` commands of a Bash block, as a program."""
     lines = text.replace("\\\n", " ").splitlines()
     found = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("warpjaxns ")]
     return "from warpjaxns import cli\n" + "".join(f"assert cli.main({arguments}) == 0\n" for arguments in found)
@@ -55,7 +55,7 @@ def commands(text):
 
 @contextlib.contextmanager
 def as_it_comes():
-    """JAX as readers have it, not as the tests set it up; pages may change it."""
+    """Set JAX up as readers have it, not as the tests do. Pages may change it."""
     config = jax.config
     before = config.jax_enable_x64, config.jax_numpy_dtype_promotion, config.jax_numpy_rank_promotion
     _configure(False, "standard", "allow")

@@ -1,4 +1,4 @@
-"""Calls outside `jit`, and what JAX offers for looking into them."""
+"""Calls outside `jit`, and JAX's tools for debugging them."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Batches of no members, and rollouts of no steps: shapes as of any other, derivatives too."""
+"""Batches of no members, and rollouts of no steps: values and derivatives have the usual shapes."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def test_no_steps(solver, adjoint, lead, save_every):
 
 @pytest.mark.parametrize("save_every", [None, 1])
 def test_no_members_in_a_vmap(solver, save_every):
-    """What is mapped over has no members itself, beside parameters that all share."""
+    """Map over states with no members, with parameters that all share."""
 
     def loss(omega):
         return jnp.sum(solver.rollout(omega, steps=2, save_every=save_every) ** 2)

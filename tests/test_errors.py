@@ -1,4 +1,4 @@
-"""What bad input gets: an error of the right type that names the argument, the value and what would work."""
+"""Errors for bad input: each has the right type, and names the argument, the value and what would work."""
 
 import functools
 import itertools
@@ -186,7 +186,7 @@ def test_a_float64_array_from_where_x64_was_on():
 
 @pytest.mark.parametrize("backend", ["warp", "xla"])
 def test_leaves_that_were_replaced(backend):
-    """`eqx.tree_at` asks nobody."""
+    """`eqx.tree_at` replaces leaves without a check."""
     solver, omega = NavierStokes2D(GRID, **GOOD, backend=backend), np.ones(GRID.shape)
 
     def with_leaf(name, value):

@@ -14,7 +14,7 @@ import train_closure as example
 
 
 def small(key):
-    """A solver, a model with random weights, and states on another box than the example's."""
+    """Return a solver, a model with random weights, and states on another box than the example's."""
     grid = wns.Grid((12, 16), (3.0, 4.0))
     solver = wns.NavierStokes2D(grid, viscosity=1e-3, dt=0.01)
     scale = jnp.asarray(1.0)

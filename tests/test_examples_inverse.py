@@ -20,7 +20,7 @@ GRID = Grid((18, 25), (1.5, 2.5))
 
 @pytest.fixture(autouse=True)
 def as_users_have_it():
-    """JAX promotes types, which Optax relies on."""
+    """Let JAX promote types, as Optax needs."""
     with jax.numpy_dtype_promotion("standard"):
         yield
 

@@ -1,4 +1,4 @@
-"""Reports of states that are not finite: which member, where, and on how many devices."""
+"""Errors for states that are not finite: the member, the line of the call, and all devices."""
 
 import re
 import subprocess
@@ -28,7 +28,7 @@ def states():
 
 
 def message(f, *operands):
-    """The last line of the error that f raises."""
+    """Return the last line of the error that f raises."""
     with pytest.raises(RuntimeError) as caught:
         jax.block_until_ready(f(*operands))
     return str(caught.value).splitlines()[-1]
@@ -94,7 +94,7 @@ def test_a_trajectory():
 
 @every_backend
 def test_a_sharded_state_raises_on_every_device(backend):
-    """A device that raised alone would leave the others waiting for ever, here in the sum at the end."""
+    """If one device alone raised, the others would wait for ever, here in the sum at the end."""
     solver, (omega, bad) = make(backend), states()
     mesh = jax.make_mesh((4,), ("members",), axis_types=(AxisType.Auto,))
     omega, bad = jax.device_put((omega, bad), NamedSharding(mesh, PartitionSpec("members")))

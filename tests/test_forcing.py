@@ -69,7 +69,7 @@ def test_a_gradient_is_no_forcing():
 
 
 def injected(grid, f, dt):
-    """What a step adds to the energy of a fluid at rest, per time: dt / 2 <f S f>."""
+    """Return the energy that a step gives to a fluid at rest, per time: dt / 2 <f S f>."""
     return dt * diagnostics.energy(grid, f)
 
 

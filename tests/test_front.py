@@ -1,4 +1,4 @@
-"""What a user meets first: the names of the public modules, and a command line that answers at once."""
+"""The front of the package: names of the public modules, and a command line that answers at once."""
 
 import importlib
 import subprocess
@@ -16,7 +16,7 @@ MODULES = ["benchmarks", "closures", "data", "diagnostics", "experiments", "forc
 
 
 def in_new_process(code):
-    """What a new interpreter prints."""
+    """Return the output of a new interpreter."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout
 

@@ -1,4 +1,4 @@
-"""On CUDA. Nothing here runs Warp on the CPU, which need not have it."""
+"""Tests on CUDA. None needs Warp's CPU backend."""
 
 import functools
 
@@ -20,7 +20,7 @@ SMALL = Grid((64, 96), (2.0, 3.5))
 
 
 def field(grid, dtype, seed=0, members=()):
-    """Smooth noise of unit size: white noise through the inverse Laplacian."""
+    """Return smooth noise of unit size: white noise through the inverse Laplacian."""
     noise = normal(seed, (*members, *grid.shape), dtype)
     smooth = streamfunction(grid, noise, backend="xla")
     return smooth / jnp.std(smooth)

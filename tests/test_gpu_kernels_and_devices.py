@@ -1,4 +1,4 @@
-"""On CUDA: users' own kernels, and several devices."""
+"""Tests on CUDA of users' own kernels and of several devices."""
 
 import jax
 import jax.numpy as jnp

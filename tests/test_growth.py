@@ -1,4 +1,4 @@
-"""Nothing grows: not what Warp keeps of callables and kernels, nor the process."""
+"""Memory does not grow: neither Warp's callables and kernels nor the process."""
 
 import gc
 import resource
@@ -28,7 +28,7 @@ def kept():
 
 
 def megabytes():
-    """Resident memory now, or where the system does not tell, its maximum."""
+    """Return resident memory now, or its maximum if the system does not tell."""
     gc.collect()
     try:
         with open("/proc/self/statm") as file:
@@ -39,7 +39,7 @@ def megabytes():
 
 
 def programs(steps=2):
-    """New functions, traced anew, of a rollout, its gradient and its tangent under vmap."""
+    """Return new functions, traced anew, of a rollout, its gradient and its tangent under vmap."""
     solver = NavierStokes2D(GRID, viscosity=1e-2, dt=1e-2, backend="warp", check_finite=False)
 
     def loss(w, solver):

@@ -35,7 +35,7 @@ random_maker = pytest.mark.parametrize(
 
 
 def modes(grid, omega):
-    """The full transform of `omega`, and its wavenumbers along y and x in multiples of 2 pi / max(extent)."""
+    """Return the full transform of `omega`, and its wavenumbers along y and x in multiples of 2 pi / max(extent)."""
     (ny, nx), (height, width) = grid.shape, grid.extent
     ky = np.fft.fftfreq(ny, 1 / ny)[:, None] * max(grid.extent) / height
     kx = np.fft.fftfreq(nx, 1 / nx)[None, :] * max(grid.extent) / width

@@ -14,13 +14,13 @@ def make(adjoint, backend):
 
 
 def temporaries(function):
-    """What a function of a state needs beside its argument and result, in fields; nothing is run."""
+    """Return the memory of a function of a state beside its argument and result, in fields. Nothing is run."""
     compiled = jax.jit(function).lower(jnp.zeros(GRID.shape)).compile()
     return compiled.memory_analysis().temp_size_in_bytes / FIELD
 
 
 def reverse_mode_memory(adjoint, steps, backend, rollouts=1):
-    """The temporaries of a gradient through `rollouts` of so many steps each."""
+    """Return the temporaries of a gradient through `rollouts` rollouts of `steps` steps each."""
     solver = make(adjoint, backend)
 
     def loss(omega):
@@ -43,8 +43,8 @@ def test_checkpointed_grows_like_the_square_root(backend):
 
 
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
-def test_the_last_stretch_is_kept_for_nothing(backend):
-    """Of one rollout: its stages are put away before others are needed. Of several, each keeps its own."""
+def test_the_last_segment_costs_no_memory(backend):
+    """Stages of the last segment are freed before others are needed. Several rollouts each keep their own."""
 
     def fields(keep_last, rollouts):
         return reverse_mode_memory(Checkpointed(10, keep_last), 100, backend, rollouts)
@@ -63,7 +63,7 @@ def test_forward_mode_keeps_nothing(adjoint):
 def test_direct_grows_with_the_steps(backend):
     fields = [reverse_mode_memory(Direct(), steps, backend) for steps in (1000, 2000)]
     assert 5.99 < (fields[1] - fields[0]) / 1000 < 6.2  # state and streamfunction of three stages a step
-    assert fields[0] < 6 * 1000 + 9 * 130  # and what one call makes of them before they are put away
+    assert fields[0] < 6 * 1000 + 9 * 130  # and the results of one call
 
 
 @pytest.mark.parametrize("backend", ["warp", "xla"])

@@ -25,7 +25,7 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def operators(grid, backend):
-    """Name: (function, oracle, how many operands)."""
+    """Return ``name: (function, oracle, number of operands)``."""
     table = {
         "streamfunction": (
             functools.partial(streamfunction, grid, backend=backend),
@@ -48,7 +48,7 @@ def operators(grid, backend):
 
 
 def apply(grid, backend, *operands):
-    """All operators at once, as one program; and the same by the oracle."""
+    """Apply all operators as one program, and the oracle."""
     both = {}
     for name, (f, expected, count) in operators(grid, backend).items():
         both[name] = f, expected, operands[:count]

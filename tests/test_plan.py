@@ -1,4 +1,4 @@
-"""How work is cut into blocks: every entry of the tables gives plans that devices can run."""
+"""Plans: every entry of the tables gives plans that devices can run."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ LIMITS = [None, 48 * KIB, 99 * KIB, 163 * KIB, 227 * KIB]  # of devices old and 
 
 
 def every_plan(dtype):
-    """Plans that the device in question can run."""
+    """Return plans that a device can run."""
     for shape, batch, limit in itertools.product(SHAPES, BATCHES, LIMITS):
         plan = make_plan(shape, dtype, batch, limit)
         if unsupported(plan, limit) is None:
@@ -34,12 +34,12 @@ def every_plan(dtype):
 
 
 def least_values(n):
-    """What a thread must hold at the least: every odd prime of n, and a radix of 2."""
+    """Return the least number of values of a thread: every odd prime of n, and a radix of 2."""
     return math.lcm(*factorise(n, 2))
 
 
 def in_step(lines, pairs):
-    """Return whether threads that wait for all of their block take as many turns as all others."""
+    """Return whether threads that wait for all of their block take as many rounds as all others."""
     return lines.alone or pairs % lines.groups == 0
 
 
@@ -71,7 +71,7 @@ def test_every_plan_fits(dtype):
         assert lines.threads * lines.values == nx
         assert lines.values <= max(MOST_VALUES, least_values(nx))
         assert all(lines.values % radix == 0 for radix in factorise(nx, lines.radix))
-        assert chunks.groups * chunks.lanes * chunks.values == chunks.n == (plan.slabs if plan.by_slabs else ny)
+        assert chunks.lane_groups * chunks.lanes * chunks.values == chunks.n == (plan.slabs if plan.by_slabs else ny)
         assert plan.rows * plan.slabs == ny or not plan.by_slabs
         assert 32 % (chunks.lanes * chunks.count) == 0
     assert seen > 1000
@@ -105,7 +105,7 @@ def test_derivatives_fit_where_the_steps_do(dtype):
     ("shape", "dtype"), [pytest.param((128, 80), "float64", marks=pytest.mark.full), ((128, 128), "float32")]
 )
 def test_members_that_only_a_cluster_has_room_for(shape, dtype):
-    """On the CPU one block has it all, or they go another way."""
+    """On the CPU one block holds a member, or members are not resident."""
     plan = make_plan(shape, dtype, 16)
     assert max(way.on(cpu=True).nbytes for way in (plan.resident, plan.resident_tangent) if way) > CPU_MEMORY
     ways = plan.on_cpu_too.resident, plan.on_cpu_too.resident_adjoint, plan.on_cpu_too.resident_tangent
@@ -134,7 +134,7 @@ def test_entries_serve_lines_up_to_their_own():
 
 @pytest.mark.parametrize("table", [tuning.STAGE, tuning.COLUMNS], ids=["stage", "columns"])
 def test_entries_are_what_a_square_grid_gets(table):
-    """In float32 and on the device the tables were made on, nothing is taken back."""
+    """In float32, and on the device of the tables, no entry is reduced."""
     for n, load in table.items():
         for saturated, wanted in enumerate(load):
             plan = make_plan((n, n), "float32", 1 + saturated * (1 + tuning.SATURATED_ENSEMBLE_POINTS // n**2))

@@ -1,5 +1,6 @@
-"""Any bad argument of any public function: a TypeError or ValueError that names it, before anything runs. A good one
-works, whatever type it comes in.
+"""Any bad argument of any public function raises a TypeError or ValueError that names it, before anything runs.
+
+A good argument works in any of its types.
 
 More examples, for a release: ``WARPJAXNS_EXAMPLES=500 pytest tests/test_properties.py``.
 """
@@ -43,7 +44,7 @@ many = settings(few, max_examples=20 * EXAMPLES)
 
 @pytest.fixture(autouse=True)
 def no_annotations():
-    """Users see the package's own errors."""
+    """Turn annotations off: users see the package's own errors."""
     jaxtyping.config.update("jaxtyping_disable", True)  # `own_errors` puts it back
 
 
@@ -56,7 +57,7 @@ def call(name, argument, value):
 
 
 def check_named(argument, run):
-    """`run` raises an error whose message, not a long one, is about the argument, and starts nothing."""
+    """Check that `run` raises an error with a short message about the argument, and starts nothing."""
     before = _ffi.statistics()
     try:
         result = run()
@@ -132,7 +133,7 @@ FIELDS = [np.asarray, jnp.asarray, lambda field: field.tolist(), lambda field: f
 
 
 def in_other_types(value):
-    """`value` in any type in which it is as good."""
+    """Return a strategy for `value` in all types in which it is as good."""
     if isinstance(value, float):
         return st.sampled_from(NUMBERS).map(lambda kind: kind(value))
     if isinstance(value, int) and not isinstance(value, bool):
@@ -151,14 +152,14 @@ def in_other_types(value):
 @few
 @given(data=st.data())
 def test_good_arguments_of_any_type(name, data):
-    """Traced, not run: what comes out is for other tests."""
+    """Trace, but do not run: other tests check the results."""
     function, arguments = FUNCTIONS[name]
     given = {argument: data.draw(in_other_types(good)) for argument, (good, _) in arguments.items()}
     jax.eval_shape(lambda: (function(**given), None)[1])
 
 
 def taken(make, names):
-    """What `make` makes, or None where it is refused by one of these names."""
+    """Return the result of `make`, or None where an error names one of `names`."""
     try:
         return make()
     except ValueError as error:
@@ -184,7 +185,7 @@ def test_any_extent_that_is_taken_has_float32_operators():
 
 @pytest.mark.parametrize("backend", ["warp", "xla"])
 def test_any_parameters_that_are_taken_give_a_finite_step(backend):
-    """Unstable, perhaps, but its numbers are there. (The flow is so slow that advection does not count.)"""
+    """A step that is taken is finite, though perhaps unstable. (The flow is so slow that advection does not matter.)"""
     omega, powers = 1e-30 * OMEGA.astype("float32"), st.floats(-50, 50)
 
     @many

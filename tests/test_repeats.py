@@ -1,4 +1,4 @@
-"""What is repeated within one foreign call: programs of `_ffi`, and `advance_p` of a rollout."""
+"""Repetitions within one foreign call: programs of `_ffi`, and `advance_p` of a rollout."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ def affine(table: Table, a_at: Place, x_at: Place, y_at: Place):
 
 
 def call(a, x, **options):
-    """``y = a x + 1``; among all arrays a is number 0, x 1 and y 2."""
+    """Compute ``y = a x + 1``. Among all arrays a has the number 0, x 1 and y 2."""
 
     def launch(a, x, y):
         address_table.launch(affine, y.table, y.shape[0], [a, x, y], 1)
@@ -108,7 +108,7 @@ def both(case, backend, repeats=REPEATS):
 
 
 def long(case, repeats=REPEATS):
-    """The same, with all its steps in one segment."""
+    """Return the same case with all its steps in one segment."""
     return dataclasses.replace(case, steps=case.steps * repeats)
 
 
@@ -125,7 +125,7 @@ def test_value_jvp_and_vjp(backend, case):
 
 @every_backend
 def test_repeats_are_steps(backend):
-    """One call of 3 times 2 steps, and 2 calls of 3 steps, to rounding; an eager call is the compiled one."""
+    """Compare one call of 3 times 2 steps with 2 calls of 3 steps, to rounding, and eager with compiled calls."""
     case = CASES[0]
     x = case.operands()
     f, _ = both(case, backend)
@@ -197,7 +197,7 @@ def test_second_derivatives():
 
 
 def equations(jaxpr, name):
-    """Those of a primitive, in a program and in the loops in it."""
+    """Return the equations of a primitive, in a program and in its loops."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == name:
             yield equation
@@ -229,14 +229,14 @@ def test_only_cotangents_that_are_asked_for(repeats, argument):
         (Checkpointed(4), {}, [False, True]),
         (Checkpointed(5), {}, [False, True]),  # the rest
         (Checkpointed(4, keep_last=False), {}, [False]),
-        (Checkpointed(12), {}, [False]),  # one segment: it may be a turn of a loop
+        (Checkpointed(12), {}, [False]),  # one segment: it may be the body of a loop
         (Checkpointed(2), {"save_every": 4}, [False]),
         (Checkpointed(4), {"forcing": jnp.ones((12, *SMALL.shape))}, [False]),
     ],
     ids=str,
 )
 def test_whose_stages_are_kept(adjoint, options, kept):
-    """The adjoint runs those anew that are not kept, and only those."""
+    """The adjoint runs those steps anew whose stages are not kept, and only those."""
     solver = NavierStokes2D(SMALL, viscosity=1e-2, dt=1e-2, adjoint=adjoint, backend="warp", check_finite=False)
 
     def energy(omega):

@@ -1,4 +1,4 @@
-"""Members that stay in shared memory through all steps: the same numbers as any other way."""
+"""Members that stay in shared memory through all steps: the results are those of other layouts."""
 
 import dataclasses
 
@@ -73,7 +73,7 @@ def test_one_launch_for_all_steps(what, monkeypatch):
 
 
 def test_stages_in_turn(monkeypatch):
-    """The backward sweep where a block has room for one field beside the lines, for each stage's fields in turn."""
+    """Test the backward sweep of a block with room for one field beside the lines, which it uses in turn."""
     with_stage = Resident.with_stage
     monkeypatch.setattr(Resident, "with_stage", lambda layout, at_once: with_stage(layout, False))
     case = Case(grid=ODD, per_member=ALL, forcing="per step", direct=True)
@@ -110,7 +110,7 @@ def test_which_members_are_resident(monkeypatch):
 
 def test_the_block_of_a_member():
     resident = make_plan((64, 64), "float32", 1024).resident
-    assert (resident.block_dim, resident.parts, resident.columns.groups) == (288, 9, 1)
+    assert (resident.block_dim, resident.parts, resident.columns.lane_groups) == (288, 9, 1)
     serial = dataclasses.replace(resident, serial=True)
     assert (serial.block_dim, serial.columns.values) == (1, 64)
 

@@ -49,7 +49,7 @@ def operands():
 @every_backend
 @every_check
 def test_a_member_that_blows_up(backend, check_vma):
-    """All devices hear of it, where JAX knows what varies over them: one that did not would wait for the others."""
+    """All devices raise, if JAX knows what varies over them. A device that did not would wait for the others."""
     solver = NavierStokes2D(GRID, viscosity=0.01, dt=0.1, backend=backend)
     f = jax.jit(sharded(lambda w: solver.rollout(w, steps=3), SHARDED, SHARDED, check_vma))
     omega = normal(0, (MEMBERS, *GRID.shape))
@@ -64,7 +64,7 @@ def test_a_member_that_blows_up(backend, check_vma):
 
 @functools.cache
 def value_gradient_and_tangent(f):
-    """Of the operands."""
+    """Return value, gradient and tangent with respect to the operands."""
     x = operands()
     weights = normal(2, x[0].shape)
 
@@ -117,7 +117,7 @@ def test_gradients_inside(backend, check_vma):
 
 @functools.cache
 def second_derivative(f):
-    """Along the operands."""
+    """Return the second derivative along the operands."""
     x = operands()
     gradient = jax.grad(lambda x: jnp.sum(jnp.sin(f(*x))))
     return jax.jit(lambda: jax.jvp(gradient, (x,), (x,))[1])()

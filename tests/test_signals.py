@@ -1,4 +1,4 @@
-"""Ctrl-C while kernels are compiled, or while XLA is about to call Python: late at most, and a KeyboardInterrupt."""
+"""Ctrl-C while kernels are compiled, or while XLA is about to call Python: a KeyboardInterrupt, perhaps late."""
 
 import os
 import signal
@@ -70,7 +70,7 @@ def test_an_interrupt_in_a_call_from_xla(tmp_path, moment):
 
 @pytest.fixture
 def handlers():
-    """Puts back the handlers of a test."""
+    """Restore the handlers after a test."""
     before = {number: signal.getsignal(number) for number in _signals.SIGNALS}
     yield
     for number, handler in before.items():

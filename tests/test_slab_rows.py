@@ -1,4 +1,4 @@
-"""Slabs of rows that reach around the grid, and the smallest grids."""
+"""Slabs of rows around the edge of the grid, and the smallest grids."""
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,7 @@ def test_the_smallest_grids(case):
 
 
 def test_lines_too_long_for_the_cpu():
-    """Warp ends the process where a block's tiles take more than it has for them."""
+    """Warp ends the process if a block's tiles take more memory than it has for them."""
     with pytest.raises(ValueError, match="needs 272 KiB of shared memory"):
         NavierStokes2D(Grid((4, 8192)), viscosity=1e-3, dt=1e-6, backend="warp").step(jnp.zeros((4, 8192)))
     omega = normal(0, (4, 4096))  # whose steps fit, and whose tangent does not

@@ -1,4 +1,4 @@
-"""Blocks that solve the Poisson equation of their own rows: the same numbers as by columns, and as by XLA."""
+"""Blocks that solve the Poisson equation of their own rows: the results are those of columns and of XLA."""
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +80,7 @@ def test_streamfunctions_by_many_threads(shape, dtype, extent):
 
 
 def check_streamfunction(grid, dtype, platform):
-    """With a mean over x that is as large as the rest, and in all a small one, which psi has not."""
+    """Compare streamfunctions. omega has a mean over x as large as the rest, and a small mean, which psi has not."""
     assert make_plan(grid.shape, dtype, 2).by_slabs
     with jax.default_device(jax.devices(platform)[0]):
         omega = normal(0, (2, *grid.shape), dtype) + normal(1, (2, grid.shape[0], 1), dtype) + 0.1
@@ -100,7 +100,7 @@ def test_rollouts_and_gradients_on_a_gpu(shape, dtype):
 
 
 def check_on_a_gpu(grid, dtype):
-    """Six steps of two members, their gradient and their derivative in a direction, against XLA."""
+    """Compare six steps of two members, their gradient and their derivative in a direction, with XLA."""
     shape = grid.shape
     omega = streamfunction(grid, normal(0, (2, *shape), dtype), backend="xla")
     omega = omega / jnp.std(omega)
@@ -118,7 +118,7 @@ def check_on_a_gpu(grid, dtype):
 
 
 def test_rounding_is_that_of_a_transform():
-    """In float32, of the velocity too, which is where a streamfunction's rounding shows."""
+    """Compare rounding in float32, of the velocity too, in which a streamfunction's rounding shows."""
     grid = Grid((256, 256))
     k = np.hypot(*np.meshgrid(*[np.fft.fftfreq(256, 1 / 256)] * 2))
     phase = np.exp(2j * np.pi * np.random.default_rng(0).random(k.shape))

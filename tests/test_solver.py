@@ -24,7 +24,7 @@ def make(backend="xla", **changes):
 
 
 def standard(omega, steps, viscosity=0.01, dt=0.05, drag=0.2, forcing=None, scheme="arakawa"):
-    """The oracle's rollout of a batch."""
+    """Return the oracle's rollout of a batch."""
     forcing = normal(9, GRID.shape)[None, None] if forcing is None else forcing
     column = [jnp.atleast_1d(jnp.asarray(x, omega.dtype)) for x in (viscosity, drag, dt)]
     return oracle.advance(omega, *column, forcing, grid=GRID, scheme=scheme, steps=steps)
@@ -274,7 +274,7 @@ def test_call_length(every):
 @pytest.mark.parametrize(
     ("adjoint", "steps", "state_bytes", "kept"),
     [
-        (Checkpointed(), 24, 2**20, 0),  # it may be a turn of a loop
+        (Checkpointed(), 24, 2**20, 0),  # it may be the body of a loop
         (Checkpointed(), 50, 2**20, 25),  # never all
         (Checkpointed(), 80, 2**20, 40),
         (Checkpointed(), 100, 2**20, 50),
@@ -294,7 +294,7 @@ def test_how_many_steps_keep_their_stages(adjoint, steps, state_bytes, kept):
     assert length * adjoint.direct(-(-steps // length), length, state_bytes) == kept
 
 
-def test_stretches_go_up():
+def test_segments_divide_the_steps():
     assert 10000 % Checkpointed().call_length(10000, 10000) == 0
     assert 100 % Checkpointed().call_length(1000, 100) == 0
 

@@ -1,4 +1,4 @@
-"""Ensembles whose parts go on streams of their own; on the CPU, one after the other."""
+"""Ensembles whose parts have their own streams. On the CPU parts run one after the other."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""The suite starts on machines that are not like ours."""
+"""The suite starts with other plugins, options and settings."""
 
 import os
 import pathlib

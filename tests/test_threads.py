@@ -1,4 +1,4 @@
-"""Kernels as a GPU runs them, with all the threads of a block, on the CPU (`emulator`)."""
+"""Kernels with all the threads of a block, as on a GPU, run on the CPU (`emulator`)."""
 
 import re
 
@@ -55,7 +55,7 @@ FAST = {3, 12}  # slabs, and clusters of two
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, worker_id):
-    """Where kernels are compiled, once for all workers of xdist."""
+    """Return the folder of compiled kernels, which all workers of xdist share."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "emulator"
     folder.mkdir(exist_ok=True)
@@ -103,7 +103,7 @@ def test_any_order_of_threads(tables, case, emulator, monkeypatch):
         jax.tree.map(np.testing.assert_array_equal, results[0], other)
 
 
-# That the emulator finds what it is there to find.
+# The emulator finds seeded faults.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The same flow in another unit of length is the same flow: shells, bands and rings do not hang on rounding."""
+"""Flows in another unit of length: shells, spectral bands and rings do not depend on rounding."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""`vorticity_of` and `velocity_of` beside the solver's differences, and what no vorticity holds."""
+"""`vorticity_of` and `velocity_of`, the solver's differences, and mean flows."""
 
 import math
 
@@ -17,7 +17,7 @@ every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
 def wave(grid, my, mx, phase=0.3):
-    """``psi = sin(kx x + ky y + phase)``: its velocity and vorticity by hand."""
+    """Return velocity and vorticity of ``psi = sin(kx x + ky y + phase)``, by hand."""
     y, x = grid.y[:, None], grid.x[None, :]
     ky, kx = 2 * math.pi * my / grid.extent[0], 2 * math.pi * mx / grid.extent[1]
     angle = kx * x + ky * y + phase

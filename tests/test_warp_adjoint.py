@@ -76,7 +76,7 @@ def kernels(dtype, scheme):
 
 
 def pull_back(kernel, constants, inputs, cotangent):
-    """The kernel's value, and its cotangents by `wp.Tape`."""
+    """Return the kernel's value, and its cotangents by `wp.Tape`."""
     with wp.ScopedDevice("cpu"):
         arrays = [wp.array(np.asarray(x), requires_grad=True) for x in inputs]
         out = wp.zeros(cotangent.shape, dtype=arrays[0].dtype, requires_grad=True)
@@ -110,7 +110,7 @@ def test_jacobian(scheme, dtype, backend):
 
 
 def step_adjoint(scheme, dtype, operands, cotangent):
-    """The cotangents of one step by Warp's adjoint of its stages, and the step itself."""
+    """Return the cotangents of one step by Warp's adjoint of its stages, and the step itself."""
     omega, viscosity, drag, dt, forcing = (np.asarray(x) for x in operands)
     kernel, _, constants = kernels(dtype, scheme)
     h = dt.reshape(-1, 1, 1)

@@ -1,4 +1,4 @@
-"""JAX's default: 32 bits. A process of its own, since the other tests turn 64 bits on."""
+"""JAX's default of 32 bits, in another process, since the other tests turn 64 bits on."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""float64 where x64 is on only at the moment of tracing: rules and lowering follow their operands."""
+"""float64 with x64 on only while tracing: rules and lowering use the types of their operands."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ every_backend = pytest.mark.parametrize("backend", ["warp", "xla"])
 
 
 def everything(backend):
-    """A function of a field, in float64 whatever it is given."""
+    """Return a function of a field, which works in float64 for any input."""
     solver = wns.NavierStokes2D(GRID, viscosity=0.01, dt=0.05, backend=backend, check_finite=False)
 
     def f(omega):
@@ -29,7 +29,7 @@ def everything(backend):
 
 
 def derivatives(f):
-    """The value, and derivatives of first and second order, of a float32 field."""
+    """Return the value, and derivatives of first and second order, for a float32 field."""
 
     def loss(omega):
         return jnp.sum(f(omega).astype("float32") ** 2)

@@ -1,4 +1,4 @@
-"""The one table of tolerances. Errors are relative: ``norm(actual - expected) / norm(expected)``."""
+"""Tolerances of all tests. Errors are relative: ``norm(actual - expected) / norm(expected)``."""
 
 import jax
 import numpy as np
@@ -28,7 +28,7 @@ def assert_close(actual, expected, table=RELATIVE):
 
 
 def assert_trees_close(actual, expected, table=RELATIVE):
-    """Leaf by leaf."""
+    """Compare two pytrees, leaf by leaf."""
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert a.dtype == e.dtype

@@ -1,4 +1,4 @@
-"""How reverse mode gets the intermediate states of a rollout."""
+"""Adjoint strategies: which intermediate states of a rollout reverse mode keeps."""
 
 import dataclasses
 import math
@@ -9,8 +9,8 @@ from ._show import show
 
 LONGEST_CALL = 128  # steps a call of `Direct`: a CUDA graph of several hundred kernels
 SHORTEST_CALL = 24  # fewer steps a call would cost more on the host than they save in memory
-KEPT = 48  # steps at the end whose stages are kept, about,
-MOST_KEPT = 6 * 2**30  # and bytes that they may take, beyond one stretch
+KEPT = 48  # steps at the end of a rollout whose stages are kept, about
+MOST_KEPT = 6 * 2**30  # bytes that they may take, unless they are one segment
 STAGES = 6  # fields of a step: the state and the streamfunction of three stages
 
 
@@ -18,36 +18,34 @@ STAGES = 6  # fields of a step: the state and the streamfunction of three stages
 class Direct:
     """Keep the state and streamfunction before every Runge-Kutta stage: 6 fields a step.
 
-    The fastest gradient. A rollout that is not differentiated keeps nothing, and neither does forward mode.
+    This is the fastest gradient. Forward mode, and a rollout that is not differentiated, keep nothing.
     """
 
     def call_length(self, steps: int, between_saves: int) -> int:
         """Steps taken in one call, of a rollout of `steps` steps that stops every `between_saves` steps."""
         return _divisor_near(between_saves, min(between_saves, LONGEST_CALL))
 
-    def direct(self, stretches: int, length: int, state_bytes: int) -> int:
-        """Of how many stretches, the last of so many of that length, reverse mode keeps the stages."""
-        return stretches
+    def direct(self, segments: int, length: int, state_bytes: int) -> int:
+        """Return the number of segments at the end whose stages reverse mode keeps. `length`: steps of a segment."""
+        return segments
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpointed:
-    """Keep a state every `every` steps and run each stretch again when its gradient is due.
+    """Keep a state every `every` steps, and run each segment between two of them again in reverse mode.
 
-    Over T steps this needs memory for ``T / every`` states, and for the stages of as many steps as have them at the
-    same time, 6 fields a step. It costs up to one more forward rollout than `Direct`.
+    T steps need memory for ``T / every`` states, and 6 fields for each step whose stages are in memory at the same
+    time. The gradient costs up to one more forward rollout than with `Direct`.
 
     Args:
-        every: steps from one kept state to the next; None: near the square root of the number of steps, or near 24
-            where that is more.
-        keep_last: whether the stages of the last stretches are kept: a gradient begins there, and these steps then need
-            not run again. With your `every` it is one stretch, for which a rollout takes no more memory, since it has
-            put its stages away before it runs another one. With None it is as many as make about 48 steps, but
-            never all, and one where more would take over 6 GiB (of the members that the rollout knows of: `jax.vmap`
-            hides them). Where rollouts follow each other in one differentiated function, each keeps these stages until
-            the gradient is there: say False if that is too much. With `save_every` they are shared out among the saves,
-            as far as they go round. With a forcing for every step only a stretch at the end that is shorter than the
-            others is kept.
+        every: steps of a segment; None: near the square root of the number of steps, or near 24 where that is more.
+        keep_last: whether the stages of the last segments are kept. The gradient begins there, so these steps need not
+            run again. With a given `every` one segment is kept. A rollout takes no more memory for it, since its
+            stages are freed before another segment runs. With None about 48 steps are kept, in whole segments, but
+            never all of the rollout. It is one segment where more would take over 6 GiB. (Members added by `jax.vmap`
+            are not counted.) Several rollouts in one differentiated function each keep these stages until the gradient
+            is computed: pass False if that is too much. With `save_every` the kept segments are divided evenly among
+            the saves. With a forcing for every step, only a last segment that is shorter than the others is kept.
 
     Raises:
         TypeError: `every` is not an integer or None, or `keep_last` is not True or False.
@@ -73,18 +71,21 @@ class Checkpointed:
             return min(self.every, between_saves)
         return _divisor_near(between_saves, min(between_saves, max(SHORTEST_CALL, math.isqrt(steps))))
 
-    def direct(self, stretches: int, length: int, state_bytes: int) -> int:
-        """Of how many stretches, the last of so many of that length, reverse mode keeps the stages. (Not of all: a
-        single one may be a turn of a loop, which would keep those of all its turns.)"""
+    def direct(self, segments: int, length: int, state_bytes: int) -> int:
+        """Return the number of segments at the end whose stages reverse mode keeps. `length`: steps of a segment.
+
+        It is never all of them: a rollout of one segment may be the body of a loop, which would keep the stages of all
+        iterations.
+        """
         if not self.keep_last:
             return 0
         wanted = 1
         if self.every is None:
             wanted = max(1, min(round(KEPT / length), MOST_KEPT // max(1, STAGES * length * state_bytes)))
-        return min(wanted, stretches - 1)
+        return min(wanted, segments - 1)
 
 
 def _divisor_near(n: int, target: int) -> int:
-    """The divisor of n that is nearest to target (as a ratio) within a factor of two, or target itself."""
+    """Return the divisor of n with the ratio to `target` nearest to 1, within a factor of two, or else `target`."""
     near = [d for d in range(-(-target // 2), 2 * target + 1) if n % d == 0]
     return min(near, key=lambda d: abs(math.log(d / target))) if near else target

@@ -1,4 +1,4 @@
-"""Checks of what users pass in. Every message names the argument, what was given, and what would work."""
+"""Checks of users' arguments. Every message names the argument, the value given, and what would work."""
 
 import numbers
 from typing import Any
@@ -14,13 +14,13 @@ from ._support import warp_obstacle
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 LEAST, MOST = float(np.finfo("float32").tiny), float(np.finfo("float32").max)
-LARGEST_COUNT = 2**31 - 1  # of JAX's loops, while x64 is off
-FASTEST = 1e30  # decay of the finest wave [1/time]: times a vorticity it is still a float32
-STEEPEST = 1e12  # the same times dt: the amplification by a step, about a sixth of its cube, is still a float32
+LARGEST_COUNT = 2**31 - 1  # iterations of JAX's loops while x64 is off
+FASTEST = 1e30  # decay of the finest wave [1/time]; its product with a vorticity is still a float32
+STEEPEST = 1e12  # this decay times dt; the amplification by a step, a sixth of its cube, is still a float32
 
 
 def check_grid(value: Any) -> None:
-    """`value` is a grid.
+    """Check that `value` is a grid.
 
     Raises:
         TypeError: it is not.
@@ -30,10 +30,11 @@ def check_grid(value: Any) -> None:
 
 
 def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
-    """`value` as a JAX array, if it is a float32 or float64 field ``(..., ny, nx)`` on `grid`.
+    """Return `value` as a JAX array, if it is a float32 or float64 field ``(..., ny, nx)`` on `grid`.
 
     Raises:
-        TypeError: not an array, another dtype, or float64 that JAX would silently round to float32; `grid` is none.
+        TypeError: `grid` is not a grid; `value` is not an array, has another dtype, or is float64 that JAX would
+            silently round to float32.
         ValueError: the last two axes are not ``grid.shape``, or the array was deleted.
     """
     check_grid(grid)
@@ -50,7 +51,7 @@ def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
         ny, nx = grid.shape
         raise ValueError(f"{name} has shape {shape}: expected (..., ny, nx) = (..., {ny}, {nx})")
     if _is_deleted(array):
-        raise ValueError(f"{name} was deleted, as by donating it to a jitted function: expected an array that is there")
+        raise ValueError(f"{name} was deleted, as by donating it to a jitted function: expected an array that exists")
     try:
         return jnp.asarray(array)
     except jax.errors.JaxRuntimeError:  # such as too little memory
@@ -60,7 +61,7 @@ def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
 
 
 def check_leading_axes(name: str, a: jax.Array, other: str, b: jax.Array) -> tuple[int, ...]:
-    """The leading axes of two fields together.
+    """Return the leading axes of two fields, broadcast.
 
     Raises:
         ValueError: they do not broadcast.
@@ -72,7 +73,7 @@ def check_leading_axes(name: str, a: jax.Array, other: str, b: jax.Array) -> tup
 
 
 def check_dtype(name: str, value: Any) -> np.dtype:
-    """`value` as the dtype of a field; None is JAX's default float type.
+    """Return `value` as the dtype of a field. None is JAX's default float type.
 
     Raises:
         TypeError: neither float32 nor float64, or float64 while `jax_enable_x64` is off.
@@ -90,17 +91,19 @@ def check_dtype(name: str, value: Any) -> np.dtype:
 
 
 def check_real(name: str, value: Any, *, static: bool = False, scalar: bool = True) -> None:
-    """`value` is one real number: a Python, NumPy or JAX scalar, traced unless `static`; an array unless `scalar`.
+    """Check that `value` is one real number: a Python, NumPy or JAX scalar.
+
+    It may be traced unless `static`, and an array unless `scalar`.
 
     Raises:
-        TypeError: it is not, or of a type that JAX lacks, as NumPy's longdouble and masked arrays.
+        TypeError: it is not, or its type is one that JAX lacks, such as NumPy's longdouble and masked arrays.
         ValueError: it is an integer beyond all floating-point numbers.
     """
     _real(name, value, static, scalar)
 
 
 def _real(name, value, static, scalar):
-    """`value`, checked by `check_real`, as float64, or None where it is traced."""
+    """Check `value` as `check_real` does, and return it as float64, or None where it is traced."""
     traced = isinstance(value, jax.core.Tracer)
     if static and traced:
         raise TypeError(f"{name} is traced: expected a number known when tracing; mark it static in jax.jit")
@@ -128,7 +131,9 @@ def _is_deleted(value):
 
 
 def check_positive(name: str, value: Any, *, static: bool = False, scalar: bool = True) -> None:
-    """`value` is one real number (or an array, unless `scalar`), positive also as a float32. A traced one is trusted.
+    """Check that `value` is one real number (or an array, unless `scalar`), positive also as a float32.
+
+    A traced value is not checked.
 
     Raises:
         TypeError: not real, or traced where `static`.
@@ -140,8 +145,9 @@ def check_positive(name: str, value: Any, *, static: bool = False, scalar: bool 
 
 
 def check_non_negative(name: str, value: Any, *, static: bool = False, scalar: bool = True) -> None:
-    """`value` is one real number (or an array, unless `scalar`), zero or positive, and finite also as a float32. A
-    traced one is trusted.
+    """Check that `value` is one real number (or an array, unless `scalar`), not negative, and finite as a float32.
+
+    A traced value is not checked.
 
     Raises:
         TypeError: not real, or traced where `static`.
@@ -154,8 +160,9 @@ def check_non_negative(name: str, value: Any, *, static: bool = False, scalar: b
 
 
 def check_reach(grid: Grid, viscosity: Any, drag: Any, dt: Any) -> None:
-    """A step does not multiply a wave by more than float32 holds. (Far below that it is unstable, which is for the
-    user to see.) Traced values are trusted.
+    """Check that a step does not multiply a wave by more than float32 holds.
+
+    A step is unstable far below that, which is not checked here. Traced values are not checked.
 
     Raises:
         ValueError: it does.
@@ -173,7 +180,7 @@ def check_reach(grid: Grid, viscosity: Any, drag: Any, dt: Any) -> None:
 
 
 def check_key(name: str, value: Any) -> None:
-    """`value` is one random key of the new style.
+    """Check that `value` is one random key of the new style.
 
     Raises:
         TypeError: not a key, or a raw ``uint32`` one.
@@ -197,7 +204,7 @@ def _check_float64_enabled(name, dtype):
 
 
 def check_option(name: str, value: Any, options: tuple[str, ...]) -> None:
-    """`value` is one of `options`.
+    """Check that `value` is one of `options`.
 
     Raises:
         ValueError: it is not.
@@ -207,7 +214,7 @@ def check_option(name: str, value: Any, options: tuple[str, ...]) -> None:
 
 
 def check_backend(backend: Any, grid: Grid, dtype: Any) -> None:
-    """`backend` is known, and ``"warp"`` can run this grid and dtype on JAX's default platform.
+    """Check that `backend` is known, and that ``"warp"`` can run this grid and dtype on JAX's default platform.
 
     Raises:
         ValueError: it is not, or it cannot, with the reason.
@@ -221,7 +228,7 @@ def check_backend(backend: Any, grid: Grid, dtype: Any) -> None:
 
 
 def check_count(name: str, value: Any, *, least: int, most: int = LARGEST_COUNT) -> int:
-    """`value` as an integer known when tracing, from `least` to `most`, by default what JAX's loops count to.
+    """Return `value` as an integer known when tracing, from `least` to `most`, by default what JAX's loops count to.
 
     Raises:
         TypeError: not an integer, or traced.
@@ -239,7 +246,7 @@ def check_count(name: str, value: Any, *, least: int, most: int = LARGEST_COUNT)
 
 
 def check_flag(name: str, value: Any) -> None:
-    """`value` is True or False.
+    """Check that `value` is True or False.
 
     Raises:
         TypeError: it is not.

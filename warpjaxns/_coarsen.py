@@ -1,4 +1,4 @@
-"""Fields on a coarser grid: what a simulation that resolves less could know of them."""
+"""Fields on a coarser grid, by a sharp spectral filter."""
 
 from typing import TypeAlias
 
@@ -15,14 +15,13 @@ CoarseField: TypeAlias = Float[Array, "... coarse_ny coarse_nx"]
 
 
 def coarsen(grid: Grid, omega: Field, shape: tuple[int, int]) -> CoarseField:
-    """`omega` on a coarser grid of the same box, ``Grid(shape, grid.extent)``, by a sharp spectral filter.
+    """Return `omega` on a coarser grid of the same box, ``Grid(shape, grid.extent)``, by a sharp spectral filter.
 
-    Of the waves ``exp(2 pi i (my y / Ly + mx x / Lx))`` that make up the field it keeps those that the coarse grid
-    resolves, ``|my| < shape[0] / 2`` and ``|mx| < shape[1] / 2``, unchanged, and drops the others, as is usual for the
-    filtered reference of a large-eddy simulation (Pope 2000, Turbulent Flows, section 13.2,
-    doi:10.1017/CBO9780511840531). So the field is not aliased, as every second point of it would be; its mean stays;
-    and going by way of a grid between gives the same. An axis whose size does not change is not filtered,
-    and a field that stays on its grid is left as it is.
+    The filter keeps the waves ``exp(2 pi i (my y / Ly + mx x / Lx))`` that the coarse grid resolves,
+    ``|my| < shape[0] / 2`` and ``|mx| < shape[1] / 2``, and drops the others. This is the usual filtered reference of a
+    large-eddy simulation (Pope 2000, Turbulent Flows, section 13.2, doi:10.1017/CBO9780511840531). Unlike every second
+    point of a field, the result is not aliased. The mean is kept. Coarsening in two steps gives the same field. An axis
+    whose size does not change is not filtered.
 
     Args:
         grid: where `omega` lives.
@@ -54,6 +53,6 @@ def coarsen(grid: Grid, omega: Field, shape: tuple[int, int]) -> CoarseField:
 
 
 def _waves(number, few, many):
-    """Where the waves of the coarse axis stand in the spectrum of the fine one, and which of them to keep."""
-    # A wave of two points has no phase on the coarse grid: of sine and cosine it knows one.
+    """Return the indices of the coarse axis' waves in the spectrum of the fine one, and which of them are kept."""
+    # A wave of two points has no phase on the coarse grid, which resolves its cosine but not its sine.
     return np.rint(number).astype(int) % many, (2 * np.abs(number) < few) | (few == many)

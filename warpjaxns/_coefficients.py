@@ -1,6 +1,6 @@
-"""Coefficients of the numerics: the numbers that kernels and `jax.numpy` share. Plain data, of no array library's.
+"""Coefficients of the numerics, which kernels and `jax.numpy` share: plain data of no array library.
 
-Adding a time scheme is adding an entry to `RUNGE_KUTTA`.
+A time scheme is an entry of `RUNGE_KUTTA`.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ SECOND = {
 def runge_kutta(dtype) -> tuple[tuple[float, float, float], ...]:
     """Return (a, b, c) of each stage in a float type, rounded such that a + b is 1.
 
-    In float32 the nearest numbers to 1/3 and 2/3 add up to 1 + 3e-8, by which every step would multiply the state.
+    The float32 numbers nearest to 1/3 and 2/3 add up to 1 + 3e-8. Every step would multiply the state by this factor.
     """
     rounded = [(float(np.dtype(dtype).type(b)), c) for _, b, c in RUNGE_KUTTA[SCHEME]]
     return tuple((1 - b, b, c) for b, c in rounded)
@@ -59,16 +59,16 @@ def eigenvalues(shape: tuple[int, int], spacing: tuple[float, float]) -> tuple[n
 
 
 def column_modes(shape: tuple[int, int], spacing: tuple[float, float]) -> np.ndarray:
-    """Return what the solution along y needs to know of each wavenumber along x (`modes_of`)."""
+    """Return the constants of each wavenumber along x that the solve along y needs (`modes_of`)."""
     return modes_of(eigenvalues(shape, spacing)[1][: shape[1] // 2 + 1], shape, spacing)
 
 
 def modes_of(along_x: np.ndarray, shape: tuple[int, int], spacing: tuple[float, float]) -> np.ndarray:
-    """Return what the solution along y needs to know of these eigenvalues along x, ``(eigenvalues, 5)``, float64.
+    """Return the constants of these eigenvalues along x that the solve along y needs, ``(eigenvalues, 5)``, float64.
 
-    With ``r + 1/r = 2 + dy^2 lambda``, ``0 < r <= 1``, these are ``-log r``, ``1 - r``, ``1 / (1 - r^ny)``, the factor
-    of the solution, ``dy^2 r / 2 nx``, with 1/2nx for the transforms of rows, and ``1 / (1 - r^2)``. The third and the
-    last are 0 for the mean over x.
+    With ``r + 1/r = 2 + dy^2 lambda``, ``0 < r <= 1``, they are ``-log r``, ``1 - r``, ``1 / (1 - r^ny)``, the factor
+    ``dy^2 r / (2 nx)`` of the solution, in which ``1 / (2 nx)`` is that of the transforms, and ``1 / (1 - r^2)``. The
+    third and the last are 0 for the mean over x.
     """
     (ny, nx), dy = shape, spacing[0]
     half = along_x * dy**2 / 2  # (r + 1/r) / 2 - 1

@@ -1,4 +1,4 @@
-"""Any Warp kernel as a JAX function whose derivative launches the adjoint that Warp generates."""
+"""JAX functions of users' Warp kernels, whose derivatives launch the adjoint that Warp generates."""
 
 import ast
 import functools
@@ -30,9 +30,9 @@ def primitive(
 ) -> Callable[..., jax.Array | tuple[jax.Array, ...]]:
     """Make a JAX function of a Warp kernel. Its reverse-mode derivative launches the adjoint Warp generates.
 
-    It works under `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shard_map`. Under `vmap` the kernel is
-    launched once for all members, each of which it sees alone; once a member if it calls `wp.func_native`. Nothing is
-    compiled or registered again for a kernel, static values and shapes seen before.
+    It works under `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shard_map`. Under `vmap` the kernel is launched once
+    for all members, and each thread sees the arrays of one member. A kernel that calls `wp.func_native` is launched
+    once a member. A kernel is compiled and registered once for the same static values and shapes.
 
     ```python
     vector = wp.array(dtype=wp.float32)
@@ -50,15 +50,15 @@ def primitive(
     **Arguments:**
 
     - `kernel`: a Warp kernel, not generic, whose parameters are its inputs and then its outputs. Inputs are
-        arrays of scalars, vectors or matrices, or plain scalars. Plain scalars are static: what shall be
-        traced or differentiated goes in as an array of one element. No tile kernels.
+        arrays of scalars, vectors or matrices, or plain scalars. Plain scalars are static: pass a number to be traced
+        or differentiated as an array of one element. Kernels with tiles are not supported.
     - `num_outputs`: how many of the last parameters are outputs. They are zero when the kernel starts.
-    - `output_shapes`: a shape for all outputs; or a sequence of one shape an output; or a dictionary from
+    - `output_shapes`: a shape for all outputs; or a sequence with one shape an output; or a dictionary from
         names to shapes; or a function of the shapes of the array inputs (in order) that returns one of these.
-        By default all outputs have the shape of the first array. Shapes, here and below, leave out the
-        components of vectors and matrices, which trail in JAX's shape.
-    - `launch_dims`: the dimensions of the launch, or a function of the array inputs' shapes that returns
-        them: as many as `wp.tid()` returns. By default the shape of the first output.
+        By default all outputs have the shape of the first array. Shapes here and below leave out the
+        components of vectors and matrices, which are the last axes of JAX's shape.
+    - `launch_dims`: the dimensions of the launch, as many as `wp.tid()` returns, or a function of the array inputs'
+        shapes that returns them. By default the shape of the first output.
     - `block_dim`: threads a block, on CUDA.
 
     **Returns:** a function of the kernel's inputs, by position or name, that returns the output, or a tuple
@@ -70,9 +70,9 @@ def primitive(
     derivatives, which Warp does not generate.
 
     !!! warning
-        What cannot be seen from outside: the kernel must not write to its inputs, and must be one that Warp
-        can differentiate. An output element is assigned once; a loop whose number of turns is not known when
-        the kernel is built does not carry a changing variable from turn to turn.
+        These conditions are not checked. The kernel must not write to its inputs, and Warp must be able to
+        differentiate it. Each output element is assigned once. A loop whose number of iterations is not known when the
+        kernel is built must not carry a changing variable from one iteration to the next.
     """
     _check_kernel(kernel, num_outputs)
     check_count("block_dim", block_dim, least=1, most=MOST_THREADS)
@@ -138,7 +138,7 @@ def _name(kernel, argument):
 
 
 def _static(kernel, argument, value) -> bytes:
-    """The value of a plain scalar, as bytes: equal and hashable where Python's numbers are too lenient."""
+    """Return the value of a plain scalar as bytes of its type: hashable, and equal for the same bits only."""
     if isinstance(value, jax.Array):
         raise TypeError(
             f"{_name(kernel, argument)} is a plain scalar, hence static, and got the JAX value {value}. "
@@ -221,8 +221,8 @@ def _output_shapes(kernel, wanted, outcomes, shapes):
 
 
 def _launch_dims(kernel, wanted, outputs, shapes):
-    # With more launch dimensions than wp.tid() returns, every thread runs several times, and the adjoint,
-    # which adds, comes out that many times too large.
+    # If a launch has more dimensions than wp.tid() returns, several threads do the same work. The adjoint adds up, and
+    # would be that many times too large.
     axes = _thread_axes(kernel)
     if callable(wanted):
         wanted = wanted(*shapes)
@@ -236,9 +236,9 @@ def _launch_dims(kernel, wanted, outputs, shapes):
 
 @functools.cache
 def _thread_axes(kernel) -> int:
-    """How many indices wp.tid() returns in the kernel; 0 if it is not called."""
+    """Return the number of indices that wp.tid() returns in the kernel, or 0 if it is not called."""
     calls = (node.func for node in ast.walk(kernel.adj.tree) if isinstance(node, ast.Call))
     if not any("tid" in (getattr(f, "attr", None), getattr(f, "id", None)) for f in calls):
         return 0
-    kernel.adj.get_references()  # which finds this out
+    kernel.adj.get_references()  # sets `kernel.adj.args_tid`
     return kernel.adj.kernel_dim

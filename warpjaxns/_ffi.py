@@ -1,4 +1,6 @@
-"""The one file that calls Warp's JAX interface: a Python function that launches kernels becomes a JAX call.
+"""Foreign calls: a Python function that launches Warp kernels becomes a JAX call.
+
+Only this file calls Warp's JAX interface.
 
 A launch function takes its inputs and then its outputs, and launches kernels on them:
 
@@ -7,21 +9,21 @@ A launch function takes its inputs and then its outputs, and launches kernels on
 
     (y,) = _ffi.call(double, x, key=("double",), outputs=[(wp.float32, x.shape)], graph=True)
 
-It may be called inside `jit` or eagerly, from a lowering through `mlir.lower_fun`, on the CPU and on any
-number of CUDA devices. It has no rules for differentiation or batching: those belong to the primitives above.
+A call works inside `jit` or eagerly, from a lowering through `mlir.lower_fun`, on the CPU and on any number of CUDA
+devices. It has no rules for differentiation or batching: those belong to the primitives.
 
-What is behind it:
+Design:
 
-- Warp never forgets a callable, and makes a new descriptor each time one is called from Python. So there is
-  one callable with one descriptor for each *signature* (key, types, shapes, platform), kept for good: a
-  compiled program may come back to it at any time. Tracing again finds it again.
+- There is one callable with one descriptor for each *signature* (key, types, shapes, platform), kept for good: a
+  compiled program may call it at any time, and tracing again finds it. Warp itself never forgets a callable, and makes
+  a new descriptor each time one is called from Python.
 - On CUDA the launches are captured into a graph, once for each signature and device. Warp's own graph modes key their
-  graphs by the addresses of all buffers; a training loop has new ones in every iteration and would capture for ever.
+  graphs by the addresses of all buffers. A training loop has new buffers in every iteration, and would never replay.
   Here kernels read addresses from a table (`_kernels.hardware.address_table`), and a replay writes the table first.
-- A target is named by a hash of its signature (`_names`): a program from JAX's cache on disk, or exported, finds the
-  same launches in another process, or none.
-- Warp loads the module of the function that it calls. So that says it is of `_kernels.hardware.fill`, whose kernel
-  is needed.
+- A target is named by a hash of its signature (`_names`). A program from JAX's cache on disk, or an exported one, finds
+  the same launches in another process, or none.
+- Warp loads the module of the function that it calls. That function claims the module `_kernels.hardware.fill`, whose
+  kernel is needed.
 """
 
 import contextlib
@@ -50,7 +52,7 @@ from ._names import name_of
 from ._signals import defer_signals
 
 CALLBACKS = wp.jax_callable.__code__.co_filename  # the file of the functions that XLA calls
-PATIENCE = 1.0  # seconds of compiling before a word is said about it
+PATIENCE = 1.0  # seconds of compiling before a message is printed
 
 _lock = threading.Lock()
 _callables: dict[tuple, Any] = {}
@@ -85,20 +87,20 @@ def call(
 
     **Arguments:**
 
-    - `launch`: launches Warp kernels on what it is given, contiguous and of the shapes said here:
-        `address_table.Buffer`s, or Warp arrays without `graph`. It must not call JAX, synchronise, allocate, or
-        write to an input; scratch is one more output. Outputs arrive uninitialised.
+    - `launch`: launches Warp kernels on contiguous arrays of the shapes given here. They are `address_table.Buffer`s
+        with `graph`, and Warp arrays without. It must not call JAX, synchronise, allocate, or write to an input.
+        Scratch is one more output. Outputs are not initialised.
     - `operands`: JAX arrays.
-    - `key`: whatever `launch` depends on besides its arrays, as a hashable value. The first function seen
-        with a key (and types, and shapes) serves all later ones: keys of different functions must differ.
-    - `outputs`: `(dtype, shape)` each, with Warp's dtype and the shape as Warp counts it: without the
-        components of a vector or matrix, which trail in JAX's shape.
-    - `inputs`: Warp's dtypes of the operands. Needed where one holds vectors or matrices.
-    - `graph`: capture the launches into a CUDA graph that serves all later calls. The kernels must be of
-        `address_table.kernel` then, which take places in a table of up to 32 addresses. Without it, `launch` gets
+    - `key`: everything that `launch` depends on besides its arrays, as a hashable value. The first function with a key
+        (and types, and shapes) serves all later calls, so keys of different functions must differ.
+    - `outputs`: `(dtype, shape)` each, with Warp's dtype and shape. Warp's shape leaves out the components of a vector
+        or matrix, which are the last axes of JAX's shape.
+    - `inputs`: Warp's dtypes of the operands. Needed if an operand holds vectors or matrices.
+    - `graph`: capture the launches into a CUDA graph that serves all later calls. The kernels must then be made by
+        `address_table.kernel`; they take places in a table of up to 32 addresses. Without `graph`, `launch` gets
         arrays and runs at each call.
-    - `repeats`: how often to do it all, with `graph`. From the second time on, the launches find the output `feed[1]`
-        in the place of the input `feed[0]`, both counted among all arrays, and so work in place. Equal numbers feed
+    - `repeats`: runs of the graph, with `graph`. From the second run on, the output `feed[1]` takes the place of the
+        input `feed[0]`, so that the launches work in place. Both are numbers among all arrays. Equal numbers feed
         nothing.
 
     **Returns:** the outputs, a tuple.
@@ -119,29 +121,29 @@ def call(
 
 
 def clear() -> None:
-    """Forget the captured CUDA graphs. Callables stay, for compiled programs still refer to them."""
+    """Forget the captured CUDA graphs. Callables stay, since compiled programs still refer to them."""
     with _lock:
         _replays.clear()
 
 
 def statistics() -> dict[str, int]:
-    """Count what is kept, and what has run.
+    """Return counts of callables, captures and launches.
 
-    `callables`: distinct signatures seen. `captures`: CUDA graphs kept. `launches`: how often a launch
-    function ran since the process started. On CUDA that is once a capture: it stands still in a loop that
-    replays its graphs.
+    `callables`: distinct signatures. `captures`: CUDA graphs kept. `launches`: runs of launch functions since the
+    process started. On CUDA a launch function runs once a capture, so the count does not grow while graphs are
+    replayed.
     """
     with _lock:
         return {"callables": len(_callables), "captures": len(_replays), "launches": _launches}
 
 
 def dtype_in_jax(dtype: type) -> np.dtype:
-    """The JAX dtype of Warp's `dtype`: that of its components, if it has any."""
+    """Return the JAX dtype of Warp's `dtype`: that of its components, if it has any."""
     return np.dtype(wp.dtype_to_jax(getattr(dtype, "_wp_scalar_type_", dtype)))
 
 
 def shape_in_jax(shape: Sequence[int], dtype: type) -> tuple[int, ...]:
-    """The JAX shape of a Warp array: the components of a vector or matrix come last."""
+    """Return the JAX shape of a Warp array: the components of a vector or matrix come last."""
     return (*shape, *getattr(dtype, "_shape_", ()))
 
 
@@ -149,7 +151,7 @@ def shape_in_jax(shape: Sequence[int], dtype: type) -> tuple[int, ...]:
 
 
 def varying(*avals: Any) -> frozenset:
-    """The mesh axes over which any of these types varies."""
+    """Return the mesh axes over which any of these types varies."""
     axes: frozenset = frozenset()
     for aval in avals:
         manual = getattr(aval, "manual_axis_type", None)  # JAX 0.11 and later
@@ -158,7 +160,7 @@ def varying(*avals: Any) -> frozenset:
 
 
 def abstract_result(shape: Sequence[int], dtype: Any, *operands: Any) -> jax.core.ShapedArray:
-    """The type of a result that depends on all operands, given as types: it varies where one of them does."""
+    """Return the type of a result that depends on operands of these types: it varies where one of them does."""
     axes = varying(*operands)
     if not axes:
         return jax.core.ShapedArray(tuple(shape), np.dtype(dtype))
@@ -252,7 +254,7 @@ def _register(signature):
         output_dims={f"out_{i}": shape for i, (_, shape) in enumerate(program.outputs)},
         module_preload_mode=wp.JaxModulePreloadMode.NONE,
     )
-    # The only Python call of it there ever is makes descriptor 0, to which the lowering refers.
+    # Python calls it only here. That makes descriptor 0, to which the lowering refers.
     avals = [jax.ShapeDtypeStruct(s, dtype_in_jax(t)) for s, t in zip(shapes, program.inputs, strict=True)]
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
         jax.eval_shape(callable_, *avals)
@@ -261,7 +263,7 @@ def _register(signature):
 
 @contextlib.contextmanager
 def _excuse(program):
-    """Say what is going on if kernels have to be compiled."""
+    """Print a message if kernels have to be compiled."""
     name = program.key[0] if isinstance(program.key, tuple) else getattr(program.key, "key", "a call")
     message = f"warpjaxns: compiling kernels of {name}; later runs find them in Warp's cache"
     timer = threading.Timer(PATIENCE, print, [message], {"file": sys.stderr, "flush": True})

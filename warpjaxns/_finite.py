@@ -1,4 +1,4 @@
-"""Reports of states that are not finite: eagerly an exception, under `jit` an error that every device raises."""
+"""Errors for states that are not finite: an exception eagerly, and under `jit` an error that every device raises."""
 
 import functools
 import logging
@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 
 from ._ffi import varying
 
-NONE_BAD = 2**31 - 1  # in the place of a member's number
+NONE_BAD = 2**31 - 1  # stands for a member's number where all are finite
 _NOT_THE_USERS = {"jax", "jaxlib", "equinox", "jaxtyping", "beartype", "contextlib", __package__}
 
 
@@ -28,8 +28,8 @@ logging.getLogger("jax._src.debugging").addFilter(
 def raise_if_not_finite(omega: jax.Array, axis: int, advice: str) -> None:
     """Raise if the vorticity of a member is not finite, naming the first such member.
 
-    Eagerly the exception comes from the call. Under `jit` it comes with the results, on every device: they all know
-    the same number, by one all-reduce, and none is left waiting for one that raised alone.
+    Eagerly the call raises. Under `jit` the error comes with the results, on every device. All devices get the same
+    number by one all-reduce, so none waits for another one that has raised.
 
     Args:
         omega: vorticity, with the members along `axis`. `jax.vmap` adds members in front of them.
@@ -54,7 +54,7 @@ def _search(omega, axis):
 
 @jax.custom_batching.custom_vmap
 def _first(bad):
-    """Return the number of the first True, `NONE_BAD` where there is none, and how many were looked at."""
+    """Return the number of the first True, or `NONE_BAD`, and the number of members."""
     numbers = jnp.arange(bad.shape[0], dtype=jnp.int32)
     first = jnp.min(jnp.where(bad, numbers, NONE_BAD), initial=NONE_BAD)
     return first, jnp.int32(bad.shape[0])
@@ -66,7 +66,7 @@ def _first_of_all(_, __, bad):
 
 
 def _call_on_every_device(callback, first, members):
-    """Call ``callback(first, members)`` on every device, with the least `first` of all of them."""
+    """Call ``callback(first, members)`` on every device, with the least `first` of all devices."""
     mesh = jax.sharding.get_abstract_mesh()
     manual, sharded = tuple(mesh.manual_axes), tuple(sorted(varying(jax.typeof(first))))
     if sharded:
@@ -90,7 +90,7 @@ def _raise_if(first, members, *, advice, line=""):
 
 
 def _line_of_user():
-    """Name the line that called the package: under `jit` the error surfaces elsewhere."""
+    """Return the line that called the package, for the message: under `jit` the error surfaces elsewhere."""
     frame = sys._getframe(1)
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USERS:
         frame = frame.f_back

@@ -10,8 +10,8 @@ import numpy as np
 
 from ._show import show
 
-# With such lengths the constants of the operators, up to 8 / spacing^2 and (side / 2 pi)^2, and one over them, are
-# float32 numbers.
+# Within these lengths float32 holds the constants of the operators, up to 8 / spacing^2 and (side / 2 pi)^2, and their
+# inverses.
 SHORTEST, LONGEST = 1e-18, 1e19
 
 
@@ -19,17 +19,17 @@ SHORTEST, LONGEST = 1e-18, 1e19
 class Grid:
     """A uniform grid on the doubly periodic box ``[0, Ly) x [0, Lx)``.
 
-    Static and hashable: two grids of the same shape and extent are equal, and a grid may be closed over or
-    passed as a static argument.
+    A grid is static and hashable. Two grids of the same shape and extent are equal. A grid may be closed over or passed
+    as a static argument.
 
     Args:
-        shape: points ``(ny, nx)``, each at least 4. They may differ.
+        shape: points ``(ny, nx)``, each at least 4.
         extent: side lengths ``(Ly, Lx)`` [length], each positive, from 1e-18 a point to 1e19.
 
     Raises:
         TypeError: `shape` does not hold two integers, or `extent` two real numbers.
-        ValueError: a size is under 4, or a side is not positive and finite, or so short or so long that float32 has no
-            numbers for its operators.
+        ValueError: a size is under 4; a side is not positive and finite, or float32 cannot hold the constants of its
+            operators.
 
     Fields on a grid are arrays ``(..., ny, nx)``: y is axis -2, x is axis -1.
     """
@@ -69,7 +69,7 @@ class Grid:
         return np.arange(self.shape[1]) * self.spacing[1]
 
     def mesh(self) -> tuple[jax.Array, jax.Array]:
-        """Coordinates ``(X, Y)`` of every point, each of shape ``(ny, nx)`` and JAX's default float type."""
+        """Coordinates ``(X, Y)`` [length] of every point, each of shape ``(ny, nx)`` and JAX's default float type."""
         x, y = jnp.meshgrid(jnp.asarray(self.x, float), jnp.asarray(self.y, float))
         return x, y
 

@@ -9,8 +9,11 @@ import equinox as eqx
 
 
 class BoundMethod(eqx.Module):
-    """A method and its owner: a pytree, so that `eqx.filter_jit` sees the owner's leaves, and hashable by the owner's
-    identity, which `jax.jit` asks of what it compiles (there the leaves become constants)."""
+    """A method and its owner.
+
+    It is a pytree, so that `eqx.filter_jit` sees the owner's leaves. It is hashable by the owner's identity, as
+    `jax.jit` requires; there the leaves become constants.
+    """
 
     function: Callable = eqx.field(static=True)
     owner: eqx.Module
@@ -40,7 +43,7 @@ class BoundMethod(eqx.Module):
 
 
 class method:
-    """Decorator for the methods of an `eqx.Module`: bound, they are `BoundMethod`s."""
+    """Decorator of methods of an `eqx.Module`, which become `BoundMethod`s when bound."""
 
     def __init__(self, function: Callable):
         self.function = function

@@ -1,7 +1,7 @@
-"""Names of programs: hashes of what they are, equal in every process.
+"""Names of programs: hashes of their content, equal in every process.
 
-JAX stores compiled programs on disk, exports them, and finds their foreign calls again by name. A number that counts
-what a process has registered would lead to another program there.
+JAX stores compiled programs on disk, exports them, and finds their foreign calls again by name. A running number would
+name another program in another process.
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ from ._version import VERSION
 
 
 def name_of(value: Any) -> str:
-    """Return a name for `value` that is equal for equal values, in this process or another, and only for them.
+    """Return a name for `value`. Names are equal for equal values and only for these, in any process.
 
-    The versions of this package and of Warp are part of it.
+    The versions of this package and of Warp are part of the name.
 
     Raises:
         TypeError: part of `value` is neither plain data, a dataclass, a type, nor a Warp kernel.

@@ -1,4 +1,4 @@
-"""The closed algebra as functions of fields: streamfunction, Jacobian, Laplacian."""
+"""Operators on fields: streamfunction, Jacobian, Laplacian, curl."""
 
 from typing import TypeAlias
 
@@ -18,10 +18,10 @@ Field: TypeAlias = Float[Array, "... ny nx"]
 
 
 def streamfunction(grid: Grid, omega: Field, *, backend: str = "auto") -> Field:
-    """The streamfunction of a vorticity: ``-Lap(psi) = omega - <omega>`` with ``<psi> = 0``.
+    """Return the streamfunction of a vorticity: ``-Lap(psi) = omega - <omega>`` with ``<psi> = 0``.
 
-    Solved by FFT with the eigenvalues of the 5-point Laplacian, so `laplacian` undoes it to rounding. The map is
-    linear and symmetric.
+    Lap is the 5-point Laplacian, which `laplacian` applies, so the two invert each other to rounding. The map is linear
+    and symmetric.
 
     Args:
         grid: the grid.
@@ -39,7 +39,7 @@ def streamfunction(grid: Grid, omega: Field, *, backend: str = "auto") -> Field:
 
 
 def laplacian(grid: Grid, a: Field, *, backend: str = "auto") -> Field:
-    """The 5-point Laplacian ``Lap(a)``, second order.
+    """Return the 5-point Laplacian ``Lap(a)``, of second order.
 
     Args:
         grid: the grid.
@@ -57,10 +57,10 @@ def laplacian(grid: Grid, a: Field, *, backend: str = "auto") -> Field:
 
 
 def jacobian(grid: Grid, a: Field, b: Field, scheme: str = "arakawa", *, backend: str = "auto") -> Field:
-    """The Jacobian ``J(a, b) = a_x b_y - a_y b_x``, second order.
+    """Return the Jacobian ``J(a, b) = a_x b_y - a_y b_x``, of second order.
 
-    ``"arakawa"`` (Arakawa 1966, doi:10.1016/0021-9991(66)90015-5) is the mean of three stencils for which the sums of
-    J, aJ and bJ over the grid vanish; ``"central"`` is the first of them, plain centred differences.
+    ``"arakawa"`` (Arakawa 1966, doi:10.1016/0021-9991(66)90015-5) is the mean of three stencils, with which the sums of
+    J, aJ and bJ over the grid vanish. ``"central"`` is the first of them, plain centred differences.
 
     Args:
         grid: the grid.
@@ -89,9 +89,10 @@ def jacobian(grid: Grid, a: Field, b: Field, scheme: str = "arakawa", *, backend
 
 
 def curl(grid: Grid, x_part: Field, y_part: Field, *, names: tuple[str, str]) -> Field:
-    """The curl ``d(y_part)/dx - d(x_part)/dy`` of a vector field by centred differences; its mean is zero.
+    """Return the curl ``d(y_part)/dx - d(x_part)/dy`` of a vector field by centred differences. Its mean is zero.
 
-    Minus the transpose of `NavierStokes2D.velocity`'s differences: ``<psi, curl(a, b)> = <u a + v b>`` on the grid.
+    It is minus the transpose of the differences of `NavierStokes2D.velocity`: ``<psi, curl(a, b)> = <u a + v b>`` on
+    the grid.
 
     Raises:
         TypeError: a part is not a float32 or float64 array, or their dtypes differ.
@@ -105,7 +106,7 @@ def curl(grid: Grid, x_part: Field, y_part: Field, *, names: tuple[str, str]) ->
 
 
 def _check_pair(first, second, grid):
-    """Two fields ``(name, value)`` of one dtype, and the leading axes of both together."""
+    """Check two fields ``(name, value)`` of one dtype, and return them with their leading axes, broadcast."""
     (name, a), (other, b) = first, second
     a, b = check_field(name, a, grid), check_field(other, b, grid)
     if a.dtype != b.dtype:
@@ -120,5 +121,5 @@ def _apply(primitive, name, field, grid, backend):
 
 
 def _flat(field):
-    """All leading axes as one."""
+    """Return a field with all leading axes as one."""
     return field.reshape(-1, *field.shape[-2:])

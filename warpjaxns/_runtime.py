@@ -1,4 +1,4 @@
-"""What is here, and what is kept: versions, devices and backends; kernels compiled ahead of time; caches."""
+"""Versions, devices and backends; compilation of kernels before their first use; caches."""
 
 import dataclasses
 import importlib.metadata
@@ -17,7 +17,7 @@ from ._version import VERSION
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """Versions, devices, and what ``backend="auto"`` means here. Printable."""
+    """Versions, devices, and the backend that ``"auto"`` takes here. Printable."""
 
     versions: dict[str, str]
     devices: tuple[str, ...]
@@ -35,17 +35,17 @@ class Info:
 
 
 def info(grid: Grid | None = None, dtype=None) -> Info:
-    """Versions, devices, and which backend ``"auto"`` takes on JAX's default device, and why.
+    """Return versions, devices, the backend that ``"auto"`` takes on JAX's default device, and the reason.
 
     Args:
-        grid: the grid in question; None: any that Warp supports.
+        grid: a grid; None: any that Warp supports.
         dtype: float32 or float64; None: JAX's default float type.
 
     Returns:
-        An `Info`; print it, or read its fields.
+        An `Info`, to be printed or read field by field.
 
     Raises:
-        TypeError: `grid` is not a `Grid`, or `dtype` not one of these.
+        TypeError: `grid` is not a `Grid`, or `dtype` is neither float32 nor float64.
     """
     if grid is not None:
         check_grid(grid)
@@ -67,20 +67,20 @@ def info(grid: Grid | None = None, dtype=None) -> Info:
 
 
 def warmup(solver: NavierStokes2D, *, batch: tuple[int, ...] = (), dtype=None, gradient: bool = True) -> None:
-    """Compile a solver's kernels before their first use, by one step on a state at rest.
+    """Compile a solver's kernels before their first use, by one step of a state at rest.
 
-    Kernels do not depend on the number of steps. Warp keeps them on disk, so this costs time once a machine; XLA's
-    own compilation of your program comes on top at its first call.
+    Kernels do not depend on the number of steps. Warp keeps them on disk, so this takes time once a machine. XLA still
+    compiles your program at its first call.
 
     Args:
         solver: a `NavierStokes2D`.
         batch: the leading axes of the states to come.
         dtype: float32 or float64; None: JAX's default float type.
-        gradient: compile the kernels of reverse mode too.
+        gradient: whether to compile the kernels of reverse mode too.
 
     Raises:
-        TypeError: `solver` is not a `NavierStokes2D`, `batch` not a tuple of integers, `dtype` not one of these, or
-            `gradient` not True or False.
+        TypeError: `solver` is not a `NavierStokes2D`, `batch` not a tuple of integers, `dtype` neither float32 nor
+            float64, or `gradient` not True or False.
         ValueError: `batch` holds a negative number.
     """
     check_solver(solver)
@@ -100,7 +100,7 @@ def warmup(solver: NavierStokes2D, *, batch: tuple[int, ...] = (), dtype=None, g
 def clear_caches() -> None:
     """Drop captured CUDA graphs.
 
-    Call it when nothing runs. Kernels stay loaded; Warp's cache on disk is untouched. What JAX has compiled, eager
-    calls among it, is dropped by `jax.clear_caches`.
+    Call it when nothing runs. Kernels stay loaded, and Warp's cache on disk is untouched. `jax.clear_caches` drops the
+    programs that JAX has compiled, eager calls included.
     """
     _ffi.clear()

@@ -1,9 +1,10 @@
 """Signals that arrive while XLA is calling Python: their handlers run when that call is over.
 
-A handler may raise; that of Ctrl-C does. Within a call from C++ nobody catches it: ctypes prints the exception and
+A handler may raise, as that of Ctrl-C does. Within a call from C++ nothing catches the exception. ctypes prints it and
 returns an undefined pointer, which XLA takes for its error, reads and frees. The process dies, or the exception is
-lost. Python runs handlers between any two instructions of the main thread, also before the first one of such a call, if
-the signal came while XLA was computing. So no `try` in the call is early enough: the handler itself looks where it is.
+lost. Python runs handlers between any two instructions of the main thread. If the signal came while XLA was computing,
+the handler runs before the first instruction of such a call. So no `try` in the call is early enough, and the handler
+itself checks where it is.
 """
 
 import signal
@@ -12,14 +13,14 @@ import threading
 import time
 from typing import cast
 
-PAUSE = 1e-3  # seconds between two looks whether the call is over
+PAUSE = 1e-3  # seconds between two checks whether the call is over
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
 
 
 def defer_signals(file: str) -> None:
-    """Keep the handlers that are now in place from running while a function of `file` does. Only the main thread can.
+    """Defer the present signal handlers while a function of `file` runs. Only the main thread can.
 
-    It is done anew in each call, for others set handlers too, Jupyter one for every cell.
+    Every call repeats this, since others set handlers too: Jupyter sets one for every cell.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -30,7 +31,7 @@ def defer_signals(file: str) -> None:
 
 
 class _Deferred:
-    """A handler that runs another one, later where it must."""
+    """A handler that runs another one, after the call from XLA if there is one."""
 
     def __init__(self, handler, file):
         self.handler, self.file = handler, file

@@ -46,10 +46,10 @@ class NavierStokes2D(eqx.Module):
         d(omega)/dt = J(psi, omega) + nu Lap(omega) - mu omega + f,    Lap(psi) = -omega,
         u = d(psi)/dy,  v = -d(psi)/dx,  J(a, b) = a_x b_y - a_y b_x
 
-    Second-order finite differences in space, an exact inverse of the discrete Laplacian, and SSP-RK3 in time (Shu
-    and Osher 1988, doi:10.1016/0021-9991(88)90177-5).
+    It uses second-order finite differences in space, the exact inverse of the discrete Laplacian, and SSP-RK3 in time
+    (Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5).
 
-    The solver is a pytree: `viscosity`, `drag`, `dt` and `forcing` are array leaves, so it can be differentiated,
+    The solver is a pytree with the array leaves `viscosity`, `drag`, `dt` and `forcing`. It can be differentiated,
     vmapped over, and be part of other modules. Everything else is static.
 
     Args:
@@ -60,16 +60,16 @@ class NavierStokes2D(eqx.Module):
         forcing: steady forcing f ``(..., ny, nx)`` [1/time^2], or None.
         advection: ``"arakawa"`` (Arakawa 1966, doi:10.1016/0021-9991(66)90015-5; conserves energy and enstrophy) or
             ``"central"`` (plain centred differences).
-        adjoint: `Checkpointed()` or `Direct()`, how reverse mode gets its intermediates.
+        adjoint: `Checkpointed()` or `Direct()`: the intermediate states that reverse mode keeps.
         backend: ``"warp"``, ``"xla"``, or ``"auto"`` (Warp on CUDA where it runs the grid, else XLA); see
             `warpjaxns.info`.
-        check_finite: whether `step` and `rollout` raise when their result is not finite (a Runge-Kutta step that was
-            too long). Costs a reduction a call, and on a GPU the host waits for its result.
+        check_finite: whether `step` and `rollout` raise when their result is not finite, mostly because `dt` is too
+            long. The check costs a reduction a call, and on a GPU the host waits for its result.
 
     Raises:
-        TypeError: an argument is not of the kind said here.
-        ValueError: a parameter is out of range (that of float32 too, also for one step of the finest wave), an option
-            unknown, or the grid out of reach for ``backend="warp"``.
+        TypeError: an argument has another type.
+        ValueError: a parameter is out of its range or that of float32; one step would multiply the finest wave beyond
+            float32; an option is unknown; or ``backend="warp"`` cannot run the grid.
 
     States are float32 or float64; parameters are cast to their type.
     """
@@ -109,21 +109,21 @@ class NavierStokes2D(eqx.Module):
         self.drag = _parameter("drag", drag, check_non_negative)
         check_reach(grid, viscosity, drag, dt)
         self.forcing = None if forcing is None else check_field("forcing", forcing, grid)
-        self.advection = str(advection)  # of NumPy's strings Equinox thinks that they are arrays
+        self.advection = str(advection)  # Equinox takes NumPy's strings for arrays
         self.adjoint = adjoint
         self.backend = str(backend)
         self.check_finite = check_finite
 
     @method
     def step(self, omega: Field) -> Field:
-        """The vorticity one time step `dt` later, of the same shape ``(..., ny, nx)``."""
+        """Return the vorticity one time step `dt` later, of the same shape ``(..., ny, nx)`` [1/time]."""
         return self.rollout(self._state("omega", omega), steps=1)
 
     @method
     def rollout(
         self, omega0: Field, *, steps: int, save_every: int | None = None, forcing: Array | None = None
     ) -> Array:
-        """The vorticity after `steps` steps, or a trajectory.
+        """Return the vorticity after `steps` steps, or a trajectory.
 
         Args:
             omega0: initial vorticity ``(..., ny, nx)``, float32 or float64 [1/time]. Leading axes are members of an
@@ -134,7 +134,7 @@ class NavierStokes2D(eqx.Module):
                 to the solver's steady forcing. Leading axes after the first broadcast against those of `omega0`.
 
         Returns:
-            Without `save_every` the last state, of omega0's shape. With it the states after k, 2k, ..., steps steps,
+            The last state [1/time], of omega0's shape. With ``save_every=k`` the states after k, 2k, ..., steps steps,
             ``(steps // k, ..., ny, nx)``.
 
         Raises:
@@ -169,7 +169,7 @@ class NavierStokes2D(eqx.Module):
 
     @method
     def tendency(self, omega: Field) -> Field:
-        """The right-hand side ``J(psi, omega) + nu Lap(omega) - mu omega + f`` [1/time^2], of omega's shape."""
+        """Return the right-hand side ``J(psi, omega) + nu Lap(omega) - mu omega + f`` [1/time^2], of omega's shape."""
         omega = self._state("omega", omega)
         flat = omega.reshape(-1, *self.grid.shape)
         viscosity, drag, _ = self._parameters(omega)
@@ -180,16 +180,16 @@ class NavierStokes2D(eqx.Module):
 
     @method
     def streamfunction(self, omega: Field) -> Field:
-        """The streamfunction psi of a vorticity, ``Lap(psi) = -omega`` with zero mean [length^2/time]."""
+        """Return the streamfunction psi of a vorticity, ``Lap(psi) = -omega`` with zero mean [length^2/time]."""
         return streamfunction(self.grid, omega, backend=self.backend)
 
     @method
     def velocity(self, omega: Field) -> tuple[Field, Field]:
-        """The velocity ``(u, v) = (d psi/dy, -d psi/dx)`` by centred differences [length/time], of zero mean.
+        """Return the velocity ``(u, v) = (d psi/dy, -d psi/dx)`` by centred differences [length/time], of zero mean.
 
-        Take it where the solver's own differences matter: the power of a force is ``<u fx + v fy>`` with it, and `cfl`
-        is made of it. It is of second order; `warpjaxns.velocity_of` is exact for the waves that the grid resolves, and
-        takes a mean flow, which no vorticity holds.
+        Use it where the solver's own differences matter: with it the power of a force is exactly ``<u fx + v fy>``, and
+        `cfl` is computed from it. It is of second order. `warpjaxns.velocity_of` is exact for the waves that the grid
+        resolves, and adds a mean flow, which no vorticity holds.
         """
         psi = self.streamfunction(omega)
         dy, dx = self.grid.spacing
@@ -199,10 +199,11 @@ class NavierStokes2D(eqx.Module):
 
     @method
     def diffusion_number(self) -> Float[Array, "..."]:
-        """The diffusion number ``(4 nu (1 / dx^2 + 1 / dy^2) + mu) dt``: how fast the shortest wave decays, in steps.
+        """Return the diffusion number ``(4 nu (1 / dx^2 + 1 / dy^2) + mu) dt``.
 
-        SSP-RK3 is stable up to 2.51 where advection is slow; `cfl` has the limit of advection. It has the shape
-        ``(...)`` of the parameters, and JAX's default float type.
+        It is the decay rate of the shortest wave times the step. SSP-RK3 is stable up to 2.51 where advection is slow.
+        `cfl` has the limit of advection. The result has the shape ``(...)`` of the parameters, and JAX's default float
+        type.
         """
         parameters = [jnp.asarray(value, float) for value in (self.viscosity, self.drag, self.dt)]
         ndim = max(value.ndim for value in parameters)
@@ -211,9 +212,9 @@ class NavierStokes2D(eqx.Module):
 
     @method
     def cfl(self, omega: Field) -> Float[Array, "..."]:
-        """The Courant number ``max(|u| / dx + |v| / dy) dt``, shape ``(...)``.
+        """Return the Courant number ``max(|u| / dx + |v| / dy) dt``, shape ``(...)``.
 
-        SSP-RK3 with centred differences is stable up to about 1.7 where viscosity is small; `diffusion_number` has the
+        SSP-RK3 with centred differences is stable up to about 1.7 where viscosity is small. `diffusion_number` has the
         limit of viscosity.
         """
         omega = self._state("omega", omega)
@@ -233,7 +234,7 @@ class NavierStokes2D(eqx.Module):
         return omega
 
     def _parameters(self, omega):
-        """Viscosity, drag and dt for the primitives, ``(1,)`` or ``(batch,)``. (In that order.)"""
+        """Return viscosity, drag and dt for the primitives, ``(1,)`` or ``(batch,)`` each."""
         lead = omega.shape[:-2]
         out = []
         for name in ("viscosity", "drag", "dt"):
@@ -244,7 +245,7 @@ class NavierStokes2D(eqx.Module):
         return tuple(out)
 
     def _forcing(self, omega, control, steps):
-        """All forcing as the primitives want it, ``(steps or 1, batch or 1, ny, nx)`` or a single zero for none."""
+        """Return all forcing for the primitives, ``(steps or 1, batch or 1, ny, nx)``, or a single zero for none."""
         grid, lead = self.grid.shape, omega.shape[:-2]
         total = jnp.zeros((1, 1, 1, 1), omega.dtype)
         if self.forcing is not None:
@@ -271,7 +272,7 @@ class NavierStokes2D(eqx.Module):
 
 
 def check_solver(value) -> None:
-    """`value` is a solver.
+    """Check that `value` is a solver.
 
     Raises:
         TypeError: it is not.
@@ -281,7 +282,7 @@ def check_solver(value) -> None:
 
 
 def _known_bytes(omega):
-    """Count the bytes of a state; one member's where a dimension is symbolic, as in `jax.export`."""
+    """Return the bytes of a state, or of one member where a dimension is symbolic, as in `jax.export`."""
     known = [n for n in omega.shape if isinstance(n, int)]
     return math.prod(known) * omega.dtype.itemsize
 

@@ -11,11 +11,11 @@ from ._checks import check_grid
 from ._coefficients import eigenvalues
 from ._grid import Grid
 
-MARGIN = 1e-9  # relative: what rounding makes of a wavenumber, which depends on the unit of length
+MARGIN = 1e-9  # relative, above the rounding of a wavenumber, which depends on the unit of length
 
 
 def fundamental_wavenumber(grid: Grid) -> float:
-    """The lowest wavenumber of the box, ``k1 = 2 pi / max(Ly, Lx)`` [1 / length]: 1 in the default box.
+    """Return the lowest wavenumber of the box, ``k1 = 2 pi / max(Ly, Lx)`` [1 / length]: 1 in the default box.
 
     Raises:
         TypeError: `grid` is not a `Grid`.
@@ -25,14 +25,14 @@ def fundamental_wavenumber(grid: Grid) -> float:
 
 
 def fourier_modes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Properties of the modes of ``rfft2``, each float64 of shape ``(ny, nx // 2 + 1)``.
+    """Return properties of the modes of ``rfft2``, each float64 of shape ``(ny, nx // 2 + 1)``.
 
     Returns:
         ``(wavenumber, eigenvalue, multiplicity)``: the magnitude of the wavenumber in multiples of
-        `fundamental_wavenumber`, the eigenvalue of the negative 5-point Laplacian [1 / length^2], and how
-        many modes of the full transform the entry stands for. The mean has multiplicity 0, as it carries
-        no energy, and wavenumber and eigenvalue 1, so that one may divide by them. Wavenumbers are rounded, one way
-        or the other by the unit of length: compare them with a margin.
+        `fundamental_wavenumber`, the eigenvalue of the negative 5-point Laplacian [1 / length^2], and the number
+        of modes of the full transform that the entry represents. The mean carries no energy, so its multiplicity is
+        0. Its wavenumber and eigenvalue are set to 1, so that one may divide by them. The rounding of wavenumbers
+        depends on the unit of length: compare them with a margin.
 
     Raises:
         TypeError: `grid` is not a `Grid`.
@@ -51,28 +51,28 @@ def fourier_modes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def shell_of_modes(grid: Grid) -> Int[np.ndarray, "ny modes"]:
-    """The shell of every mode of ``rfft2``: 0 for ``1/2 <= |k| / k1 < 3/2``, and so on.
+    """Return the shell of every mode of ``rfft2``: 0 for ``1/2 <= |k| / k1 < 3/2``, and so on.
 
-    The mean, which no shell holds, is counted to the first; its multiplicity is 0.
+    The mean belongs to no shell. Here it has that of the first, and its multiplicity is 0.
     """
     wavenumber, _, _ = fourier_modes(grid)
     return np.floor(wavenumber * (1 + MARGIN) + 0.5).astype(int) - 1
 
 
 def between(wavenumber: np.ndarray, lowest: float, highest: float) -> np.ndarray:
-    """Which wavenumbers are from `lowest` to `highest`, both included whatever rounding has made of them."""
+    """Return which wavenumbers are from `lowest` to `highest`, both included, with a margin for rounding."""
     return (wavenumber * (1 + MARGIN) >= lowest) & (wavenumber <= highest * (1 + MARGIN))
 
 
 def sum_over_shells(grid: Grid, density: Float[Array, "... ny modes"]) -> Float[Array, "... shells"]:
-    """The sum of `density`, one value for each mode of ``rfft2``, over every shell."""
+    """Return the sums over every shell of `density`, one value for each mode of ``rfft2``."""
     shell, batch = shell_of_modes(grid).ravel(), density.shape[:-2]
     sums = jnp.zeros((*batch, shell.max() + 1), density.dtype)
     return sums.at[..., shell].add(density.reshape(*batch, shell.size))
 
 
 def random_phases(grid: Grid, *, key: Key[Array, ""], dtype: np.dtype) -> Complex[Array, "ny modes"]:
-    """Random phases of a real field: complex numbers of modulus 1 for every mode of ``rfft2``."""
+    """Return random phases of a real field: complex numbers of modulus 1 for every mode of ``rfft2``."""
     # The transform of real noise has Hermitian phases for any shape; `sign` of a complex number is its phase.
     return jnp.sign(jnp.fft.rfft2(jax.random.normal(key, grid.shape, dtype)))
 
@@ -80,19 +80,19 @@ def random_phases(grid: Grid, *, key: Key[Array, ""], dtype: np.dtype) -> Comple
 def from_modes(
     grid: Grid, phase: Complex[Array, "ny modes"], modulus: Float[np.ndarray | Array, "ny modes"]
 ) -> Float[Array, "ny nx"]:
-    """The real field of ``phase * modulus``, without its mean."""
+    """Return the real field with the modes ``phase * modulus``, without its mean."""
     spectrum = (phase * jnp.asarray(modulus, phase.dtype)).at[0, 0].set(0)
     return jnp.fft.irfft2(spectrum, s=grid.shape)
 
 
 def check_resolved(name: str, value: float, grid: Grid) -> None:
-    """`value`, a wavenumber in multiples of `fundamental_wavenumber`, is at most what the coarser axis resolves.
+    """Check that the coarser axis resolves the wavenumber `value`, in multiples of `fundamental_wavenumber`.
 
     Raises:
         ValueError: it is not.
     """
     highest = max(grid.extent) / max(grid.spacing) / 2  # half a wave a point
-    if float(value) > highest * (1 + MARGIN):  # also of a JAX value, which under `jit` would be compared later
+    if float(value) > highest * (1 + MARGIN):  # `float` also takes a JAX value, which `jit` would compare later
         raise ValueError(
             f"{name}={value}: a grid of shape {grid.shape} and extent {grid.extent} resolves up to "
             f"{highest:.4g}, in multiples of 2 pi / max(extent); lower it or refine the grid"

@@ -1,4 +1,4 @@
-"""Which backend serves which grid, in which type, on which platform."""
+"""Support: the grids, types and platforms that each backend can run."""
 
 import functools
 
@@ -13,7 +13,7 @@ from ._kernels.hardware.limits import CPU_MEMORY
 
 
 def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
-    """Why Warp cannot run this grid in this type on this platform ("cpu" or "cuda"), or None."""
+    """Return why Warp cannot run this grid in this type on this platform ("cpu" or "cuda"), or None."""
     initialise()
     for n in grid.shape:
         if not factorise(n):
@@ -28,7 +28,7 @@ def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
 
 @functools.cache
 def cuda_obstacle() -> str | None:
-    """Why Warp finds no CUDA device, or None."""
+    """Return why Warp finds no CUDA device, or None."""
     initialise()
     if wp.get_cuda_device_count() > 0:
         return None
@@ -43,13 +43,13 @@ def cuda_obstacle() -> str | None:
 
 @functools.cache
 def shared_memory() -> int | None:
-    """Bytes of shared memory that a block may use on every CUDA device here; None where there is none."""
+    """Return the bytes of shared memory that a block may use on every CUDA device here, or None without a device."""
     initialise()
     return min((device.max_shared_memory_per_block for device in wp.get_cuda_devices()), default=None)
 
 
 def driver() -> str:
-    """What CUDA the driver supports, in words."""
+    """Return which CUDA version the driver supports, in words."""
     version = wp.get_cuda_driver_version()
     return f"the driver supports CUDA {'.'.join(map(str, version))}" if version else "found no driver"
 

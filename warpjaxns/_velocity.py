@@ -20,14 +20,14 @@ Field: TypeAlias = Float[Array, "... ny nx"]
 
 
 def vorticity_of(grid: Grid, u: Field, v: Field) -> Field:
-    """The vorticity ``dv/dx - du/dy`` of a velocity, by Fourier transform.
+    """Return the vorticity ``dv/dx - du/dy`` of a velocity, by Fourier transform.
 
-    Exact for waves of more than two points along each axis; that of a wave of two points along an axis has no
-    derivative there. Take it for a velocity from elsewhere: a formula, data, another code. `initial.from_velocity`
-    has the solver's centred differences instead, which budgets are exact for and which are wrong at second order.
+    It is exact for waves of more than two points along each axis. The derivative of a wave of two points is taken to be
+    0. Use this function for a velocity from elsewhere: a formula, data, another code. `initial.from_velocity` has the
+    solver's centred differences instead. Budgets are exact with these, and their error is of second order.
 
-    A vorticity holds neither the divergence nor the mean of a velocity. Of the first nothing is left; the second is
-    refused, and `velocity_of` takes it.
+    A vorticity holds neither the divergence nor the mean of a velocity. A divergence is lost. A mean is refused:
+    `velocity_of` takes it as an argument.
 
     Args:
         grid: the box.
@@ -40,7 +40,7 @@ def vorticity_of(grid: Grid, u: Field, v: Field) -> Field:
     Raises:
         TypeError: a part is not a float32 or float64 array, or their dtypes differ.
         ValueError: a part does not live on `grid`, their leading axes do not broadcast, or the velocity has a mean of
-            more than 1e-5 of its largest value. (That of a traced one is lost.)
+            more than 1e-5 of its largest value. (The mean of a traced velocity is lost.)
     """
     u, v = check_velocity(grid, u, v)
     along_y, along_x, _ = _symbols(grid, u)
@@ -50,18 +50,18 @@ def vorticity_of(grid: Grid, u: Field, v: Field) -> Field:
 def velocity_of(
     grid: Grid, omega: Field, *, mean: tuple[ArrayLike, ArrayLike] | ArrayLike = (0.0, 0.0)
 ) -> tuple[Field, Field]:
-    """The velocity ``(u, v)`` of a vorticity and of a mean flow, by Fourier transform.
+    """Return the velocity ``(u, v)`` of a vorticity and of a mean flow, by Fourier transform.
 
         u = d(psi)/dy + U,   v = -d(psi)/dx + V,   d2(psi)/dx2 + d2(psi)/dy2 = -omega
 
-    It undoes `vorticity_of`: both are exact for waves of more than two points along each axis. Take it to compare
-    with formulas, data and other codes. `NavierStokes2D.velocity` has the differences that the solver advects with,
-    for which the power of a force and the Courant number are exact, and which are wrong at second order.
+    It is the inverse of `vorticity_of`. Both are exact for waves of more than two points along each axis. Use it to
+    compare with formulas, data and other codes. `NavierStokes2D.velocity` has the differences with which the solver
+    advects. The power of a force and the Courant number are exact with these, and their error is of second order.
 
     Args:
         grid: the box.
-        omega: vorticity ``(..., ny, nx)``, float32 or float64 [1 / time]. Its mean does not count: no periodic flow
-            has one.
+        omega: vorticity ``(..., ny, nx)``, float32 or float64 [1 / time]. Its mean is ignored: no periodic flow has
+            one.
         mean: ``(U, V)`` [length / time], numbers or arrays ``(...)`` like the leading axes of `omega`, cast to its
             dtype. The solver's flow has none.
 
@@ -69,7 +69,7 @@ def velocity_of(
         u and v [length / time], of omega's shape and dtype.
 
     Raises:
-        TypeError: `omega` is not a float32 or float64 array, or `mean` not two of real numbers.
+        TypeError: `omega` is not a float32 or float64 array, or `mean` is not two real numbers or arrays.
         ValueError: `omega` does not live on `grid`, or `mean` does not fit its leading axes.
     """
     omega = check_field("omega", omega, grid)
@@ -90,12 +90,12 @@ def velocity_of(
 
 
 def check_velocity(grid: Grid, u: Field, v: Field) -> tuple[Field, Field]:
-    """Both parts of a velocity that a vorticity can hold, with the same number of axes.
+    """Check that a vorticity can hold a velocity, and return both parts with the same number of axes.
 
     Raises:
         TypeError: a part is not a float32 or float64 array, or their dtypes differ.
         ValueError: a part does not live on `grid`, their leading axes do not broadcast, or the velocity has a mean of
-            more than 1e-5 of its largest value. (A traced one is trusted.)
+            more than 1e-5 of its largest value. (A traced velocity is not checked.)
     """
     u, v, lead = _check_pair(("u", u), ("v", v), grid)
     u, v = (with_axes(part, len(lead) + 2) for part in (u, v))
@@ -104,7 +104,7 @@ def check_velocity(grid: Grid, u: Field, v: Field) -> tuple[Field, Field]:
     with jax.ensure_compile_time_eval():
         means = [jnp.abs(jnp.mean(part, axis=(-2, -1))) for part in (u, v)]
         largest = jnp.maximum(*(jnp.max(jnp.abs(part), axis=(-2, -1)) for part in (u, v)))
-        moves = bool(jnp.any(jnp.maximum(*means) > 1e-5 * largest))  # far above what float32 makes of none
+        moves = bool(jnp.any(jnp.maximum(*means) > 1e-5 * largest))  # far above the rounding of float32
         up_to = [float(jnp.max(mean, initial=0)) for mean in means]
     if moves:
         raise ValueError(
@@ -115,7 +115,7 @@ def check_velocity(grid: Grid, u: Field, v: Field) -> tuple[Field, Field]:
 
 
 def _symbols(grid, like):
-    """The Fourier symbols of d/dy, d/dx and the inverse of minus the Laplacian, each to multiply ``rfft2(like)``."""
+    """Return the Fourier symbols of d/dy, d/dx and the inverse of minus the Laplacian, for ``rfft2(like)``."""
     (ny, nx), complex_dtype = grid.shape, np.result_type(like.dtype, np.complex64)
     my, mx = np.fft.fftfreq(ny, 1 / ny)[:, None], np.fft.rfftfreq(nx, 1 / nx)[None, :]
     ky, kx = (2 * math.pi / side * m for side, m in zip(grid.extent, (my, mx), strict=True))

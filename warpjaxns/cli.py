@@ -1,7 +1,7 @@
 """The command line: ``warpjaxns demo``, ``warpjaxns info`` and so on.
 
-A subcommand is a module of `_commands` whose ``add(commands)`` adds its parser and names the function to run;
-`COMMANDS` lists them. JAX and Warp are imported when a command runs, and not before.
+A subcommand is a module of `_commands`. Its ``add(commands)`` adds its parser and names the function to run. `COMMANDS`
+lists all subcommands. JAX and Warp are imported when a command runs, and not before.
 """
 
 import argparse
@@ -17,7 +17,7 @@ COMMANDS = (demo, bench, generate, verify, info)
 def main(argv: list[str] | None = None) -> int:
     """Run a command line, ``sys.argv[1:]`` by default, and return its exit code.
 
-    0: done; 1: the computation failed; 130: interrupted. Wrong options leave by ``SystemExit(2)``.
+    Exit codes are 0: done; 1: the computation failed; 130: interrupted. Wrong options raise ``SystemExit(2)``.
     """
     parser = argparse.ArgumentParser(
         prog="warpjaxns",

@@ -1,6 +1,6 @@
-"""What a coarse grid does not resolve, modelled: eddy viscosity in vorticity form.
+"""Closures: models of the scales that a grid does not resolve. Eddy viscosity in vorticity form.
 
-A closure is a tendency [1 / time^2] that is added to the coarse solver's, for example as its forcing:
+A closure is a tendency [1 / time^2] that is added to that of the coarse solver, for example as its forcing:
 
 ```python
 def body(omega, _):
@@ -10,8 +10,8 @@ def body(omega, _):
 omega, _ = jax.lax.scan(body, omega, length=steps)
 ```
 
-All are functions of fields ``(..., ny, nx)`` that can be jitted, differentiated and vmapped. How to train one of your
-own: ``docs/guides/closures.md``.
+All are functions of fields ``(..., ny, nx)`` that can be jitted, differentiated and vmapped. The guide to closures
+(``docs/guides/closures.md``) trains one of your own.
 """
 
 from typing import TypeAlias
@@ -35,16 +35,16 @@ def __dir__():
 
 
 def smagorinsky(grid: Grid, omega: Field, constant: Real[ArrayLike, ""]) -> Field:
-    """Smagorinsky's eddy viscosity for the vorticity equation:
+    """Return the tendency of Smagorinsky's eddy viscosity for the vorticity equation:
 
         div(nu_t grad omega),   nu_t = (C delta)^2 |S|,   delta = sqrt(dx dy),
 
-    with |S| of `strain_rate`. In flux form, nu_t between two points being the mean of theirs: it conserves the mean
-    of `omega`, and where `omega` varies at all it dissipates enstrophy. After Smagorinsky (1963,
-    doi:10.1175/1520-0493(1963)091<0099:GCEWTP>2.3.CO;2); two-dimensional turbulence with it: Maulik, San, Rasheed and
+    with |S| of `strain_rate`. It is discretised in flux form, with the mean of nu_t between two points. So it conserves
+    the mean of `omega`, and dissipates enstrophy unless `omega` is constant. After Smagorinsky (1963,
+    doi:10.1175/1520-0493(1963)091<0099:GCEWTP>2.3.CO;2). Two-dimensional turbulence with it: Maulik, San, Rasheed and
     Vedula (2019, doi:10.1017/jfm.2018.770).
 
-    Added to explicit time steps it asks for ``4 max(nu_t) dt (1/dx^2 + 1/dy^2)`` under about 2.5, as viscosity does.
+    Explicit time steps need ``4 max(nu_t) dt (1/dx^2 + 1/dy^2)`` under about 2.5, as for viscosity.
 
     Args:
         grid: the coarse grid.
@@ -68,7 +68,7 @@ def smagorinsky(grid: Grid, omega: Field, constant: Real[ArrayLike, ""]) -> Fiel
 
 
 def strain_rate(grid: Grid, omega: Field) -> Field:
-    """The magnitude of the rate of strain of a vorticity's flow, by second-order differences of its streamfunction:
+    """Return the magnitude of the rate of strain of a flow, by second-order differences of its streamfunction:
 
         |S| = sqrt(2 S_ij S_ij) = sqrt((2 d2(psi)/dxdy)^2 + (d2(psi)/dy2 - d2(psi)/dx2)^2)
 
@@ -77,7 +77,7 @@ def strain_rate(grid: Grid, omega: Field) -> Field:
         omega: vorticity ``(..., ny, nx)``, float32 or float64 [1 / time].
 
     Returns:
-        |S| [1 / time], of omega's shape and dtype. Where it vanishes its derivative is taken to be 0.
+        |S| [1 / time], of omega's shape and dtype. Where it is 0, its derivative is taken to be 0.
 
     Raises:
         TypeError: `omega` is not a float32 or float64 array.

@@ -1,4 +1,4 @@
-"""Which small change of a turbulent flow grows most? The optimal-perturbation experiment as a few functions.
+"""Experiments: the perturbation of a turbulent flow that grows most.
 
 Two rollouts start from a vorticity field omega0 [1/time] and from omega0 + delta. Gradient ascent through the
 solver finds the delta, no larger than a given radius, that drives them furthest apart:
@@ -45,20 +45,20 @@ def __dir__():
 
 @dataclasses.dataclass(frozen=True)
 class OptimalPerturbation:
-    """What `optimal_perturbation` found. Fields are vorticities ``(ny, nx)`` [1/time].
+    """The result of `optimal_perturbation`. Fields are vorticities ``(ny, nx)`` [1/time].
 
     Attributes:
-        solver: what advanced the fields.
+        solver: the solver that advanced the fields.
         steps: time steps of each rollout.
         base: omega0, the start of the unperturbed rollout.
         perturbation: delta after the last iteration.
-        final_base: where `base` arrives.
-        final_perturbed: where ``base + perturbation`` arrives.
+        final_base: the final state from `base`.
+        final_perturbed: the final state from ``base + perturbation``.
         losses: ``(iterations,)``, the loss at the start of each iteration, before its update [1/time^2].
         norms: ``(iterations,)``, ``|delta| / |omega0|`` after each update.
         seconds: ``(iterations,)``, wall time from the end of one iteration to that of the next, without compilation.
         compile_seconds: wall time of tracing and compiling one iteration.
-        memory: bytes that one compiled iteration needs, arguments included, or None where XLA does not say.
+        memory: bytes that one compiled iteration needs, arguments included; None where XLA reports none.
     """
 
     solver: NavierStokes2D
@@ -85,7 +85,7 @@ class OptimalPerturbation:
 
     @property
     def gain(self) -> float:
-        """How much the squared perturbation has grown, ``|difference at the end|^2 / |delta|^2``."""
+        """Growth of the squared perturbation, ``|difference at the end|^2 / |delta|^2``."""
         return -self.loss / float(jnp.mean(self.perturbation**2))
 
     @property
@@ -97,9 +97,9 @@ class OptimalPerturbation:
 def developed_turbulence(
     solver: NavierStokes2D, *, key: Key[Array, ""], spin_up: int = 500, dtype: DTypeLike | None = None
 ) -> Float[Array, "ny nx"]:
-    """Decaying turbulence [1/time] after `spin_up` steps, when its random phases have become vortices.
+    """Return decaying turbulence [1/time] after `spin_up` steps, in which random phases have become vortices.
 
-    `initial.decaying_turbulence` with its peak at `peak_wavenumber`.
+    It starts from `initial.decaying_turbulence` with the peak at `peak_wavenumber`.
 
     Args:
         solver: advances the field.
@@ -108,7 +108,7 @@ def developed_turbulence(
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
-        TypeError: an argument is not of the kind said here.
+        TypeError: an argument has another type.
         ValueError: `spin_up` is negative.
         RuntimeError: the flow became non-finite (unless the solver's `check_finite` is off).
     """
@@ -120,13 +120,13 @@ def developed_turbulence(
 
 
 def peak_wavenumber(grid: Grid) -> float:
-    """The peak of the spectrum in multiples of ``2 pi / max(extent)``: 12, or lower for 16 points a wave."""
+    """Return the peak of the spectrum in multiples of ``2 pi / max(extent)``: 12, or less to have 16 points a wave."""
     shortest_wave = 16 * max(grid.spacing)
     return min(12.0, 2 * math.pi / shortest_wave / fundamental_wavenumber(grid))
 
 
 def random_perturbation(base: Float[Array, "ny nx"], *, norm: float, key: Key[Array, ""]) -> Float[Array, "ny nx"]:
-    """White Gaussian noise of size ``|delta| = norm |base|``, of the shape, dtype and unit of `base`.
+    """Return white Gaussian noise of size ``|delta| = norm |base|``, of the shape, dtype and unit of `base`.
 
     Args:
         base: vorticity ``(ny, nx)`` [1/time].
@@ -148,7 +148,7 @@ def random_perturbation(base: Float[Array, "ny nx"], *, norm: float, key: Key[Ar
 def gain(
     solver: NavierStokes2D, base: Float[Array, "ny nx"], perturbation: Float[Array, "ny nx"], *, steps: int
 ) -> Float[Array, ""]:
-    """``|rollout(base + delta) - rollout(base)|^2 / |delta|^2``: how much a squared perturbation grows.
+    """Return the growth of a squared perturbation, ``|rollout(base + delta) - rollout(base)|^2 / |delta|^2``.
 
     Args:
         solver: advances the fields.
@@ -157,7 +157,7 @@ def gain(
         steps: time steps of each rollout.
 
     Raises:
-        TypeError: an argument is not of the kind said here.
+        TypeError: an argument has another type.
         ValueError: a field does not live on the solver's grid, or `steps` is negative.
         RuntimeError: a flow became non-finite (unless the solver's `check_finite` is off).
     """
@@ -179,26 +179,26 @@ def optimal_perturbation(
     iterations: int = 300,
     report: Report | None = None,
 ) -> OptimalPerturbation:
-    """The perturbation that makes two rollouts diverge most, by Adam with projection onto a ball.
+    """Find the perturbation that makes two rollouts diverge most, by Adam with projection onto a ball.
 
-    Each iteration takes the loss ``-<(rollout(base + delta) - rollout(base))^2>`` and its gradient, moves
-    delta by Adam (Kingma and Ba, arXiv 1412.6980; decay rates 0.9 and 0.999, epsilon 1e-8), and scales it
-    back to ``|delta| = radius |base|`` where it has become larger.
+    Each iteration computes the loss ``-<(rollout(base + delta) - rollout(base))^2>`` and its gradient. It moves delta
+    by Adam (Kingma and Ba, arXiv 1412.6980; default decay rates), and scales it back to ``|delta| = radius |base|``
+    where it has become larger.
 
     Args:
         solver: advances the fields; its `adjoint` decides memory and speed.
         base: omega0, vorticity ``(ny, nx)`` [1/time], float32 or float64.
-        perturbation: the first delta, of the shape and dtype of `base` [1/time]. Not zero: there the gradient
-            vanishes, as nothing is nearer to the unperturbed rollout than that rollout itself.
+        perturbation: the first delta, of the shape and dtype of `base` [1/time]. It must not be zero, where the
+            gradient vanishes.
         steps: time steps of each rollout, at least 1.
         radius: the largest ``|delta| / |base|``, positive.
-        learning_rate: Adam's, positive: about the change of a value of delta in one iteration [1/time].
-        iterations: how many, at least 1.
+        learning_rate: of Adam, positive: about the change of a value of delta in one iteration [1/time].
+        iterations: number of iterations, at least 1.
         report: called after every iteration with its number from 0, the loss before its update, and
             ``|delta| / |base|`` after it.
 
     Raises:
-        TypeError: an argument is not of the kind said here.
+        TypeError: an argument has another type.
         ValueError: an argument is out of its range, or `base` or `perturbation` is zero.
         FloatingPointError: a loss, or one of the fields, is not finite.
     """
@@ -209,7 +209,7 @@ def optimal_perturbation(
     check_positive("learning_rate", learning_rate, static=True)
     base, perturbation = _check_fields(solver.grid, base, perturbation)
 
-    unchecked = dataclasses.replace(solver, check_finite=False)  # what comes out is looked at here
+    unchecked = dataclasses.replace(solver, check_finite=False)  # results are checked here
     final_base = _rollout(unchecked, base, steps=steps)
     _check_finite("The unperturbed rollout", final_base)
 
@@ -267,14 +267,14 @@ _rollout = jax.jit(NavierStokes2D.rollout, static_argnames="steps")
 
 @functools.partial(jax.jit, static_argnames="steps", donate_argnames=("perturbation", "state"))
 def _iterate(solver, base, final_base, radius, learning_rate, perturbation, state, *, steps):
-    """One step of Adam and the projection: the new perturbation and state, the old loss, the new norm."""
+    """Take one step of Adam and project. Return the new perturbation and state, the old loss, and the new norm."""
 
     def loss_of(perturbation):
         final = solver.rollout(base + perturbation, steps=steps)
         return -jnp.mean((final - final_base) ** 2)
 
     loss, gradient = jax.value_and_grad(loss_of)(perturbation)
-    with jax.numpy_dtype_promotion("standard"):  # Optax itself mixes types, which strict users would trip over
+    with jax.numpy_dtype_promotion("standard"):  # Optax itself mixes types, which strict promotion refuses
         update, state = _optimiser(learning_rate).update(gradient, state)
     perturbation = perturbation + update
     base_norm, norm = jnp.linalg.norm(base), jnp.linalg.norm(perturbation)

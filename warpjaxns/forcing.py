@@ -1,13 +1,14 @@
-"""What drives a flow: Kolmogorov forcing, the curl of any force, noise, and how to write your own.
+"""Forcing: Kolmogorov forcing, the curl of any force, noise, and forcing of your own.
 
 The solver takes a vorticity forcing f [1 / time^2] in one of two ways:
 
 - steady, ``NavierStokes2D(..., forcing=f)`` with f ``(ny, nx)``, or ``(..., ny, nx)`` for members of an ensemble;
-- one field a step, ``solver.rollout(omega, steps=steps, forcing=f)`` with f ``(steps, ny, nx)``, constant over the
-  step: sampled in its middle, ``(n + 1/2) dt``, it is right to second order in dt, at its start to first.
+- one field a step, ``solver.rollout(omega, steps=steps, forcing=f)`` with f ``(steps, ny, nx)``. It is constant over
+  the step. Sampled in the middle of the step, at ``(n + 1/2) dt``, it is of second order in dt; sampled at the start,
+  of first order.
 
-Both can be differentiated, so a forcing of your own is any JAX function that returns such an array. A force
-``(fx, fy)`` becomes one by `from_momentum`:
+Both can be differentiated, so a forcing of your own is any JAX function that returns such an array. `from_momentum`
+makes one of a force ``(fx, fy)``:
 
 ```python
 def jet(grid, position, width):
@@ -18,7 +19,7 @@ def jet(grid, position, width):
 solver = wns.NavierStokes2D(grid, viscosity=1e-3, dt=1e-2, forcing=jet(grid, 3.0, 0.5))
 ```
 
-One that looks at the flow goes into a scan over steps, where it is constant over each:
+A forcing that depends on the flow goes into a scan over steps, and is constant over each step:
 
 ```python
 def body(omega, _):
@@ -27,8 +28,7 @@ def body(omega, _):
 omega, _ = jax.lax.scan(body, omega, length=steps)
 ```
 
-One written as a Warp kernel becomes such a function by `warpjaxns.primitive`, with its gradient:
-``examples/stirring.py`` stirs a fluid so.
+`warpjaxns.primitive` makes such a function of a Warp kernel, with its gradient: see ``examples/stirring.py``.
 """
 
 import math
@@ -54,20 +54,20 @@ def __dir__():
 def kolmogorov(
     grid: Grid, wavenumber: int, amplitude: Real[ArrayLike, ""], *, dtype: DTypeLike | None = None
 ) -> Float[Array, "ny nx"]:
-    """Kolmogorov forcing: the force ``fx = amplitude sin(k y)``, ``k = 2 pi wavenumber / Ly``, as vorticity forcing.
+    """Return Kolmogorov forcing: the force ``fx = amplitude sin(k y)``, ``k = 2 pi wavenumber / Ly``, as a curl.
 
-        f = -d(fx)/dy = -amplitude s cos(k y),   s = sin(k dy) / dy,
+        f = -d(fx)/dy = -amplitude s cos(k y),   s = sin(k dy) / dy
 
-    the exact curl of the sampled force in the centred differences of `from_momentum` (on a fine grid s nears k).
-    The laminar flow ``omega = f / (nu lambda + mu)``, ``lambda = (2 sin(k dy / 2) / dy)^2``, is then steady on the
-    grid; its ``u = amplitude s^2 / (lambda (nu lambda + mu)) sin(k y)``. In boxes longer along x than a wave is along y
-    it is unstable once viscosity is small (Meshalkin and Sinai 1961, doi:10.1016/0021-8928(62)90149-1; Chandler and
-    Kerswell 2013, doi:10.1017/jfm.2013.122).
+    This is the exact curl of the sampled force in the centred differences of `from_momentum`; on a fine grid s is near
+    k. The laminar flow ``omega = f / (nu lambda + mu)``, ``lambda = (2 sin(k dy / 2) / dy)^2``, is then steady on the
+    grid. Its velocity is ``u = amplitude s^2 / (lambda (nu lambda + mu)) sin(k y)``. It is unstable if the box is
+    longer along x than a wave is along y, and viscosity is small (Meshalkin and Sinai 1961,
+    doi:10.1016/0021-8928(62)90149-1; Chandler and Kerswell 2013, doi:10.1017/jfm.2013.122).
 
     Args:
         grid: the box.
-        wavenumber: waves along y, from 1 to under ``ny / 2``, where the samples of the sine vanish.
-        amplitude: of the force [length / time^2]; may be traced.
+        wavenumber: waves along y, from 1 to under ``ny / 2``, at which all samples of the sine are 0.
+        amplitude: amplitude of the force [length / time^2]; may be traced.
         dtype: float32 or float64; None for JAX's default float type.
 
     Returns:
@@ -92,12 +92,11 @@ def kolmogorov(
 def from_momentum(
     grid: Grid, fx: Float[Array, "... ny nx"], fy: Float[Array, "... ny nx"]
 ) -> Float[Array, "... ny nx"]:
-    """The vorticity forcing ``f = d(fy)/dx - d(fx)/dy`` of a force per mass, by centred differences.
+    """Return the vorticity forcing ``f = d(fy)/dx - d(fx)/dy`` of a force per mass, by centred differences.
 
-    These are the differences by which `NavierStokes2D.velocity` follows from the streamfunction, so that f injects
-    energy at exactly the power of the force: ``<psi f> = <u fx + v fy>`` on the grid. A gradient and a mean force
-    have no curl: pressure takes up the first, and a mean pressure gradient the second, as the solver's flow keeps a
-    mean of zero.
+    `NavierStokes2D.velocity` has the same differences, so f injects energy at exactly the power of the force:
+    ``<psi f> = <u fx + v fy>`` on the grid. A gradient and a mean force have no curl. Pressure balances the first, and
+    a mean pressure gradient the second, since the mean of the solver's flow stays zero.
 
     Args:
         grid: the box.
@@ -125,29 +124,27 @@ def ring_noise(
     width: float | int = 2,
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "steps ny nx"]:
-    """Noise white in time on a ring of wavenumbers that injects energy at a given rate, whatever the flow does.
+    """Return noise, white in time, on a ring of wavenumbers. It injects energy at a given rate into any flow.
 
-    Every field has all modes with ``|k| / k1`` within ``width / 2`` of `wavenumber`, with random phases and the
-    moduli that give each mode the same share of the rate. As a step's field f knows nothing of the flow before it,
-    ``<psi f>`` is zero on average, and a step of length dt adds ``dt^2 / 2 <f S f>`` to the energy, ``S = (-Lap)^-1``
-    on the grid. The moduli are such that
+    Every field has all modes with ``|k| / k1`` within ``width / 2`` of `wavenumber`. Their phases are random, and each
+    mode has the same share of the rate. The field f of a step is independent of the flow before it, so ``<psi f>`` is
+    zero on average, and a step adds ``dt^2 / 2 <f S f>`` to the energy, ``S = (-Lap)^-1`` on the grid. The moduli are
+    such that
 
         dt / 2 <f S f> = energy_rate,
 
-    to rounding, for every key and step. Enstrophy goes in at ``dt / 2 <f^2>``, `energy_rate` times the mean
-    eigenvalue of the ring. On such forcing see Boffetta and Ecke (2012, doi:10.1146/annurev-fluid-120710-101240).
+    to rounding, for every key and step. Enstrophy is injected at the rate ``dt / 2 <f^2>``, which is `energy_rate`
+    times the mean eigenvalue of the ring. See Boffetta and Ecke (2012, doi:10.1146/annurev-fluid-120710-101240).
 
     Args:
         grid: the box.
-        key: one key of `jax.random.key`. The first fields do not depend on `steps`; for a run in several parts
-            use a key a part, ``jax.random.fold_in(key, part)``.
-        steps: how many fields, zero or more.
-        dt: the solver's step [time], positive: the shorter, the stronger the noise, as white noise is. May be
-            traced.
+        key: one key of `jax.random.key`. The first fields do not depend on `steps`. A run in several parts needs a key
+            a part, ``jax.random.fold_in(key, part)``.
+        steps: number of fields, zero or more.
+        dt: the solver's step [time], positive; may be traced. The noise is proportional to ``1 / sqrt(dt)``.
         energy_rate: energy injected per time [length^2 / time^3], positive; may be traced.
-        wavenumber: of the middle of the ring, in multiples of ``2 pi / max(Ly, Lx)``, at most what the coarser axis
-            resolves.
-        width: of the ring, in the same multiples, positive.
+        wavenumber: middle of the ring, in multiples of ``2 pi / max(Ly, Lx)``, at most what the coarser axis resolves.
+        width: width of the ring, in the same multiples, positive.
         dtype: float32 or float64; None for JAX's default float type.
 
     Returns:
@@ -155,8 +152,7 @@ def ring_noise(
         ``out_axes=1``, as the rollout wants steps in front of members.
 
     Raises:
-        TypeError: `key` is not a new-style key, a number is not of the kind said here, or `dtype` is not a float
-            type in use.
+        TypeError: `key` is not a new-style key, a number has another type, or `dtype` is not a float type in use.
         ValueError: a number is out of its range, `key` holds several keys, or the ring holds no mode.
     """
     check_grid(grid)

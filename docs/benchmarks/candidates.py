@@ -1,15 +1,15 @@
-"""Rollouts and derivatives with candidates for a table of `_kernels/tuning.py`: where its entries come from.
+"""Measures rollouts and derivatives with candidates for a table of `_kernels/tuning.py`.
 
     python docs/benchmarks/candidates.py SLABS --size 1024 --members 1 16
     python docs/benchmarks/candidates.py SWEEP --size 256 512 --members 1 4 16 --what "gradient direct"
     python docs/benchmarks/candidates.py RESIDENT --size 64 --members 64 1024
 
-`tuning.py` says what entries mean. Of `SLABS`, None means by columns. Those of `RESIDENT` are without the fewest
-members; None means that members do not stay in shared memory. `PREFETCH_DISTANCE` is one number; with 1000 no block is
-so far ahead, and nothing is prefetched. An entry that does not fit is taken back as far as it has to be, or is as None.
+`tuning.py` explains the entries. For `SLABS`, None means by columns. Entries of `RESIDENT` leave out the fewest
+members; None means that members do not stay in shared memory. `PREFETCH_DISTANCE` is one number; with 1000 no block
+starts so much later, and nothing is prefetched. An entry that does not fit is reduced until it does, or acts as None.
 
-Prints microseconds a step, and how far results are from those of the first candidate, in units of their norm. Kernels
-are compiled first, by several processes at the same time.
+Prints microseconds a step, and the distance of results from those of the first candidate, relative to their norm.
+Kernels are compiled first, by several processes at the same time.
 """
 
 import argparse
@@ -83,7 +83,7 @@ class Candidate:
         return f"{self.case.label}  {self.entry}"
 
     def use(self):
-        """Make all later calls use the entry, whatever the number of members."""
+        """Make all later calls use the entry, with any number of members."""
         size, entry = self.case.size, self.entry
         if self.table == "RESIDENT":
             entries = [tuning.Resident(*entry, members=1)] if entry else []
@@ -92,14 +92,14 @@ class Candidate:
             tuning.PREFETCH_DISTANCE = entry
         else:
             entry = entry and getattr(tuning, self.table.capitalize())(*entry)
-            entry = entry if self.table == "TANGENT" else tuning.Load(entry, entry)
+            entry = entry if self.table == "TANGENT" else tuning.Entries(entry, entry)
             setattr(tuning, self.table, {**getattr(tuning, self.table), size: entry})
         wns.clear_caches()
         jax.clear_caches()
 
 
 def compile_one(job):
-    """In a process of its own: the kernels are found in Warp's cache later."""
+    """Compile the kernels of a candidate in another process, to be found in Warp's cache later."""
     candidate, what = job
     candidate.use()
     with contextlib.suppress(Exception):  # the measurement will say so
@@ -107,7 +107,7 @@ def compile_one(job):
 
 
 def results(candidate, what, steps: int) -> list[jax.Array]:
-    """Of all tasks."""
+    """Return the results of all tasks."""
     (warp,) = backends("warp")
     programs = [warp.build(candidate.case, task, steps) for task in what]
     return [program.outcome(program.wait(program.start())) for program in programs]

@@ -2,8 +2,8 @@
 
     python docs/benchmarks/compare.py OLD NEW --output docs/benchmarks/compare.json
 
-OLD and NEW are folders that hold `warpjaxns/`. Each has a process of its own, which stays; a case is measured by one,
-then by the other, `--rounds` times. Kernels are compiled beforehand, by several processes.
+OLD and NEW are folders that hold `warpjaxns/`. Each has its own process for all cases. A case is measured by one, then
+by the other, `--rounds` times. Kernels are compiled before, by several processes.
 """
 
 import argparse
@@ -103,7 +103,7 @@ def parsed(case: str) -> tuple[int, int, str]:
     return size, members, dtype or "float32"
 
 
-STEPS = 200  # of a forward sample, and a fifth of that of derivatives: both processes share the memory
+STEPS = 200  # of a forward sample; derivatives take a fifth, since both processes share the memory
 CASES = ["1x64", "64x64", "1024x64", "64x128", "1024x128", "1x256", "16x256", "64x256", "1x512", "16x512", "64x512"]
 CASES += ["1x1024", "16x1024", "1x2048", "1x4096", "64x64:float64", "1x512:float64", "1x1024:float64"]
 

@@ -1,10 +1,9 @@
-"""What NVIDIA's profiler counts in kernels of a rollout, a gradient and a directional derivative, of two steps each.
+"""Counts instructions of kernels by NVIDIA's profiler: a rollout, a gradient and a directional derivative of two steps.
 
     python docs/benchmarks/counters.py --output docs/benchmarks/counters.json
 
-Needs `ncu`, and the right to use it. Kernels run one after the other, at the clock and with the empty caches that `ncu`
-gives each of them: counts are those of a rollout, times are not. Where members stay in shared memory, a launch is six
-stages.
+Needs `ncu`, and the right to use it. `ncu` runs one kernel after the other, with a fixed clock and empty caches. Counts
+are those of a rollout, times are not. A launch of a kernel for resident members is six stages.
 """
 
 import argparse
@@ -40,7 +39,7 @@ def run(case: str) -> None:
 
 
 def profile(case: str) -> list[dict]:
-    """Return a record for each kernel, in the order of first launches. The second kernel of stages keeps psi."""
+    """Return a record for each kernel, in the order of first launches. The second stage kernel keeps psi."""
     names = ",".join(counter for counter, _ in COUNTERS.values())
     ncu = ["ncu", "--graph-profiling", "node", "--csv", "--metrics", names]
     command = [*ncu, "--kernel-name", "regex:cuda_kernel_forward", sys.executable, __file__, "--case", case]
@@ -51,7 +50,7 @@ def profile(case: str) -> list[dict]:
 
 
 def summary(text: str) -> list[dict]:
-    """Means over the launches of each kernel, from what `ncu` prints."""
+    """Return means over the launches of each kernel, from the output of `ncu`."""
     kernels: dict = {}
     for row in csv.DictReader(line for line in text.splitlines() if line.startswith('"')):
         key = row["Kernel Name"], row["Grid Size"], row["Block Size"]
@@ -70,7 +69,7 @@ def summary(text: str) -> list[dict]:
 
 
 def main(argv: list[str] | None = None):
-    """All cases; kernels are compiled before, by several processes."""
+    """Profile all cases. Kernels are compiled before, by several processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--case", help="run its steps, which ncu is to look at")

@@ -1,4 +1,4 @@
-"""What `warpjaxns bench` does not measure: accuracy, double precision, the host's share, compilation, long gradients.
+"""Measures accuracy, double precision, the host's share, compilation and long gradients, beside `warpjaxns bench`.
 
 python docs/benchmarks/facts.py --output docs/benchmarks/facts.json
 """
@@ -32,7 +32,7 @@ CALLS = {
 
 
 def first_calls(size: int) -> dict:
-    """Seconds from a started JAX to the first result, with empty caches of compiled kernels and with full ones."""
+    """Return the seconds from a started JAX to the first result, with empty and with full caches of kernels."""
     seconds = {}
     for name, what in CALLS.items():
         with tempfile.TemporaryDirectory() as cache:
@@ -47,7 +47,7 @@ def first_calls(size: int) -> dict:
 
 
 def record(case, task: str = "forward", **options):
-    """One task of Warp, as `warpjaxns bench` measures it."""
+    """Measure one task of Warp, as `warpjaxns bench` does."""
     from warpjaxns.benchmarks import backends, measure
 
     (of_warp,) = measure(case, backends("warp"), [task], **options)
@@ -57,12 +57,12 @@ def record(case, task: str = "forward", **options):
 
 
 def microseconds(case, steps: int = 500, repeat: int = 5) -> float:
-    """Of a step, the median of a few rollouts."""
+    """Return the microseconds of a step, the median of a few rollouts."""
     return 1e6 * cast(float, record(case, steps=steps, repeat=repeat).seconds_per_step)
 
 
 def last_state(case, backend: str, steps: int, omega):
-    """Of a rollout."""
+    """Return the last state of a rollout."""
     import jax
 
     import warpjaxns as wns
@@ -73,7 +73,7 @@ def last_state(case, backend: str, steps: int, omega):
 
 
 def accuracy(size: int) -> dict:
-    """Errors after 100 steps in float32 against float64, relative, in the Euclidean norm."""
+    """Return errors after 100 steps in float32 against float64, relative, in the Euclidean norm."""
     import jax.numpy as jnp
 
     from warpjaxns.benchmarks import Case
@@ -91,8 +91,10 @@ def accuracy(size: int) -> dict:
 
 
 def host_share(size: int) -> dict:
-    """Time of a step in rollouts of 100 and of 2000 steps, several in a row and one by itself; what is over in
-    the short ones is the host's."""
+    """Measure a step in rollouts of 100 and of 2000 steps, several in a row and a single one.
+
+    The excess of the short rollouts is the host's time.
+    """
     from warpjaxns.benchmarks import Case
 
     short, long = (record(Case(size), steps=steps, repeat=15) for steps in (100, 2000))
@@ -103,7 +105,7 @@ def host_share(size: int) -> dict:
 
 
 def double_precision(size: int) -> dict:
-    """Time of a step in both float types."""
+    """Measure a step in both float types."""
     from warpjaxns.benchmarks import Case
 
     single, double = (microseconds(Case(size, 1, dtype)) for dtype in ("float32", "float64"))
@@ -111,14 +113,14 @@ def double_precision(size: int) -> dict:
 
 
 def schemes(size: int) -> dict:
-    """Time of a step with each advection scheme."""
+    """Measure a step with each advection scheme."""
     from warpjaxns.benchmarks import Case
 
     return {name: microseconds(Case(size, advection=name)) for name in ("arakawa", "central")}
 
 
 def long_gradient(size: int, steps: int) -> dict:
-    """Value and gradient of the mean square of a late state with respect to the first."""
+    """Measure value and gradient of the mean square of a late state with respect to the first."""
     from warpjaxns.benchmarks import Case
 
     case = Case(size)

@@ -1,9 +1,9 @@
-"""One picture of several runs of `warpjaxns bench`: the measurements of all of them, under the roof of the first.
+"""Draws several runs of `warpjaxns bench` in one picture, with the roof of the first.
 
 python docs/benchmarks/picture.py docs/benchmarks/bench.json docs/benchmarks/bench_xla.json \
     docs/benchmarks/bench_small.json --output docs/images/bench.png
 
-What a later run measured again is left out.
+Measurements of a case in the first run that has it are drawn.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from warpjaxns.benchmarks.plot import throughput
 
 
 def records(path: Path) -> list[Record]:
-    """The measurements in a JSON file of `warpjaxns bench`."""
+    """Return the measurements in a JSON file of `warpjaxns bench`."""
     names = [field.name for field in dataclasses.fields(Record) if field.name != "case"]
     return [
         Record(Case(r["size"], r["members"], r["dtype"], r["advection"]), **{name: r[name] for name in names})

@@ -1,10 +1,10 @@
-"""Launches every flow kernel once for every entry of the tuning table: something for NVIDIA's sanitizer to watch.
+"""Launches every flow kernel once for every entry of the tuning tables, for NVIDIA's sanitizer.
 
 compute-sanitizer --tool memcheck  python docs/benchmarks/sanitize.py
 compute-sanitizer --tool racecheck python docs/benchmarks/sanitize.py
 compute-sanitizer --tool synccheck python docs/benchmarks/sanitize.py
 
-Run it once without the sanitizer first: kernels are then found in Warp's cache, and a case takes a few seconds.
+Run it once without the sanitizer first. Kernels are then in Warp's cache, and a case takes a few seconds.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from warpjaxns._kernels.finite_difference.tendency import parameters
 from warpjaxns._kernels.hardware.address_table import NO_ARRAY, buffers
 from warpjaxns._kernels.hardware.numbers import complex_type
 
-# (ny, nx), members, dtype: long lines with few of them reach the plans of large grids in little time
+# (ny, nx), members, dtype: few long lines reach the plans of large grids in little time
 CASES = [
     *[((64, 64), count, "float32") for count in (3, 30, 80, 300)],
     *[((128, 128), count, "float32") for count in (10, 60, 70)],
@@ -40,7 +40,7 @@ CASES = [
 
 
 def one_step(shape, batch, dtype, device):
-    """A step forward with and without forcing, its adjoint with all sums, its tangent, and a Poisson solve."""
+    """Launch a step with and without forcing, its adjoint with all sums, its tangent, and a Poisson solve."""
     plan = make_plan(shape, dtype, batch)
     spacing = Grid(shape).spacing
     (ny, nx), number, random = shape, complex_type(plan.real), np.random.default_rng(0)
@@ -90,7 +90,7 @@ def one_step(shape, batch, dtype, device):
 
 
 def main(argv: list[str] | None = None):
-    """All cases, one after the other."""
+    """Launch all cases, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--start", type=int, default=0, help="leave out so many cases")

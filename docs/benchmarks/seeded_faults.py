@@ -1,4 +1,4 @@
-"""Seeded faults: which tier of the tests finds each of them.
+"""Seeded faults, and the tier of the tests that finds each of them.
 
     python docs/benchmarks/seeded_faults.py --output docs/benchmarks/seeded_faults.json
     python docs/benchmarks/seeded_faults.py --output docs/benchmarks/seeded_faults.json --coverage fast .coverage
@@ -105,7 +105,7 @@ FAULTS = [
     Fault(
         "missing term in the tangent of the drag",
         f"{KERNELS}/tendency.py",
-        "result.drag = result.h * given.drag + h * along.drag",
+        "result.drag = result.h * given.drag + h * direction.drag",
         "result.drag = result.h * given.drag",
         ("test_advance",),
     ),
@@ -119,8 +119,8 @@ FAULTS = [
     Fault(
         "swapped cotangents of viscosity and drag",
         f"{KERNELS}/tendency.py",
-        "Sums(h * sums[0], h * sums[1], c * whole)",
-        "Sums(h * sums[1], h * sums[0], c * whole)",
+        "Sums(h * sums[0], h * sums[1], c * product)",
+        "Sums(h * sums[1], h * sums[0], c * product)",
         ("test_advance",),
     ),
     Fault(
@@ -273,8 +273,8 @@ FAULTS = [
     Fault(
         "stages of the wrong repetitions kept",
         "_adjoint.py",
-        "return min(wanted, stretches - 1)",
-        "return min(wanted, stretches)",
+        "return min(wanted, segments - 1)",
+        "return min(wanted, segments)",
         ("test_repeats",),
     ),
 ]

@@ -1,9 +1,9 @@
-"""Tables of figures in the README and the pages, made from the JSON files here.
+"""Writes the tables of figures in the README and the pages, from the JSON files here.
 
     python docs/benchmarks/tables.py            # write them
-    python docs/benchmarks/tables.py --check    # fail where text and data part
+    python docs/benchmarks/tables.py --check    # fail where text and data differ
 
-A page says where a table goes by `<!-- table: name -->` and `<!-- end -->`.
+`<!-- table: name -->` and `<!-- end -->` surround a table in a page.
 """
 
 import argparse
@@ -27,7 +27,7 @@ WITH_XLA = {"64 x 64²": "bench_small", "1024 x 64²": "bench_small", "512²": "
 
 
 def data(name: str) -> dict:
-    """Return what a JSON file here holds."""
+    """Return the contents of a JSON file here."""
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
@@ -51,17 +51,17 @@ def with_xla() -> dict[str, tuple[list[float], list[float]]]:
 
 
 def figure(value: float) -> str:
-    """Write three digits, or whatever stands before the point."""
+    """Return a number as text with three digits, or more before the point."""
     return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
 def two_digits(value: float) -> str:
-    """Write two digits."""
+    """Return a number as text with two digits."""
     return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
 def table(head: list[str], body: list[list[str]]) -> str:
-    """Write a Markdown table."""
+    """Return a Markdown table."""
     first, *others = ["| " + " | ".join(line) + " |" for line in (head, *body)]
     return "\n".join([first, "|" + "---|" * len(head), *others]).replace("|  |", "| |")
 
@@ -70,7 +70,7 @@ def table(head: list[str], body: list[list[str]]) -> str:
 
 
 def perturbation() -> str:
-    """An iteration of the optimal perturbation, and Warp's example."""
+    """Return an iteration of the optimal perturbation, here and by Warp's example."""
     cases = [case for case in data("warp_example").items() if case[0] != "command"]
     head = [""]
     for case, _ in cases:
@@ -88,7 +88,7 @@ def perturbation() -> str:
 
 
 def perturbation_factors() -> str:
-    """How many times longer Warp's example takes for it, and how many times more memory."""
+    """Return the factors of time and memory by which Warp's example exceeds this package."""
     body = []
     for case, results in data("warp_example").items():
         if case == "command":
@@ -104,13 +104,13 @@ def perturbation_factors() -> str:
 
 
 def beside_xla() -> str:
-    """Times of Warp and of XLA."""
+    """Return times of Warp and of XLA."""
     head = ["members x grid", *list(TASKS)[:3], "XLA: forward", *list(TASKS)[1:3]]
     return table(head, [[case, *(f"{t:.0f}" for t in warp + xla)] for case, (warp, xla) in with_xla().items()])
 
 
 def selection() -> str:
-    """Times of Warp alone, of some cases."""
+    """Return times of Warp alone, of some cases."""
     found = rows("bench")
     cases = ["256²", "64 x 128²", "1024 x 128²", "64 x 256²", "64 x 512²", "16 x 1024²", "2048²", "4096²"]
     return table(["members x grid", *TASKS], [[case, *(f"{t:.0f}" for t in found[case])] for case in cases])
@@ -120,7 +120,7 @@ def selection() -> str:
 
 
 def speed() -> str:
-    """Times of all cases, and how much longer XLA takes."""
+    """Return times of all cases, and the factor by which XLA is slower."""
     head, xla = ["members x grid", *TASKS, "XLA / Warp"], with_xla()
     body = []
     for case, found in rows("bench").items():
@@ -130,7 +130,7 @@ def speed() -> str:
 
 
 def bounds() -> str:
-    """Times of all cases beside the time of their bytes, and derivatives in rollouts."""
+    """Return times of all cases, the time that their bytes take, and derivatives in units of a rollout."""
     from warpjaxns._kernels.finite_difference.planner import make_plan
     from warpjaxns.benchmarks import least_bytes
 
@@ -150,7 +150,7 @@ def bounds() -> str:
 
 
 def counters() -> str:
-    """Instructions of a stage, and the warps that a multiprocessor holds."""
+    """Return instructions of a stage, and the warps that a multiprocessor holds."""
     body = []
     for case, kernels in data("counters").items():
         names = [k["kernel"] for k in kernels]
@@ -172,7 +172,7 @@ _RESIDENT_SWEEP = ("adjoint_members", "resident_sweep")
 
 
 def _is_resident(kernel):
-    """Return whether a kernel takes all steps, which are six stages; by the names of both layouts."""
+    """Return whether a kernel takes all steps, six stages, by its name in either layout of the files."""
     return kernel.endswith("_members") or kernel.startswith("resident_")
 
 
@@ -181,7 +181,7 @@ def _is_along_y(kernel):
 
 
 def facts() -> str:
-    """What `facts.py` measures, of three sizes."""
+    """Return the measurements of `facts.py`, for three sizes."""
     found = data("facts")
     sizes = list(found["accuracy"])
 
@@ -220,7 +220,7 @@ def written(text: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write all tables, or say which pages part from the data."""
+    """Write all tables, or name the pages that differ from the data."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a page would change")
     options = parser.parse_args(argv)

@@ -1,11 +1,10 @@
-"""The optimal perturbation by Warp's own example and by warpjaxns, from the same fields, on one GPU.
+"""Measures the optimal perturbation by Warp's own example and by warpjaxns, from the same fields, on one GPU.
 
     python docs/benchmarks/warp_example.py --output docs/benchmarks/warp_example.json
 
-Warp's `example_navier_stokes_perturbation` runs first and hands on its base field and first perturbation
-(transposed: its first axis is x). Both then take the same steps of Adam, with the same projection. Each side runs in a
-process of its own, so that peak memory is its own. For a size other than its own, 512, Warp's example runs from a copy
-in which that constant is another one.
+Warp's `example_navier_stokes_perturbation` runs first and saves its base field and first perturbation (transposed: its
+first axis is x). Both then take the same steps of Adam, with the same projection. Each side runs in its own process, so
+that peak memory is measured apart. For sizes other than 512, Warp's example runs from a copy with another constant.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from typing import Any, cast
 
 
 def example_of(size: int, folder: Path):
-    """Warp's example as a module, on a grid of that size."""
+    """Return Warp's example as a module, on a grid of a given size."""
     original = cast(Any, importlib.util.find_spec("warp.examples.optim.example_navier_stokes_perturbation")).origin
     source, constant = Path(original).read_text(), "\nN_GRID = 512\n"
     if source.count(constant) != 1:
@@ -36,7 +35,7 @@ def example_of(size: int, folder: Path):
 
 
 def warp_side(folder: Path, size: int, steps: int, iterations: int) -> dict:
-    """Run Warp's example; leave its fields in `folder`."""
+    """Run Warp's example, and save its fields in `folder`."""
     import numpy as np
     import warp as wp
 

@@ -1,4 +1,4 @@
-"""``warpjaxns bench``: what rollouts and their derivatives cost on this machine."""
+"""``warpjaxns bench``: time and memory of rollouts and their derivatives on this machine."""
 
 import math
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 from .options import UsageError, number, require, say
 
 TASKS = ("forward", "gradient", "jvp")
-# On the CPU an FFT in XLA's thread pool may wait for ever for threads of the same pool where several transforms run at
-# once (seen with JAX 0.11 on two cores). One thread a program avoids it, and the sizes measured here lose nothing.
+# On the CPU an FFT in XLA's thread pool may wait for ever for threads of the same pool if several transforms run at
+# once (seen with JAX 0.11 on two cores). One thread a program avoids this, at no cost for the sizes measured here.
 XLA_ON_CPU = "--xla_cpu_multi_thread_eigen=false"
-# What the user may have set for XLA and JAX, and what speed depends on.
+# Environment variables of XLA and JAX on which speed depends.
 ENVIRONMENT = ("XLA_FLAGS", "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION", "CUDA_VISIBLE_DEVICES")
 
 
@@ -22,7 +22,7 @@ def add(commands):
         help="measure rollouts, gradients and memory, Warp beside XLA and other packages",
         description="Measure what rollouts, their gradients and directional derivatives cost on this machine: Warp, "
         "XLA with the same numerics, and, where they are installed, Exponax, JAX-CFD and Warp's own example, in one "
-        "process and in turns. Prints a table and writes bench.json (raw samples; whole after every case) and "
+        "process and in turns. Prints a table and writes bench.json (raw samples; complete after every case) and "
         "bench.png (throughput under the roof of the measured memory bandwidth). XLA_FLAGS are taken as they are set, "
         f"and recorded; where they leave it open, {XLA_ON_CPU} is added.",
     )
@@ -116,7 +116,7 @@ def _measure_all(options, path):
 
 
 def _measure_case(options, case, contenders, deadline, figures):
-    """The records of a case, which go into the figures as well, like the reasons of those that cannot take part."""
+    """Measure a case, and return its records. Add records, and reasons of contenders left out, to the figures."""
     from .. import benchmarks
 
     records = benchmarks.measure(
@@ -149,7 +149,7 @@ def _in_time(deadline):
 
 
 def _growth(options, contenders, cases):
-    """How the memory of a gradient grows with the number of steps, of one flow on the grid nearest to 512²."""
+    """Measure the growth of a gradient's memory with the number of steps, for one flow on the grid nearest to 512²."""
     from .. import benchmarks
 
     size = min((case.size for case in cases), key=lambda size: abs(math.log(size / 512)))
@@ -176,7 +176,7 @@ def _cases(options):
 
 
 def _figures(options, contenders, cases):
-    """What goes into the JSON before anything is measured."""
+    """Return the contents of the JSON before anything is measured."""
     import jax
 
     from .. import info
@@ -211,7 +211,7 @@ def _preamble(figures, roof):
 
 
 def _reasons(skipped):
-    """One line for each solver and reason, however many cases it left out."""
+    """Return one line for each solver and reason, with all cases left out."""
     reasons = {}
     for item in skipped:
         if "solver" in item:

@@ -15,7 +15,7 @@ def add(commands):
         "demo",
         help="run the optimal-perturbation experiment",
         description="Find the small perturbation of a turbulent flow that grows most: spin up decaying "
-        "turbulence, then climb the gradient of the distance between the perturbed and the unperturbed "
+        "turbulence, then ascend the gradient of the distance between the perturbed and the unperturbed "
         "rollout, with Adam and a projection onto a ball. Writes optimal_perturbation.png and "
         "optimal_perturbation.json.",
     )
@@ -109,12 +109,12 @@ def _solver(options):
         advection=options.advection,
         adjoint={"direct": Direct(), "checkpointed": Checkpointed()}[options.adjoint],
         backend=options.backend,
-        check_finite=False,  # the experiment looks for itself
+        check_finite=False,  # the experiment checks for itself
     )
 
 
 def _experiment(solver, options):
-    """The result, and the gain of noise as large as the optimal perturbation."""
+    """Run the experiment. Return its result, and the gain of noise as large as the optimal perturbation."""
     import jax
     from tqdm import tqdm
 
@@ -124,7 +124,7 @@ def _experiment(solver, options):
     say(options, f"Decaying turbulence on {size} x {size} points, {options.precision}, on {device}")
     of_flow, of_noise = jax.random.split(jax.random.key(options.seed))
     flow = experiments.developed_turbulence(solver, key=of_flow, spin_up=options.spin_up, dtype=options.precision)
-    # Much smaller than the ball: what is left of the noise in the end does not show.
+    # Much smaller than the ball, so that the noise does not show in the end.
     noise = experiments.random_perturbation(flow, norm=options.radius / 20, key=of_noise)
     with tqdm(total=options.iterations, disable=options.quiet or None, desc="optimising", unit="it") as bar:
 
@@ -147,7 +147,7 @@ def _experiment(solver, options):
 
 
 def _figures(result, gain_of_noise, options):
-    """What goes into the JSON file: numbers and names only."""
+    """Return the contents of the JSON file: numbers and names only."""
     import jax
     import numpy as np
 

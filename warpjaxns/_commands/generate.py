@@ -138,7 +138,7 @@ def _kept(options):
 
 
 class _Progress:
-    """A bar over all frames of all members, made when the first number of frames is known."""
+    """A progress bar over all frames of all members."""
 
     def __init__(self, quiet):
         self._quiet, self._bar = quiet, None
@@ -160,7 +160,7 @@ class _Progress:
 
 
 def _pair(kind):
-    """An argparse type: ``256`` or ``128x256``, as a pair of `kind`."""
+    """Return an argparse type: ``256`` or ``128x256``, as a pair of `kind`."""
 
     def parse(text):
         values = [kind(part) for part in text.split("x")]
@@ -172,7 +172,7 @@ def _pair(kind):
 
 
 def _range(kind):
-    """An argparse type: a number, or ``LOW:HIGH`` or ``LOW:HIGH:log`` as a tuple of arguments of `data.Range`."""
+    """Return an argparse type: a number, or ``LOW:HIGH[:log]`` as a tuple of arguments of `data.Range`."""
 
     def parse(text):
         low, *rest = text.split(":")

@@ -1,4 +1,4 @@
-"""What the subcommands share: options, refusals, versions."""
+"""Options, refusals and versions that the subcommands share."""
 
 import argparse
 import importlib.util
@@ -26,7 +26,7 @@ def require(*modules: str) -> None:
 
 
 def number(kind: type, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf):
-    """An argparse type: a finite number of `kind`, at least `least`, greater than `above` and at most `most`."""
+    """Return an argparse type: a finite number of `kind`, at least `least`, above `above` and at most `most`."""
 
     def parse(text: str):
         try:
@@ -43,11 +43,11 @@ def number(kind: type, *, least: float = -math.inf, above: float = -math.inf, mo
     return parse
 
 
-seed = number(int, least=0, most=2**32 - 1)  # what a random key can tell apart
+seed = number(int, least=0, most=2**32 - 1)  # a random key tells these apart
 
 
 def versions() -> dict[str, str]:
-    """Of everything that a result depends on."""
+    """Return the versions of all software that a result depends on."""
     from importlib.metadata import version
 
     others = {name: version(name) for name in ("jax", "warp-lang", "equinox", "optax", "numpy")}
@@ -55,6 +55,6 @@ def versions() -> dict[str, str]:
 
 
 def say(options, *lines) -> None:
-    """Print lines, unless the user asked for quiet."""
+    """Print lines, unless ``--quiet`` is given."""
     if not options.quiet:
         print(*lines, sep="\n", flush=True)

@@ -1,4 +1,4 @@
-"""``warpjaxns verify``: whether a training set is as it was written."""
+"""``warpjaxns verify``: a check of a training set for damage."""
 
 import sys
 from pathlib import Path

@@ -2,20 +2,19 @@
 
 Each is the derivative or the transpose of another.
 
-- `advance_p` carries the state over `steps` Runge-Kutta steps, `repeats` times over. It is one foreign call, however
-  long the rollout, that launches one CUDA graph again and again. Its derivative is that of a scan of as many calls.
-- `advance_jvp_p` is the state and its derivative along tangents. Where the tangents are not known yet, in reverse mode,
-  it falls apart into `advance_p` and
-- `tangent_p`, the derivative, linear in the tangents of state and parameters.
-- `adjoint_p` is the transpose of that, linear in the cotangent.
+- `advance_p` takes a state through `steps` Runge-Kutta steps, `repeats` times. It is one foreign call that launches one
+  CUDA graph `repeats` times. Its derivative is that of a scan over `repeats` calls.
+- `advance_jvp_p` is the state and its derivative in the direction of tangents. In reverse mode, where the tangents are
+  not known yet, it is split into `advance_p` and `tangent_p`.
+- `tangent_p` is the derivative, linear in the tangents of state and parameters.
+- `adjoint_p` is the transpose of `tangent_p`, linear in the cotangent.
 
-Their operands are those of `operands`. With ``keep=True``, where nothing is repeated, `advance_p` also returns `Kept`.
-It is a cache: `tangent_p` hands it on to `adjoint_p`, which then need not run the steps again. Everything is defined
-without it, so no derivative flows through it. `direct` counts the repetitions at the end for which reverse mode asks
-for it.
+`operands` describes their operands. With ``keep=True`` and one repetition, `advance_p` also returns `Kept`. It is a
+cache: `tangent_p` passes it on to `adjoint_p`, which then need not run the steps again. All results are defined without
+it, so no derivative flows through it. `direct` is the number of repetitions at the end for which reverse mode keeps it.
 
-First derivatives run through the fused primitives. The derivatives of `tangent_p` and `adjoint_p` with respect to what
-they are not linear in come from `algebra`, whose parts are closed under differentiation.
+First derivatives use the fused primitives. `algebra` gives the derivatives of `tangent_p` and `adjoint_p` in which they
+are not linear; its operators are closed under differentiation.
 """
 
 import jax
@@ -31,7 +30,7 @@ COUNT = len(Operands._fields)
 
 
 def _of(constants, *kinds):
-    """Return what these constants say of operands of these kinds, one after the other."""
+    """Return the entries of `constants` for operands of these kinds, one after the other."""
     return [entry for kind in kinds for entry in constants[kind]]
 
 
@@ -75,10 +74,10 @@ def _advance_jvp(primals, tangents, *, keep, direct, repeats, **params):
 
 
 def _repeated_jvp(primals, tangents, *, steps, repeats, direct, **params):
-    """Differentiate a scan, whose reverse mode keeps one state a repetition, or all stages if `direct` says so.
+    """Differentiate a scan, whose reverse mode keeps one state a repetition, or the stages of `direct` repetitions.
 
-    If only the last repetitions keep them, these are one call of as many steps, whose stages lie where they are needed:
-    a scan would copy them. Only what has a tangent goes in, so that nothing is spent on the rest.
+    If only the last repetitions keep their stages, they are one call of more steps: a scan would copy the stages.
+    Operands without a tangent are not differentiated.
     """
     moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
 
@@ -129,7 +128,7 @@ _fold_advance_jvp = batch_by_folding(
 )
 
 
-# Where many tangents share a state, as in `jax.jacfwd`, there is one next state.
+# Several tangents may share one state, as in `jax.jacfwd`. The next state is then computed once.
 def _advance_jvp_batching(operands, dims, *, direct, **params):
     x, _, _ = split(operands, Operands, Operands)
     if any(dim is not None for dim in split(dims, Operands)[0]):
@@ -164,7 +163,8 @@ def _advance_jvp_when_partly_known(trace, *tracers, direct, **params):
     return [out, *dout]
 
 
-# In a `jax.checkpoint` the first pass computes advance(x). The second does so again, and falls apart by the rule above.
+# In a `jax.checkpoint` the first pass computes advance(x). The second one does so again, and is split by the rule
+# above.
 def _advance_jvp_in_a_checkpoint(saveable, unknown, instantiated, equation):
     needed = [x for x, there in zip(equation.invars, instantiated, strict=True) if isinstance(x, Var) and not there]
     if any(unknown[:COUNT]):
@@ -205,8 +205,8 @@ _fold_tangent = batch_by_folding(
 )
 
 
-# tangent(x; dx) is linear in dx, so along dx alone its derivative is itself. Along x it is the second derivative of
-# advance, which the algebra provides.
+# tangent(x; dx) is linear in dx, so its derivative with respect to dx is itself. With respect to x it is the second
+# derivative of advance, which the algebra provides.
 def _tangent_jvp(primals, tangents, **params):
     return bind(tangent_p, *primals, **params), _tangent_derivative(primals, tangents, **params)
 
@@ -223,8 +223,8 @@ def _tangent_derivative(primals, tangents, **params):
     return jax.jvp(final, (*x, *dx), tuple(map(ad.instantiate_zeros, (*to_x, *to_dx))))[1]
 
 
-# <c, tangent(x; dx)> = <adjoint(x; c), dx>. Only the cotangents asked for are computed; those of parameters shared by
-# all members are summed over them.
+# <c, tangent(x; dx)> = <adjoint(x; c), dx>. Only the cotangents asked for are computed. Those of parameters that all
+# members share are summed over the members.
 def _tangent_transpose(cotangents, *operands, steps, **params):
     x, dx, kept = split(operands, Operands, Operands)
     if type(cotangents[0]) is ad.Zero:
@@ -244,7 +244,7 @@ register(tangent_p, jvp=_tangent_jvp, transpose=_tangent_transpose)
 
 
 def _adjoint_abstract(*operands, wrt, **__):
-    """Types of the cotangents that `wrt` asks for, each per member."""
+    """Return the types of the cotangents that `wrt` asks for, one a member each."""
     x, _ = split(operands, Operands)
     return [(shape, x.omega.dtype) for shape, wanted in zip(per_member(x.omega, x.forcing), wrt, strict=True) if wanted]
 
@@ -262,7 +262,7 @@ batch_by_folding(
 )
 
 
-# Linear in the cotangent, as tangent_p is in its tangents; along the rest, the algebra.
+# It is linear in the cotangent. The algebra provides the derivative with respect to all else.
 def _adjoint_jvp(primals, tangents, **params):
     out = bind(adjoint_p, *primals, **params)
     x, (cotangent, *kept) = split(primals, Operands)
@@ -290,10 +290,9 @@ register(adjoint_p, jvp=_adjoint_jvp, transpose=_adjoint_transpose)
 
 
 def advance(omega, viscosity, drag, dt, forcing, *, grid, scheme, steps, direct, backend, repeats=1) -> jax.Array:
-    """Return the state after `repeats` times `steps` steps. More than once, forcing must be steady.
+    """Return the state after `repeats` times `steps` steps. With more than one repetition, forcing must be steady.
 
-    `direct`: the number of repetitions at the end for which reverse mode keeps the stages, rather than run the steps
-    again.
+    `direct`: repetitions at the end for which reverse mode keeps the stages, and does not run the steps again.
     """
     x = Operands(omega, viscosity, drag, dt, forcing)
     params = {"grid": grid, "scheme": scheme, "steps": steps, "backend": backend, "repeats": repeats}

@@ -1,9 +1,9 @@
-"""Time steps, and their adjoint, composed of the primitives `poisson`, `jacobian` and `laplacian`.
+"""Time steps and their adjoint, composed of the primitives `poisson`, `jacobian` and `laplacian`.
 
-The same mathematics as the fused kernels, one operation at a time. It is the ``"xla"`` backend of the fused
-primitives, and, because its parts are closed under differentiation, the source of their higher derivatives.
+They do the mathematics of the fused kernels one operation at a time. They are the ``"xla"`` backend of the fused
+primitives. They also provide higher derivatives, since these operators are closed under differentiation.
 
-Operands are laid out as `operands` says.
+Operands are laid out as in `operands`.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def _column(values):
 
 
 def linear_terms(omega, *, grid, backend) -> dict:
-    """Return what multiplies each coefficient in the linear part of R, by the coefficient's name."""
+    """Return the linear terms of R, each without its coefficient, by the coefficient's name."""
     return {"viscosity": laplacian(omega, grid=grid, backend=backend), "drag": -omega}
 
 
@@ -35,14 +35,14 @@ def tendency(omega, psi, viscosity, drag, force, *, grid, scheme, backend):
 
 
 def _over_steps(forcing):
-    """Return what a scan over steps goes through, and how to get a step's forcing from it."""
+    """Return the operand of a scan over steps, and the function that gets a step's forcing from it."""
     if forcing.shape[0] == 1:
         return None, lambda _: forcing[0]
     return forcing, lambda force: force
 
 
 def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, repeats=1):
-    """Return ``[omega after steps]``, with `keep` ``[omega, *Kept]``. `repeats` is for steady forcing."""
+    """Return ``[omega]`` after the steps, or ``[omega, *Kept]`` with `keep`. `repeats` needs steady forcing."""
     x, _ = split(operands, Operands)
     steps *= repeats
     every, force_of = _over_steps(x.forcing)
@@ -66,10 +66,10 @@ def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, r
 
 
 def advance_jvp(*operands, grid, scheme, steps, backend):
-    """Return what `advance` does, and its derivative along tangents.
+    """Return the result of `advance`, and its derivative in the direction of the tangents.
 
-    State and tangent go through one Poisson solve together. (Two at a time, on a few cores, can lock up the FFTs of
-    XLA on the CPU.)
+    State and tangent share one Poisson solve. Two solves at the same time can lock up the FFTs of XLA on a CPU of few
+    cores.
     """
     where = {"grid": grid, "backend": backend}
     x, dx, _ = split(operands, Operands, Operands)
@@ -99,18 +99,19 @@ def advance_jvp(*operands, grid, scheme, steps, backend):
 
 
 def tangent(*operands, keep, **params):
-    """Return the derivative of `advance` alone; what is kept is of no use here."""
+    """Return the derivative of `advance` alone. It does not use what is kept."""
     x, dx, _ = split(operands, Operands, Operands)
     return advance_jvp(*x, *dx, **params)[1:]
 
 
 def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
-    """Return the transpose of `tangent`: the cotangents that `wrt` asks for, per member.
+    """Return the transpose of `tangent`: the cotangents that `wrt` asks for, one a member each.
 
     With S = (-Lap)^-1 and F, G the transposes of J (`FIRST`, `SECOND`), the adjoint of the tendency is
-    ``R'(w)^T l = S F(w, l) + G(l, S w) + nu Lap l - mu l``. A stage ``w_s = a w_0 + b w + c dt R(w)`` hands
-    ``b l + c dt R'(w)^T l`` to its input and ``a l`` to the step's start. It adds ``c dt <l, term>`` to the cotangent
-    of a linear term's coefficient, ``c <l, R(w)>`` to that of dt, and ``c dt l`` to that of f.
+    ``R'(w)^T l = S F(w, l) + G(l, S w) + nu Lap l - mu l``. A stage ``w_s = a w_0 + b w + c dt R(w)`` adds
+    ``b l + c dt R'(w)^T l`` to the cotangent of its input, and ``a l`` to that of the start of the step. It adds
+    ``c dt <l, term>`` to the cotangent of a linear term's coefficient, ``c <l, R(w)>`` to that of dt, and ``c dt l`` to
+    that of f.
     """
     where = {"grid": grid, "backend": backend}
     x, (cotangent, *kept) = split(operands, Operands)

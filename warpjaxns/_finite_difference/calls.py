@@ -1,8 +1,8 @@
-"""The Warp side of the primitives: constants and shapes around the launch sequences of `_kernels`.
+"""Foreign calls of the primitives: constants and shapes for the launch functions of `_kernels`.
 
-Functions here take and return traced JAX arrays, laid out as `operands` says; each is one foreign call. Scratch memory
-is an extra result of the call, so that XLA owns, reuses and accounts for it. The plan is part of a call's key: calls
-that are cut up in different ways are different calls.
+Functions here take and return traced JAX arrays, laid out as in `operands`. Each is one foreign call. Scratch memory
+is an extra result of the call, so that XLA owns, reuses and counts it. The plan is part of a call's key, so calls with
+different plans are different calls.
 """
 
 import functools
@@ -33,13 +33,13 @@ from .operands import Kept, Operands, split
 
 @functools.lru_cache(maxsize=64)
 def _tables(grid: Grid, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Modes of the columns, and roots of unity along x."""
+    """Return the modes of columns, and the roots of unity along x."""
     modes = column_modes(grid.shape, grid.spacing).astype(dtype)
     return modes, roots_of_unity(grid.shape[1], dtype)
 
 
 def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
-    """Call `launch(tables, *operands, *outputs)`; repeated, the first output takes the place of the first operand."""
+    """Call `launch(tables, *operands, *outputs)`. In a repetition the first output replaces the first operand."""
     real, number = plan.real, complex_type(plan.real)
     tables = [jnp.asarray(table) for table in _tables(grid, plan.dtype)]
     return _ffi.call(
@@ -61,7 +61,7 @@ def _plan_of(grid: Grid, omega, platform: str) -> Plan:
 
 
 def _places(x: Operands):
-    """Return the places of parameters and forcing; a forcing of a single number stands for none."""
+    """Return the places of parameters and forcing. A forcing of a single number means none."""
     forcing = x.forcing.slices if x.forcing.shape[-1] > 1 else NO_ARRAY
     return parameters(x.viscosity, x.drag, x.dt, forcing)
 
@@ -88,7 +88,7 @@ def laplacian(a, *, grid, backend, platform):
 
 
 def jacobian(a, b, *, grid, scheme, backend, platform):
-    """Apply the Jacobian; either operand may be shared by all members."""
+    """Apply the Jacobian. All members may share either operand."""
     fields = b if a.shape[0] == 1 else a
     plan = _plan_of(grid, fields, platform)
 
@@ -100,7 +100,7 @@ def jacobian(a, b, *, grid, scheme, backend, platform):
 
 
 def _advance(setting, x, targets, psis, scratch):
-    """Launch steps, of resident members where the plan says so."""
+    """Launch steps, with resident members where the plan has them."""
     kernels = resident_stage if setting.plan.resident else stage
     kernels.advance(setting, _places(x), x.omega, targets, psis, scratch)
 
@@ -113,7 +113,7 @@ def _keep_stages(setting, x, out, kept, scratch):
 
 
 def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, platform):
-    """Take the steps, as one call, however often they are repeated."""
+    """Take the steps, and their repetitions, as one call."""
     omega, plan = operands[0], _plan_of(grid, operands[0], platform)
     field, streams = (plan.real, omega.shape), plan.streams(omega.shape[0], plan.resident is not None)
     kept = (plan.real, (STAGES * steps, *omega.shape))
@@ -147,13 +147,13 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, plat
 
 
 def tangent_fits(grid: Grid, omega, platform: str) -> bool:
-    """Return whether the lines of state and tangent, longer than those of the other kernels, fit the devices here."""
+    """Return whether the lines of state and tangent fit the shared memory of the devices here."""
     limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
     return _plan_of(grid, omega, platform).tangent_fits(limit)
 
 
 def advance_jvp(*operands, grid, scheme, steps, backend, platform):
-    """Take the steps of a state and its tangent."""
+    """Take the steps of a state and its tangent, as one call."""
     x, dx, _ = split(operands, Operands, Operands)
     plan = _plan_of(grid, x.omega, platform)
     is_resident, cut = plan.resident_tangent is not None, plan.for_tangent
@@ -183,7 +183,7 @@ def advance_jvp(*operands, grid, scheme, steps, backend, platform):
 
 
 def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
-    """Sweep backwards over the steps, after running them if their stages were not kept."""
+    """Sweep backwards over the steps. Run them first if their stages were not kept."""
     x, _ = split(operands, Operands)
     plan, (batch, ny, _) = _plan_of(grid, x.omega, platform), x.omega.shape
     by_parameter, by_forcing = wrt.viscosity or wrt.drag or wrt.dt, wrt.forcing

@@ -21,7 +21,7 @@ batch_by_folding(jacobian_p, lambda **_: [0, 0], lambda **_: [0], lambda **_: [F
 
 # Summation by parts on the periodic grid moves the stencil of J from one argument to another:
 #     <c, J(a, b)> = <a, F(b, c)> = <b, G(c, a)>,
-# where Arakawa's J has F = G = J, and the three stencils of which it is the mean take each other's place
+# where Arakawa's J has F = G = J, and the three stencils of which it is the mean are exchanged
 # (`FIRST`, `SECOND`). The closed set of four needs no other derivative rule.
 def _transpose(cotangents, a, b, *, scheme, **params):
     (c,) = cotangents
@@ -46,5 +46,5 @@ register(jacobian_p, jvp=_jvp, transpose=_transpose)
 
 
 def jacobian(a, b, *, grid, scheme, backend):
-    """`a` and `b` are ``(batch, ny, nx)`` or ``(1, ny, nx)``, shared by all members."""
+    """Return J(a, b). `a` and `b` are ``(batch, ny, nx)``, or ``(1, ny, nx)`` if all members share them."""
     return bind(jacobian_p, a, b, grid=grid, scheme=scheme, backend=backend)[0]

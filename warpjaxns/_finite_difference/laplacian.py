@@ -13,5 +13,5 @@ laplacian_p = define_self_adjoint("laplacian", _xla, calls.laplacian)
 
 
 def laplacian(a, *, grid, backend):
-    """`a` is ``(batch, ny, nx)``."""
+    """Return Lap(a). `a` is ``(batch, ny, nx)``."""
     return bind(laplacian_p, a, grid=grid, backend=backend)[0]

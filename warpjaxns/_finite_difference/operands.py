@@ -1,7 +1,7 @@
-"""Operands of the time steps, by name: what travels through their primitives.
+"""Operands of the primitives for time steps, by name.
 
-A new parameter of the equation is one more field of `Operands`, an entry in each constant below, and its use in
-`algebra.linear_terms` or `algebra.tendency` and in `_kernels.finite_difference.tendency`.
+A new parameter of the equation is a field of `Operands` and an entry in each constant below. It is used in
+`algebra.linear_terms` or `algebra.tendency`, and in `_kernels.finite_difference.tendency`.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from jax.interpreters import ad
 
 
 class Operands(NamedTuple):
-    """What a step depends on. Of the same form are its tangents, cotangents, and what is said of each.
+    """Operands of a time step. Their tangents, cotangents and properties have the same form.
 
     Layout, with one explicit batch axis (`_primitives.define`): omega (B, ny, nx); viscosity, drag and dt (B,) or (1,);
     forcing (steps or 1, B or 1, ny, nx), or (1, 1, 1, 1) for none.
@@ -33,7 +33,7 @@ class Kept(NamedTuple):
 
 
 BATCH_AXES = {Operands: Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1), Kept: Kept(1, 1)}
-# whether an operand must have all of the batch, or may be shared by its members
+# whether an operand must have the batch axis in full; members may share the others
 HAS_BATCH = {
     Operands: Operands(omega=True, viscosity=False, drag=False, dt=False, forcing=False),
     Kept: Kept(True, True),
@@ -41,20 +41,20 @@ HAS_BATCH = {
 
 
 def split(flat, *kinds: type) -> list:
-    """Split a flat list of operands into tuples of these kinds, and what is left."""
+    """Split a flat list of operands into tuples of these kinds, and the rest."""
     rest = iter(flat)
     return [*(kind(*itertools.islice(rest, len(kind._fields))) for kind in kinds), list(rest)]
 
 
 def per_member(omega, forcing) -> Operands:
-    """Return the shapes of cotangents that have a value for each member: of these operands, arrays or types."""
+    """Return the shapes of cotangents with a value for each member. `operands`: arrays or types."""
     batch, steps = omega.shape[0], forcing.shape[0]
     shape = (batch,)
     return Operands(omega.shape, viscosity=shape, drag=shape, dt=shape, forcing=(steps, *omega.shape))
 
 
 def zeros(x: Operands) -> Operands:
-    """Return zero tangents of the least size: a full state, and a single number of every parameter."""
+    """Return zero tangents of the least size: a full state, and a single number for every parameter."""
     least = (jnp.zeros((1,) * p.ndim, p.dtype) for p in x[1:])
     return Operands(jnp.zeros(x.omega.shape, x.omega.dtype), *least)
 

@@ -13,5 +13,5 @@ poisson_p = define_self_adjoint("poisson", _xla, calls.poisson)
 
 
 def poisson(omega, *, grid, backend):
-    """`omega` is ``(batch, ny, nx)``."""
+    """Return psi. `omega` is ``(batch, ny, nx)``."""
     return bind(poisson_p, omega, grid=grid, backend=backend)[0]

@@ -17,7 +17,7 @@ Field: TypeAlias = Float[Array, "... ny nx"]
 
 
 def poisson(grid: Grid, omega: Field) -> Field:
-    """``psi = (-Lap)^-1 omega`` with zero mean: the exact inverse of `laplacian`, up to sign and the mean."""
+    """Return ``psi = (-Lap)^-1 omega`` with zero mean: the exact inverse of `laplacian`, up to sign and the mean."""
     along_y, along_x = eigenvalues(grid.shape, grid.spacing)
     denominator = along_y[:, None] + along_x[None, : grid.shape[1] // 2 + 1]
     denominator[0, 0] = np.inf
@@ -27,14 +27,14 @@ def poisson(grid: Grid, omega: Field) -> Field:
 
 
 def shift(a: Field, north: int, east: int) -> Field:
-    """The field whose value at ``(i, j)`` is ``a[i + north, j + east]``."""
+    """Return the field whose value at ``(i, j)`` is ``a[i + north, j + east]``."""
     if north:
         a = jnp.roll(a, -north, axis=-2)
     return jnp.roll(a, -east, axis=-1) if east else a
 
 
 def laplacian(grid: Grid, a: Field) -> Field:
-    """Second-order 5-point Laplacian."""
+    """Return the 5-point Laplacian, of second order."""
     dy, dx = grid.spacing
     along_y = shift(a, 1, 0) - 2 * a + shift(a, -1, 0)
     along_x = shift(a, 0, 1) - 2 * a + shift(a, 0, -1)
@@ -42,14 +42,14 @@ def laplacian(grid: Grid, a: Field) -> Field:
 
 
 def _plus_plus(a, b):
-    """J++: centred differences of a_x b_y - a_y b_x."""
+    """Return J++: centred differences of a_x b_y - a_y b_x."""
     return (shift(a, 0, 1) - shift(a, 0, -1)) * (shift(b, 1, 0) - shift(b, -1, 0)) - (
         shift(a, 1, 0) - shift(a, -1, 0)
     ) * (shift(b, 0, 1) - shift(b, 0, -1))
 
 
 def _plus_cross(a, b):
-    """J+x: the same in flux form, a at the edges' midpoints and b at the corners."""
+    """Return J+x: the flux form, with a at the edges' midpoints and b at the corners."""
     ne, nw, se, sw = shift(b, 1, 1), shift(b, 1, -1), shift(b, -1, 1), shift(b, -1, -1)
     return (
         shift(a, 0, 1) * (ne - se)
@@ -60,7 +60,7 @@ def _plus_cross(a, b):
 
 
 def _cross_plus(a, b):
-    """Jx+: J+x with the roles of a and b exchanged, up to sign."""
+    """Return Jx+: J+x with the roles of a and b exchanged, up to sign."""
     return -_plus_cross(b, a)
 
 
@@ -73,6 +73,6 @@ _STENCILS = {
 
 
 def jacobian(grid: Grid, a: Field, b: Field, scheme: str) -> Field:
-    """``J(a, b) = a_x b_y - a_y b_x``, to second order."""
+    """Return ``J(a, b) = a_x b_y - a_y b_x``, to second order."""
     dy, dx = grid.spacing
     return _STENCILS[scheme](a, b) * jnp.asarray(1 / (4 * dx * dy), a.dtype)

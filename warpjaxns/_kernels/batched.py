@@ -1,15 +1,15 @@
-"""The kernel that does for a whole batch what a user's kernel does for one member, in one launch.
+"""Batched kernels: one launch does for all members what a user's kernel does for one.
 
-It is compiled from the source of the user's kernel, with a head in front. Along the first axis of the launch the
-threads of all members follow one another; the head finds a thread's member, and takes its part of every array:
+A batched kernel is compiled from the source of the user's kernel, with a head in front. Along the first axis of the
+launch the threads of one member follow those of another. The head finds a thread's member, and its part of every array:
 
     thread_0, thread_1 = wp.tid()
     member = first + thread_0 // rows
     thread_0 = thread_0 % rows
     x = part(x, repeats, member)
 
-after which `wp.tid()` in the body stands for these indices. So the body, and the adjoint that Warp generates for it,
-see one member alone, in arrays of any number of axes.
+In the body these indices replace `wp.tid()`. So the body, and the adjoint that Warp generates for it, see one member
+alone, in arrays of any number of axes.
 """
 
 import ast
@@ -20,21 +20,25 @@ from typing import Any
 import warp as wp
 
 MOST = 2**31 - 1  # threads along one axis, whose indices are 32-bit integers
-NAME = "warpjaxns_"  # in front of all names that the head adds to those of the kernel
+NAME = "warpjaxns_"  # prefix of all names in the head
 
 _batched: dict[str, wp.Kernel] = {}  # by the names of their modules
 
 
 @functools.cache
 def kernel_of_batch(kernel: wp.Kernel, axes: int) -> wp.Kernel | None:
-    """The kernel for all members, of a `kernel` that is launched over so many `axes`.
+    """Return the kernel for all members, made of a `kernel` that is launched over `axes` axes.
 
-    Its parameters are those of `kernel`, arrays being given in the shape of one member and at the start of the first;
-    then the number of threads of a member along the first axis, the first member, and for every array a `wp.vec2i`: how
-    many successive members have the same part, and how many parts there are. Of gradients, every member has its own.
+    Its parameters are those of `kernel`, and then
 
-    **Returns:** None where threads of a block may work together, as tiles do and functions in CUDA's own language can:
-    a block could then have threads of two members.
+    - the number of threads of a member along the first axis of the launch;
+    - the number of the first member;
+    - a `wp.vec2i` for every array: the number of successive members that share a part, and the number of parts.
+
+    Arrays have the shape of one member and start at the first one. Every member has its own part of a gradient.
+
+    **Returns:** the kernel, or None where threads of a block may work together, by tiles or native functions: a block
+    could have threads of two members.
     """
     arrays = [argument for argument in kernel.adj.args if hasattr(argument.type, "ndim")]
     if _cooperates(kernel.adj) or not all(isinstance(argument.type, wp.array) for argument in arrays):
@@ -53,7 +57,7 @@ def kernel_of_batch(kernel: wp.Kernel, axes: int) -> wp.Kernel | None:
         head.append(f"{a.label} = {part}({a.label}, {repeats}, {NAME}member)")
         names[part] = _part(a.type.dtype, a.type.ndim)
         parameters[repeats] = wp.vec2i
-    # the same code, source and closure, with some more names and parameters, which Warp takes from the annotations
+    # the same code, source and closure, with more names and parameters, which Warp takes from the annotations
     twin = types.FunctionType(
         function.__code__, function.__globals__ | names, function.__name__, function.__defaults__, function.__closure__
     )
@@ -71,31 +75,31 @@ def kernel_of_batch(kernel: wp.Kernel, axes: int) -> wp.Kernel | None:
         source=kernel.adj.source,
     )
     batched.adj.fun_lineno = kernel.adj.fun_lineno  # for messages
-    # Warp tells modules apart by name when it loads them; equal ones, of a cell run again, are the same
+    # Warp tells modules apart by name when it loads them. Equal ones, from a notebook cell run twice, have one name.
     module.name = f"{key}_{module.get_module_hash().hex()[:8]}"
     return _batched.setdefault(module.name, batched)
 
 
 @functools.cache
 def _part(dtype, ndim):
-    """``part(whole, repeats, member)`` is a member's part of an array, and of its gradient."""
+    """``part(array, repeats, member)`` is a member's part of an array, and of its gradient."""
     array = wp.array(dtype=dtype, ndim=ndim)
 
     @wp.func_native("""
     size_t size = 1;
-    for (int axis = 0; axis < whole.ndim; ++axis) size *= whole.shape[axis];
-    auto part = whole;
+    for (int axis = 0; axis < all_parts.ndim; ++axis) size *= all_parts.shape[axis];
+    auto part = all_parts;
     part.data += size * (member / repeats[0] % repeats[1]);
     if (part.grad) part.grad += size * member;
     return part;
     """)
-    def part(whole: array, repeats: wp.vec2i, member: int) -> array: ...  # pyright: ignore[reportInvalidTypeForm]
+    def part(all_parts: array, repeats: wp.vec2i, member: int) -> array: ...  # pyright: ignore[reportInvalidTypeForm]
 
     return part
 
 
 class _Head(ast.NodeTransformer):
-    """Puts the head in front of a kernel's body, and its indices in the place of `wp.tid()`."""
+    """A transformer that puts the head in front of a kernel's body, and replaces `wp.tid()` by its indices."""
 
     def __init__(self, head, threads):
         self.head, self.threads = head, threads
@@ -121,12 +125,12 @@ class _Head(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def copy(self, thread):
-        """An index for the body, which may change it."""
+        """Return the code of an index, as a copy that the body may change."""
         return f"{NAME}warp.int32({thread})"
 
 
 def _at(node, source):
-    """The statements of `source`, at the line of `node`, for Warp quotes the line that each comes from."""
+    """Return the statements of `source`, with the line number of `node`, which Warp quotes in messages."""
     tree = ast.parse(source)
     for part in ast.walk(tree):
         ast.copy_location(part, node)
@@ -138,7 +142,7 @@ def _is_tid(node):
 
 
 def _cooperates(adjoint):
-    """Whether tiles or native functions are used, directly or in functions that are called."""
+    """Return whether a kernel uses tiles or native functions, directly or in functions that it calls."""
     if any(getattr(node, "attr", "").startswith("tile") for node in ast.walk(adjoint.tree)):
         return True
     for function in adjoint.get_references()[2]:

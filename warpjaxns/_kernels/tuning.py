@@ -1,8 +1,8 @@
-"""The tuning constants: how kernels are cut up, one table a kernel.
+"""Tuning constants: how kernels are cut into blocks, one table a kernel.
 
-Entries are what was fastest on an H200 (docs/developer/optimisation-log.md). A table is keyed by the longest line that
-an entry serves; the last one serves all beyond. Few points leave multiprocessors idle and want small blocks. A
-*saturated* device has enough points for all multiprocessors, and wants few halo rows and many threads.
+Each entry was the fastest one on an H200 (docs/developer/optimisation-log.md). A table is keyed by the longest line
+that an entry serves. The last entry also serves longer lines. Few points leave multiprocessors idle and want small
+blocks. A *saturated* device has enough points for all multiprocessors. It wants few halo rows and many threads.
 """
 
 import math
@@ -34,14 +34,14 @@ class Columns(NamedTuple):
 
 
 class Slabs(NamedTuple):
-    """Blocks that solve the Poisson equation of their rows themselves.
+    """Blocks that solve the Poisson equation of their own rows.
 
     Args:
-        points: slabs that a thread of the kernel in between holds.
+        points: slabs that a thread of the kernel between two stages holds.
         columns: columns of a block of that kernel.
-        sweep: whether the backward sweep does so too.
-        tangent: whether kernels with a tangent do.
-        recompute: whether stages transform the rows of their state anew, and read no spectra.
+        sweep: whether the backward sweep works by slabs too.
+        tangent: whether kernels with a tangent work by slabs too.
+        recompute: whether stages transform the rows of their state anew and read no spectra.
     """
 
     points: int
@@ -60,9 +60,9 @@ class Source(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """Blocks of the backward sweep's last kernel: most rows, occupancy, and whether it begins the next stage too.
+    """Blocks of the backward sweep's last kernel: most rows, occupancy, and whether it also begins the next stage.
 
-    For that it works on two rows more.
+    A kernel that does so works on two more rows.
     """
 
     rows: int
@@ -71,8 +71,14 @@ class Sweep(NamedTuple):
 
 
 class Tangent(NamedTuple):
-    """Blocks of kernels that carry a tangent: most rows, occupancy, lines of either at the same time (0 for all),
-    and whether rows are copied to shared memory. With few points a block has a multiprocessor's registers for itself.
+    """Blocks of kernels that carry a tangent.
+
+    Args:
+        rows: most grid rows of a block.
+        occupancy: threads that are to share a multiprocessor. On a device that is not saturated a block has all its
+            registers.
+        concurrent: lines of the state, and of the tangent, that are transformed at the same time; 0 for all.
+        copies_rows: whether rows are copied to shared memory.
     """
 
     rows: int
@@ -82,7 +88,7 @@ class Tangent(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Parts of an ensemble on streams of their own, and the fewest points with which those with a tangent are split."""
+    """Streams for the parts of an ensemble, and the fewest points of an ensemble with a tangent that is split."""
 
     parts: int
     tangent_points: float
@@ -95,7 +101,8 @@ class Resident(NamedTuple):
         blocks: blocks that share a member.
         radix: the largest radix of the transforms of rows.
         occupancy: threads that are to share a multiprocessor.
-        members: fewest members. (Up to 132 members a multiprocessor has one block, of as many registers as can be.)
+        members: fewest members. With at most 132 members an H200 has a multiprocessor for each block, which may then
+            use all its registers.
     """
 
     blocks: int
@@ -104,27 +111,26 @@ class Resident(NamedTuple):
     members: int
 
 
-class Load(NamedTuple):
-    """Entries for few points, and for a saturated device."""
+class Entries(NamedTuple):
+    """Two entries: for few points, and for a saturated device."""
 
     few: tuple | None
     saturated: tuple | None
 
 
-SATURATED_POINTS = 2**20  # of a single member; more saturate the device
+SATURATED_POINTS = 2**20  # of a single member; more points saturate the device
 SATURATED_ENSEMBLE_POINTS = 2**18  # of several members together
 STAGE = {
-    64: Load(Stage(4, 8, 768, 0), Stage(4, 16, 768, 0)),
-    128: Load(Stage(8, 16, 512, 0), Stage(8, 16, 512, 0)),
-    256: Load(Stage(4, 4, 512, 0), Stage(8, 8, 1024, 0)),
-    512: Load(Stage(8, 8, 512, 0), Stage(8, 8, 1024, 0)),
-    1024: Load(Stage(16, 8, 512, 0), Stage(16, 8, 768, 0)),
-    2048: Load(Stage(16, 8, 768, 0), Stage(16, 8, 768, 0)),
-    4096: Load(Stage(16, 8, 512, 2), Stage(16, 8, 512, 2)),
+    64: Entries(Stage(4, 8, 768, 0), Stage(4, 16, 768, 0)),
+    128: Entries(Stage(8, 16, 512, 0), Stage(8, 16, 512, 0)),
+    256: Entries(Stage(4, 4, 512, 0), Stage(8, 8, 1024, 0)),
+    512: Entries(Stage(8, 8, 512, 0), Stage(8, 8, 1024, 0)),
+    1024: Entries(Stage(16, 8, 512, 0), Stage(16, 8, 768, 0)),
+    2048: Entries(Stage(16, 8, 768, 0), Stage(16, 8, 768, 0)),
+    4096: Entries(Stage(16, 8, 512, 2), Stage(16, 8, 512, 2)),
 }
-# On a saturated device a block prefetches to the second-level cache what a later one reads: how many blocks start in
-# between, as a share of those that run at the same time. Stages that do not copy their rows, or transform them anew, do
-# not prefetch.
+# On a saturated device a block prefetches what a later block reads. The distance between the two is a share of the
+# blocks that run at the same time. Stages that do not copy their rows, or that transform them anew, do not prefetch.
 PREFETCH_DISTANCE = 0.5
 STREAMS = {
     512: Streams(2, 2**21),
@@ -133,39 +139,39 @@ STREAMS = {
 }
 UNEVEN = 1.15  # how much more than its share the largest part of an ensemble may have
 COLUMNS = {
-    64: Load(Columns(8, 8), Columns(8, 8)),
-    128: Load(Columns(8, 4), Columns(16, 16)),
-    256: Load(Columns(8, 4), Columns(16, 8)),
-    512: Load(Columns(8, 4), Columns(32, 8)),
-    1024: Load(Columns(16, 8), Columns(32, 8)),
-    2048: Load(Columns(32, 8), Columns(32, 8)),
-    4096: Load(Columns(32, 4), Columns(32, 4)),
+    64: Entries(Columns(8, 8), Columns(8, 8)),
+    128: Entries(Columns(8, 4), Columns(16, 16)),
+    256: Entries(Columns(8, 4), Columns(16, 8)),
+    512: Entries(Columns(8, 4), Columns(32, 8)),
+    1024: Entries(Columns(16, 8), Columns(32, 8)),
+    2048: Entries(Columns(32, 8), Columns(32, 8)),
+    4096: Entries(Columns(32, 4), Columns(32, 4)),
 }
 SLABS = {  # None: columns are solved by a kernel of their own
-    128: Load(None, None),
-    256: Load(None, Slabs(8, 8, True, True, False)),
-    512: Load(None, Slabs(8, 16, True, True, False)),
-    1024: Load(Slabs(4, 8, True, True, False), Slabs(8, 16, False, True, False)),
-    2048: Load(Slabs(8, 8, False, True, True), Slabs(8, 8, False, True, True)),
-    4096: Load(Slabs(16, 8, False, False, True), Slabs(16, 8, False, False, True)),
+    128: Entries(None, None),
+    256: Entries(None, Slabs(8, 8, True, True, False)),
+    512: Entries(None, Slabs(8, 16, True, True, False)),
+    1024: Entries(Slabs(4, 8, True, True, False), Slabs(8, 16, False, True, False)),
+    2048: Entries(Slabs(8, 8, False, True, True), Slabs(8, 8, False, True, True)),
+    4096: Entries(Slabs(16, 8, False, False, True), Slabs(16, 8, False, False, True)),
 }
 SOURCE = {
-    64: Load(Source(16, 512, True), Source(8, 1024, True)),
-    128: Load(Source(8, 512, True), Source(8, 768, True)),
-    256: Load(Source(4, 512, True), Source(8, 768, True)),
-    512: Load(Source(8, 512, True), Source(8, 768, True)),
-    1024: Load(Source(8, 512, True), Source(4, 512, True)),
-    2048: Load(Source(4, 512, False), Source(4, 512, False)),
-    4096: Load(Source(2, 512, True), Source(2, 512, True)),
+    64: Entries(Source(16, 512, True), Source(8, 1024, True)),
+    128: Entries(Source(8, 512, True), Source(8, 768, True)),
+    256: Entries(Source(4, 512, True), Source(8, 768, True)),
+    512: Entries(Source(8, 512, True), Source(8, 768, True)),
+    1024: Entries(Source(8, 512, True), Source(4, 512, True)),
+    2048: Entries(Source(4, 512, False), Source(4, 512, False)),
+    4096: Entries(Source(2, 512, True), Source(2, 512, True)),
 }
 SWEEP = {
-    64: Load(Sweep(16, 512, True), Sweep(8, 768, False)),
-    128: Load(Sweep(16, 512, True), Sweep(8, 512, False)),
-    256: Load(Sweep(4, 512, True), Sweep(8, 512, False)),
-    512: Load(Sweep(4, 512, True), Sweep(8, 768, False)),
-    1024: Load(Sweep(8, 512, True), Sweep(4, 512, False)),
-    2048: Load(Sweep(4, 512, False), Sweep(4, 512, False)),
-    4096: Load(Sweep(2, 256, False), Sweep(2, 256, False)),
+    64: Entries(Sweep(16, 512, True), Sweep(8, 768, False)),
+    128: Entries(Sweep(16, 512, True), Sweep(8, 512, False)),
+    256: Entries(Sweep(4, 512, True), Sweep(8, 512, False)),
+    512: Entries(Sweep(4, 512, True), Sweep(8, 768, False)),
+    1024: Entries(Sweep(8, 512, True), Sweep(4, 512, False)),
+    2048: Entries(Sweep(4, 512, False), Sweep(4, 512, False)),
+    4096: Entries(Sweep(2, 256, False), Sweep(2, 256, False)),
 }
 TANGENT = {
     128: Tangent(16, 512, 0, True),
@@ -175,8 +181,8 @@ TANGENT = {
     2048: Tangent(8, 256, 2, False),
     4096: Tangent(2, 256, 1, True),
 }
-# Members of at most so many points a side: the first way that fits, in a rollout, in the backward sweep, and with a
-# tangent.
+# Keyed by the most points a side, for a rollout, for the backward sweep, and with a tangent. The first entry that fits
+# is taken.
 _64 = [Resident(1, 8, 576, 133), Resident(1, 8, 288, 67), Resident(2, 8, 160, 25), Resident(4, 4, 160, 1)]
 _128 = [Resident(1, 16, 544, 67), Resident(2, 16, 288, 25), Resident(4, 8, 256, 1)]
 RESIDENT = {
@@ -185,7 +191,7 @@ RESIDENT = {
     "tangent": {64: _64, 128: [Resident(2, 16, 288, 25), Resident(4, 8, 256, 2)]},
     "tangent float64": {64: [Resident(2, 8, 160, 25), Resident(4, 4, 160, 1)]},
 }
-PAIRS_PER_WALK = {"float32": 16, "float64": 8}  # row pairs that a thread of a resident member takes at a time, at most
+PAIRS_PER_WALK = {"float32": 16, "float64": 8}  # most row pairs that a thread of a resident member walks through
 
 
 def entry(table: dict, n: int):

@@ -1,8 +1,8 @@
-"""What every primitive of this package shares: backends, eager calls, batching and transposition helpers.
+"""Definition of primitives: backends, eager calls, batching, and helpers for transposition.
 
-Operands carry one explicit batch axis of length 1 or B. Fields that set B (states, cotangents) have length B;
-parameters may have length 1, shared by all members: kernels read them that way, nothing is copied. `vmap` folds its
-axis into the batch axis, so ranks never change, whatever the nesting.
+Operands have one explicit batch axis of length 1 or B. Fields that set B (states, cotangents) have length B. Parameters
+of length 1 are shared by all members. Kernels read them without a copy. `vmap` folds its axis into the batch axis, so
+ranks never change, however `vmap`s are nested.
 """
 
 import functools
@@ -45,10 +45,10 @@ def _holds_float64(value):
 
 
 def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Primitive:
-    """A primitive with several results.
+    """Define a primitive with several results.
 
-    `abstract(*avals, **params)` gives ``(shape, dtype)`` of each result. `xla` and `warp` compute them, as lists or
-    tuples; `warp` serves CUDA, and the CPU where ``backend="warp"`` asks for it, as its argument `platform` says.
+    `abstract(*avals, **params)` returns ``(shape, dtype)`` of each result. `xla` and `warp` compute the results, as
+    lists or tuples. `warp` serves CUDA, and with ``backend="warp"`` also the CPU; its argument `platform` says which.
     """
     p = Primitive(name)
     p.multiple_results = True
@@ -76,22 +76,22 @@ def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Prim
 
 
 def register(p: Primitive, *, jvp: Callable, transpose: Callable | None = None) -> None:
-    """Register derivative rules, which follow the type of their operands."""
+    """Register derivative rules, which run with x64 on if an operand is float64."""
     ad.primitive_jvps[p] = in_x64_of_operands(jvp)
     if transpose is not None:
         ad.primitive_transposes[p] = in_x64_of_operands(transpose)
 
 
 def bind(p: Primitive, *operands: jax.Array, **params) -> list[jax.Array]:
-    """Bind with all operands varying over the same mesh axes, which makes JAX sum cotangents of replicated ones."""
+    """Bind with all operands varying over the same mesh axes, so that JAX sums cotangents of replicated operands."""
     return p.bind(*_ffi.align(*operands), **params)
 
 
 def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Callable) -> Callable:
-    """Register, and return, the batching rule: the mapped axis joins the batch axis.
+    """Register and return the batching rule, which folds the mapped axis into the batch axis.
 
-    `axes(**params)` and `out_axes(**params)` give the batch axis of each operand and result; `full(**params)` tells
-    for each operand whether it must have the whole batch (True) or may stay shared (False).
+    `axes(**params)` and `out_axes(**params)` give the batch axis of each operand and result. `full(**params)` gives for
+    each operand whether it must have the full batch axis (True) or may stay shared (False).
     """
 
     def rule(operands, dims, **params):
@@ -100,7 +100,7 @@ def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Cal
         # length of the batch axis before this vmap: that of the operands which set it
         lengths = (_without(x.shape, d)[axis] for x, d, axis, _ in layout)
         inner = next((n for n in lengths if n != 1), 1)  # it may be 0
-        folded = [fold(x, d, axis, size, inner, whole) for x, d, axis, whole in layout]
+        folded = [fold(x, d, axis, size, inner, is_full) for x, d, axis, is_full in layout]
         results = bind(p, *folded, **params)
         axes_out = tuple(out_axes(**params))
         unfolded = [
@@ -114,7 +114,7 @@ def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Cal
 
 
 def define_self_adjoint(name: str, xla: Callable, warp: Callable) -> Primitive:
-    """A primitive that takes one field ``(batch, ny, nx)`` to another, linear and its own transpose."""
+    """Define a primitive from one field ``(batch, ny, nx)`` to another, linear and its own transpose."""
     p = define(name, lambda field, **_: [(field.shape, field.dtype)], xla, warp)
     batch_by_folding(p, axes=lambda **_: [0], out_axes=lambda **_: [0], full=lambda **_: [True])
     ad.deflinear2(p, lambda cotangents, _, **params: bind(p, *cotangents, **params))
@@ -125,10 +125,10 @@ def _without(shape: Sequence, dim: int | None) -> tuple:
     return tuple(shape) if dim is None else (*shape[:dim], *shape[dim + 1 :])
 
 
-def fold(x, dim: int | None, axis: int, size, inner, whole: bool):
-    """Merge the mapped axis `dim` (None: not mapped) into the batch axis `axis`, giving length 1 or size * inner."""
+def fold(x, dim: int | None, axis: int, size, inner, is_full: bool):
+    """Merge the mapped axis `dim` (None: not mapped) into the batch axis `axis`. Its length is 1 or size * inner."""
     if dim is None:
-        if x.shape[axis] == 1 and not whole:
+        if x.shape[axis] == 1 and not is_full:
             return x
         x = jnp.expand_dims(x, axis)
     else:

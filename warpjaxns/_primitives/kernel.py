@@ -1,4 +1,4 @@
-"""The primitive of a user's Warp kernel and of the adjoint that Warp generates for it."""
+"""The primitive that launches a user's Warp kernel, or the adjoint that Warp generates for it."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from .._kernels.batched import MOST, kernel_of_batch
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One launch of a kernel or of its adjoint, in all that is static. It is the key of what is cached."""
+    """The static arguments of a launch of a kernel or of its adjoint. They are the key of all caches."""
 
     kernel: wp.Kernel
     statics: tuple[bytes | None, ...]  # one an input parameter: the bytes of a scalar, None for an array
@@ -36,20 +36,20 @@ class Job:
 
     @property
     def parameters(self):
-        """The kernel's array inputs, and its outputs."""
+        """The array inputs and the outputs of the kernel."""
         count = len(self.statics)
         arguments = self.kernel.adj.args
         arrays = [a for a, static in zip(arguments[:count], self.statics, strict=True) if static is None]
         return arrays, arguments[count:]
 
     def operands(self) -> list[type]:
-        """Warp's dtypes of what comes in. The adjoint takes inputs, outputs, and cotangents of outputs."""
+        """Warp's dtypes of the operands. Those of the adjoint are inputs, outputs, and cotangents of outputs."""
         inputs, outputs = self.parameters
         taken = [*inputs, *outputs, *filter(_differentiable, outputs)] if self.adjoint else inputs
         return [parameter.type.dtype for parameter in taken]
 
     def results(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[type, tuple[int, ...]]]:
-        """Dtypes and shapes of what comes out, from the operands' shapes, as Warp counts shapes."""
+        """Return the dtypes and shapes of the results, from the operands' shapes. Shapes are Warp's."""
         inputs, outputs = self.parameters
         if not self.adjoint:
             return [(p.type.dtype, shape) for p, shape in zip(outputs, self.shapes, strict=True)]
@@ -65,8 +65,8 @@ class Job:
         scratch: list[wp.array],
         more: Sequence = (),
     ) -> None:
-        """Launch the job's kernel, or one made of it that takes `more` arguments."""
-        # a launch of what failed to build does nothing, silently
+        """Launch the job's kernel, or a kernel made of it that takes `more` arguments."""
+        # Warp's launch of a kernel that failed to build does nothing, silently
         device = cast(wp.Device, results[0].device)
         if kernel.module.load(device, 1 if device.is_cpu else self.block_dim) is None:
             raise RuntimeError(f"the Warp kernel '{self.name}' failed to build")
@@ -102,7 +102,7 @@ def _differentiable(parameter) -> bool:
 
 
 def _spread(parameters, arrays):
-    """Give each parameter its array, and None to those that have no derivative."""
+    """Return an array for each parameter, and None for those that have no derivative."""
     arrays = iter(arrays)
     return [next(arrays) if _differentiable(parameter) else None for parameter in parameters]
 
@@ -111,18 +111,18 @@ def _spread(parameters, arrays):
 # `vmap`, outermost first; `mapped` says for each operand which of those axes it has, in front. Members are
 # views of the batched buffers: a stencil never sees its neighbour's member, a shared operand is not copied.
 
-members_p = Primitive("warp_kernel")
-members_p.multiple_results = True
-members_p.def_impl(functools.partial(apply_primitive, members_p))
+kernel_p = Primitive("warp_kernel")
+kernel_p.multiple_results = True
+kernel_p.def_impl(functools.partial(apply_primitive, kernel_p))
 
 
 def _shapes(operands, job, mapped):
-    """The shapes of one member's operands, as Warp counts them."""
+    """Return the shapes of one member's operands, as Warp counts them."""
     kept = (x.ndim - len(_ffi.shape_in_jax((), dtype)) for x, dtype in zip(operands, job.operands(), strict=True))
     return [x.shape[sum(axes) : ndim] for x, axes, ndim in zip(operands, mapped, kept, strict=True)]
 
 
-@members_p.def_abstract_eval
+@kernel_p.def_abstract_eval
 def _abstract_eval(*operands, job, batch, mapped):
     return [
         _ffi.abstract_result((*batch, *_ffi.shape_in_jax(shape, dtype)), _ffi.dtype_in_jax(dtype), *operands)
@@ -139,7 +139,10 @@ def _lower(*operands, job, batch, mapped):
     scratch = [(parameter.type.dtype, shape) for parameter, shape in scratch if _differentiable(parameter)]
     taken = len(shapes) - len(scratch)  # the operands after these are cotangents, of which each member has its own
     stacks, repeats = zip(
-        *(_stack(x, axes, batch, whole=i >= taken) for i, (x, axes) in enumerate(zip(operands, mapped, strict=True))),
+        *(
+            _stack(x, axes, batch, own_parts=i >= taken)
+            for i, (x, axes) in enumerate(zip(operands, mapped, strict=True))
+        ),
         strict=True,
     )
     repeats = [*repeats[:taken], *[(1, members)] * (len(inputs) + len(outputs) - taken)]
@@ -154,7 +157,7 @@ def _lower(*operands, job, batch, mapped):
             wp.copy(copy, cotangent)
 
         def parts(member):
-            """What goes into the launch of a member: its parts of the operands, of the results and of the scratch."""
+            """Return the arguments of the launch of a member: its parts of operands, results and scratch."""
             places = [member // each % parts for each, parts in repeats[:taken]]
             return (
                 [_part(a, place, shape) for a, place, shape in zip(given, places, shapes, strict=False)],
@@ -184,11 +187,15 @@ def _lower(*operands, job, batch, mapped):
     ]
 
 
-def _stack(operand, axes, batch, whole):
-    """An operand with its parts, for one or several members each, along the first axis, since Warp has arrays of four
-    axes at most; how many successive members have the same part; and how many parts there are: all, if `whole`."""
+def _stack(operand, axes, batch, own_parts):
+    """Stack an operand's parts along the first axis, since Warp's arrays have at most four axes.
+
+    Successive members may share a part, unless each is to have its `own_parts`.
+
+    **Returns:** the array, the number of successive members that share a part, and the number of parts.
+    """
     present = [i for i, there in enumerate(axes) if there]
-    first, last = (0, len(batch)) if whole else (present[0], present[-1] + 1) if present else (0, 0)
+    first, last = (0, len(batch)) if own_parts else (present[0], present[-1] + 1) if present else (0, 0)
     layout = [n if there else 1 for n, there in zip(batch[first:last], axes[first:last], strict=True)]
     shape = operand.shape[len(present) :]
     filled = jnp.broadcast_to(operand.reshape(*layout, *shape), (*batch[first:last], *shape))
@@ -200,18 +207,18 @@ def _part(array, index, shape):
     return array if array.shape[0] == shape[0] else array[index * shape[0] : (index + 1) * shape[0]]
 
 
-mlir.register_lowering(members_p, mlir.lower_fun(_lower))
+mlir.register_lowering(kernel_p, mlir.lower_fun(_lower))
 
 
 def _batch(operands, dims, *, job, batch, mapped):
     size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
     operands = [x if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(operands, dims, strict=True)]
     mapped = tuple((d is not None, *axes) for d, axes in zip(dims, mapped, strict=True))
-    results = members_p.bind(*operands, job=job, batch=(size, *batch), mapped=mapped)
+    results = kernel_p.bind(*operands, job=job, batch=(size, *batch), mapped=mapped)
     return results, [0] * len(results)
 
 
-batching.primitive_batchers[members_p] = _batch
+batching.primitive_batchers[kernel_p] = _batch
 
 
 def _refuse(primals, tangents, *, job, batch, mapped):
@@ -220,11 +227,11 @@ def _refuse(primals, tangents, *, job, batch, mapped):
     )
 
 
-ad.primitive_jvps[members_p] = _refuse
+ad.primitive_jvps[kernel_p] = _refuse
 
 
 def _bind(job, *operands):
-    return tuple(members_p.bind(*operands, job=job, batch=(), mapped=((),) * len(operands)))
+    return tuple(kernel_p.bind(*operands, job=job, batch=(), mapped=((),) * len(operands)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

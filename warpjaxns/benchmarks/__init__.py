@@ -1,4 +1,4 @@
-"""What rollouts and their derivatives cost on this machine, beside XLA and beside other packages.
+"""Benchmarks: time and memory of rollouts and their derivatives on this machine, with Warp, XLA and other packages.
 
 ```python
 from warpjaxns import benchmarks
@@ -8,7 +8,7 @@ for record in records:
     print(record.contender, record.what, record.seconds_per_step, record.throughput)
 ```
 
-``warpjaxns bench`` is the same from the command line, with a table, a JSON and a plot.
+``warpjaxns bench`` measures from the command line, and writes a table, a JSON file and a plot.
 """
 
 from .adapters import peers

@@ -1,7 +1,7 @@
-"""Other packages as contenders, each behind a small adapter, if it is installed.
+"""Other packages as contenders, each by a small adapter, if it is installed.
 
-They solve the same equations from the same state with the same time step, and evaluate the nonlinear term as often
-(three times a step), but by other numerics: this compares what a step costs, not what it is worth.
+They solve the same equations from the same state with the same time step, and also evaluate the nonlinear term three
+times a step. Their numerics differ. The benchmark compares the cost of a step, not its accuracy.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ import jax
 
 from .contenders import Contender, Program, jax_builder
 
-DIRECT = ("forward", "gradient direct", "jvp")  # reverse mode through a plain scan keeps everything
+DIRECT = ("forward", "gradient direct", "jvp")  # reverse mode of a plain scan keeps all intermediate values
 
 
 def peers() -> list[Contender]:
-    """Exponax, JAX-CFD and Warp's own example. Those not installed say so in their `obstacle`."""
+    """Return Exponax, JAX-CFD and Warp's own example. The `obstacle` of one that is not installed says so."""
     return [_exponax(), _jax_cfd(), _warp_example()]
 
 
@@ -57,7 +57,7 @@ def _jax_cfd():
 
 def _per_member(rollout):
     def promoted(omega):
-        with jax.numpy_dtype_promotion("standard"):  # peers mix types, which strict users would trip over
+        with jax.numpy_dtype_promotion("standard"):  # peers mix types, which strict promotion refuses
             return rollout(omega)
 
     return lambda omega: jax.vmap(promoted)(omega) if omega.ndim == 3 else promoted(omega)
@@ -99,7 +99,7 @@ def _warp_example():
 
 
 def _example_forward(wp, module, steps):
-    """The example's own time step, which it captures as one CUDA graph and launches once a step."""
+    """Run the example's own time step, which it captures as one CUDA graph and launches once a step."""
     example = module.Example(spin_up_steps=1, lead_steps=1)
     states = [wp.clone(example.omega_0) for _ in range(4)]
     fft_buffers = example._allocate_poisson_fft_buffers()
@@ -116,7 +116,7 @@ def _example_forward(wp, module, steps):
 
 
 def _example_gradient(wp, module, steps):
-    """Its forward and backward pass, one CUDA graph, and the graph that sets gradients to zero; no optimiser."""
+    """Run the example's forward and backward pass as one CUDA graph, and the graph that sets gradients to zero."""
     example = module.Example(spin_up_steps=1, lead_steps=steps)
 
     def run():

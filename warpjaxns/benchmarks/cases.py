@@ -1,4 +1,4 @@
-"""What is measured: grids, ensembles, and what is done with them."""
+"""Cases and tasks: the grids and ensembles of a benchmark, and the computations on them."""
 
 import dataclasses
 
@@ -10,8 +10,8 @@ from .._grid import Grid
 from .._operators import SCHEMES
 from ..initial import random_vorticity
 
-# What is computed: a rollout; the value and gradient of the mean square of its last state with respect to its first,
-# in both ways of getting intermediate states; its derivative in one direction.
+# A rollout; the value and gradient of the mean square of its last state with respect to its first, with both adjoints;
+# its derivative in one direction.
 TASKS = ("forward", "gradient direct", "gradient checkpointed", "jvp")
 
 
@@ -27,8 +27,8 @@ class Case:
         viscosity: of the flows [length^2/time].
 
     Raises:
-        TypeError: an argument is not of the kind said here.
-        ValueError: it is out of its range.
+        TypeError: an argument has another type.
+        ValueError: an argument is out of its range.
     """
 
     size: int
@@ -60,11 +60,11 @@ class Case:
 
     @property
     def label(self) -> str:
-        """As a person writes it, ``64 x 128²``."""
+        """The case for tables, such as ``64 x 128²``."""
         return f"{self.members} x {self.size}²" if self.members > 1 else f"{self.size}²"
 
     def initial_state(self) -> jax.Array:
-        """Smooth random vorticity [1/time], ``(members, ny, nx)``, or ``(ny, nx)`` for a single member.
+        """Return smooth random vorticity [1/time], ``(members, ny, nx)``, or ``(ny, nx)`` for a single member.
 
         Raises:
             TypeError: float64 while `jax_enable_x64` is off.
@@ -80,7 +80,7 @@ class Case:
 
 
 def default_cases(platform: str, *, quick: bool = False) -> list[tuple[int, int]]:
-    """The ``(size, members)`` that ``warpjaxns bench`` measures on a platform (``"cpu"``, ``"gpu"``)."""
+    """Return the ``(size, members)`` that ``warpjaxns bench`` measures on a platform (``"cpu"``, ``"gpu"``)."""
     if platform == "cpu":
         return [(64, 1), (128, 1)] if quick else [(64, 1), (128, 1), (256, 1), (64, 16)]
     if quick:

@@ -1,4 +1,4 @@
-"""Who takes part: a contender builds, for a case and a task, something that can be run and waited for."""
+"""Contenders: solvers that build a program for a case and a task, which can be run and waited for."""
 
 import dataclasses
 import time
@@ -16,12 +16,12 @@ from .cases import TASKS, Case
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """Something to time: `start` enqueues the work, `wait` blocks until what `start` returned is there.
+    """A program to time: `start` enqueues the work, `wait` blocks until the result of `start` is ready.
 
     Attributes:
-        compile_seconds: of tracing and compiling, without the first run.
+        compile_seconds: time of tracing and compiling, without the first run.
         memory: bytes by kind (``arguments``, ``outputs``, ``temporaries``) that a run needs.
-        outcome: what `start` returned, as the array that tells whether all computed the same.
+        outcome: a function from the result of `start` to an array, by which contenders are compared.
     """
 
     start: Callable[[], Any]
@@ -36,11 +36,11 @@ class Contender:
     """A solver that takes part.
 
     Attributes:
-        name: in tables.
-        numerics: one line on what it computes, as that may differ.
-        obstacle: why it cannot run a case, or None.
-        build: a `Program` of ``(case, task, steps)``.
-        tasks: those of `TASKS` that it knows.
+        name: its name in tables.
+        numerics: one line about its numerics.
+        obstacle: a function of the case: why it cannot be run, or None.
+        build: makes a `Program` of ``(case, task, steps)``.
+        tasks: those of `TASKS` that it can do.
         own: whether it is part of this package.
     """
 
@@ -53,7 +53,7 @@ class Contender:
 
 
 def backends(*names: str) -> list[Contender]:
-    """This package's own backends as contenders.
+    """Return this package's own backends as contenders.
 
     Args:
         names: ``"warp"``, ``"xla"``; none for both.
@@ -86,7 +86,7 @@ def _backend(name):
 
 
 def jax_builder(rollout: Callable[[Case, str, int], Callable]) -> Callable[[Case, str, int], Program]:
-    """How a solver written in JAX builds its programs, from a function ``omega -> omega`` of case, task and steps."""
+    """Return the `build` of a solver in JAX, from a function of case, task and steps that gives ``omega -> omega``."""
 
     def build(case, task, steps):
         omega = case.initial_state()

@@ -1,4 +1,4 @@
-"""The picture of a run: throughput against size, under the roof that memory bandwidth makes."""
+"""The plot of a run: throughput against size, with the roof of the memory bandwidth."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ TITLES = {"forward": "Rollout", "gradient": "Value and gradient", "jvp": "Direct
 
 
 def throughput(records: Sequence[Record], *, roof: float | None = None, subtitle: str = "") -> "Figure":
-    """Grid points times steps a second against size: a column a task, single flows above ensembles.
+    """Draw grid points times steps a second against size: a column a task, single flows above ensembles.
 
     Args:
         records: of `measure`; those without samples are left out.
@@ -32,7 +32,7 @@ def throughput(records: Sequence[Record], *, roof: float | None = None, subtitle
         ValueError: no record has samples.
 
     Returns:
-        A figure of its own, to be written by ``figure.savefig(path)``.
+        A new figure; ``figure.savefig(path)`` writes it.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def throughput(records: Sequence[Record], *, roof: float | None = None, subtitle
 
 
 def _panel(axes, records, roof):
-    """One task. Single flows: lines over the size. Ensembles: a place on the axis each, as two numbers make them."""
+    """Draw one task: single flows as lines over the size, or ensembles side by side."""
     cases = sorted({record.case for record in records}, key=lambda case: (case.size, case.members))
     crowd = any(case.members > 1 for case in cases)
     place = {case: index if crowd else case.size for index, case in enumerate(cases)}

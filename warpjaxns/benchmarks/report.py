@@ -1,4 +1,4 @@
-"""The figures of a run: a JSON file that is whole after every case, and a table."""
+"""Reports of a run: a JSON file that is complete after every case, and a table."""
 
 import contextlib
 import importlib.metadata
@@ -14,7 +14,7 @@ COLUMNS = ("case", "solver", "task", "µs a step", "quartiles", "Gpoint steps/s"
 
 
 def write(path: Path, figures: dict) -> None:
-    """Replace `path` by the figures as JSON, in one move: a run that is cut off leaves the last whole file."""
+    """Replace `path` by the figures as JSON, atomically. A run that is cut off leaves the last complete file."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
         with os.fdopen(handle, "w") as file:
@@ -28,13 +28,13 @@ def write(path: Path, figures: dict) -> None:
 
 
 def header() -> str:
-    """The table's first lines."""
+    """Return the table's first lines."""
     line = _line(COLUMNS)
     return f"{line}\n{'-' * len(line)}"
 
 
 def rows(records: Iterable[Record], roof: float | None = None) -> str:
-    """The table's lines of some records.
+    """Return the table's lines for some records.
 
     Args:
         records: of `measure`.
@@ -62,7 +62,7 @@ def _line(cells):
 
 
 def installed_versions(*packages: str) -> dict[str, str]:
-    """Of those packages that are installed."""
+    """Return the versions of the packages that are installed."""
     versions = {}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""The fastest that memory allows: measured bandwidth, and the bytes that a step cannot avoid to move."""
+"""The roof of throughput: measured memory bandwidth, and the bytes that a step moves at least."""
 
 import statistics
 import time
@@ -11,20 +11,25 @@ from .._checks import check_count
 
 
 def least_bytes(dtype: str = "float32", *, stages: int = 3, rows: int | None = 8, spectra: bool = False) -> int:
-    """Bytes a point and time step that two kernels a Runge-Kutta stage move at least, if every array is read once.
+    """Return the bytes a point and time step that two kernels a Runge-Kutta stage move, if every array is read once.
 
-    A half spectrum holds ``nx/2 + 1`` complex numbers a row: about as many bytes as a real field, w a point. Then
+    A half spectrum holds ``nx/2 + 1`` complex numbers a row: about as many bytes as a real field, w a point.
 
-    - the row kernel reads the state and writes the new one: ``2 w`` a stage. With `spectra` it also reads the spectrum
-      of the state and writes that of the new one, ``2 w`` more, instead of transforming the state's rows again;
-    - stages after the first also read the state at the start of the step: ``w`` each;
-    - of every band of `rows` rows, two rows of sums are read and written by the row kernel, and by the one that carries
-      them from band to band: ``8 w / rows`` a stage. With `rows` None, whole columns of spectra are read and written
-      instead: ``2 w`` a stage.
+    - The row kernel reads the state and writes the new one: ``2 w`` a stage. With `spectra` it also reads the spectrum
+      of the state and writes that of the new one: ``2 w`` more. Otherwise it transforms the rows of the state anew.
+    - Stages after the first also read the state at the start of the step: ``w`` each.
+    - Each slab of `rows` rows has two rows of sums. The row kernel and the kernel between two stages both read and
+      write them: ``8 w / rows`` a stage. With `rows` None, full columns of spectra are read and written instead:
+      ``2 w`` a stage.
 
-    44 bytes for three stages in float32, 68 with spectra, or 80 by columns. Parameters, tables, and the rows that
-    neighbouring bands share are left out. A grid that fits a cache may go faster than this and the bandwidth of the
-    main memory would allow.
+    Parameters, tables and halo rows are left out. A grid that fits a cache may be faster than the bandwidth of device
+    memory allows.
+
+    | three stages in float32 | bytes |
+    |---|---|
+    | by slabs, rows transformed anew | 44 |
+    | by slabs, with spectra | 68 |
+    | by columns | 80 |
     """
     along_y = 2 * stages if rows is None else 8 * stages / rows
     by_row = 4 if spectra or rows is None else 2
@@ -32,16 +37,16 @@ def least_bytes(dtype: str = "float32", *, stages: int = 3, rows: int | None = 8
 
 
 def bandwidth(*, megabytes: int | None = None, repeat: int = 7) -> dict:
-    """Measure what the default device's memory delivers to ``a <- b + s a`` (STREAM's triad, in place).
+    """Measure the memory bandwidth of the default device, by ``a <- b + s a`` (STREAM's triad, in place).
 
     Args:
-        megabytes: size of each of the two arrays; None: 128 on a CPU, and 1024 on an accelerator, less if that is more
-            than a sixteenth of its memory.
-        repeat: samples of ten calls each.
+        megabytes: size of each of the two arrays; None: 128 on a CPU, and 1024 on an accelerator, but at most a
+            sixteenth of its memory.
+        repeat: number of samples, of ten calls each.
 
     Returns:
-        ``bytes_per_second`` (of the fastest sample; two reads and a write of the array count), ``median`` likewise,
-        ``array_bytes`` and the raw ``seconds`` of one call.
+        ``bytes_per_second`` of the fastest sample (two reads and a write), ``median`` of all samples, ``array_bytes``,
+        and the raw ``seconds`` of one call.
     """
     if megabytes is None:
         memory = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
@@ -53,7 +58,7 @@ def bandwidth(*, megabytes: int | None = None, repeat: int = 7) -> dict:
     seconds = []
     for _ in range(check_count("repeat", repeat, least=1)):
         start = time.perf_counter()
-        for _ in range(calls):  # calls of their own: XLA would fuse the turns of a loop
+        for _ in range(calls):  # separate calls: XLA would fuse the iterations of a loop
             a = triad(a, b)
         jax.block_until_ready(a)
         seconds.append((time.perf_counter() - start) / calls)

@@ -1,13 +1,12 @@
-"""How it is measured: all contenders in one process, in turns, so that a drifting clock hits all equally.
+"""Measurements: all contenders in one process, in turns, so that a drifting clock affects all equally.
 
-On an accelerator a sample is the wall time of a call of a jitted function among several that are enqueued before anyone
-waits for a result, as in a training loop. Beside it stand
+On an accelerator a sample is the wall time of one call of a jitted function, among several that are enqueued before any
+result is waited for, as in a training loop. A record also has
 
-- the wall time of a call by itself, until its result is there: what it takes longer is host time and latency that no
-  kernel hides;
-- the time until that call returns, which is what the host needs to enqueue the work.
+- the wall time of a single call until its result is ready; the excess is host time and latency that no kernel hides;
+- the time until that call returns, in which the host enqueues the work.
 
-On a CPU calls do not overlap, and the call by itself is the sample.
+On a CPU calls do not overlap, and the single call is the sample.
 """
 
 import dataclasses
@@ -25,9 +24,9 @@ from .._checks import check_count, check_option
 from .cases import TASKS, Case
 from .contenders import Contender, Program, backends
 
-ROW = 0.1  # seconds that calls in a row should take together,
-IN_A_ROW = 4, 20  # and how many there are at least and at most
-PROBE = 5  # steps from which the length of a sample on a CPU is found
+ROW = 0.1  # seconds that calls in a row should take together
+IN_A_ROW = 4, 20  # least and largest number of calls in a row
+PROBE = 5  # steps of the probe that sets the length of a sample on a CPU
 
 
 @dataclasses.dataclass
@@ -35,20 +34,20 @@ class Record:
     """One task of one contender in one case.
 
     Attributes:
-        case: what it ran.
-        contender: its name.
-        what: one of `TASKS`.
+        case: the case.
+        contender: name of the contender.
+        what: the task, one of `TASKS`.
         steps: time steps of a sample.
-        seconds: the samples.
-        lone_seconds: of a call by itself.
-        enqueue_seconds: until the same call returned.
-        compile_seconds: of tracing and compiling, for the first time in this process. Warp's kernels are compiled by
-            the first run (or found in Warp's cache on disk).
-        first_seconds: of the first run.
-        recompile_seconds: of tracing and compiling again, kernels loaded (``forward`` only).
+        seconds: the samples [s].
+        lone_seconds: wall times of single calls [s].
+        enqueue_seconds: times until the same calls returned [s].
+        compile_seconds: time of tracing and compiling, for the first time in this process [s]. Warp's kernels are
+            compiled by the first run (or found in Warp's cache on disk).
+        first_seconds: time of the first run [s].
+        recompile_seconds: time of tracing and compiling again, with kernels loaded (``forward`` only) [s].
         memory: bytes of ``arguments``, ``outputs`` and ``temporaries``.
-        launches: runs of Warp launch functions while samples were taken: on CUDA 0 where graphs were only replayed.
-        mean_square: of the last state, gradient or tangent: whether contenders computed the same.
+        launches: runs of Warp launch functions while samples were taken. On CUDA it is 0 where graphs were replayed.
+        mean_square: mean square of the last state, gradient or tangent, by which contenders are compared.
         error: why there are no samples, or None.
     """
 
@@ -69,12 +68,12 @@ class Record:
 
     @property
     def median(self) -> float | None:
-        """Of the samples [s]."""
+        """Median of the samples [s]."""
         return statistics.median(self.seconds) if self.seconds else None
 
     @property
     def quartiles(self) -> tuple[float, float] | None:
-        """First and third, of the samples [s]."""
+        """First and third quartile of the samples [s]."""
         if len(self.seconds) < 2:
             return (self.seconds[0], self.seconds[0]) if self.seconds else None
         first, _, third = statistics.quantiles(self.seconds, n=4, method="inclusive")
@@ -91,7 +90,7 @@ class Record:
         return self.case.points / self.seconds_per_step if self.seconds_per_step is not None else None
 
     def to_dict(self) -> dict:
-        """All of it, raw and derived, for a JSON file."""
+        """Return all figures, raw and derived, for a JSON file."""
         derived = ("median", "quartiles", "seconds_per_step", "throughput")
         case = dataclasses.asdict(self.case) | {"dt": self.case.dt}
         return case | dataclasses.asdict(self) | {"case": self.case.label} | {n: getattr(self, n) for n in derived}
@@ -113,10 +112,10 @@ def measure(
 
     Args:
         case: grid and ensemble.
-        contenders: who takes part; None: this package's backends, Warp and XLA.
+        contenders: the contenders; None: this package's backends, Warp and XLA.
         tasks: some of `TASKS`.
-        steps: time steps of a forward sample; None: 500 for this package on an accelerator; for others, and on a CPU,
-            as many as take `seconds`, 500 at most, for each contender.
+        steps: time steps of a forward sample; None: 500 for this package on an accelerator. Other packages, and all
+            on a CPU, take as many as last `seconds`, at most 500.
         gradient_steps: time steps of all other samples; None: a fifth of `steps`.
         repeat: samples of each task.
         seconds: see `steps`.
@@ -124,12 +123,12 @@ def measure(
         report: called with a line on what comes next.
 
     Returns:
-        A record for each contender that can run the case, and task that it knows. What ran out of memory, failed or
-        came too late has an `error` in place of samples.
+        A record for each contender that can run the case, and each of its tasks. One that ran out of memory, failed or
+        was skipped has an `error` instead of samples.
 
     Raises:
-        TypeError: an argument is not of the kind said here, or float64 is asked for while `jax_enable_x64` is off.
-        ValueError: it is out of its range.
+        TypeError: an argument has another type, or float64 is asked for while `jax_enable_x64` is off.
+        ValueError: an argument is out of its range.
     """
     for task in tasks:
         check_option("tasks", task, TASKS)
@@ -169,12 +168,12 @@ def measure(
 
 
 def memory_growth(case: Case, contender: Contender, steps: Sequence[int] = (100, 1000, 10000)) -> dict[int, int]:
-    """Bytes of temporaries that a checkpointed gradient of so many steps needs. It is compiled, not run."""
+    """Return the bytes of temporaries of a checkpointed gradient of `steps` steps. It is compiled, not run."""
     return {n: contender.build(case, "gradient checkpointed", n).memory["temporaries"] for n in steps}
 
 
 def _attempt(record: Record, deadline: float | None, action: Callable):
-    """The result of `action`, or None where it fails, an earlier one failed, or it is too late; the record says why."""
+    """Return the result of `action`, or None if it or an earlier one failed, or time is up. The record says why."""
     if record.error is not None:
         return None
     if deadline is not None and time.monotonic() > deadline:
@@ -198,7 +197,7 @@ def _reason(error: Exception) -> str:
 
 
 def _length(contender: Contender, case: Case, seconds: float) -> int:
-    """How many steps a forward sample takes."""
+    """Return the number of steps of a forward sample."""
     if contender.own and jax.default_backend() != "cpu":
         return 500
     probe = contender.build(case, "forward", PROBE)
@@ -212,7 +211,7 @@ def _length(contender: Contender, case: Case, seconds: float) -> int:
 
 
 def _build(contender: Contender, record: Record) -> Program:
-    """Compile and run once; note what that cost and gave."""
+    """Compile and run once, and record times, memory and outcome."""
     program = contender.build(record.case, record.what, record.steps)
     start = time.perf_counter()
     outcome = program.wait(program.start())

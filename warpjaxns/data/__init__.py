@@ -5,11 +5,11 @@
     wns.data.generate("train.hdf5", ensemble)
 
     with wns.data.open("train.hdf5") as flows:
-        flows.dataset  # an xarray.Dataset, read from disk where it is looked at
+        flows.dataset  # an xarray.Dataset, read from disk when it is used
         for batch in flows.batches(16, key=jax.random.key(0), window=2):
             ...  # a dict of JAX arrays
 
-Needs h5py, and xarray for `Flows.dataset` (the extra ``data``), neither before it is used.
+Needs h5py, and xarray for `Flows.dataset` (the extra ``data``). Both are imported when they are used.
 """
 
 from .checksums import verify

@@ -1,4 +1,4 @@
-"""One HDF5 file out of all parts. Compressed chunks are copied as they are."""
+"""Assembles one HDF5 file from all parts. Compressed chunks are copied as they are."""
 
 import contextlib
 import errno
@@ -16,12 +16,12 @@ from .work import WorkFolder
 
 
 def assemble(work: WorkFolder, ensemble: Ensemble, manifest: dict[str, Any], path: Path) -> tuple[list[int], list[int]]:
-    """Put the parts together, in one order and without a trace of the time, and give the file its name.
+    """Assemble the parts in a fixed order, without timestamps, and rename the file to its final name.
 
     Args:
         work: the folder of parts, all of them done.
-        ensemble: what was computed.
-        manifest: what is recorded as its provenance.
+        ensemble: the ensemble that was computed.
+        manifest: the manifest, recorded as provenance.
         path: the file.
 
     Returns:
@@ -57,7 +57,7 @@ def assemble(work: WorkFolder, ensemble: Ensemble, manifest: dict[str, Any], pat
 
 @contextlib.contextmanager
 def _new_file(path):
-    """A new HDF5 file. Where the disk is full, closing it fails as well: what comes out is the reason."""
+    """Open a new HDF5 file. If the disk is full, closing it fails too; the first error is raised."""
     import h5py
 
     file: Any = h5py.File(path, "w", libver="earliest")

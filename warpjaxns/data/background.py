@@ -1,16 +1,16 @@
-"""One thread that does things in order, a few behind the caller."""
+"""A background thread that runs calls in order."""
 
 import collections
 from concurrent.futures import ThreadPoolExecutor
 
 
 class Background:
-    """Runs calls in one thread, in the order they were submitted.
+    """A thread that runs calls in the order they were submitted.
 
-    A call that fails is the last one to run; what it raised is raised again by the next `check`, `submit` or `finish`.
+    A call that fails is the last one to run. The next `check`, `submit` or `finish` raises its exception.
 
     Args:
-        depth: calls that may wait or run; `submit` blocks beyond, so that a slow disk does not fill the memory.
+        depth: calls that may wait or run. More make `submit` block, so that a slow disk does not fill the memory.
     """
 
     def __init__(self, depth: int):
@@ -23,7 +23,7 @@ class Background:
         return self
 
     def __exit__(self, kind, *_):
-        """Wait for what was submitted, as it is part of a result whatever happened elsewhere; then stop."""
+        """Wait for all submitted calls, which are part of a result even after an exception; then stop."""
         try:
             if kind is None:
                 self.finish()
@@ -31,25 +31,25 @@ class Background:
             self._pool.shutdown(wait=True)
 
     def submit(self, function, *arguments):
-        """Call `function` in the thread, after all that was submitted before."""
+        """Call `function` in the thread, after all calls submitted before."""
         self.check()
         while len(self._pending) >= self._depth:
             self._pending.popleft().result()
         self._pending.append(self._pool.submit(self._run, function, arguments))
 
     def check(self):
-        """Raise what a call has raised by now."""
+        """Raise the exception of a call that has failed by now."""
         while self._pending and self._pending[0].done():
             self._pending.popleft().result()
 
     def finish(self):
-        """Wait for all calls, and raise what one of them has raised."""
+        """Wait for all calls, and raise the exception of one that failed."""
         while self._pending:
             self._pending.popleft().result()
 
     def _run(self, function, arguments):
         if self._failed:
-            return  # what follows would be written in the wrong place
+            return  # later calls would write to the wrong place
         try:
             function(*arguments)
         except BaseException:

@@ -1,7 +1,7 @@
-"""Checksums (CRC-32) of every byte of a finished file, and whether they still fit.
+"""Checksums (CRC-32) of every byte of a finished file, and their verification.
 
 provenance/checksums/
-  vorticity, velocity    (trajectories, blocks) uint32, of each chunk as it is stored, which is a block of frames
+  vorticity, velocity    (trajectories, blocks) uint32, of each chunk as it is stored, a block of frames
   rest                   uint32, of all other bytes of the file, except its own four
 """
 
@@ -19,9 +19,9 @@ PIECE = 2**20  # bytes that are read at once
 
 
 def write(file, checksums: dict[str, np.ndarray]) -> None:
-    """Add the checksums of each field's chunks, ``(trajectories, blocks)``, to an h5py.File, and room for the rest.
+    """Add the checksums of each field's chunks, ``(trajectories, blocks)``, to an h5py.File, and room for ``rest``.
 
-    `seal` fills in the latter once the file is closed.
+    `seal` writes ``rest`` once the file is closed.
     """
     group = file.create_group(GROUP)
     for name, values in {**checksums, "rest": np.zeros((), np.uint32)}.items():
@@ -29,7 +29,7 @@ def write(file, checksums: dict[str, np.ndarray]) -> None:
 
 
 def seal(path: Path) -> None:
-    """Write the checksum of the rest of a file, which is complete and closed."""
+    """Write the checksum ``rest`` of a file that is complete and closed."""
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -48,12 +48,12 @@ def verify(path: str | os.PathLike) -> tuple[str, ...]:
         path: the file. It is read once, and not changed.
 
     Returns:
-        What is damaged, one sentence each; nothing where all is as it was written. A damaged chunk is named by its
-        field, trajectory and frames. The other trajectories can still be read if chunks alone are damaged.
+        One sentence for each damaged part; an empty tuple if nothing is damaged. A damaged chunk is named by its field,
+        trajectory and frames. If only chunks are damaged, the other trajectories can still be read.
 
     Raises:
-        ValueError: the file holds no checksums, as `generate` of an earlier version or something else wrote it.
-        OSError: it cannot be opened.
+        ValueError: the file holds no checksums: `generate` of an earlier version or another program wrote it.
+        OSError: the file cannot be opened.
     """
     import h5py
 
@@ -64,7 +64,7 @@ def verify(path: str | os.PathLike) -> tuple[str, ...]:
                 known = GROUP in file
                 if known:
                     found = list(_damage(file, stream))
-        except Exception as error:  # HDF5 has many kinds for what makes no sense to it
+        except Exception as error:  # HDF5 raises many kinds for damaged files
             return (f"it cannot be read as HDF5: {error}",)
     if not known:
         raise ValueError(
@@ -88,7 +88,7 @@ def _damage(file, stream):
 
 
 def _chunks(file):
-    """All chunks, ``(name, row, block, checksum, offset, length)``."""
+    """Yield all chunks, ``(name, row, block, checksum, offset, length)``."""
     for name in GROUPS:
         field = _field(file, name)
         checksums = file[GROUP][name][:]
@@ -99,7 +99,7 @@ def _chunks(file):
 
 
 def _outside(stream, extents):
-    """The checksum of all bytes outside of ``(offset, length)``."""
+    """Return the checksum of all bytes outside the given ranges ``(offset, length)``."""
     checksum, position = 0, 0
     for offset, length in [*sorted(extents), (stream.seek(0, os.SEEK_END), 0)]:
         stream.seek(position)

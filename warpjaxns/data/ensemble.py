@@ -1,4 +1,4 @@
-"""What a training set is made of, as a value: every number in its file follows from an `Ensemble`."""
+"""Ensembles as values: every number in the file of a training set follows from an `Ensemble`."""
 
 import dataclasses
 import functools
@@ -24,22 +24,22 @@ from .._operators import SCHEMES
 from .._spectral import MARGIN
 
 INITIAL = ("decaying_turbulence", "random_vorticity")
-DRAWN = ("viscosity", "drag", "forcing_amplitude")  # what may differ between members
+DRAWN = ("viscosity", "drag", "forcing_amplitude")  # parameters that may differ between members
 PRECISIONS = ("float32", "float64")
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """A parameter that each member draws for itself, between `low` and `high`.
+    """A parameter that each member draws from the range between `low` and `high`.
 
     Args:
-        low: the smallest value; positive where `log`.
+        low: the smallest value; positive if `log`.
         high: the largest value, greater than `low`.
-        log: whether the logarithm is uniform, rather than the value.
+        log: whether the logarithm is uniform, and not the value.
 
     Raises:
         TypeError: `low` or `high` is not a real number, or `log` not a bool.
-        ValueError: the range is empty, not finite, or reaches zero where `log`.
+        ValueError: the range is empty, not finite, or reaches zero although `log`.
     """
 
     low: float
@@ -58,7 +58,7 @@ class Range:
             raise ValueError(f"low={self.low}: a logarithm is uniform between positive numbers only")
 
     def at(self, fraction: np.ndarray) -> np.ndarray:
-        """The values at fractions 0 to 1 of the range, float64."""
+        """Return the values at fractions 0 to 1 of the range, float64."""
         fraction = np.asarray(fraction, np.float64)
         if self.log:
             return self.low * (self.high / self.low) ** fraction
@@ -69,37 +69,39 @@ class Range:
 class Ensemble:
     """Flows that start from random fields, each with parameters of its own.
 
-    Member m draws its initial field and its parameters from ``fold_in(key(seed), m)``, so that neither depends on how
-    many members there are or how they are batched. Its frames are the states after ``spin_up`` steps, and every
-    `save_every` steps from there.
+    Member m draws its initial field and its parameters from ``fold_in(key(seed), m)``. So neither depends on the number
+    of members or on batches. Its frames are the states after `spin_up` steps, and every `save_every` steps from there.
 
     Args:
-        shape: points ``(ny, nx)`` that the flow is computed on.
+        shape: points ``(ny, nx)`` of the computation.
         count: members, at least 1.
         steps: time steps from the first frame to the last, a multiple of `save_every`.
         save_every: time steps from one frame to the next; a member has ``steps / save_every + 1`` frames.
         dt: length of a step [time].
         viscosity: nu >= 0 [length^2/time], a number or a `Range`.
-        drag: mu >= 0 [1/time], likewise.
-        forcing_amplitude: amplitude A of Kolmogorov's forcing, likewise: see `warpjaxns.forcing.kolmogorov`.
+        drag: mu >= 0 [1/time], a number or a `Range`.
+        forcing_amplitude: amplitude of Kolmogorov forcing [length/time^2], a number or a `Range`; see
+            `warpjaxns.forcing.kolmogorov`.
         forcing_wavenumber: its wavenumber in multiples of ``2 pi / Ly``.
         extent: sides ``(Ly, Lx)`` of the box [length].
         initial: ``"decaying_turbulence"`` or ``"random_vorticity"``, of `warpjaxns.initial`.
-        initial_wavenumber: the peak of the spectrum of the one, or the end of the band of the other; None: 12 or what
-            16 points a wave allow, and 4.
-        shared_initial: whether all members start from the same field, that of member 0.
+        initial_wavenumber: in multiples of ``2 pi / max(Ly, Lx)``. For ``"decaying_turbulence"`` the peak of the
+            spectrum; None: 12, or less to have 16 points a wave. For ``"random_vorticity"`` the largest wavenumber;
+            None: 4.
+        shared_initial: whether all members start from the field of member 0.
         spin_up: time steps before the first frame.
-        seed: of all random numbers, 0 to 2^32 - 1. Another seed makes another ensemble: a validation set.
+        seed: seed of all random numbers, 0 to 2^32 - 1. Another seed makes another ensemble, such as a validation set.
         batch_size: members that are advanced together. They do not influence each other, but the last bits of a
-            result may depend on the shapes that it was computed with.
-        coarsen: factor by which frames are coarser than the flow; see `warpjaxns.coarsen`.
+            result may depend on the batch size.
+        coarsen: factor by which frames are coarser than the computation; see `warpjaxns.coarsen`.
         compression: level of gzip, 0 to 9. Turbulence hardly compresses better above 1.
-        advection: scheme of the advection term.
-        precision: ``"float32"`` or ``"float64"``, of the computation. Frames are float32, as The Well asks.
+        advection: scheme of the advection term, ``"arakawa"`` or ``"central"``.
+        precision: ``"float32"`` or ``"float64"``, the type of the computation. Frames are float32, as The Well
+            requires.
         backend: as in `NavierStokes2D`.
 
     Raises:
-        TypeError: an argument is not of the kind said here.
+        TypeError: an argument has another type.
         ValueError: an argument is out of its range.
     """
 
@@ -174,7 +176,7 @@ class Ensemble:
 
     @property
     def grid(self) -> Grid:
-        """The grid that the flow is computed on."""
+        """The grid of the computation."""
         return Grid(self.shape, self.extent)
 
     @property
@@ -190,7 +192,7 @@ class Ensemble:
 
     @property
     def batches(self) -> int:
-        """How many batches the members make; the last one may hold fewer."""
+        """Number of batches. The last one may hold fewer members."""
         return -(-self.count // self.batch_size)
 
     @property
@@ -199,14 +201,14 @@ class Ensemble:
         return np.arange(self.frames) * (self.save_every * self.dt)
 
     def members(self, batch: int) -> list[int]:
-        """The numbers of the members of a batch."""
+        """Return the numbers of the members of a batch."""
         first = batch * self.batch_size
         return list(range(first, min(first + self.batch_size, self.count)))
 
     def parameters(self, members: list[int]) -> dict[str, np.ndarray]:
-        """`viscosity`, `drag` and `forcing_amplitude` of members, each float32 ``(len(members),)``.
+        """Return `viscosity`, `drag` and `forcing_amplitude` of members, each float32 ``(len(members),)``.
 
-        They are float32 whatever the precision of the computation, so that the file holds just what was used.
+        They are float32 in both precisions, so that the file holds the exact values of the computation.
         """
         with drawing():
             drawn = np.asarray(_uniform(self.seed, np.asarray(members, np.uint32)))
@@ -219,37 +221,37 @@ class Ensemble:
 
     @property
     def forced(self) -> bool:
-        """Whether there is any forcing."""
+        """True if there is forcing."""
         return self.forcing_amplitude != 0
 
     def varying(self, name: str) -> bool:
-        """Whether members differ in a parameter."""
+        """True if members differ in a parameter."""
         return isinstance(getattr(self, name), Range)
 
     @property
     def largest_viscosity(self) -> float:
-        """Up to where viscosity is stable with these steps, ``4 nu dt (1/dx^2 + 1/dy^2) < 2.51`` [length^2/time]."""
+        """Largest stable viscosity [length^2/time] with these steps, by ``4 nu dt (1/dx^2 + 1/dy^2) < 2.51``."""
         dy, dx = self.grid.spacing
         return 2.51 / (4 * self.dt * (dx**-2 + dy**-2))
 
     def as_dict(self) -> dict[str, Any]:
-        """All arguments as numbers, strings, lists and dicts, for JSON."""
+        """Return all arguments as numbers, strings, lists and dicts, for JSON."""
         values = dataclasses.asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def drawing():
-    """A context for calls that draw: numbers follow from their key, whatever ``jax_threefry_partitionable`` is.
+    """Make random numbers in this context follow from their key alone, for any ``jax_threefry_partitionable``.
 
-    It has to be around a compiled function rather than in it, as JAX looks at its flag when it lowers the function.
+    The context must surround a compiled function, not be inside it: JAX reads the flag when it lowers the function.
     """
     return jax.threefry_partitionable(True)
 
 
 def member_key(seed: int, member: int | jax.Array) -> jax.Array:
-    """The key of a member, ``fold_in(key(seed), m)`` of Threefry, whose numbers do not depend on batching.
+    """Return the key of a member, ``fold_in(key(seed), m)`` of Threefry, whose numbers do not depend on batching.
 
-    Put together from its words, it follows neither ``jax_default_prng_impl`` nor ``jax_random_seed_offset``.
+    It is made of its words, and so depends neither on ``jax_default_prng_impl`` nor on ``jax_random_seed_offset``.
     """
     key = jax.random.wrap_key_data(jnp.asarray(np.array([0, seed], np.uint32)), impl="threefry2x32")
     return jax.random.fold_in(key, member)
@@ -257,7 +259,7 @@ def member_key(seed: int, member: int | jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="seed")
 def _uniform(seed, members):
-    """A number from 0 to 1 for each parameter and member, ``(parameters, members)``."""
+    """Draw a number from 0 to 1 for each parameter and member, ``(parameters, members)``."""
 
     def draw(member):
         keys = jax.random.split(jax.random.fold_in(member_key(seed, member), 1), len(DRAWN))

@@ -1,4 +1,4 @@
-"""Computes an ensemble and writes it to a file, surviving whatever stops it."""
+"""Computes an ensemble and writes it to a file, which an interrupted run can resume."""
 
 import contextlib
 import dataclasses
@@ -30,12 +30,12 @@ WAITING_BLOCKS = 3  # blocks of frames that may wait for the disk
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What `generate` has done.
+    """The result of `generate`.
 
     Attributes:
         path: the file.
-        trajectories: how many it holds.
-        failed: the numbers of the members that became non-finite, which it names but does not hold.
+        trajectories: number of trajectories in it.
+        failed: numbers of the members that became non-finite, which are not in the file.
     """
 
     path: Path
@@ -53,43 +53,42 @@ def generate(
 ) -> Summary:
     """Compute an ensemble and write it to an HDF5 file in the layout of The Well.
 
-    Frames are compressed and written by other threads while the device computes, at most a few blocks of frames behind.
-    Every finished batch is safe on the disk, in a folder ``<path>.parts``, so that an interrupt, a kill or a full disk
-    costs the batch in flight only; with `resume` the rest is computed. Once all batches are done they are put together
-    (this takes room for a second copy), and the file appears under its name in one go. Its bytes follow from the
-    ensemble, the versions of the software, ``XLA_FLAGS`` and the kind of device alone: neither interruptions nor JAX's
-    settings for random numbers change them. Checksums of them are in the file: see `warpjaxns.data.verify`.
+    Other threads compress and write frames while the device computes. Every finished batch is on the disk, in a folder
+    ``<path>.parts``. An interrupt, a kill or a full disk costs only the batch in flight, and `resume` computes the
+    rest. Once all batches are done they are assembled, which takes room for a second copy, and the file is renamed to
+    its final name. Its bytes follow from the ensemble, the versions of the software, ``XLA_FLAGS`` and the kind of
+    device. Neither interruptions nor JAX's settings for random numbers change them. The file holds checksums of all its
+    bytes: see `warpjaxns.data.verify`.
 
-    Only files of a run are ever removed. A symbolic link as `path` is followed, and the parts then lie beside the file
-    that it leads to; one as the folder of parts, or in it, is refused.
+    Only files of a run are ever removed. If `path` is a symbolic link, the file that it leads to is written, with the
+    parts beside it. Symbolic links for the folder of parts, or in it, are refused.
 
-    A member whose energy or enstrophy becomes non-finite is left out, and recorded in ``provenance/failed`` with its
-    parameters. The others are not affected.
+    A member whose energy or enstrophy becomes non-finite is left out. ``provenance/failed`` records it with its
+    parameters. The other members are not affected.
 
     Args:
         path: the file, ending in ``.hdf5`` or ``.h5``. Its folder is made.
-        ensemble: what to compute.
-        resume: whether to continue an interrupted call with the same arguments; without one, begins. A complete file
-            that says it was made from these arguments is left as it is, and not verified.
-        overwrite: whether an existing file may be replaced, which happens at the very end, and the parts of an
-            interrupted call be forgotten, which happens at once unless `resume` is set as well.
-        report: called with the number of frames that are done and the number of all, both over all members; first with
-            those that were done before.
+        ensemble: the ensemble to compute.
+        resume: whether to continue an interrupted call with the same arguments. If there is none, a new run begins. A
+            complete file with the same arguments in its provenance is kept, and not verified.
+        overwrite: whether an existing file may be replaced, at the end of the run. The parts of an interrupted call are
+            deleted at once, unless `resume` is set too.
+        report: called with the number of frames done and the number of all frames, both over all members. The first
+            call counts the frames done before.
 
     Returns:
-        How many trajectories were written, and which members failed.
+        The number of trajectories written, and the members that failed.
 
     Raises:
-        OptionsError: (a ValueError) the file or its parts exist and neither `resume` nor `overwrite` is set; parts were
-            made with other arguments or by other software, or their manifest is damaged; the folder of parts holds
-            files of something else and `overwrite`, which leaves them there, is not set; another process is writing the
-            same file.
+        OptionsError: (a ValueError) the file or its parts exist, and neither `resume` nor `overwrite` is set; parts
+            were made with other arguments or by other software, or their manifest is damaged; the folder of parts holds
+            other files, and `overwrite`, which leaves them there, is not set; another process is writing the same file.
         ValueError: `path` has another ending.
         OSError: the disk is full, or does not work. Finished batches are kept.
 
     Warns:
-        RuntimeWarning: some members have too large a viscosity for `dt`, and will fail or be noise; a part is damaged
-            or of another batch, and is computed again.
+        RuntimeWarning: the viscosity of some members is too large for `dt`, and they will fail or be noise; a part is
+            damaged or belongs to another batch, and is computed again.
     """
     if not isinstance(ensemble, Ensemble):
         raise TypeError(f"ensemble={ensemble!r}: expected a warpjaxns.data.Ensemble")
@@ -143,7 +142,7 @@ def _begin(work, wanted, resume, overwrite):
 
 
 def _compute(work, ensemble, report):
-    """Every batch that is not done yet."""
+    """Compute every batch that is not done yet."""
     report = report or (lambda done, total: None)
     missing = [batch for batch in range(ensemble.batches) if work.part(batch) is None]
     total = ensemble.count * ensemble.frames
@@ -170,7 +169,7 @@ def _compute(work, ensemble, report):
 
 
 def _finished(path, wanted):
-    """Trajectories and failed members of a file that was made from these options, or what speaks against that."""
+    """Return trajectories and failed members of a file made from these options, or why it was not, as text."""
     import h5py
 
     try:
@@ -180,12 +179,12 @@ def _finished(path, wanted):
             if changed := differences(found, wanted):
                 return f"it was made from other options, so there is nothing to resume ({'; '.join(changed)})"
             return len(provenance["member"]), tuple(int(member) for member in provenance["failed/member"][:])
-    except Exception as error:  # HDF5 has many kinds for what makes no sense to it
+    except Exception as error:  # HDF5 raises many kinds for damaged files
         return f"it is damaged, or generate has not written it, so there is nothing to resume ({error})"
 
 
 def _tidy(path):
-    """Remove what is left of a finished run, unless another one is at work."""
+    """Remove the parts of a finished run, unless another run is using them."""
     if folder_of(path).is_dir() and not folder_of(path).is_symlink():
         with contextlib.suppress(OSError, OptionsError), WorkFolder(path) as work:
             work.remove()

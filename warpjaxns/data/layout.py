@@ -24,29 +24,29 @@ import numpy as np
 
 from .ensemble import Ensemble
 
-CHUNK_BYTES = 2**18  # about the size of a chunk of vorticity: windows of a few frames read little more than they need
+CHUNK_BYTES = 2**18  # about the size of a chunk of vorticity, such that windows of a few frames read little else
 GROUPS = {"vorticity": "t0_fields", "velocity": "t1_fields"}
 
 
 def frames_per_chunk(ensemble: Ensemble) -> int:
-    """How many frames of one member make a chunk."""
+    """Return the number of frames of one member in a chunk."""
     ny, nx = ensemble.saved_grid.shape
     return min(max(CHUNK_BYTES // (4 * ny * nx), 1), ensemble.frames)
 
 
 def compress(block: np.ndarray, level: int) -> bytes:
-    """A chunk as HDF5's filters "shuffle" and "gzip" make it of a float32 array."""
+    """Return a float32 array as a chunk, after HDF5's filters "shuffle" and "gzip"."""
     planes = np.ascontiguousarray(block, "<f4").reshape(-1).view(np.uint8).reshape(-1, 4).T
     return zlib.compress(planes.tobytes(), level)
 
 
 def create(file, ensemble: Ensemble, members: list[int]) -> dict[str, Any]:
-    """Everything in a file but its fields, which are left empty.
+    """Write all of a file but the contents of its fields.
 
     Args:
-        file: an h5py.File, new.
-        ensemble: what was computed.
-        members: the numbers of those that are written, in order.
+        file: a new h5py.File.
+        ensemble: the ensemble that was computed.
+        members: numbers of the members in the file, in order.
 
     Returns:
         The datasets of the fields.
@@ -102,7 +102,7 @@ def create(file, ensemble: Ensemble, members: list[int]) -> dict[str, Any]:
 
 
 def write_provenance(file, manifest: dict[str, Any], ensemble: Ensemble, members: list[int], failed: dict[int, int]):
-    """What The Well has no place for, in the group ``provenance``.
+    """Write the group ``provenance``, which The Well does not define.
 
     Attributes ``ensemble`` and ``software`` (JSON), dataset ``member`` (the number of each trajectory within its
     ensemble), and group ``failed``: ``member``, its parameters, and ``time`` of its first frame that was not finite.
@@ -120,7 +120,7 @@ def write_provenance(file, manifest: dict[str, Any], ensemble: Ensemble, members
 
 
 def write_chunk(dataset, row: int, block: int, payload: bytes) -> None:
-    """Put a chunk that is compressed already in its place."""
+    """Write a chunk that is already compressed."""
     first = block * dataset.chunks[1]
     dataset.id.write_direct_chunk((row, first, *(0,) * (dataset.ndim - 2)), payload)
 

@@ -1,4 +1,4 @@
-"""An `xarray.Dataset` whose fields stay in their HDF5 file until they are looked at. Imports xarray."""
+"""An `xarray.Dataset` whose fields are read from their HDF5 file when they are used. Imports xarray."""
 
 import numpy as np
 import xarray
@@ -7,7 +7,7 @@ from xarray.core import indexing
 
 
 class _Field(BackendArray):
-    """An h5py dataset as xarray wants to index it."""
+    """An h5py dataset with the indexing interface of xarray."""
 
     def __init__(self, field):
         self._field = field
@@ -22,7 +22,7 @@ class _Field(BackendArray):
 
 
 def dataset(fields, axes, coordinates, parameters, attributes) -> xarray.Dataset:
-    """A dataset of h5py datasets `fields` along member, time, `axes` and, for vectors, component."""
+    """Return a dataset of the h5py datasets `fields` along member, time, `axes` and, for vectors, component."""
     units = {"vorticity": "1/time", "velocity": "length/time", "viscosity": "length^2/time", "drag": "1/time"}
     variables = {}
     for name, field in fields.items():

@@ -1,4 +1,4 @@
-"""What the bytes of a file follow from."""
+"""The manifest: all that the bytes of a file follow from."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from .ensemble import Ensemble
 
 
 def manifest(ensemble: Ensemble) -> dict[str, dict[str, Any]]:
-    """The ensemble, and what computes and writes it.
+    """Return the ensemble, and the software and device that compute and write it.
 
     Random numbers follow from the ensemble alone: see `warpjaxns.data.ensemble.drawing`.
     """
@@ -34,7 +34,7 @@ def manifest(ensemble: Ensemble) -> dict[str, dict[str, Any]]:
 
 
 def differences(old: dict, new: dict) -> list[str]:
-    """The entries of two manifests that differ, as ``name: old, now new``."""
+    """Return the entries in which two manifests differ, as ``name: old, now new``."""
     out = []
     for part in ("ensemble", "software"):
         before, now = old.get(part, {}), new.get(part, {})

@@ -1,33 +1,33 @@
-"""The place of a file and of its parts: what a run may write there, and what it may remove."""
+"""The folder of a file and of its parts: files that a run may write, and files that it may remove."""
 
 import contextlib
 import os
 import re
 from pathlib import Path
 
-# What a run calls its files. Anything else in the folder of parts is somebody else's.
+# Names of a run's files. Other files in the folder of parts do not belong to a run.
 OWN = re.compile(r"lock|manifest\.json(\.tmp)?|assembled\.tmp|part-\d{6,}\.(chunks|tmp|json(\.tmp)?)")
 
 
 class OptionsError(ValueError):
-    """A request that does not fit what is on the disk. The message says what would."""
+    """A request that does not fit the files on the disk. The message says which would."""
 
 
 def target_of(output: Path) -> Path:
-    """The file that `output` stands for: where a symbolic link leads, or itself."""
+    """Return the file that `output` names: the target of a symbolic link, or itself."""
     return Path(os.path.realpath(output)) if output.is_symlink() else output
 
 
 def folder_of(target: Path) -> Path:
-    """The folder of the parts of an unfinished file."""
+    """Return the folder of the parts of an unfinished file."""
     return target.with_name(target.name + ".parts")
 
 
 def contents(folder: Path) -> tuple[list[Path], list[Path]]:
-    """What is in a folder of parts: the files of a run, and everything else.
+    """Return the contents of a folder of parts: the files of a run, and everything else.
 
-    A symbolic link or a folder is never a file of a run, whatever its name. Manifest and lock come last, so that what
-    is removed in this order belongs to a run until it is gone.
+    A symbolic link or a folder is never a file of a run. Manifest and lock come last: files removed in this order
+    belong to a run to the end.
     """
     own, others = [], []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -37,16 +37,16 @@ def contents(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def refuse_to_lose(target: Path, resume: bool, overwrite: bool, finished: str) -> None:
-    """Refuse to write where that would cost something that the user has not given up. Touches nothing.
+    """Refuse to write if files would be lost that the user did not allow to be. Changes nothing.
 
     Args:
         target: the file that would be written.
         resume: whether an interrupted run may be continued.
-        overwrite: whether the file, and the parts of an interrupted run, may be given up.
-        finished: what is said of an existing file.
+        overwrite: whether the file, and the parts of an interrupted run, may be lost.
+        finished: the message about an existing file.
 
     Raises:
-        OptionsError: the file exists, or its folder of parts holds something that the run would lose or trip over.
+        OptionsError: the file exists, or its folder of parts holds files that would be lost or in the way.
     """
     folder = folder_of(target)
     if target.is_symlink() or (target.exists() and not target.is_file()):
@@ -79,7 +79,7 @@ def refuse_to_lose(target: Path, resume: bool, overwrite: bool, finished: str) -
 
 
 def remove(folder: Path) -> None:
-    """Delete the files of a run, and the folder unless something else is in it."""
+    """Delete the files of a run, and the folder if it is then empty."""
     for path in contents(folder)[0]:
         path.unlink()
     with contextlib.suppress(OSError):

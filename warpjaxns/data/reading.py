@@ -1,4 +1,4 @@
-"""Reads what `generate` writes, and two-dimensional files of The Well."""
+"""Reads files of `generate`, and two-dimensional files of The Well."""
 
 import json
 import os
@@ -24,24 +24,25 @@ def open(path: str | os.PathLike) -> "Flows":
         path: an HDF5 file in the layout of The Well, with two periodic dimensions ``x`` and ``y``.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file is not of that layout, or damaged; `warpjaxns.data.verify` tells.
+        FileNotFoundError: there is no such file.
+        ValueError: the file has another layout or is damaged; `warpjaxns.data.verify` finds damage.
     """
     return Flows(path)
 
 
 class Flows:
-    """An open file of flows. A context manager; `close` closes the file.
+    """An open file of flows. It is a context manager; `close` closes the file.
 
     Attributes:
         grid: the grid of the frames.
         time: times of the frames, ``(frames,)`` float32 [time].
-        parameters: those of the trajectories, each float32 ``(trajectories,)``: `viscosity` and so on.
+        parameters: parameters of the trajectories, such as `viscosity`, each float32 ``(trajectories,)``.
         fields: names of the fields, ``vorticity`` and ``velocity``.
         members: the numbers of the trajectories within their ensemble, ``(trajectories,)``.
         failed: `member`, `time` and the parameters of the members that became non-finite and are not in the file, each
             ``(failed,)``. Empty for files that `generate` did not write.
-        provenance: the ``ensemble`` and the ``software`` that `generate` made the file from, as dicts. Likewise.
+        provenance: the ``ensemble`` and the ``software`` of the file, as dicts. Empty for files that `generate` did not
+            write.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -102,7 +103,7 @@ class Flows:
         self.close()
 
     def __len__(self):
-        """How many trajectories there are."""
+        """Return the number of trajectories."""
         return self._count
 
     def __repr__(self):
@@ -111,14 +112,14 @@ class Flows:
         return f"<Flows {str(self.path)!r}: {len(self)} trajectories of {len(self.time)} frames, {ny} x {nx}: {fields}>"
 
     def close(self) -> None:
-        """Close the file. What was read stays; what `dataset` has not read yet can no longer be."""
+        """Close the file. Values that `dataset` has not read yet can then not be read."""
         self._file.close()
 
     @property
     def dataset(self):
-        """All trajectories as an `xarray.Dataset`, read from the file where values are asked for.
+        """All trajectories as an `xarray.Dataset`, whose values are read from the file when they are used.
 
-        Dimensions are ``member``, ``time``, ``x``, ``y`` and, for vectors, ``component``; parameters are variables
+        Dimensions are ``member``, ``time``, ``x``, ``y`` and, for vectors, ``component``. Parameters are variables
         along ``member``. Needs xarray (the extra ``data``).
         """
         from .lazy import dataset
@@ -139,12 +140,12 @@ class Flows:
         process_index: int | None = None,
         process_count: int | None = None,
     ) -> Iterator[Batch]:
-        """Windows of consecutive frames, in batches of JAX arrays.
+        """Iterate over windows of frames, in batches of JAX arrays.
 
-        A sample is `window` frames of one trajectory; every frame that has ``window - 1`` more behind it begins one.
-        Each epoch goes through all samples once, in an order drawn from ``fold_in(key, epoch)``. The order is the same
-        in every process, and process p takes samples p, p + process_count, and so on: all processes get the same
-        number of batches, of the same sizes, and no sample twice.
+        A sample is `window` frames of one trajectory, `stride` frames apart. Every frame from which the window fits
+        begins a sample. Each epoch goes through all samples once, in an order drawn from ``fold_in(key, epoch)``. The
+        order is the same in every process. Process p takes samples p, p + process_count, and so on. So all processes
+        get the same number of batches, of the same sizes, and no sample twice.
 
         Args:
             batch_size: samples in a batch of this process.
@@ -152,11 +153,11 @@ class Flows:
             window: frames in a sample.
             stride: frames from one frame of a sample to the next.
             fields: which fields to read.
-            epochs: how often to go through all samples; None for ever.
-            drop_remainder: whether to leave out the samples of an epoch that do not fill a batch. If not, they make a
-                smaller last batch; those that the processes cannot share evenly are left out all the same.
-            process_index: of this process; by default `jax.process_index()`.
-            process_count: by default `jax.process_count()`.
+            epochs: number of epochs; None for no end.
+            drop_remainder: whether to leave out the samples of an epoch that do not fill a batch. Otherwise they make a
+                smaller last batch. Samples that the processes cannot share evenly are always left out.
+            process_index: index of this process; by default `jax.process_index()`.
+            process_count: number of processes; by default `jax.process_count()`.
 
         Yields:
             A dict: for each scalar field an array ``(batch, window, ny, nx)`` and for each vector field one
@@ -164,7 +165,7 @@ class Flows:
             ``(batch,)``. All are float32.
 
         Raises:
-            TypeError: an argument is not of the kind said here.
+            TypeError: an argument has another type.
             ValueError: a number is out of range, a field unknown, or there are fewer samples than one batch takes.
         """
         count = jax.process_count() if process_count is None else check_count("process_count", process_count, least=1)
@@ -219,7 +220,7 @@ class Flows:
         return batch | {name: jnp.asarray(values[rows]) for name, values in self.parameters.items()}
 
     def _in_our_axes(self, values, *, vector):
-        """From (batch, window, *axes, component) to (batch, window, component, y, x)."""
+        """Transpose (batch, window, *axes, component) to (batch, window, component, y, x)."""
         y, x = 2 + self._axes.index("y"), 2 + self._axes.index("x")
         if not vector:
             return values.transpose(0, 1, y, x)
@@ -229,12 +230,12 @@ class Flows:
 
 
 def _varies(field):
-    """Whether a field is stored for every trajectory, time and point."""
+    """Return whether a field is stored for every trajectory, time and point."""
     return field.attrs["sample_varying"] and field.attrs["time_varying"] and all(field.attrs["dim_varying"])
 
 
 def _side(points):
-    """The side of the periodic box whose points these are."""
+    """Return the side of the periodic box with these points."""
     return float(points[-1] - points[0]) * len(points) / (len(points) - 1)
 
 

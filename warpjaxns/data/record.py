@@ -1,4 +1,4 @@
-"""What happens to frames on their way to the disk. All of it runs in the background thread."""
+"""Compression and writing of frames, in the background thread."""
 
 from concurrent.futures import Executor
 
@@ -11,11 +11,11 @@ from .work import WorkFolder
 
 
 class Recorder:
-    """Compresses the frames of a batch and appends them to its part, without the members that have failed.
+    """A writer that compresses the frames of a batch and appends them to its part, without failed members.
 
     Args:
         work: the folder of parts.
-        ensemble: what is computed.
+        ensemble: the ensemble that is computed.
         batch: the number of the batch.
         pool: an executor of threads to compress in.
     """
@@ -28,10 +28,10 @@ class Recorder:
         self._blocks = 0
 
     def write(self, frames: list[Frame]) -> None:
-        """Append a block of frames of the members that are finite so far."""
+        """Append a block of frames of the members that have been finite so far."""
         length = layout.frames_per_chunk(self._ensemble)
         for number, frame in enumerate(frames, self._blocks * length):
-            for member, finite in zip(self._members, frame.finite, strict=False):  # without what fills the last batch
+            for member, finite in zip(self._members, frame.finite, strict=False):  # without the last batch's padding
                 if not finite:
                     self._failed.setdefault(member, number)
         chunks = [
@@ -55,5 +55,5 @@ class Recorder:
         self._blocks += 1
 
     def seal(self) -> None:
-        """Make the batch count as done."""
+        """Mark the batch as done."""
         self._part.seal(self._members, self._failed)

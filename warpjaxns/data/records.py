@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and small ones that carry a checksum."""
+"""Files that are written atomically, and small ones with a checksum."""
 
 import json
 import os
@@ -8,18 +8,18 @@ from typing import Any
 
 
 class DamagedError(ValueError):
-    """A file is not what was written. The message names it."""
+    """A damaged file. The message names it."""
 
 
 def write_record(path: Path, values: dict[str, Any], indent: int | None = None) -> int:
-    """Write a dict as JSON with its checksum, which is returned."""
+    """Write a dict as JSON with its checksum, and return the checksum."""
     checksum = _checksum(values)
     write_atomically(path, json.dumps({**values, "crc32": checksum}, indent=indent).encode())
     return checksum
 
 
 def read_record(path: Path) -> tuple[dict[str, Any], int]:
-    """What `write_record` wrote, and its checksum.
+    """Return the dict that `write_record` wrote, and its checksum.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -41,7 +41,7 @@ def read_record(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it has either its old content or all of the new one, whenever the machine stops."""
+    """Write a file atomically: after a crash it has either its old content or all of the new one."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         file.write(content)
@@ -51,13 +51,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync(file) -> None:
-    """Bring an open file to the disk."""
+    """Flush an open file to the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names of a folder's files to the disk."""
+    """Flush the names of a folder's files to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

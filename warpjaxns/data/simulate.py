@@ -1,4 +1,4 @@
-"""Advances an ensemble on the device and brings its frames to the host, one frame behind."""
+"""Advances an ensemble on the device and copies its frames to the host, one frame behind."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -22,14 +22,14 @@ class Frame(NamedTuple):
 
     vorticity: np.ndarray | jax.Array  # (batch, nx, ny) float32
     velocity: np.ndarray | jax.Array  # (batch, nx, ny, 2) float32: u, v
-    finite: np.ndarray | jax.Array  # (batch,) bool: whether energy and enstrophy of a member are
+    finite: np.ndarray | jax.Array  # (batch,) bool: energy and enstrophy of a member are finite
 
 
 def simulate(ensemble: Ensemble, batches: Iterable[int]) -> Iterator[Frame]:
-    """The frames of batches, batch after batch, on the host.
+    """Yield the frames of batches on the host, batch after batch.
 
-    The device is given the steps towards the next frame before the last one is waited for, across batches too. Every
-    batch is `batch_size` long, so that one program serves all: the last one repeats its last member.
+    The steps towards the next frame are enqueued before the last frame is waited for, across batches too. Every batch
+    has `batch_size` members, so that one program serves all. The last batch repeats its last member.
     """
     frames = (frame for batch in batches for frame in _frames(ensemble, batch))
     waiting = next(frames, None)
@@ -40,7 +40,7 @@ def simulate(ensemble: Ensemble, batches: Iterable[int]) -> Iterator[Frame]:
 
 
 def _frames(ensemble, batch):
-    """Frames of a batch on the device, dispatched as they are asked for."""
+    """Yield the frames of a batch on the device, enqueued one at a time."""
     members = ensemble.members(batch)
     members += members[-1:] * (ensemble.batch_size - len(members))
     solver = _solver(ensemble, members)
@@ -66,8 +66,8 @@ def _solver(ensemble, members):
         forcing=steady,
         advection=ensemble.advection,
         backend=ensemble.backend,
-        adjoint=Direct(),  # no derivative is taken, and its calls are the longest
-        check_finite=False,  # every frame is looked at
+        adjoint=Direct(),  # has the longest calls; no derivative is taken
+        check_finite=False,  # every frame is checked
         **parameters,
     )
 
@@ -76,7 +76,7 @@ _rollout = jax.jit(NavierStokes2D.rollout, static_argnames="steps")
 
 
 def _start(ensemble, members):
-    """The initial fields of members, ``(batch, ny, nx)``."""
+    """Return the initial fields of members, ``(batch, ny, nx)``."""
     if ensemble.shared_initial:
         members = np.zeros_like(members)
     static = ensemble.grid, ensemble.initial, ensemble.initial_wavenumber, ensemble.precision, ensemble.seed
@@ -98,11 +98,11 @@ def _initial_fields(members, grid, kind, wavenumber, dtype, seed):
 
 @functools.partial(jax.jit, static_argnames="shape")
 def _observe(solver, omega, shape):
-    """What is saved of a state ``(batch, ny, nx)``, at `shape` points."""
+    """Return the frame of a state ``(batch, ny, nx)``, on `shape` points."""
     u, v = solver.velocity(omega)
     saved = (coarsen(solver.grid, field, shape) for field in (omega, u, v))
     vorticity, u, v = (jnp.swapaxes(field, -2, -1).astype(jnp.float32) for field in saved)
     velocity = jnp.stack((u, v), axis=-1)
-    # Looked at as they will be written, in float32. Their squares overflow some steps before they do.
+    # Values are checked in float32, as they will be written. Their squares overflow some steps before they do.
     finite = jnp.isfinite(jnp.sum(vorticity**2, axis=(1, 2)) + jnp.sum(velocity**2, axis=(1, 2, 3)))
     return Frame(vorticity, velocity, finite)

@@ -1,16 +1,16 @@
-"""The folder beside an unfinished file: what it is being made from, and the batches that are done.
+"""The folder beside an unfinished file, with its manifest and finished batches.
 
-Nothing in it is ever in a state that a crash could leave broken: a file gets its name, by an atomic rename, once it
-is complete and on the disk. HDF5 files do not survive a crash while they are being written, so none is used here.
+A crash leaves no broken file here: a file gets its name, by an atomic rename, once it is complete and on the disk. HDF5
+files do not survive a crash while they are being written, so none is used here.
 
     train.hdf5.parts/
-      lock                   held by the process at work, released by the kernel when that ends in whatever way
+      lock                   held by the process at work; the operating system releases it when the process ends
       manifest.json          the ensemble, and the software and device that compute it
       part-000000.chunks     the compressed chunks of a batch, one after another
-      part-000000.json       where they begin; written last, so that its existence says that the batch is done
+      part-000000.json       index of the chunks; written last, so its existence means that the batch is done
 
-Damage by others is noticed: both JSON files carry a checksum of their own, and an index the checksum of its manifest,
-the number of its batch and a checksum of each chunk.
+Damage is detected. Both JSON files have a checksum. An index also has the checksum of its manifest, the number of its
+batch, and a checksum of each chunk.
 """
 
 import os
@@ -30,8 +30,8 @@ class Part:
     """A finished batch.
 
     Attributes:
-        members: the numbers of its members.
-        failed: for those that became non-finite, the first frame that was.
+        members: numbers of its members.
+        failed: the first non-finite frame of each member that has one.
         chunks: ``(member, field, block, length, crc32)`` in the order of the file.
     """
 
@@ -41,14 +41,14 @@ class Part:
 
 
 class WorkFolder:
-    """The folder ``<output>.parts``, locked while this object is open (a context manager).
+    """The folder ``<output>.parts``, locked while this context manager is open.
 
     Raises:
         OptionsError: another process works in it.
     """
 
     def __init__(self, output: Path):
-        import fcntl  # where there is none, all but this works
+        import fcntl  # not on Windows, where the rest of this module works
 
         self.path = folder_of(output)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -65,15 +65,15 @@ class WorkFolder:
 
     def __exit__(self, *_):
         for path in contents(self.path)[0]:
-            if path.suffix == ".tmp":  # makes room, where the disk is full
+            if path.suffix == ".tmp":  # makes room on a full disk
                 path.unlink()
         os.close(self._lock)
 
     def read_manifest(self) -> dict[str, Any] | None:
-        """The manifest, or None where there is none yet. The parts that count from now on are of its run.
+        """Return the manifest, or None if there is none yet. From now on only parts of its run count.
 
         Raises:
-            DamagedError: it is not what was written.
+            DamagedError: the manifest is damaged.
         """
         path = self.path / "manifest.json"
         try:
@@ -85,17 +85,17 @@ class WorkFolder:
         return manifest
 
     def start(self, manifest: dict[str, Any]) -> None:
-        """Forget all parts and begin with a new manifest."""
+        """Delete all parts and begin with a new manifest."""
         for path in contents(self.path)[0]:
             if path.name not in ("lock", "manifest.json"):
                 path.unlink()
         self._run = write_record(self.path / "manifest.json", manifest, indent=1)
 
     def part(self, batch: int) -> Part | None:
-        """A batch that is done, or None.
+        """Return a batch that is done, or None.
 
         Warns:
-            RuntimeWarning: there is one, but it is damaged, or of another batch or run.
+            RuntimeWarning: the part is damaged, or belongs to another batch or run.
         """
         try:
             return self._read(batch)
@@ -106,10 +106,10 @@ class WorkFolder:
             return None
 
     def parts(self, batches: int) -> list[Part]:
-        """All batches, which are done.
+        """Return all batches.
 
         Raises:
-            OSError: one is not.
+            OSError: a batch is not done.
         """
         parts = [part for part in map(self.part, range(batches)) if part is not None]
         if len(parts) < batches:
@@ -117,10 +117,10 @@ class WorkFolder:
         return parts
 
     def payloads(self, batch: int, part: Part) -> Iterator[tuple[tuple[int, str, int, int], bytes]]:
-        """The chunks of a batch, ``((member, field, block, crc32), bytes)`` one after another.
+        """Yield the chunks of a batch, ``((member, field, block, crc32), bytes)``.
 
         Raises:
-            OSError: the file is damaged; the batch no longer counts as done.
+            OSError: the file is damaged. The batch then no longer counts as done.
         """
         with self._path(batch, "chunks").open("rb") as file:
             for member, field, block, length, checksum in part.chunks:
@@ -131,11 +131,11 @@ class WorkFolder:
                 yield (member, field, block, checksum), payload
 
     def writer(self, batch: int) -> "PartWriter":
-        """Writes the chunks of a batch."""
+        """Return a writer for the chunks of a batch."""
         return PartWriter(self._path(batch, "chunks"), self._path(batch, "json"), self._run, batch)
 
     def remove(self) -> None:
-        """Delete the folder, once the file is in its place. What no run has written stays, and the folder with it."""
+        """Delete the folder once the file is complete. Files that no run has written stay, and the folder with them."""
         remove(self.path)
 
     def _read(self, batch):
@@ -157,7 +157,7 @@ class WorkFolder:
 
 
 class PartWriter:
-    """Appends the chunks of a batch to its file; `seal` makes it a `Part`."""
+    """A file to which the chunks of a batch are appended. `seal` makes it a `Part`."""
 
     def __init__(self, chunks_path: Path, index_path: Path, run: int, batch: int):
         self._chunks_path, self._index_path = chunks_path, index_path
@@ -174,7 +174,7 @@ class PartWriter:
                 self._chunks.append((member, field, block, len(payload), zlib.crc32(payload)))
 
     def seal(self, members: list[int], failed: dict[int, int]) -> None:
-        """Bring the chunks to the disk, then the index that says so."""
+        """Flush the chunks to the disk, and then write their index."""
         with self._temporary.open("ab") as file:
             sync(file)
         self._temporary.replace(self._chunks_path)

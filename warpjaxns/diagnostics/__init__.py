@@ -1,12 +1,12 @@
-"""What a flow holds, gains, loses and passes on: energy, spectra, budgets, fluxes, and numbers that describe it.
+"""Diagnostics of a flow: energy, spectra, budgets, fluxes, scales and the Lyapunov exponent.
 
-All take vorticity ``(..., ny, nx)``, average over the box, keep leading axes and the field's dtype, and can be
-differentiated, jitted and vmapped. Each raises TypeError where `omega` is not a float32 or float64 array, and
-ValueError where its last two axes are not ``grid.shape``.
+All take vorticity ``(..., ny, nx)``, average over the box, and keep leading axes and the field's dtype. They can be
+differentiated, jitted and vmapped. Each raises TypeError if `omega` is not a float32 or float64 array, and ValueError
+if its last two axes are not ``grid.shape``.
 
-They use the discrete operators of the solver, so that the identities among them hold on the grid, to rounding:
-`energy` and `enstrophy` change at exactly the rates that `budgets` takes apart, and what `energy_flux` and
-`enstrophy_flux` pass through the last wavenumber is zero.
+They use the discrete operators of the solver, so their identities hold on the grid, to rounding. `energy` and
+`enstrophy` change at exactly the sum of the rates in `budgets`. `energy_flux` and `enstrophy_flux` vanish at the last
+wavenumber.
 """
 
 from .._spectral import fourier_modes, fundamental_wavenumber

@@ -1,4 +1,4 @@
-"""Where energy and enstrophy come from and where they go."""
+"""Budgets of energy and enstrophy."""
 
 from typing import NamedTuple
 
@@ -13,18 +13,18 @@ from ._fields import mean
 
 
 class Budget(NamedTuple):
-    """The budget of one quadratic quantity; every entry has the shape ``(...)`` of the states' leading axes.
+    """The budget of one quadratic quantity. Every entry has the shape ``(...)`` of the states' leading axes.
 
         rate = injection - dissipation - drag + residual
 
     Attributes:
-        value: the quantity itself.
-        rate: how fast it changes [its unit / time].
-        injection: what the forcing gives, of either sign.
-        dissipation: what viscosity takes, never negative.
-        drag: what the drag takes, never negative.
-        residual: what advection makes of nothing: zero to rounding for Arakawa's Jacobian, an error of the scheme
-            for ``advection="central"``.
+        value: the quantity.
+        rate: its time derivative [its unit / time].
+        injection: rate of change by the forcing, of either sign.
+        dissipation: rate of loss by viscosity, never negative.
+        drag: rate of loss by drag, never negative.
+        residual: rate of change by advection. It is zero to rounding with Arakawa's Jacobian, and an error of the
+            scheme with ``advection="central"``.
     """
 
     value: Float[Array, "..."]
@@ -50,21 +50,21 @@ class Budgets(NamedTuple):
 def budgets(
     solver: NavierStokes2D, omega: Float[Array, "... ny nx"], *, forcing: Float[Array, "... ny nx"] | None = None
 ) -> Budgets:
-    """The budgets of energy and enstrophy, exact for the equations on the grid.
+    """Return the budgets of energy and enstrophy, exact for the equations on the grid.
 
         d/dt 0.5 <psi omega> = <psi f>   + nu <psi Lap(omega)>   - mu <psi omega>,
-        d/dt 0.5 <omega^2>   = <omega f> + nu <omega Lap(omega)> - mu <omega^2>,
+        d/dt 0.5 <omega^2>   = <omega f> + nu <omega Lap(omega)> - mu <omega^2>
 
-    as Arakawa's Jacobian adds nothing to either (doi:10.1016/0021-9991(66)90015-5), and ``psi`` and ``Lap`` are the
-    discrete ones, ``Lap(psi) = -omega``. The terms are in the order of `Budget`: injection, dissipation, drag. Where f
-    is the curl of a momentum forcing (`forcing.from_momentum`), the injection of energy is its power ``<u fx + v fy>``
-    with `NavierStokes2D.velocity`. Over time a rollout follows its rates to the third order in `dt`, that of its steps.
+    The terms are in the order of `Budget`: injection, dissipation, drag. ``psi`` and ``Lap`` are discrete, with
+    ``Lap(psi) = -omega``. Arakawa's Jacobian adds nothing to either budget (doi:10.1016/0021-9991(66)90015-5). If f is
+    the curl of a momentum forcing (`forcing.from_momentum`), the injection of energy is its power ``<u fx + v fy>``
+    with `NavierStokes2D.velocity`. The energy of a rollout changes at these rates to third order in `dt`.
 
     Args:
-        solver: has viscosity, drag, steady forcing and advection scheme.
+        solver: gives viscosity, drag, steady forcing and advection scheme.
         omega: vorticity ``(..., ny, nx)`` [1 / time]: a state, or states along a trajectory.
-        forcing: what `NavierStokes2D.rollout` was given besides the steady forcing, one field for each state or
-            for all of them ``(..., ny, nx)`` [1 / time^2]; or None.
+        forcing: forcing besides the solver's steady one, as given to `NavierStokes2D.rollout`: one field for each state
+            or for all of them ``(..., ny, nx)`` [1 / time^2], or None.
 
     Raises:
         TypeError: a field is not a float32 or float64 array.

@@ -14,12 +14,12 @@ from .._spectral import fourier_modes, fundamental_wavenumber, sum_over_shells
 
 
 def energy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
-    """Kinetic energy ``0.5 <u^2 + v^2>`` [length^2 / time^2], in its discrete form ``0.5 <psi omega>``.
+    """Return the kinetic energy ``0.5 <u^2 + v^2>`` [length^2 / time^2], in its discrete form ``0.5 <psi omega>``.
 
     With ``Lap(psi) = -omega`` and the 5-point Laplacian this equals ``0.5 <|grad psi|^2>``, where the
     gradient is the one-sided difference whose divergence is that Laplacian. Arakawa's Jacobian conserves
-    exactly this form (doi:10.1016/0021-9991(66)90015-5); centred velocities give the same to second order
-    in the spacing. The mean of `omega` does not count: no periodic flow has one.
+    exactly this form (doi:10.1016/0021-9991(66)90015-5). Centred velocities give the same to second order
+    in the spacing. The mean of `omega` is ignored: no periodic flow has one.
 
     Args:
         grid: the box.
@@ -30,7 +30,7 @@ def energy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
 
 
 def enstrophy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
-    """Enstrophy ``0.5 <omega^2>`` [1 / time^2], which Arakawa's Jacobian conserves too.
+    """Return the enstrophy ``0.5 <omega^2>`` [1 / time^2], which Arakawa's Jacobian conserves too.
 
     Args:
         grid: the box.
@@ -41,10 +41,10 @@ def enstrophy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "...
 
 
 def palinstrophy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
-    """Palinstrophy ``0.5 <|grad omega|^2>`` [1 / (length^2 time^2)], as ``-0.5 <omega Lap(omega)>``.
+    """Return the palinstrophy ``0.5 <|grad omega|^2>`` [1 / (length^2 time^2)], as ``-0.5 <omega Lap(omega)>``.
 
-    The two are equal for the one-sided gradient whose divergence is the 5-point Laplacian, so that
-    viscosity alone removes enstrophy at exactly the rate ``2 * viscosity * palinstrophy``.
+    The two are equal for the one-sided gradient whose divergence is the 5-point Laplacian. Viscosity alone removes
+    enstrophy at exactly the rate ``2 * viscosity * palinstrophy``.
 
     Args:
         grid: the box.
@@ -57,13 +57,12 @@ def palinstrophy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "
 def energy_spectrum(
     grid: Grid, omega: Float[Array, "... ny nx"]
 ) -> tuple[Float[Array, " shells"], Float[Array, "... shells"]]:
-    """Isotropic energy spectrum ``E(k)`` [length^3 / time^2] over shells of wavenumber ``k`` [1 / length].
+    """Return the isotropic energy spectrum ``E(k)`` [length^3 / time^2] over shells of wavenumber ``k`` [1 / length].
 
     Shell ``n = 1, 2, ...`` holds the modes with ``n - 1/2 <= |k| / k1 < n + 1/2``, where ``k1`` is
-    `fundamental_wavenumber`; it is centred on ``k = n k1`` and ``k1`` wide. A mode carries
-    ``0.5 |omega_k|^2 / lambda_k``, with ``lambda_k`` the eigenvalue of the negative 5-point Laplacian, so
-    that ``sum(E) * k1`` is `energy`. The shells reach into the corners of the grid's spectrum: above the
-    Nyquist wavenumber of the coarser axis they are not full circles.
+    `fundamental_wavenumber`. A mode carries ``0.5 |omega_k|^2 / lambda_k``, with ``lambda_k`` the eigenvalue of the
+    negative 5-point Laplacian, so ``sum(E) * k1`` is `energy`. The shells reach into the corners of the grid's
+    spectrum: above the Nyquist wavenumber of the coarser axis they are not full circles.
 
     Args:
         grid: the box.
@@ -83,6 +82,6 @@ def energy_spectrum(
 
 
 def mean(field: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
-    """The mean over the box."""
+    """Return the mean over the box."""
     # Rows first: two short sums round less in float32 than one long sum.
     return jnp.mean(jnp.mean(field, axis=-1), axis=-1)

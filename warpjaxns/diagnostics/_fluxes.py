@@ -1,4 +1,4 @@
-"""What advection passes from large scales to small ones."""
+"""Fluxes of energy and enstrophy from large scales to small ones."""
 
 import math
 
@@ -16,12 +16,12 @@ from .._spectral import fourier_modes, fundamental_wavenumber, sum_over_shells
 def energy_flux(
     grid: Grid, omega: Float[Array, "... ny nx"], *, advection: str = "arakawa"
 ) -> tuple[Float[Array, " shells"], Float[Array, "... shells"]]:
-    """The energy [length^2 / time^3] that advection carries through each wavenumber, towards larger ones.
+    """Return the flux of energy [length^2 / time^3] by advection through each wavenumber, towards larger ones.
 
         Pi(K) = -<psi_K J(psi, omega)>,
 
-    where ``psi_K`` has the modes of psi up to K: all that advection takes out of the large scales. In the inverse
-    cascade of two-dimensional turbulence it is negative (Boffetta and Ecke 2012,
+    where ``psi_K`` has the modes of psi up to K. It is the rate at which advection removes energy from these modes. In
+    the inverse cascade of two-dimensional turbulence it is negative (Boffetta and Ecke 2012,
     doi:10.1146/annurev-fluid-120710-101240).
 
     Args:
@@ -31,7 +31,7 @@ def energy_flux(
 
     Returns:
         ``(wavenumbers, flux)``, of shapes ``(shells,)`` and ``(..., shells)``. The shells are those of
-        `energy_spectrum`, and the flux is that through their outer edges, ``K = (n + 1/2) k1``.
+        `energy_spectrum`. The flux goes through their outer edges, ``K = (n + 1/2) k1``.
     """
     omega = check_field("omega", omega, grid)
     check_option("advection", advection, SCHEMES)
@@ -42,9 +42,9 @@ def energy_flux(
 def enstrophy_flux(
     grid: Grid, omega: Float[Array, "... ny nx"], *, advection: str = "arakawa"
 ) -> tuple[Float[Array, " shells"], Float[Array, "... shells"]]:
-    """The enstrophy [1 / time^3] that advection carries through each wavenumber, ``-<omega_K J(psi, omega)>``.
+    """Return the flux of enstrophy [1 / time^3] by advection through each wavenumber, ``-<omega_K J(psi, omega)>``.
 
-    Positive in the direct cascade. Arguments, results and source are those of `energy_flux`.
+    It is positive in the direct cascade. Arguments, results and source are those of `energy_flux`.
     """
     omega = check_field("omega", omega, grid)
     check_option("advection", advection, SCHEMES)
@@ -53,7 +53,7 @@ def enstrophy_flux(
 
 
 def _flux(grid, weight, advection):
-    """Minus ``<weight_K advection>`` for every K: the running sum of what each shell gains."""
+    """Return minus ``<weight_K advection>`` for every K, as a running sum over shells."""
     _, _, multiplicity = fourier_modes(grid)
     share = jnp.asarray(multiplicity / math.prod(grid.shape) ** 2, weight.dtype)
     a, b = jnp.fft.rfft2(weight), jnp.fft.rfft2(advection)

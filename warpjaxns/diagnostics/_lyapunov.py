@@ -1,4 +1,4 @@
-"""How fast two almost equal flows part."""
+"""The leading Lyapunov exponent: the rate at which two almost equal flows diverge."""
 
 from typing import NamedTuple
 
@@ -11,17 +11,18 @@ from .._solver import NavierStokes2D, check_solver
 
 
 class Lyapunov(NamedTuple):
-    """What `lyapunov_exponent` returns.
+    """The result of `lyapunov_exponent`.
 
     Attributes:
         exponent: the mean of `rates` after the transient [1 / time].
-        rates: ``(steps // renormalise_every,)``, the growth rate over each stretch, transient included [1 / time].
-        tangent: the direction that grows, at the end: a vorticity ``(ny, nx)`` of unit rms.
-        omega: the flow at the end ``(ny, nx)`` [1 / time], to go on from.
+        rates: ``(steps // renormalise_every,)``, the growth rate between renormalisations, transient included [1 /
+            time].
+        tangent: the growing direction at the end: a vorticity ``(ny, nx)`` of unit rms.
+        omega: the flow at the end ``(ny, nx)`` [1 / time].
     """
 
     exponent: Float[Array, ""]
-    rates: Float[Array, " stretches"]
+    rates: Float[Array, " intervals"]
     tangent: Float[Array, "ny nx"]
     omega: Float[Array, "ny nx"]
 
@@ -36,26 +37,26 @@ def lyapunov_exponent(
     transient: int = 0,
     forcing: Float[Array, "steps ny nx"] | None = None,
 ) -> Lyapunov:
-    """The leading Lyapunov exponent: the mean exponential rate at which a random small difference grows.
+    """Return the leading Lyapunov exponent: the mean exponential rate at which a random small difference grows.
 
-    The linearised solver (`jax.jvp` of `NavierStokes2D.rollout`) carries a tangent along the flow. It is brought back
-    to unit size every few steps, and the logarithms of its growth are summed (Benettin et al. 1980,
-    doi:10.1007/BF02128236). Positive: the flow is chaotic.
+    The linearised solver (`jax.jvp` of `NavierStokes2D.rollout`) advances a tangent with the flow. Every few steps the
+    tangent is scaled to unit size, and the logarithm of its growth is added up (Benettin et al. 1980,
+    doi:10.1007/BF02128236). A positive exponent means a chaotic flow.
 
     Args:
-        solver: advances the flow; its parameters are single numbers.
-        omega: where the flow starts, one field ``(ny, nx)`` [1 / time]; `jax.vmap` serves several. For a property of
-            the attractor, start on it.
-        key: one key of `jax.random.key`, for the first tangent: white noise.
+        solver: advances the flow. Its parameters are single numbers.
+        omega: initial vorticity, one field ``(ny, nx)`` [1 / time]; `jax.vmap` serves several. For a property of the
+            attractor, start on it.
+        key: one key of `jax.random.key`, for the first tangent, which is white noise.
         steps: time steps in all, a multiple of `renormalise_every`.
         renormalise_every: steps from one renormalisation to the next.
-        transient: steps at the start, a multiple of `renormalise_every`, which are not counted: the tangent needs
-            them to turn into the direction that grows most.
+        transient: steps at the start that are not counted, a multiple of `renormalise_every`. The tangent turns into
+            the fastest growing direction meanwhile.
         forcing: one field a step ``(steps, ny, nx)`` as in `NavierStokes2D.rollout`, or None.
 
     Raises:
-        TypeError: an argument is not of the kind said here.
-        ValueError: a shape or number is not as said here.
+        TypeError: an argument has another type.
+        ValueError: a shape does not fit, or a number is out of its range.
         RuntimeError: the flow became non-finite (unless the solver's `check_finite` is off).
     """
     check_solver(solver)
@@ -72,21 +73,21 @@ def lyapunov_exponent(
             f"steps={steps}, transient={transient}: expected multiples of renormalise_every={every}, "
             "and fewer transient steps than steps"
         )
-    stretches, windows = steps // every, None
+    intervals, windows = steps // every, None
     if forcing is not None:
         forcing = check_field("forcing", forcing, solver.grid)
         if forcing.shape != (steps, *solver.grid.shape):
             raise ValueError(f"forcing has shape {forcing.shape}: expected {(steps, *solver.grid.shape)}")
-        windows = forcing.reshape(stretches, every, *solver.grid.shape)
+        windows = forcing.reshape(intervals, every, *solver.grid.shape)
 
-    def stretch(carry, window):
+    def interval(carry, window):
         omega, tangent = carry
         omega, tangent = jax.jvp(lambda w: solver.rollout(w, steps=every, forcing=window), (omega,), (tangent,))
         size = _rms(tangent)
         return (omega, tangent / size), jnp.log(size) / (every * jnp.asarray(solver.dt, omega.dtype))
 
     noise = jax.random.normal(key, omega.shape, omega.dtype)
-    (omega, tangent), rates = jax.lax.scan(stretch, (omega, noise / _rms(noise)), windows, length=stretches)
+    (omega, tangent), rates = jax.lax.scan(interval, (omega, noise / _rms(noise)), windows, length=intervals)
     return Lyapunov(jnp.mean(rates[transient // every :]), rates, tangent, omega)
 
 

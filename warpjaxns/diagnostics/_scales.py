@@ -1,4 +1,4 @@
-"""The numbers that describe a flow: Courant number, integral scale, Reynolds number."""
+"""Courant number, integral scale and Reynolds number."""
 
 import math
 
@@ -14,18 +14,18 @@ from ._fields import energy, energy_spectrum
 
 
 def cfl(solver: NavierStokes2D, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
-    """The Courant number ``max(|u| / dx + |v| / dy) dt``: `NavierStokes2D.cfl`, which says what is stable."""
+    """Return the Courant number ``max(|u| / dx + |v| / dy) dt``. `NavierStokes2D.cfl` gives its limit."""
     check_solver(solver)
     return solver.cfl(omega)
 
 
 def integral_scale(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
-    """The integral scale ``2 pi sum(E / k) / sum(E)`` [length]: the wavelength at which the energy sits.
+    """Return the integral scale ``2 pi sum(E / k) / sum(E)`` [length], a mean wavelength of the energy.
 
     Args:
         grid: the box.
-        omega: vorticity ``(..., ny, nx)`` [1 / time]. A fluid at rest has no scale: it gives NaN, with a derivative
-            of 0.
+        omega: vorticity ``(..., ny, nx)`` [1 / time]. A fluid at rest has no scale: the result is NaN, and its
+            derivative is 0.
     """
     wavenumbers, spectrum = energy_spectrum(grid, omega)
     total = jnp.sum(spectrum, axis=-1)
@@ -37,12 +37,12 @@ def integral_scale(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array,
 def reynolds_number(
     solver: NavierStokes2D, omega: Float[Array, "... ny nx"], *, length: ArrayLike | None = None
 ) -> Float[Array, "..."]:
-    """The Reynolds number ``U L / nu`` with the root-mean-square speed ``U = sqrt(2 energy)``.
+    """Return the Reynolds number ``U L / nu`` with the root-mean-square speed ``U = sqrt(2 energy)``.
 
-    At rest it is 0, and so, by convention, is its derivative: like every norm it has none there.
+    For a fluid at rest the number is 0. Its derivative, which does not exist there, is taken to be 0.
 
     Args:
-        solver: has the viscosity; without viscosity the number is infinite.
+        solver: gives the viscosity. Without viscosity the number is infinite.
         omega: vorticity ``(..., ny, nx)`` [1 / time].
         length: L [length], positive: a number, or an array ``(...)``; None for `integral_scale`.
 

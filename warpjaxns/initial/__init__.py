@@ -1,4 +1,4 @@
-"""Vorticity fields to start from. All have zero mean, up to rounding, and are periodic in the box.
+"""Initial vorticity fields. All are periodic in the box and have zero mean, up to rounding.
 
 | | |
 |---|---|
@@ -12,10 +12,10 @@
 | `from_velocity` | the curl of your own velocity, in the solver's differences; `warpjaxns.vorticity_of` is exact |
 
 Wavenumbers are in multiples of the lowest one of the box, ``k1 = 2 pi / max(Ly, Lx)``
-(`diagnostics.fundamental_wavenumber`): in the default box of side 2 pi they are the physical ones.
+(`diagnostics.fundamental_wavenumber`). In the default box of side 2 pi this is 1.
 
-The fields can be jitted with the grid and the numbers static, and vmapped over keys. A key gives the same
-field every time, though not the same one in float32 and float64.
+The functions can be jitted with the grid and the numbers static, and vmapped over keys. A key gives the same field
+every time, but different fields in float32 and float64.
 """
 
 from ._random import decaying_turbulence, from_spectrum, random_vorticity

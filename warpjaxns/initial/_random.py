@@ -33,23 +33,23 @@ def decaying_turbulence(
     energy: Real[ArrayLike, ""] = 0.5,
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "ny nx"]:
-    """Vorticity [1 / time] with a prescribed energy spectrum and random phases.
+    """Return vorticity [1 / time] with a prescribed energy spectrum and random phases.
 
     The spectrum of San and Staples (2012, doi:10.1016/j.compfluid.2012.04.006),
 
         E(k) = a_s / (2 k_p) (k / k_p)^(2s + 1) exp(-(s + 1/2) (k / k_p)^2),
         a_s = (2s + 1)^(s + 1) / (2^s s!),
 
-    peaks at ``k_p`` and integrates to 1/2. Here it is scaled to `energy`: every mode has the modulus that
-    gives it its share in the sense of `diagnostics.energy`, and only the phases are random, so that the
-    total is `energy` for every key, to rounding.
+    peaks at ``k_p`` and integrates to 1/2. Here it is scaled to `energy`. The modulus of every mode is fixed by its
+    share of the energy, in the sense of `diagnostics.energy`. Only the phases are random, so the total is `energy` for
+    every key, to rounding.
 
     Args:
         grid: the box.
         key: one key of `jax.random.key`.
         peak_wavenumber: ``k_p`` in multiples of ``2 pi / max(Ly, Lx)``, at most what the coarser axis
             resolves.
-        shape: ``s``, positive; the larger, the narrower the peak.
+        shape: ``s``, positive. A larger one makes the peak narrower.
         energy: total energy [length^2 / time^2], positive; may be traced.
         dtype: float32 or float64; None for JAX's default float type.
 
@@ -66,8 +66,8 @@ def decaying_turbulence(
     dtype = check_dtype("dtype", dtype)
 
     wavenumber, eigenvalue, multiplicity = fourier_modes(grid)
-    # A circle of radius k holds modes in proportion to k, so that one mode's share is E(k) / k. The constant
-    # factors cancel in the normalisation; the logarithm keeps a low peak from underflowing everywhere.
+    # The number of modes on a circle of radius k is proportional to k, so one mode's share is E(k) / k. Constant
+    # factors cancel in the normalisation. The logarithm keeps the spectrum of a low peak from underflowing everywhere.
     s, k_p = float(shape), float(peak_wavenumber)
     logarithm = 2 * s * np.log(wavenumber) - (s + 0.5) * (wavenumber / k_p) ** 2
     share = np.exp(logarithm - logarithm.max())
@@ -85,17 +85,17 @@ def random_vorticity(
     smoothness: float | int = 1,
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "ny nx"]:
-    """Smooth random vorticity [1 / time]: an isotropic, band-limited Gaussian field of unit rms.
+    """Return smooth random vorticity [1 / time]: an isotropic, band-limited Gaussian field of unit rms.
 
-    White noise filtered by ``|k|^-smoothness`` for ``0 < |k| <= max_wavenumber`` and by zero elsewhere,
-    then divided by its own rms, so that every sample has ``<omega^2> = 1``.
+    It is white noise, filtered by ``|k|^-smoothness`` for ``0 < |k| <= max_wavenumber`` and by zero elsewhere, and then
+    divided by its own rms. So every sample has ``<omega^2> = 1``.
 
     Args:
         grid: the box.
         key: one key of `jax.random.key`.
         max_wavenumber: end of the band in multiples of ``2 pi / max(Ly, Lx)``, at least 1 and at most what
             the coarser axis resolves.
-        smoothness: zero or positive; 0 is noise white within the band.
+        smoothness: zero or positive; 0 is white noise within the band.
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
@@ -126,17 +126,17 @@ def from_spectrum(
     key: Key[Array, ""],
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "ny nx"]:
-    """Vorticity [1 / time] with a given energy spectrum ``E(k)`` and random phases.
+    """Return vorticity [1 / time] with a given energy spectrum ``E(k)`` and random phases.
 
-    The inverse of `diagnostics.energy_spectrum`, which gives back `spectrum` to rounding for every key: all modes of
+    It is the inverse of `diagnostics.energy_spectrum`, which returns `spectrum` to rounding for every key. All modes of
     a shell have the same share of its energy, and only their phases are random.
 
     Args:
         grid: the box.
-        spectrum: E [length^3 / time^2] in the first shells, zero in the rest: an array ``(shells,)`` in the order of
-            `diagnostics.energy_spectrum`, may be traced; or a function of the wavenumbers of all shells
-            ``(shells,)`` [1 / length] that returns one. The field goes with its root: where it is zero, the derivative
-            by it, which is infinite, is taken to be 0.
+        spectrum: E [length^3 / time^2] in the first shells; it is zero in the others. An array ``(shells,)`` in the
+            order of `diagnostics.energy_spectrum`, which may be traced, or a function of the wavenumbers of all shells
+            ``(shells,)`` [1 / length] that returns one. The field is proportional to the root of E. Where E is zero,
+            the derivative, which would be infinite, is taken to be 0.
         key: one key of `jax.random.key`.
         dtype: float32 or float64; None for JAX's default float type.
 

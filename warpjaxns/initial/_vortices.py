@@ -22,7 +22,7 @@ def taylor_green(
     amplitude: Real[ArrayLike, ""] = 1.0,
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "ny nx"]:
-    """Vorticity [1 / time] of Taylor-Green vortices, whose exact decay on the grid is known.
+    """Return the vorticity [1 / time] of Taylor-Green vortices, whose exact decay on the grid is known.
 
         omega = amplitude (kx^2 + ky^2) / max(kx, ky) cos(kx x) cos(ky y),
         kx = 2 pi wavenumber / Lx,   ky = 2 pi wavenumber / Ly,
@@ -32,15 +32,15 @@ def taylor_green(
 
         lambda = (2 sin(kx dx / 2) / dx)^2 + (2 sin(ky dy / 2) / dy)^2,
 
-    so that ``psi = omega / lambda``, ``J(psi, omega)`` vanishes in both advection schemes, and without
-    forcing the state only decays: by ``exp(-(viscosity lambda + drag) t)`` in continuous time, by
-    ``1 + z + z^2 / 2 + z^3 / 6`` with ``z = -(viscosity lambda + drag) dt`` in one step of SSP-RK3. After
-    Taylor and Green (1937, doi:10.1098/rspa.1937.0036).
+    so ``psi = omega / lambda``, and ``J(psi, omega)`` vanishes in both advection schemes. Without forcing the state
+    only decays. The factor is ``exp(-(viscosity lambda + drag) t)`` in continuous time, and ``1 + z + z^2 / 2 + z^3 /
+    6`` with ``z = -(viscosity lambda + drag) dt`` in one step of SSP-RK3. After Taylor and Green (1937,
+    doi:10.1098/rspa.1937.0036).
 
     Args:
         grid: the box.
         wavenumber: waves along each side, from 1 to ``min(ny, nx) // 2``.
-        amplitude: highest speed [length / time]; may be traced.
+        amplitude: largest speed [length / time]; may be traced.
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
@@ -68,19 +68,20 @@ def vortex_merger(
     amplitude: Real[ArrayLike, ""] = 1.0,
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "ny nx"]:
-    """Vorticity [1 / time] of two like Gaussian vortices side by side, and of their periodic images.
+    """Return the vorticity [1 / time] of two like Gaussian vortices side by side, and of their periodic images.
 
         omega = amplitude sum_i exp(-|r - r_i|^2 / radius^2) - mean,   r_i = (Lx / 2 +- separation / 2, Ly / 2)
 
-    They turn about each other and merge: at once where `radius` is over about 0.22 of `separation`, else when
-    viscosity has made them that wide (Meunier et al. 2002, doi:10.1063/1.1489683).
+    The vortices turn about each other and merge. They merge at once if `radius` is over about 0.22 of `separation`, and
+    else when viscosity has made them that wide (Meunier et al. 2002, doi:10.1063/1.1489683).
 
     Args:
         grid: the box.
-        separation: distance of the centres [length], positive and at most ``Lx / 2``; None for a quarter of the shorter
-            side. This and the next two may be traced.
-        radius: of a vortex [length], positive and at most a quarter of the shorter side; None for 0.09 of that side.
-        amplitude: what one vortex has at its centre [1 / time].
+        separation: distance of the centres [length], positive and at most ``Lx / 2``; may be traced. None for a quarter
+            of the shorter side.
+        radius: radius of a vortex [length], positive and at most a quarter of the shorter side; may be traced. None for
+            0.09 of that side.
+        amplitude: vorticity of one vortex at its centre [1 / time]; may be traced.
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
@@ -114,23 +115,22 @@ def double_shear_layer(
     speed: Real[ArrayLike, ""] = 1.0,
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "ny nx"]:
-    """Vorticity [1 / time] of a jet between two shear layers, which roll up into vortices.
+    """Return the vorticity [1 / time] of a jet between two shear layers, which roll up into vortices.
 
-    The curl of the velocity of Bell, Colella and Glaz (1989, doi:10.1016/0021-9991(89)90151-4),
+    It is the curl of the velocity of Bell, Colella and Glaz (1989, doi:10.1016/0021-9991(89)90151-4),
 
         u = speed tanh((y - Ly / 4) / thickness)       for y <= Ly / 2,
         u = speed tanh((3 Ly / 4 - y) / thickness)     for y > Ly / 2,
         v = perturbation speed sin(2 pi x / Lx),
 
-    with the sum over periodic images in place of the two cases, whose kinks it smooths: by about
+    with a sum over periodic images instead of the two cases. The sum smooths the kinks of u, and changes it by about
     ``4 exp(-Ly / (2 thickness))`` of `speed`.
 
     Args:
         grid: the box. Layers thinner than a few ``dy`` give spurious vortices.
-        thickness: of a layer [length], positive and at most ``Ly / 8``; None for ``Ly / 30``. This and the next two may
-            be traced.
-        perturbation: of the layers, relative to `speed`.
-        speed: of the jet, half the jump across a layer [length / time].
+        thickness: thickness of a layer [length], positive and at most ``Ly / 8``; may be traced. None for ``Ly / 30``.
+        perturbation: amplitude of v relative to `speed`; may be traced.
+        speed: speed of the jet, half the jump across a layer [length / time]; may be traced.
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
@@ -164,19 +164,19 @@ def lamb_dipole(
     speed: Real[ArrayLike, ""] = 1.0,
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "ny nx"]:
-    """Vorticity [1 / time] of the Lamb-Chaplygin dipole in the middle of the box, which travels along +x.
+    """Return the vorticity [1 / time] of the Lamb-Chaplygin dipole in the middle of the box, which travels along +x.
 
         omega = -2 speed k J1(k r) / J0(k radius) sin(theta)   for r < radius,   0 outside,
 
     with ``k radius = 3.8317...``, the first zero of the Bessel function J1 (Meleshko and van Heijst 1994,
-    doi:10.1017/S0022112094004428). In an unbounded inviscid fluid it moves at `speed` and keeps its shape; the
-    periodic images slow it down, in a square box by about the fraction ``pi radius^2 / (Lx Ly)``.
+    doi:10.1017/S0022112094004428). In an unbounded inviscid fluid it moves at `speed` and keeps its shape. Its periodic
+    images slow it down, in a square box by about the fraction ``pi radius^2 / (Lx Ly)``.
 
     Args:
         grid: the box.
-        radius: of the circle that holds all vorticity [length], positive and at most half the shorter side; None for
-            an eighth of it.
-        speed: of travel [length / time]; may be traced; a negative one travels along -x.
+        radius: radius of the circle that holds all vorticity [length], positive and at most half the shorter side; None
+            for an eighth of it.
+        speed: speed of travel [length / time]; may be traced. With a negative one the dipole travels along -x.
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
@@ -202,16 +202,16 @@ def lamb_dipole(
 
 
 def from_velocity(grid: Grid, u: Float[Array, "... ny nx"], v: Float[Array, "... ny nx"]) -> Float[Array, "... ny nx"]:
-    """The vorticity ``dv/dx - du/dy`` [1 / time] of a velocity, by centred differences; its mean is zero.
+    """Return the vorticity ``dv/dx - du/dy`` [1 / time] of a velocity, by centred differences. Its mean is zero.
 
-    Take it where the solver's own differences matter, as in ``<psi from_velocity(a, b)> = <u a + v b>`` for the flow
-    ``(u, v)`` of psi. For a velocity from elsewhere, a formula, data, another code, take `warpjaxns.vorticity_of`,
+    Use it where the solver's own differences matter, as in ``<psi from_velocity(a, b)> = <u a + v b>`` for the flow
+    ``(u, v)`` of psi. For a velocity from elsewhere (a formula, data, another code) use `warpjaxns.vorticity_of`,
     which is exact for the waves that the grid resolves.
 
-    `NavierStokes2D.velocity` gives back ``(u, v)`` to second order in the spacing: of a divergence-free wave the
-    fraction ``(sin^2(kx dx) / dx^2 + sin^2(ky dy) / dy^2) / lambda``, with lambda its eigenvalue under the negative
-    5-point Laplacian. Taylor-Green vortices in a square box lose ``sin^2(pi / N)``, 3.8 % on 16 x 16 points and 0.24 %
-    on 64 x 64. Of a velocity's divergence nothing is left, and a mean velocity is refused.
+    `NavierStokes2D.velocity` returns ``(u, v)`` to second order in the spacing. It returns the fraction
+    ``(sin^2(kx dx) / dx^2 + sin^2(ky dy) / dy^2) / lambda`` of a divergence-free wave, lambda being its eigenvalue
+    under the negative 5-point Laplacian. Taylor-Green vortices of one wave in a square box lose ``sin^2(pi / N)``: 3.8
+    % on 16 x 16 points, and 0.24 % on 64 x 64. The divergence of a velocity is lost, and a mean velocity is refused.
 
     Args:
         grid: the box.
@@ -221,13 +221,13 @@ def from_velocity(grid: Grid, u: Float[Array, "... ny nx"], v: Float[Array, "...
     Raises:
         TypeError: a part is not a float32 or float64 array, or their dtypes differ.
         ValueError: a part does not live on `grid`, their leading axes do not broadcast, or the velocity has a mean of
-            more than 1e-5 of its largest value. (That of a traced one is lost.)
+            more than 1e-5 of its largest value. (The mean of a traced velocity is lost.)
     """
     return curl(grid, *check_velocity(grid, u, v), names=("u", "v"))
 
 
 def _from_images(distance, side, dtype):
-    """The distances ``(7, n)`` from a point and its nearest images, more of which lie beyond any rounding."""
+    """Return the distances ``(7, n)`` from a point and its nearest images. Farther images are below rounding."""
     return jnp.asarray(distance + side * np.arange(-3, 4)[:, None], dtype)
 
 

@@ -1,7 +1,7 @@
-"""Pictures of flows and of what was measured in them. Needs Matplotlib (the extra ``plot``).
+"""Pictures of flows and of their diagnostics. Needs Matplotlib (the extra ``plot``).
 
-Maps and curves are drawn on axes that you bring, from `matplotlib.figure.Figure` or from pyplot, which this package
-itself never loads: it has no window to open, and no figure outlives your reference to it.
+Maps and curves are drawn on your own axes, from `matplotlib.figure.Figure` or from pyplot. This package never loads
+pyplot. It opens no window, and no figure outlives your reference to it.
 """
 
 from ._animation import animation

@@ -1,4 +1,4 @@
-"""Films of vorticity."""
+"""Animations of vorticity."""
 
 from pathlib import Path
 
@@ -24,24 +24,24 @@ def animation(
     dpi: int = 100,
     progress: bool = True,
 ) -> Path:
-    """Write a film of a vorticity field, one picture a frame, all in the same colours.
+    """Write an animation of a vorticity field, one picture a frame, all in the same colours.
 
-    The suffix of `path` decides what is written: ``.gif`` through Pillow, which comes with Matplotlib, or ``.mp4``
-    (H.264) where ffmpeg is installed. A GIF keeps time in hundredths of a second, so that 20, 25 and 50 frames a
-    second are exact, and 30 are not.
+    The suffix of `path` selects the format: ``.gif`` through Pillow, which comes with Matplotlib, or ``.mp4`` (H.264),
+    which needs ffmpeg. A GIF counts time in hundredths of a second: 20, 25 and 50 frames a second are exact, 30 are
+    not.
 
     Args:
         grid: the box.
         frames: the fields ``(frames, ny, nx)``, such as ``solver.rollout(omega0, steps=1000, save_every=10)``.
-        path: where to; the folder must exist.
+        path: the file to write. Its folder must exist.
         times: of the frames ``(frames,)`` [time], shown above the map; None for the number of each frame.
         limit: the value of the strongest colour, positive; None for the largest magnitude in all frames.
         title: shown before the time, or None.
         units: of the field, at the colour bar; None for no colour bar.
         label: the field's name at the colour bar.
-        frames_per_second: how fast, positive.
-        dpi: pixels an inch; the picture is about 6 inches wide.
-        progress: whether to show a bar while it is drawn, on a terminal.
+        frames_per_second: speed, positive.
+        dpi: pixels an inch. The picture is about 6 inches wide.
+        progress: whether to show a progress bar on a terminal.
 
     Returns:
         The path.
@@ -72,7 +72,7 @@ def animation(
     figure.set_layout_engine("none")  # so that nothing moves from one frame to the next
 
     def scenes():
-        """Put one frame after another on the figure."""
+        """Draw one frame after another on the figure."""
         for frame, caption in zip(tqdm(frames, desc=path.name, disable=not progress or None), captions, strict=True):
             image.set_data(closed(frame))
             image.axes.set_title(caption)
@@ -135,7 +135,7 @@ def _checked_frames(grid, frames):
 
 
 def _captions(times, count, title):
-    """What stands above each frame, all times with the same number of digits."""
+    """Return the text above each frame, all times with the same number of digits."""
     if times is None:
         captions = [f"frame {i} of {count}" for i in range(1, count + 1)]
     else:
@@ -148,7 +148,7 @@ def _captions(times, count, title):
 
 
 def _digits(times):
-    """How many decimals show `times` to a fiftieth of the shortest interval between them."""
+    """Return the decimals that show `times` to a fiftieth of the shortest interval between them."""
     intervals = np.abs(np.diff(times))
     accuracy = min(intervals[intervals > 0], default=max(abs(times[0]), 1.0)) / 50
     return next((digits for digits in range(9) if np.all(np.abs(np.round(times, digits) - times) <= accuracy)), 9)

@@ -28,8 +28,8 @@ def spectra(
 ) -> "list[Line2D]":
     """Draw energy spectra on logarithmic axes, with power laws to compare them with.
 
-    Theory has ``E ~ k^(-5/3)`` at scales larger than those of the forcing, and ``k^-3`` at smaller ones (Kraichnan
-    1967, doi:10.1063/1.1762301). Reference lines touch no curve: they lie above the highest by a factor of 2.
+    Theory predicts ``E ~ k^(-5/3)`` at scales larger than those of the forcing, and ``k^-3`` at smaller ones (Kraichnan
+    1967, doi:10.1063/1.1762301). Reference lines lie above the highest curve by a factor of 2.
 
     Args:
         axes: Matplotlib axes to draw on.
@@ -37,7 +37,7 @@ def spectra(
             energy [length^3/time^2], both ``(shells,)``. Values that are not positive are left out.
         slopes: exponents of the reference lines, drawn over the middle of the wavenumbers; or a mapping from
             exponents to the wavenumbers where each line starts and ends.
-        decades: how far below the highest value the axis may reach, positive.
+        decades: decades that the axis may reach below the highest value, positive.
         title: of the axes, or None.
 
     Returns:
@@ -81,14 +81,14 @@ def _positive(label, curve):
 
 
 def _middle(curves):
-    """The middle half of the wavenumbers, on a logarithmic axis."""
+    """Return the middle half of the wavenumbers, on a logarithmic axis."""
     k = np.concatenate([k for k, _ in curves.values()])
     low, high = math.log(k.min()), math.log(k.max())
     return math.exp(low + 0.3 * (high - low)), math.exp(low + 0.75 * (high - low))
 
 
 def _reference(axes, curves, slope, start, end):
-    """A line ``c k^slope``, with c as low as keeps it twice above every curve between `start` and `end`."""
+    """Return a line ``c k^slope``, with the lowest c that keeps it twice above every curve from `start` to `end`."""
     constants = [
         np.max(energy[inside] / k[inside] ** float(slope))
         for k, energy in curves.values()
@@ -114,23 +114,23 @@ def budgets(
     title: str | None = None,
     units: str | None = None,
 ) -> "list[Line2D]":
-    """Draw the terms of a budget over time, and what they leave unexplained.
+    """Draw the terms of a budget over time, and their residual.
 
     Args:
         axes: Matplotlib axes to draw on.
         times: ``(times,)`` [time].
-        budget: one of the two that `diagnostics.budgets` returns, for states ``(times, ny, nx)``: its rate, and the
-            terms that make it up, losses as negative numbers, without those that are zero throughout. Or any terms
-            by name, each ``(times,)``. One of the name ``residual``, which should vanish, is drawn dashed, and its
-            largest magnitude is said.
+        budget: one of the two that `diagnostics.budgets` returns, for states ``(times, ny, nx)``. Its rate and its
+            terms are drawn, losses as negative numbers. Terms that are zero throughout are left out. Or any terms by
+            name, each ``(times,)``. A term ``residual``, which should vanish, is dashed, and its label gives its
+            largest magnitude.
         title: of the axes, or None.
-        units: of the terms, at the axis, such as ``"length²/time³"`` for energy; None for none.
+        units: of the terms, at the axis, such as ``"length²/time³"`` for energy, or None.
 
     Returns:
         The lines, in the order of the terms.
 
     Raises:
-        ValueError: there are no terms, or one has not the shape of `times`.
+        ValueError: there are no terms, or the shape of one is not that of `times`.
         FloatingPointError: a term is not finite.
     """
     times = np.asarray(times)

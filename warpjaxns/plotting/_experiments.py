@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def optimal_perturbation(result: OptimalPerturbation) -> "Figure":
-    """The experiment on one page: both rollouts at start and end, what grew between them, and the loss.
+    """Draw the experiment on one page: both rollouts at start and end, their differences, and the loss.
 
     Args:
-        result: of `experiments.optimal_perturbation`.
+        result: the result of `experiments.optimal_perturbation`.
 
     Returns:
-        A figure of its own, to be written by ``figure.savefig(path)``.
+        A new figure; ``figure.savefig(path)`` writes it.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def optimal_perturbation(result: OptimalPerturbation) -> "Figure":
 
 
 def _divergence(axes, result):
-    """The mean squared difference of the rollouts (minus the loss) over the iterations."""
+    """Draw the mean squared difference of the rollouts (minus the loss) over the iterations."""
     axes.plot(-np.asarray(result.losses), color=RED, linewidth=2)
     axes.set(title="Divergence of the two flows", xlabel="iteration")
     axes.set_ylabel(r"$-\mathrm{loss} = \langle\Delta\omega^2\rangle$ [1/time²]")

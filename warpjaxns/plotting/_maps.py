@@ -26,7 +26,7 @@ def vorticity(
 ) -> "AxesImage":
     """Draw a vorticity field on `axes`, with its colour bar.
 
-    White is zero, red turns counter-clockwise, blue clockwise; the colour-blind can tell them apart.
+    White is zero, red turns counter-clockwise, and blue clockwise. The colours suit the colour-blind.
 
     Args:
         axes: Matplotlib axes to draw on.
@@ -80,7 +80,7 @@ def vorticity(
 
 
 def closed(omega: np.ndarray) -> np.ndarray:
-    """A periodic field with its first row and column once more at the end, so that a map fills the box."""
+    """Return a periodic field with its first row and column repeated at the end, so that a map fills the box."""
     return np.pad(omega, ((0, 1), (0, 1)), mode="wrap")
 
 

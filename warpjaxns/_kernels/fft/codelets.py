@@ -1,6 +1,6 @@
-"""The native text of transforms: complex numbers, small DFTs, one pass.
+"""Native code of the transforms: complex numbers, small DFTs, one pass.
 
-Written once for CUDA and the CPU. `transforms` fills in what stands in braces.
+CUDA and the CPU use the same text. `transforms` fills in the fields in braces.
 """
 
 COMPLEX = r"""
@@ -122,9 +122,9 @@ UNROLL
   };
 """
 
-# One pass. SPAN: length of the transforms already done; the butterfly j takes every (N / RADIX)-th number from the
-# j-th, and the next pass wants its results SPAN apart. A thread has COUNT butterflies; after the last pass their
-# results are already where the caller wants them.
+# One pass. SPAN is the length of the transforms already done. Butterfly j takes every (N / RADIX)-th number, from the
+# j-th on, and the next pass wants its results SPAN apart. A thread has COUNT butterflies. After the last pass their
+# results are where the caller wants them.
 PASS = r"""
     {{
       constexpr int RADIX = {radix}, SPAN = {span}, COUNT = VALUES / RADIX;
@@ -155,12 +155,13 @@ UNROLL
     }}
 """
 
-# The twiddle factors that a thread needs in a pass, from the table to where it keeps them,
+# Loads the twiddle factors that a thread needs in a pass.
 FACTORS = r"""
   for (int q = 0; q < {count}; ++q)
     ((typename F::Z*)&result)[{first} + q] = LOAD(roots.data, (unsigned)(t + q * {threads}) % {span} * {stride});
 """
-# and from there, or from the table before the first pass. One is enough where a thread's butterflies have the same.
+# Takes them for a transform, from a thread's registers or from the table. One factor is enough where all butterflies of
+# a thread have the same.
 TWIDDLES = r"""
     Z w{span}[VALUES / {radix}];
 UNROLL
@@ -179,19 +180,19 @@ TRANSFORM = r"""
   auto result = values;
   Z* v = (Z*)&result;
   const auto kept = factors;
-  Z* line_start = (Z*)lines.data.ptr + {place};
+  Z* line_start = (Z*)lines.data.ptr + {offset};
 {twiddles}
 {passes}
   return result;
 """
 
-# Numbers that others will read lie unpadded, so that neighbours are a fixed distance apart.
+# Published numbers have no padding between them, so that neighbours are a fixed distance apart.
 PUBLISH = r"""
   constexpr int THREADS = {threads}, VALUES = {values};
   typedef typename F::Z Z;
   auto copy = values;
   const Z* v = (const Z*)&copy;
-  Z* out = (Z*)lines.data.ptr + {place} + t;
+  Z* out = (Z*)lines.data.ptr + {offset} + t;
   BARRIER
 UNROLL
   for (int e = 0; e < VALUES; ++e) out[THREADS * e] = v[e];

@@ -1,7 +1,7 @@
-"""How lines of complex numbers lie in registers and in shared memory, and which threads transform them.
+"""Layout of lines of complex numbers in registers and in shared memory, and the threads that transform them.
 
-Thread t of a group of T holds the numbers t, t + T, t + 2T, ... of its line. In the buffer a line is padded by one
-number in 16, which keeps strided accesses off the same memory bank. `fft` has the transforms.
+Thread t of the T threads of a line holds the numbers t, t + T, t + 2T, ... In the buffer a line is padded by one
+number in 16, which keeps strided accesses off the same memory bank. `transforms` has the transforms.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ PADDING = 16
 
 
 def factorise(n: int, largest: int = 16) -> tuple[int, ...]:
-    """The radices of the passes of a transform of length n, or () where n has a prime factor above 5.
+    """Return the radices of the passes of a transform of length n, or () where n has a prime factor above 5.
 
-    `largest`: the largest power of two among them; less means more passes, and fewer numbers a thread.
+    `largest`: the largest power of two among the radices. A smaller one means more passes, and fewer numbers a thread.
     """
     twos = (n & -n).bit_length() - 1
     rest, odd = n >> twos, []
@@ -37,17 +37,18 @@ def factorise(n: int, largest: int = 16) -> tuple[int, ...]:
 class Lines:
     """A shared-memory buffer for `count` lines of `n` complex numbers, and the threads that transform them.
 
-    Every line has `threads` threads, which hold `values` numbers each: the block's threads, one line after the other.
+    Every line has `threads` threads, which hold `values` numbers each. The block's first threads have the first line.
 
     Args:
         n: length of a line.
         count: lines in the buffer.
-        groups: lines whose threads are there at the same time.
+        groups: lines that the block transforms at the same time.
         real: ``wp.float32`` or ``wp.float64``.
         radix: the largest power of two that a pass may have as its radix.
         serial: for the CPU, where a block has one thread.
-        keep: whether a thread keeps its twiddle factors from one transform to the next, and does not load them anew.
-        bundle, skew: after every `bundle` lines as many numbers as `skew` are left free.
+        keep_factors: whether a thread keeps its twiddle factors in registers from one transform to the next.
+        bundle: lines that lie together.
+        skew: complex numbers left free after every bundle.
     """
 
     n: int
@@ -56,7 +57,7 @@ class Lines:
     real: type
     radix: int = 16
     serial: bool = False
-    keep: bool = False
+    keep_factors: bool = False
     bundle: int = 1
     skew: int = 0
 
@@ -76,15 +77,19 @@ class Lines:
 
     @property
     def padded(self) -> int:
-        """Complex numbers of a line with its padding, and at least two half spectra; an even number. Two lines of 8
-        threads, which share an access, lie half of all memory banks apart."""
+        """Complex numbers from one line to the next: an even number, with room for padding and for two half spectra.
+
+        Two lines of 8 threads share an access, and so lie half of all memory banks apart.
+        """
         least = max(self.n + math.ceil(self.n / PADDING), 2 * self.half_spectrum)
         return 2 * math.ceil(least / 2) if self.threads != 8 else 16 * math.ceil((least - 8) / 16) + 8
 
     @property
     def row_pitch(self) -> int:
-        """Numbers from one row of real numbers in shared memory to the next, where the threads of a line work on two
-        rows. Lines that share a warp must not meet in a memory bank."""
+        """Numbers from one row of a real field in shared memory to the next.
+
+        The threads of a line work on two rows, and lines that share a warp must not meet in a memory bank.
+        """
         apart = 1 < self.threads < BANKS and self.n % BANKS == 0
         return self.n + max(self.threads // 2, 4) if apart else self.n
 
@@ -104,25 +109,25 @@ class Lines:
 
     @property
     def passes(self) -> list[tuple[int, int]]:
-        """The radix of each pass, and what the radices before it make together."""
+        """The radix of each pass, and the product of the radices before it."""
         radices = factorise(self.n, self.radix)
         return [(radix, math.prod(radices[:done])) for done, radix in enumerate(radices)]
 
     def factors(self, radix: int, span: int) -> int:
-        """How many twiddle factors a thread needs in such a pass: one, if all its butterflies have the same."""
+        """Return the twiddle factors that a thread needs in a pass: 1 if all its butterflies have the same."""
         return 1 if self.threads % span == 0 else self.values // radix
 
     @property
     def Factors(self):
-        """Where a thread finds the twiddle factors of all passes: the vector in which it keeps them, or their table."""
-        if not self.keep:
+        """The type of a thread's twiddle factors of all passes: a vector in registers, or their table."""
+        if not self.keep_factors:
             return wp.array(dtype=wp.types.vector(length=2, dtype=self.real))
         count = sum(self.factors(radix, span) for radix, span in self.passes[1:])
         return wp.types.vector(length=2 * max(count, 1), dtype=self.real)
 
     @property
     def Values(self):
-        """The vector in which a thread holds its numbers: real and imaginary parts in turn."""
+        """The vector type in which a thread holds its numbers: real and imaginary parts in turn."""
         return wp.types.vector(length=2 * self.values, dtype=self.real)
 
     @property
@@ -130,23 +135,23 @@ class Lines:
         return wp.tile(dtype=self.real, shape=(self.size,))
 
     @property
-    def place(self) -> str:
-        """Where a line starts in the buffer, in complex numbers, as native text."""
+    def offset(self) -> str:
+        """Native code for the complex numbers before a line in the buffer."""
         apart = f" + (int)((unsigned)line / {self.bundle}) * {self.skew}" if self.skew else ""
         return f"line * {self.padded}{apart}"
 
     @property
     def alone(self) -> bool:
-        """Whether the threads of a line can go ahead without those of other lines of a block."""
+        """True where the threads of a line do not wait for those of other lines."""
         return "__syncthreads" not in self.barrier
 
-    def turns(self, lines: int) -> int:
-        """So many lines, or as many more as all groups take at a time, where all take part in a block's barriers."""
+    def rounded_up(self, lines: int) -> int:
+        """Return the number of lines rounded up to a multiple of `groups`, for loops in which all threads take part."""
         return -(-lines // self.groups) * self.groups
 
     @property
     def barrier(self) -> str:
-        """What makes the threads of a line wait for each other, as native text: as few threads as can be."""
+        """Native code of the barrier of a line's threads. It waits for as few other threads as CUDA allows."""
         threads = self.threads
         if threads <= 32 and 32 % threads == 0:
             members = f"{(1 << threads) - 1:#x}u << (threadIdx.x & {32 - threads})"

@@ -1,6 +1,6 @@
-"""Two real rows a and b as one complex line a + ib, of which a thread has numbers k and n - k, or puts them.
+"""Two real rows a and b as one complex line Z = a + ib, and their spectra A and B.
 
-``2 A[k] = Z[k] + conj Z[n-k]`` and ``2 B[k] = (Z[k] - conj Z[n-k]) / i``; the factor 2 stays.
+``2 A[k] = Z[k] + conj Z[n-k]`` and ``2 B[k] = (Z[k] - conj Z[n-k]) / i``. The factor 2 stays.
 """
 
 import functools
@@ -15,10 +15,12 @@ from .transforms import line_functions
 
 @functools.cache
 def real_row_functions(lines: Lines) -> types.SimpleNamespace:
-    """- ``split(p, q)``: A[k] and B[k] of numbers k and n - k of a line.
-    - ``merge(a, b)``: back from A[k] and B[k] to numbers k and n - k.
-    - ``put_pair(lines, line, k, mirror, a, b)``: the same into a line, at k and n - k.
-    - ``load(lines, line, t)``: what a thread holds of a published line.
+    """Make the functions that go from lines to pairs of real rows and back.
+
+    - ``split(p, q)``: 2 A[k] and 2 B[k], from numbers k and n - k of a line.
+    - ``merge(a, b)``: numbers k and n - k of a line, from A[k] and B[k].
+    - ``put_pair(lines, line, k, mirror, a, b)`` merges and puts the numbers into a line.
+    - ``load(lines, line, t)``: a thread's numbers of a published line.
     """
     Complex, Tile, Values, held = complex_type(lines.real), lines.Tile, lines.Values, lines.values
     by_line = line_functions(lines)

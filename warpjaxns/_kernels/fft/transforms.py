@@ -1,8 +1,8 @@
-"""Fast Fourier transforms of lines of complex numbers that a group of threads holds in registers.
+"""Fast Fourier transforms of lines of complex numbers that threads hold in registers.
 
-This is a Stockham FFT: each pass multiplies by twiddle factors and applies small DFTs to what a thread holds; between
-passes the group trades numbers through a buffer in shared memory. The same text (`codelets`) runs on the CPU, where the
-group is one thread that holds the whole line.
+This is a Stockham FFT. Each pass multiplies by twiddle factors and applies small DFTs to the numbers of a thread.
+Between passes the threads of a line exchange numbers through a buffer in shared memory. The same code (`codelets`) runs
+on the CPU, where one thread holds all of a line.
 """
 
 import functools
@@ -19,7 +19,7 @@ from .lines import PADDING, Lines
 
 
 def roots_of_unity(n: int, dtype) -> np.ndarray:
-    """``exp(-2 pi i m / n)``, m = 0..n-1, as real and imaginary parts: shape (n, 2), rounded once."""
+    """Return ``exp(-2 pi i m / n)``, m = 0..n-1, as real and imaginary parts: shape (n, 2), rounded once."""
     pi = np.arctan2(np.longdouble(0), np.longdouble(-1))
     angle = -2 * pi * np.arange(n) / n
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(dtype)
@@ -27,26 +27,26 @@ def roots_of_unity(n: int, dtype) -> np.ndarray:
 
 @functools.cache
 def line_functions(lines: Lines) -> types.SimpleNamespace:
-    """What is done with lines. t: a thread among those of its line.
+    """Make the functions of lines. t: a thread's number among those of its line.
 
-    - ``factors(roots, t)``: the twiddle factors of a thread, or their table, as `lines.keep` says.
-    - ``forward(values, lines, factors, line, t)``: the transform of a line, by all its threads t together. The line's
-      place in the buffer is overwritten; what is there may still be in use when this is called.
-    - ``inverse``: the same for the inverse transform without its factor 1/n.
-    - ``publish(values, lines, line, t)`` writes a line to its place, for its own threads to `get`. Threads of other
-      lines must be behind a `barrier`.
+    - ``factors(roots, t)``: the twiddle factors of a thread, or their table, as `lines.keep_factors` says.
+    - ``forward(values, lines, factors, line, t)``: the transform of a line, by all its threads together. It overwrites
+      the line's memory in the buffer, which may still be in use when it is called.
+    - ``inverse``: the inverse transform, without its factor 1/n.
+    - ``publish(values, lines, line, t)`` writes a line to the buffer, for its own threads to `get`. Threads of other
+      lines need a `barrier` first.
     - ``get(lines, line, i)``: the i-th number of a published line as a 2-vector. ``put(lines, line, i, x, y)`` sets it.
-    - ``start(line)``: where a line starts in the buffer, in complex numbers.
-    - ``here(e)``: a thread's e-th number of a line, counted from its first. ``west(e, t)``: the one before that, around
-      the line; ``east(e, t)``: the one after it.
-    - ``barrier()``: the threads of a line wait for each other; all threads of a block have to take part.
+    - ``offset(line)``: the complex numbers before a line in the buffer.
+    - ``here(e)``: the index of a thread's e-th number, relative to its first. ``west(e, t)`` and ``east(e, t)``: the
+      indices of the numbers before and after it, periodic in the line.
+    - ``barrier()``: wait for the threads of a line. All threads of a block must call it.
     """
-    n, held, threads, real, place = lines.n, lines.values, lines.threads, lines.real, lines.place
+    n, held, threads, real, offset = lines.n, lines.values, lines.threads, lines.real, lines.offset
     Values, Tile, Complex, number = lines.Values, lines.Tile, complex_type(real), NUMBER.format(real=c_name(real))
 
     Factors = lines.Factors
 
-    if lines.keep:
+    if lines.keep_factors:
 
         @wp.func_native(_native(lines, _factors(lines)))
         def factors(roots: wp.array(dtype=Complex), t: int) -> Factors: ...
@@ -60,14 +60,14 @@ def line_functions(lines: Lines) -> types.SimpleNamespace:
     @wp.func_native(_native(lines, PUBLISH.format(**_numbers(lines))))
     def publish(values: Values, lines: Tile, line: int, t: int): ...
 
-    @wp.func_native(f"{number} const Number a = ((const Number*)lines.data.ptr)[{place} + i]; return {{a.x, a.y}};")
+    @wp.func_native(f"{number} const Number a = ((const Number*)lines.data.ptr)[{offset} + i]; return {{a.x, a.y}};")
     def get(lines: Tile, line: int, i: int) -> Complex: ...
 
-    @wp.func_native(f"{number} Number p; p.x = x; p.y = y; ((Number*)lines.data.ptr)[{place} + i] = p;")
+    @wp.func_native(f"{number} Number p; p.x = x; p.y = y; ((Number*)lines.data.ptr)[{offset} + i] = p;")
     def put(lines: Tile, line: int, i: int, x: real, y: real): ...
 
-    @wp.func_native(f"return {place};")
-    def start(line: int) -> int: ...
+    @wp.func_native(f"return {offset};")
+    def offset_of(line: int) -> int: ...
 
     @wp.func_native(_native(lines, "\n  BARRIER\n"))
     def line_barrier(): ...
@@ -97,7 +97,7 @@ def line_functions(lines: Lines) -> types.SimpleNamespace:
         publish=publish,
         get=get,
         put=put,
-        start=start,
+        offset=offset_of,
         here=here,
         west=west,
         east=east,
@@ -106,8 +106,8 @@ def line_functions(lines: Lines) -> types.SimpleNamespace:
 
 
 def _numbers(lines: Lines) -> dict:
-    """What the native text needs to know."""
-    return {name: getattr(lines, name) for name in ("n", "threads", "values", "place")}
+    """Return the sizes of a line, for the native code."""
+    return {name: getattr(lines, name) for name in ("n", "threads", "values", "offset")}
 
 
 def _native(lines: Lines, body: str) -> str:
@@ -116,7 +116,7 @@ def _native(lines: Lines, body: str) -> str:
 
 
 def _twiddled(lines: Lines) -> list[dict]:
-    """What the native text needs to know of the passes that have twiddle factors, and where those of a thread are."""
+    """Return the passes that have twiddle factors, and the indices of a thread's factors, for the native code."""
     passes, first = [], 0
     for radix, span in lines.passes[1:]:
         count, stride = lines.factors(radix, span), lines.n // span // radix
@@ -131,7 +131,7 @@ def _factors(lines: Lines) -> str:
 
 
 def _transform(lines: Lines, sign: int) -> Callable:
-    source = KEPT if lines.keep else LOADED
+    source = KEPT if lines.keep_factors else LOADED
     passes = ""
     twiddles = "".join(TWIDDLES.format(source=source.format(**each), **each) for each in _twiddled(lines))
     for radix, span in lines.passes:

@@ -1,4 +1,4 @@
-"""Layout of columns of numbers along y in the registers of threads. `recursions` has what is done with them."""
+"""Layout of columns of numbers along y in the registers of threads. `recursions` has the functions."""
 
 import dataclasses
 import functools
@@ -10,15 +10,15 @@ from ..hardware.limits import WARP
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Columns of `n` points that a block solves, and the threads that do it: one of every column in turn.
+    """Columns of `n` points that a block solves, and their threads: successive threads have successive columns.
 
     Args:
         n: points of a column.
         count: columns of a block, a power of two up to 32.
-        wanted: the most points that a thread is to hold; it holds a divisor of n.
+        wanted: the most points that a thread is to hold. It holds a divisor of n.
         real: ``wp.float32`` or ``wp.float64``.
         serial: for the CPU, where a block has one thread.
-        room: the least size of the tile, for others to use where a warp has all threads of a column.
+        room: the least size of the tile, which others may use where a warp has all threads of a column.
     """
 
     n: int
@@ -46,18 +46,18 @@ class Columns:
 
     @property
     def lanes(self) -> int:
-        """Threads of a column that are neighbours in a warp, and so exchange registers."""
+        """Threads of a column in the same warp, which exchange registers."""
         return min(self.threads & -self.threads, WARP // self.count)
 
     @property
-    def groups(self) -> int:
-        """Such neighbourhoods of a column; they exchange through shared memory."""
+    def lane_groups(self) -> int:
+        """Parts of a column, of `lanes` threads each, which exchange through shared memory."""
         return self.threads // self.lanes
 
     @property
     def size(self) -> int:
-        """Real numbers in the tile through which groups exchange: one part for either recursion."""
-        return max(self.room, 4 * self.groups * self.count)
+        """Real numbers in the tile through which lane groups exchange, one part for either recursion."""
+        return max(self.room, 4 * self.lane_groups * self.count)
 
     @property
     def nbytes(self) -> int:
@@ -65,17 +65,17 @@ class Columns:
 
     @property
     def wide(self) -> type:
-        """The type of running sums: where one thread adds up a whole column, rounding would add up too."""
+        """The type of running sums: float64 where one thread adds up a column, so that rounding does not grow."""
         return wp.float64 if self.serial else self.real
 
     @property
     def Values(self):
-        """The vector in which a thread holds its points: real and imaginary parts in turn."""
+        """The vector type in which a thread holds its points: real and imaginary parts in turn."""
         return wp.types.vector(length=2 * self.values, dtype=self.real)
 
     @property
     def Mode(self):
-        """What `recursions.modes` says of a wavenumber."""
+        """The vector type of a wavenumber's constants (`_coefficients.column_modes`)."""
         return wp.types.vector(length=5, dtype=self.real)
 
     @property
@@ -84,5 +84,5 @@ class Columns:
 
     @property
     def Powers(self):
-        """What `powers` of `recursions` returns."""
+        """The vector type that `powers` of `recursions` returns."""
         return wp.types.vector(length=self.lanes.bit_length() + 4, dtype=self.real)

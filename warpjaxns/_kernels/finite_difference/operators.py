@@ -70,21 +70,21 @@ def copy_kernel(plan: Plan) -> wp.Kernel:
 
 
 def _launch_on_rows(plan: Plan, kernel, arguments):
-    """One block a row of the result, the last argument."""
+    """Launch one block for each row of the result, which is the last argument."""
     out = arguments[-1]
     launch(kernel, out.table, out.shape[0] * plan.shape[0], arguments, ROW_BLOCK)
 
 
 def laplacian(plan: Plan, metric, a, out):
-    """``out = Lap a``."""
+    """Launch ``out = Lap a``."""
     _launch_on_rows(plan, laplacian_kernel(plan), [stencils(plan.real).Metric(*metric), a, out])
 
 
 def jacobian(plan: Plan, scheme: str, metric, a, b, out):
-    """``out = J(a, b)``."""
+    """Launch ``out = J(a, b)``."""
     _launch_on_rows(plan, jacobian_kernel(plan, scheme), [stencils(plan.real).Metric(*metric), a, b, out])
 
 
 def copy(plan: Plan, a, out):
-    """``out = a``."""
+    """Launch ``out = a``."""
     _launch_on_rows(plan, copy_kernel(plan), [a, out])

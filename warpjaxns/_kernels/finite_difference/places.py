@@ -8,7 +8,7 @@ from ..hardware.address_table import NO_ARRAY, Buffer, Place
 
 
 class Tables(NamedTuple):
-    """Constants of a grid, as buffers: the modes of columns (`recursions.modes`), and roots of unity along x."""
+    """Constants of a grid, as buffers: modes of columns (`_coefficients.column_modes`), and roots of unity along x."""
 
     modes: Buffer
     roots: Buffer
@@ -32,7 +32,7 @@ class Fields:
 
 @wp.struct
 class Spectrum:
-    """Places of a field's spectra, and of the sums that slabs leave; `NO_ARRAY` for what a plan does without."""
+    """Places of a field's spectra and of the sums of slabs; `NO_ARRAY` for one that the plan does not use."""
 
     values: Place
     sums: Place

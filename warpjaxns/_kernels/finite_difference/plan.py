@@ -1,4 +1,4 @@
-"""The plan of kernels: how their work is cut into blocks."""
+"""The plan: how the work of kernels is cut into blocks."""
 
 import dataclasses
 import functools
@@ -24,16 +24,16 @@ class Plan:
 
     Args:
         rows: grid rows of a slab; even, since two real rows make one complex line.
-        radix: the largest radix of the transforms of rows, which is also about how many numbers a thread holds.
+        radix: the largest radix of the transforms of rows, and about the number of values that a thread holds.
         columns: spectrum columns of a block of the kernel that solves along y.
         chunk: the most points of a column, or slabs, that a thread of it holds.
         occupancy: threads that are to share a multiprocessor; more have fewer registers each.
-        concurrent: lines that a stage transforms at the same time, a divisor of rows/2, or pairs of them where there is
-            a tangent; 0 for all of a block's.
+        concurrent: lines that a stage transforms at the same time, a divisor of rows/2; 0 for all lines of a block.
+            With a tangent: of either field.
         copies_rows: whether a block copies the rows it works on to shared memory before it needs them.
-        by_slabs: whether a block solves the Poisson equation of its rows itself.
-        recompute: whether it then transforms the rows of a state anew, so that their spectra never go to memory.
-        fused: whether a stage of the backward sweep begins the next one too.
+        by_slabs: whether a block solves the Poisson equation of its own rows.
+        recompute: whether such a block transforms the rows of a state anew, so that their spectra never go to memory.
+        fused: whether a stage of the backward sweep also begins the next one.
         saturated: whether there are enough points to fill the device.
         fields: fields that a stage carries: 1, or 2 with a tangent.
         resident: how blocks keep a member in shared memory through all its steps; None where they do not.
@@ -64,7 +64,7 @@ class Plan:
     serial: bool = False
 
     def on(self, cpu: bool) -> "Plan":
-        """Return the plan for kernels that run on the CPU, or this one."""
+        """Return the plan for the CPU where `cpu`, else this plan."""
         rows = self.rows if self.by_slabs else 2
         return dataclasses.replace(self, rows=rows, columns=1, serial=True) if cpu else self
 
@@ -98,7 +98,7 @@ class Plan:
 
     @property
     def halo(self) -> int:
-        """Rows on either side of a slab that its block works on too."""
+        """Rows on either side of a slab that its block also works on."""
         return 1 + self.fused
 
     @property
@@ -113,17 +113,17 @@ class Plan:
 
     @property
     def slab_bytes(self) -> int:
-        """Shared memory of that."""
+        """Bytes of a slab in shared memory."""
         return self.slab_size * wp.types.type_size_in_bytes(self.real)
 
     @property
     def stage_bytes(self) -> int:
-        """Shared memory of a block of a stage."""
+        """Bytes of shared memory of a block of a stage."""
         return self.stage_lines.nbytes + self.fields * self.slab_bytes
 
     @property
     def sweep_bytes(self) -> int:
-        """Shared memory of a block of the backward sweep: cotangent and streamfunction, and where fused the state."""
+        """Bytes of shared memory of a block of the sweep: cotangent, streamfunction, and the state if fused."""
         state = self.for_state.slab_bytes if self.fused else 0
         return self.sweep_lines.nbytes + 2 * self.slab_bytes + state
 
@@ -137,7 +137,7 @@ class Plan:
 
     @functools.cached_property
     def stage_lines(self) -> Lines:
-        """Lines of psi in a slab and one row on either side, two rows a line; with a tangent its lines come behind."""
+        """Lines of psi in a slab and one row on either side, two rows a line. Those of a tangent follow."""
         count = self.pairs + 1
         lines = self.row_lines(self.fields * count, self.concurrent or count)
         fits = self.fields == 1 or lines.block_dim <= LARGEST_BLOCK
@@ -150,12 +150,12 @@ class Plan:
 
     @property
     def sweep_lines(self) -> Lines:
-        """Lines of a slab in the sweep, where it is fused with the cotangent of one more row on either side."""
+        """Lines of a slab in the sweep. A fused one has the cotangent of one more row on either side."""
         return self.stage_lines if self.fused else self.slab_lines
 
     @functools.cached_property
     def column_chunks(self) -> Columns:
-        """Layout of what is solved along y by a kernel of its own: full columns, or what slabs leave of them."""
+        """Layout of the kernel that solves along y: full columns, or the sums of slabs."""
         n = self.slabs if self.by_slabs else self.shape[0]
         return Columns(n, self.columns, self.chunk, self.real, self.serial)
 
@@ -179,8 +179,9 @@ class Plan:
     def scratch(self, batch: int, sides: int = 2) -> list[tuple[int, ...]]:
         """Return the shapes of the complex arrays in which spectra go from kernel to kernel.
 
-        There are as many as `sides`: two where a kernel writes to one while others read the other. Slabs read only
-        what is their own, and have one, and their sums; or only the sums, where they `recompute` spectra.
+        `sides` is their number without slabs: two where a kernel writes to one while other blocks read the other one. A
+        slab reads only its own spectra, so one array is enough, and one for the sums. With `recompute` only the sums
+        are left.
         """
         rows = self.shape[0], 2 * self.slabs
         spectrum, sums = ((self.fields, batch, n, self.pitch) for n in rows)
@@ -195,9 +196,8 @@ class Plan:
     # ------------------------------------------------------------------------------------------ other kernels
 
     def solved(self, by_slabs: bool, recompute: bool = False) -> "Plan":
-        """Return the plan whose blocks solve the Poisson equation of their rows, if they are to and can.
+        """Return the plan that solves along y by slabs, if `by_slabs` is set and `tuning` says so, else by columns.
 
-        It is not worth it where slabs have fewer rows than `tuning` says: they leave two rows of sums each.
         `recompute`: whether there is a state whose rows could be transformed anew.
         """
         (ny, nx), float64 = self.shape, self.dtype == "float64"
@@ -213,7 +213,7 @@ class Plan:
 
     @property
     def in_step(self) -> "Plan":
-        """The plan with as many turns for all lines of a block, where these wait for each other at every barrier."""
+        """The plan in which all lines of a block take the same number of rounds, if they wait at the same barriers."""
         pairs = self.pairs + 1
         if self.stage_lines.alone or pairs % self.stage_lines.groups == 0:
             return self
@@ -222,7 +222,7 @@ class Plan:
 
     @property
     def on_cpu_too(self) -> "Plan":
-        """The plan without resident members for which Warp has no room on the CPU, where no blocks share them."""
+        """The plan without the resident members that do not fit the memory Warp has for a block on the CPU."""
 
         def kept(resident):
             return resident if resident is None or resident.on(cpu=True).nbytes <= CPU_MEMORY else None
@@ -232,7 +232,7 @@ class Plan:
 
     @property
     def for_poisson(self) -> "Plan":
-        """The plan of kernels that solve for a streamfunction alone: no block has rows to transform anew."""
+        """The plan of kernels that only solve for a streamfunction: no block has rows to transform anew."""
         return dataclasses.replace(self, recompute=False)
 
     @property
@@ -246,7 +246,7 @@ class Plan:
 
     @property
     def for_tangent(self) -> "Plan":
-        """The plan of kernels that carry a tangent, and so need twice as much of everything."""
+        """The plan of kernels that carry a tangent: twice the registers, lines and rows."""
         entry, slabs = tuning.entry(tuning.TANGENT, self.shape[1]), self._slabs_entry
         plan = dataclasses.replace(
             self,
@@ -274,7 +274,7 @@ class Plan:
 
     @property
     def for_source(self) -> "Plan":
-        """The plan of the kernel that begins the backward sweep, or every stage of it."""
+        """The plan of the kernel that begins the backward sweep, or each of its stages if it is not fused."""
         sweep = self.for_adjoint
         if sweep.fused:
             return sweep.for_state
@@ -284,18 +284,18 @@ class Plan:
         return dataclasses.replace(plan, copies_rows=entry.copies_rows and plan.sweep_bytes <= self.shared_memory)
 
     def need(self) -> tuple[int, int]:
-        """Return the threads and bytes of shared memory without which the kernels of a step cannot run.
+        """Return the threads and bytes of shared memory of a block that the kernels of a step need.
 
-        The backward sweep makes do with as much; the tangent's kernel may not (`tangent_fits`).
+        The backward sweep needs no more. The kernel with a tangent may (`tangent_fits`).
         """
         return max(self.row_threads, self.column_chunks.block_dim), self.stage_bytes
 
     def tangent_fits(self, limit: int) -> bool:
-        """Return whether the lines of state and tangent fit so many bytes of shared memory."""
+        """Return whether the lines of state and tangent fit `limit` bytes of shared memory."""
         return self.resident_tangent is not None or self.for_tangent.stage_lines.nbytes <= limit
 
     def streams(self, batch: int, resident: bool, tangent: bool = False) -> Streams:
-        """Return the streams for a batch; one if members are resident, or points are few."""
+        """Return the streams for a batch: a single one if members are resident or the device is not saturated."""
         (ny, nx), entry = self.shape, tuning.entry(tuning.STREAMS, self.shape[1])
         if resident or not self.saturated or (tangent and batch * ny * nx < entry.tangent_points):
             return Streams(batch)

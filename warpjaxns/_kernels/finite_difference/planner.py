@@ -1,4 +1,4 @@
-"""Makes plans: as `tuning` says and memory allows."""
+"""Makes plans from the tables of `tuning` and the limits of the device."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from .resident.layout import MOST_VALUES, Resident
 
 
 def largest_radix(n: int, wanted: int) -> int:
-    """Return the largest radix up to the one wanted with which a thread does not hold too many numbers."""
+    """Return the largest radix, at most `wanted`, with which a thread holds at most `MOST_VALUES` numbers."""
     while wanted > 2 and math.lcm(*factorise(n, wanted)) > MOST_VALUES:
         wanted //= 2
     return wanted
@@ -20,7 +20,7 @@ def largest_radix(n: int, wanted: int) -> int:
 def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory: int | None = None) -> Plan:
     """Return the plan for a grid shape, float type and number of members.
 
-    `shared_memory`: bytes a block of the device may use; None: as many as a plan may use.
+    `shared_memory`: bytes that a block of the device may use; None: the most that a plan uses.
     """
     allowed = min(SHARED_MEMORY, shared_memory or SHARED_MEMORY)
     ny, nx = shape
@@ -48,7 +48,7 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
 
 
 def with_resident_members(plan: Plan, batch: int) -> Plan:
-    """Return the plan with members resident in shared memory, where they fit and there are enough of them."""
+    """Return the plan with members resident in shared memory, if they fit and are enough."""
     ny, nx = plan.shape
     most = LARGEST_CLUSTER if plan.shared_memory == SHARED_MEMORY else 1  # devices with so much have clusters
 
@@ -74,7 +74,7 @@ def with_resident_members(plan: Plan, batch: int) -> Plan:
 
 
 def unsupported(plan: Plan, shared_memory: int | None) -> str | None:
-    """Return why a device with so many bytes of shared memory a block (None: no limit) cannot run a plan, or None."""
+    """Return why a device cannot run a plan, or None. `shared_memory`: its bytes a block; None: no limit."""
     threads, need = plan.need()
     if threads > LARGEST_BLOCK:
         return f"shape {plan.shape} needs more than {LARGEST_BLOCK} threads a block"

@@ -1,4 +1,4 @@
-"""The Poisson equation ``-Lap(psi) = omega``: rows forward, solved along y, rows back."""
+"""The Poisson equation ``-Lap(psi) = omega``: transform rows, solve along y, transform back."""
 
 import functools
 
@@ -21,7 +21,7 @@ from .spectra import spectra_functions
 
 @functools.cache
 def forward_rows(plan: Plan) -> wp.Kernel:
-    """Make the kernel for the spectra of the rows of a field."""
+    """Make the kernel that transforms the rows of a field."""
     lines, ny, real, rows, slabs = plan.slab_lines, plan.shape[0], plan.real, plan.rows, plan.slabs
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
     by_line, spectra = line_functions(lines), spectra_functions(plan, lines)
@@ -39,7 +39,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
         out: Spectrum,
         # order of blocks
         from_last: int,
-        ahead: int,
+        distance: int,
     ):
         roots = complex_view(table, tables.roots)
         modes = modes_view(table, tables.modes)
@@ -68,7 +68,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
 
 @functools.cache
 def inverse_rows(plan: Plan) -> wp.Kernel:
-    """Make the kernel for the rows of psi."""
+    """Make the kernel that transforms spectra back to the rows of psi."""
     lines, real, rows, slabs = plan.slab_lines, plan.real, plan.rows, plan.slabs
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
     by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines)
@@ -86,7 +86,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         field_out_at: Place,
         # order of blocks
         from_last: int,
-        ahead: int,
+        distance: int,
     ):
         roots = complex_view(table, tables.roots)
         modes = modes_view(table, tables.modes)
@@ -137,7 +137,7 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
         first = part * count
         c = thread % count
         t = thread // count
-        k = first + c  # past the last wavenumber there is padding, whose solution is not read
+        k = first + c  # past the last wavenumber there is padding; its solution is discarded
         mode = modes_view(table, modes_at)[wp.min(k, wavenumbers - 1)]
         sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         column = row(table, spectrum_at, member, t * held, k)
@@ -160,10 +160,10 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
 
 
 class Spectra:
-    """The spectra of one or more fields, on their way from a kernel that makes rows to the one that needs psi of them.
+    """The spectra of one or more fields, between the kernel that writes them and the one that needs psi.
 
-    For every field `ready` has the spectra of omega, or those of psi where columns have a kernel of their own, and the
-    sums that slabs need of each other. The next kernel writes to `out`. `scratch` has the shapes of `Plan.scratch`.
+    The next kernel reads from `ready` and writes to `out`. By columns, `ready` holds the spectra of psi. By slabs it
+    holds those of omega, and the sums that enter each slab. `scratch` has the shapes of `Plan.scratch`.
     """
 
     def __init__(self, plan: Plan, tables: Tables, scratch):
@@ -178,23 +178,23 @@ class Spectra:
 
     @property
     def out(self) -> list[Spectrum]:
-        """Places to write to, a field each."""
+        """Places to write to, one a field."""
         return self._fields(self._out)
 
     @property
     def ready(self) -> list[Spectrum]:
-        """Places to read from, a field each."""
+        """Places to read from, one a field."""
         return self._fields(self._ready)
 
     def begin(self, *fields, centre: bool = False):
-        """Transform the rows of the fields, and solve."""
+        """Transform the rows of the fields and solve along y."""
         for field, out in zip(fields, self.out, strict=True):
             arguments = [field, table_places(self.tables), out]
             self.launch(self.plan, forward_rows(self.plan), field.shape[0], arguments)
-        self.turn(centre)
+        self.solve(centre)
 
-    def turn(self, centre: bool = False):
-        """Solve along y what was written to `out`, and make it ready. `centre`: as in `solve_columns`."""
+    def solve(self, centre: bool = False):
+        """Exchange `out` and `ready`, and solve along y. `centre`: as in `solve_columns`."""
         self._out, self._ready = self._ready, self._out
         if self.plan.by_slabs:
             kernel, array, order = between(self.plan, centre), self._sums, []
@@ -208,24 +208,24 @@ class Spectra:
     def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None):
         """Launch a kernel that works on slabs.
 
-        Its last arguments are the end it begins at, and how many blocks later the block starts for which it prefetches.
+        Its last arguments are the order of blocks (`from_last`), and the distance in blocks of prefetches.
         """
         block_dim, blocks = plan.bounds(lines or plan.slab_lines, plan.occupancy)
         table = self.tables.modes.table
-        ahead = max(1, int(tuning.PREFETCH_DISTANCE * blocks * table.device.sm_count))  # a CPU counts none
-        launch(kernel, table, batch * plan.slabs, [*arguments, self._next_order(), ahead], block_dim)
+        distance = max(1, int(tuning.PREFETCH_DISTANCE * blocks * table.device.sm_count))  # a CPU counts none
+        launch(kernel, table, batch * plan.slabs, [*arguments, self._next_order(), distance], block_dim)
 
     def _next_order(self) -> int:
-        """Take many points from first to last and from last to first in turn.
+        """Return the order of blocks: on a saturated device from first to last and from last to first in turn.
 
-        What the previous kernel was at last is in the cache still.
+        The last blocks of the previous kernel have left their data in the cache.
         """
         self._from_last = self.plan.saturated and not self._from_last
         return int(self._from_last)
 
 
 def poisson(plan: Plan, tables: Tables, omega, psi, *scratch):
-    """Launch ``psi = (-Lap)^-1 omega``. `scratch`: that of `Plan.for_poisson`."""
+    """Launch ``psi = (-Lap)^-1 omega``. `scratch`: `Plan.scratch` of `Plan.for_poisson`."""
     plan = plan.for_poisson.on(omega.on_cpu)
     spectra = Spectra(plan, tables, scratch)
     spectra.begin(omega, centre=True)

@@ -1,16 +1,17 @@
 """The Poisson equation along y, for one wavenumber along x: ``(2 + dy^2 lambda - E - 1/E) psi = dy^2 omega``.
 
 E shifts by one row, periodically. With ``r + 1/r = 2 + dy^2 lambda``, ``0 < r <= 1``, the operator is
-``(1 - r/E) (1 - r E) / r``: two recursions of first order solve it, one northwards, ``p_j = omega_j + r p_(j-1)``, and
-one southwards, ``q_j = p_j + r q_(j+1)``. That takes a tenth of the arithmetic of two Fourier transforms.
+``(1 - r/E) (1 - r E) / r``. Two recursions of first order solve it: northwards, ``p_j = omega_j + r p_(j-1)``, and
+southwards, ``q_j = p_j + r q_(j+1)``. They take a tenth of the arithmetic of two Fourier transforms.
 
-A thread holds a chunk of consecutive points. It runs the recursion over its chunk from zero, learns from the threads
-before it what enters its chunk (`scan`), and runs it again. What enters the first chunk is what leaves the last one:
-once around the box, r^n of it is left, so the periodic solution starts from ``total / (1 - r^n)``. The mean over x has
-r = 1: there the mean over y is taken out instead, before each recursion and after both.
+A thread holds a chunk of consecutive points. It runs the recursion over its chunk from zero. A scan over the threads
+then gives the value that enters the chunk (`scan`), and the thread runs the recursion again. The first chunk receives
+the value that leaves the last one. Once around the box, r^n of a value is left, so the periodic solution starts from
+``total / (1 - r^n)``. The mean over x has r = 1. There the mean over y is subtracted instead, before each recursion and
+after both.
 
 **Rounding.** ``p + (omega - (1 - r) p)`` keeps the digits of 1 - r, which is small for long waves. Powers of r are
-``exp(m log r)``: the error of each is a rounding or two, however large m is.
+``exp(m log r)``, with an error of a rounding or two for any m.
 """
 
 import functools
@@ -24,7 +25,7 @@ from ..hardware.limits import WARP
 from ..hardware.numbers import c_name, complex_type
 from .columns import Columns
 
-# Reads what a thread of the same warp holds.
+# Reads a register of another thread of the warp.
 SHUFFLE = """
 #if defined(__CUDA_ARCH__)
   return __shfl{kind}_sync({mask}, x, {lanes}, {width});
@@ -36,14 +37,13 @@ SHUFFLE = """
 
 @functools.cache
 def column_functions(columns: Columns) -> types.SimpleNamespace:
-    """What is done with columns, by all threads of a block together. c: the column, t: a thread among those of it.
+    """Make the functions of columns, which all threads of a block call. c: the column; t: a thread's number in it.
 
-    - ``powers(rate, t)``: r to what a thread needs to move sums along the column, given -log r.
+    - ``powers(decay, t)``: the powers of r by which a thread weighs the sums of others. `decay` is -log r.
     - ``northward(values, mode, powers, sums, c, t)`` and ``southward``: the two recursions.
-    - ``ahead``: both, but for each point what the recursion brings to it: without its own value.
-    - ``scans``: ``scan(own, powers, around, sums, c, t)`` for either recursion: what enters a thread's chunk, and what
-      leaves the last one, two complex numbers, of what each chunk by itself leaves behind.
-    - ``mean(values, sums, c, t)`` of the column. ``centred``, likewise: less that mean.
+    - ``exclusive``: the two recursions without a point's own value, as in an exclusive scan.
+    - ``scans``: ``scan(own, powers, around, sums, c, t)`` for either recursion.
+    - ``mean(values, sums, c, t)``: the mean of the column. ``centred(values, sums, c, t)``: the values less their mean.
     """
     ways = False, True
     northward, southward = (_recursion(columns, way) for way in ways)
@@ -51,7 +51,7 @@ def column_functions(columns: Columns) -> types.SimpleNamespace:
         powers=_powers(columns),
         northward=northward,
         southward=southward,
-        ahead=[_recursion(columns, way, own=False) for way in ways],
+        exclusive=[_recursion(columns, way, own=False) for way in ways],
         scans=[_scan(columns, way) for way in ways],
         mean=_mean(columns),
         centred=_centred(columns),
@@ -59,14 +59,14 @@ def column_functions(columns: Columns) -> types.SimpleNamespace:
 
 
 def _neighbours(columns: Columns) -> tuple[str, int]:
-    """The threads of a warp that exchange registers, as a mask, and how many there are."""
+    """Return the threads of a warp that exchange registers, as a mask, and their number."""
     width = columns.lanes * columns.count
     return "0xffffffffu" if width == WARP else f"{(1 << width) - 1:#x}u << (threadIdx.x & {WARP - width})", width
 
 
 @functools.cache
 def _shift(columns: Columns, southward: bool) -> Callable:
-    """``shift(x, places)``: x of the thread that many places before in the warp. Places count along a recursion."""
+    """``shift(x, places)`` is x of the thread that comes `places` threads earlier in the recursion."""
     real, (mask, width) = columns.real, _neighbours(columns)
     kind = "_down" if southward else "_up"
 
@@ -78,7 +78,7 @@ def _shift(columns: Columns, southward: bool) -> Callable:
 
 @functools.cache
 def _last(columns: Columns, southward: bool) -> Callable:
-    """``last(x, c)``: x of that thread of a column which comes last along a recursion, of those in the warp."""
+    """``last(x, c)`` is x of the last thread of a column in the recursion, among those of the warp."""
     real, (mask, width) = columns.real, _neighbours(columns)
     lane = 0 if southward else (columns.lanes - 1) * columns.count
 
@@ -103,40 +103,42 @@ def _access(columns: Columns) -> tuple[Callable, Callable]:
 
 
 @functools.cache
-def _place(columns: Columns, southward: bool) -> Callable:
-    """``place(t)``: how many threads of the column come before a thread along a recursion."""
+def _threads_before(columns: Columns, southward: bool) -> Callable:
+    """``threads_before(t)`` is the number of threads of the column that come earlier in the recursion."""
     threads = columns.threads
 
     @wp.func
-    def place(t: int):
-        ahead = t
+    def threads_before(t: int):
+        before = t
         if southward:
-            ahead = threads - 1 - t
-        return ahead
+            before = threads - 1 - t
+        return before
 
-    return place
+    return threads_before
 
 
 @functools.cache
 def _powers(columns: Columns) -> Callable:
-    """r^m for the chunks of 1, 2, 4, ... lanes threads; then, northward and southward, for the chunks before a thread
-    in its warp and for those of the groups before it."""
+    """``powers(decay, t)``: r^m for the m points of 1, 2, 4, ... `lanes` chunks, and of a thread's earlier chunks.
+
+    The latter are two powers for either recursion: over earlier chunks in the warp, and over earlier lane groups.
+    """
     real, held, lanes, Powers = columns.real, columns.values, columns.lanes, columns.Powers
-    steps, north, south = lanes.bit_length() - 1, _place(columns, False), _place(columns, True)
+    steps, north, south = lanes.bit_length() - 1, _threads_before(columns, False), _threads_before(columns, True)
 
     @wp.func
-    def power(rate: real, chunks: int):
-        return wp.exp(-rate * real(chunks * held))
+    def power(decay: real, chunks: int):
+        return wp.exp(-decay * real(chunks * held))
 
     @wp.func
-    def powers(rate: real, t: int):
+    def powers(decay: real, t: int):
         result = Powers()
         for s in range(steps + 1):
-            result[s] = power(rate, 1 << s)
-        result[steps + 1] = power(rate, north(t) % lanes)
-        result[steps + 2] = power(rate, north(t) - north(t) % lanes)
-        result[steps + 3] = power(rate, south(t) % lanes)
-        result[steps + 4] = power(rate, south(t) - south(t) % lanes)
+            result[s] = power(decay, 1 << s)
+        result[steps + 1] = power(decay, north(t) % lanes)
+        result[steps + 2] = power(decay, north(t) - north(t) % lanes)
+        result[steps + 3] = power(decay, south(t) % lanes)
+        result[steps + 4] = power(decay, south(t) - south(t) % lanes)
         return result
 
     return powers
@@ -144,43 +146,43 @@ def _powers(columns: Columns) -> Callable:
 
 @functools.cache
 def _scan(columns: Columns, southward: bool) -> Callable:
-    """``scan(own, powers, around, sums, c, t)``: what enters a thread's chunk, and what leaves the last one.
+    """``scan(own, powers, around, sums, c, t)``: the values that enter a thread's chunk and leave the last chunk.
 
-    `own` is what a chunk's points leave behind at its end. The result holds two complex numbers.
+    `own` is the value that leaves the chunk if none enters it. The result holds two complex numbers.
     """
-    real, count, place = columns.real, columns.count, _place(columns, southward)
-    lanes, groups, steps = columns.lanes, columns.groups, columns.lanes.bit_length() - 1
-    by_group, by_lane, by_place = steps, steps + 1 + 2 * southward, steps + 2 + 2 * southward
+    real, count, threads_before = columns.real, columns.count, _threads_before(columns, southward)
+    lanes, lane_groups, steps = columns.lanes, columns.lane_groups, columns.lanes.bit_length() - 1
+    by_group, by_lane, by_distance = steps, steps + 1 + 2 * southward, steps + 2 + 2 * southward
     Complex, Tile, shift, (get, put) = complex_type(real), columns.Tile, _shift(columns, southward), _access(columns)
     last = _last(columns, southward)
-    Powers, Pair, part = columns.Powers, wp.types.vector(length=4, dtype=real), groups * count if southward else 0
+    Powers, Pair, part = columns.Powers, wp.types.vector(length=4, dtype=real), lane_groups * count if southward else 0
 
     @wp.func
     def scan(own: Complex, powers: Powers, around: real, sums: Tile, c: int, t: int):
-        lane = place(t) % lanes
-        group = place(t) // lanes
-        for s in range(steps):  # own becomes what all chunks up to this one leave behind
+        lane = threads_before(t) % lanes
+        group = threads_before(t) // lanes
+        for s in range(steps):  # own becomes the sum over all chunks up to this one
             d = 1 << s
             weight = wp.where(lane >= d, powers[s], real(0.0))
             own = own + weight * Complex(shift(own[0], d), shift(own[1], d))
-        if groups > 1 and lane == lanes - 1:
+        if lane_groups > 1 and lane == lanes - 1:
             put(sums, part + group * count + c, own)
         entering = Complex(shift(own[0], 1), shift(own[1], 1))
         if lane == 0:
             entering = Complex()
         reached = Complex()
         total = Complex()
-        if groups == 1:
+        if lane_groups == 1:
             total = Complex(last(own[0], c), last(own[1], c))
         else:
             barrier()
-            for g in range(groups):
+            for g in range(lane_groups):
                 if g == group:
                     reached = total
                 total = powers[by_group] * total + get(sums, part + g * count + c)
         weight = around
-        if groups > 1:
-            weight = powers[by_place] * around
+        if lane_groups > 1:
+            weight = powers[by_distance] * around
         reached += weight * total
         entering += powers[by_lane] * reached
         return Pair(entering[0], entering[1], total[0], total[1])
@@ -190,7 +192,13 @@ def _scan(columns: Columns, southward: bool) -> Callable:
 
 @functools.cache
 def _recursion(columns: Columns, southward: bool, own: bool = True) -> Callable:
-    real, wide, held, n, place = columns.real, columns.wide, columns.values, columns.n, _place(columns, southward)
+    real, wide, held, n, threads_before = (
+        columns.real,
+        columns.wide,
+        columns.values,
+        columns.n,
+        _threads_before(columns, southward),
+    )
     Values, Mode, Tile, Complex = columns.Values, columns.Mode, columns.Tile, complex_type(columns.real)
     Powers = columns.Powers
     scan = _scan(columns, southward)
@@ -209,7 +217,7 @@ def _recursion(columns: Columns, southward: bool, own: bool = True) -> Callable:
         x = wide(entering[0])
         y = wide(entering[1])
         if mode[2] == real(0.0):  # the mean over x
-            before = place(t)
+            before = threads_before(t)
             mean_x = wide(entering[2]) / wide(n)
             mean_y = wide(entering[3]) / wide(n)
             x = x - wide(held * before) * mean_x

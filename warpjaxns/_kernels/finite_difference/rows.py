@@ -1,11 +1,11 @@
-"""Rows of real fields to and from their spectra, two rows a line (`fft.real_rows`).
+"""Rows of real fields and their spectra, two rows a line (`fft.real_rows`).
 
-Spectra are ``(batch, ny, pitch)`` complex numbers, of which the first ``nx//2 + 1`` are used; those of vorticity keep
-the factor 2 of `fft.real_rows`, which the solution of the columns takes out. Rows are taken modulo ny, so that a slab
-may reach over the edge; what lies past the last row is computed and dropped.
+Spectra are ``(batch, ny, pitch)`` complex numbers. The first ``nx//2 + 1`` of a row are used, the rest is padding.
+Those of vorticity keep the factor 2 of `fft.real_rows`, which the solve along y removes. Rows are taken modulo ny, so a
+slab may reach over the edge. Results past the last row are discarded.
 
-A thread of a line holds the points ``j = t + threads * e``. It sees its rows from its first point (`views.row_view`),
-and loops over e are unrolled, so that every address is a constant away from the first.
+A thread of a line holds the points ``j = t + threads * e``. Its view of a row begins at its first point
+(`views.row_view`), and loops over e are unrolled. So every address is a constant away from the first.
 """
 
 import functools
@@ -28,12 +28,13 @@ from .stencils import stencils
 def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     """Make the functions of kernels that work on row pairs.
 
-    - ``copy_spectra`` starts to copy the spectra of a row pair to the place of a line. When they are there, ``load``
-      makes of them what a thread transforms. ``store`` goes back to spectra.
-    - ``field_strip``: four rows of a field around a thread's e-th points of a row pair, as `stencils` has them. They
-      come out of the slab in shared memory where the plan copies rows, else out of ``rows_around`` the pair in memory.
-      ``psi_strip`` has the same of psi out of a published line and the next one. ``field_pair``: only the two points.
-    - ``present``: whether a row of a slab is one of the grid.
+    - ``copy_spectra`` starts to copy the spectra of a row pair to the memory of a line. Once they are there, ``load``
+      takes them to the registers of the line's threads. ``store`` writes spectra.
+    - ``field_strip``: the strip (`stencils`) of a field around a thread's e-th points of a row pair. It comes from the
+      slab in shared memory where the plan copies rows, else from ``rows_around`` the pair in device memory.
+    - ``field_pair``: the two points alone.
+    - ``psi_strip``: the strip of psi, from a published line and the next one.
+    - ``present``: whether a row of a slab belongs to the grid.
     """
     (ny, nx), half, real = plan.shape, plan.half, plan.real
     by_line, held, threads = line_functions(lines), lines.values, lines.threads
@@ -89,7 +90,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
             if mirrored(e, t):
                 n = nx - n
                 sign = real(-1.0)
-            # spectra of real rows are real at wavenumber 0 and at the last one: drop what rounding left there
+            # spectra of real rows are real at wavenumber 0 and at the last one: discard imaginary parts from rounding
             if (e == 0 or 2 * e == held) and t == 0:
                 sign = real(0.0)
             p = get(buffer, line, n)
@@ -102,7 +103,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     def store(
         values: Values, buffer: Tile, line: int, t: int, table: Table, place: Place, member: int, row: int, wanted: bool
     ):
-        """Write the spectra of a row pair, if `wanted`. All threads of a block take part: there is a barrier."""
+        """Write the spectra of a row pair, if `wanted`. All threads of a block must call it: it has a barrier."""
         publish(values, buffer, line, t)
         if wanted:
             a = spectrum(table, place, member, row, t)

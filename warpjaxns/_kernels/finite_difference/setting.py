@@ -1,4 +1,4 @@
-"""The setting of a launch: what stays the same through all kernels of a call."""
+"""The setting of a launch: all that stays the same through the kernels of a call."""
 
 import dataclasses
 import functools
@@ -10,15 +10,15 @@ from .stencils import stencils
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A plan, the advection scheme, the stencils' factors (`_coefficients.metric`), steps of a call, and the tables."""
+    """A plan, the advection scheme, the metric (`_coefficients.metric`), the steps of a call, and the tables."""
 
     plan: Plan
     scheme: str
-    factors: tuple[float, float, float]
+    metric_values: tuple[float, float, float]
     steps: int
     tables: Tables
 
     @functools.cached_property
     def metric(self):
-        """The factors, as kernels take them."""
-        return stencils(self.plan.real).Metric(*self.factors)
+        """The metric, as kernels take it."""
+        return stencils(self.plan.real).Metric(*self.metric_values)

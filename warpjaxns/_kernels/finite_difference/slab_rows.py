@@ -1,4 +1,4 @@
-"""The rows of a slab in shared memory: copied there, prefetched for a later block, and read as neighbourhoods."""
+"""The rows of a slab in shared memory: copies, prefetches for a later block, and neighbourhoods of points."""
 
 import functools
 import types
@@ -16,10 +16,10 @@ from .stencils import tile_strip
 
 @functools.cache
 def slab_functions(plan: Plan) -> types.SimpleNamespace:
-    """Make the functions of a tile of type ``Slab``, which has `plan.fields` slabs; one begins at `start`.
+    """Make the functions of a tile of type ``Slab``, which holds `plan.fields` slabs. `start`: where one begins.
 
     - ``copy(slab, start, field, row, thread)`` starts to copy the rows of a slab and of its halo, from `row` on.
-    - ``strip(slab, start, pair, west, j, east)``: the neighbourhoods of a row pair; the first pair are rows 1 and 2.
+    - ``strip(slab, start, pair, west, j, east)``: the strip of a row pair. The first pair is rows 1 and 2.
     - ``pair(slab, pair, j)``: a point of each row of a pair, of the first slab.
     """
     pitch, real, size = plan.row_pitch, plan.real, plan.fields * plan.slab_size
@@ -43,9 +43,9 @@ def slab_functions(plan: Plan) -> types.SimpleNamespace:
 
 @functools.cache
 def slab_prefetchers(plan: Plan) -> tuple[Callable, Callable]:
-    """``prefetch(table, place, block, thread)`` has the second-level cache load what a block reads of a field.
+    """``prefetch(table, place, block, thread)`` has the second-level cache load the slab of a block.
 
-    The second function does so for spectra. Rows of the halo are left out. For block -1 nothing is done.
+    The first function is for fields, the second one for spectra. Halo rows are left out. Block -1 does nothing.
     """
     (ny, nx), pitch, real, slabs, rows = plan.shape, plan.pitch, plan.real, plan.slabs, plan.rows
 

@@ -1,23 +1,25 @@
-"""The Poisson equation along y, solved by blocks that hold a slab of rows each, and what they must know of the others.
+"""The Poisson equation along y, solved by blocks that hold a slab of rows each, and the sums that pass between them.
 
-For one wavenumber along x, with r and the two `recursions`: psi follows from ``p_j = omega_j + r p_(j-1)``
-and ``q_j = p_j + r q_(j+1)``. A block that holds the rows 0 ... m-1 needs to know p_(-1) and q_m. Both are sums over
-all other rows, and those over the rows of one slab are all that others need to know of it:
+For one wavenumber along x, with r and the two `recursions`, psi follows from ``p_j = omega_j + r p_(j-1)``
+and ``q_j = p_j + r q_(j+1)``. A block with the rows 0 ... m-1 needs p_(-1) and q_m, sums over all other rows. These
+follow from two sums over each slab:
 
     north = sum_j r^(m-1-j) omega_j        south = sum_j r^j omega_j
 
-So a slab leaves two complex numbers for every wavenumber, instead of m, and a kernel in between carries them through
-all slabs of a member (`between`), by recursions over the slabs, with R = r^m:
+So a slab writes two complex numbers for every wavenumber, instead of m. Between two stages a kernel (`between`) carries
+them through all slabs of a member, by recursions over the slabs, with R = r^m:
 
     p_(-1) = sum_s R^(s-1) north_(b-s) / (1 - r^n)
     q_m = (S + r p_(m-1)) / (1 - r^2),    S = sum_s R^(s-1) south_(b+s) / (1 - r^n)
 
-The mean over x has r = 1, and real numbers. There a slab leaves its moments ``s_i = sum_j j^i omega_j``, i = 0, 1, 2,
-as (s_0, 0) and (s_1, s_2). With the mean of omega taken out, p_(-1) is the sum of s_0 over the slabs before; p_j adds
-up to ``m p_(-1) + m s_0 - s_1`` over a slab; less the mean of p, that is summed up over the slabs behind for q_m; and
-to take out the mean of psi, ``sum_j q_j = m q_m + sum_j (j + 1) p_j``.
+The mean over x has r = 1, and real numbers. There a slab writes its moments ``s_i = sum_j j^i omega_j``, i = 0, 1, 2,
+as (s_0, 0) and (s_1, s_2). The means of omega, p and psi are subtracted. Then
 
-**Rounding**: as in `recursions`. A single psi is rounded as often as by a Fourier transform, and so is the velocity.
+- p_(-1) is the sum of s_0 over the slabs to the south;
+- q_m is the sum over the slabs to the north of ``sum_j p_j = m p_(-1) + m s_0 - s_1``;
+- the mean of psi follows from ``sum_j q_j = m q_m + sum_j (j + 1) p_j``.
+
+**Rounding**: as in `recursions`. A value of psi, or of the velocity, is rounded as often as by a Fourier transform.
 """
 
 import functools
@@ -39,7 +41,7 @@ from .recursions import column_functions
 
 @functools.cache
 def over_slab(real, rows: int):
-    """``over_slab(loss)`` is 1 - r^m for the m rows of a slab, of 1 - r: small numbers keep their digits."""
+    """``over_slab(loss)`` is 1 - r^m for the m rows of a slab, given 1 - r. Small numbers keep their digits."""
     bits = rows.bit_length()
 
     @wp.func
@@ -60,11 +62,11 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     """Make the functions of a block's threads, for a field whose lines start at `first`, two rows a line.
 
     - ``solve(table, given, modes, member, slab, buffer, first, thread)`` puts the transforms of psi's rows into the
-      lines. It is given what `between` found, and the spectra of omega's rows, which with `plan.recompute` are the
-      transforms in these lines. With `halo`, psi has one more row on either side, and row -1 is the first of them. A
-      barrier has to follow.
-    - ``leave(buffer, first, table, out, modes, member, slab, thread)`` writes the sums of rows whose transforms are in
-      the lines, and unless `plan.recompute` their spectra. A barrier has to come before.
+      lines. It reads the results of `between`, and the spectra of omega's rows. With `plan.recompute` these are the
+      transforms in the lines. With `halo`, psi has one more row on either side, and row -1 is the first one. A barrier
+      must follow.
+    - ``leave(buffer, first, table, out, modes, member, slab, thread)`` writes the sums of the rows whose transforms are
+      in the lines, and unless `plan.recompute` their spectra. A barrier must come before.
     """
     (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.slabs, plan.pitch, plan.rows
     real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
@@ -117,7 +119,7 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
                 held[2 * j + 1] = p[1]
             if k > 0:
                 q = mode[4] * (q + (p - loss * p))
-            north = q  # psi of the row north of q's, both but for a factor
+            north = q  # psi of the row to the north; q and north still lack the factor of psi
             for i in range(pairs):
                 j = rows - 1 - 2 * i
                 q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
@@ -185,15 +187,15 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
 
 @functools.cache
 def between(plan: Plan, centre: bool) -> wp.Kernel:
-    """Make the kernel that turns the sums ``(batch, 2 slabs, pitch)`` into what slabs need of each other, in place.
+    """Make the kernel that turns the sums ``(batch, 2 slabs, pitch)`` into the values that enter each slab, in place.
 
-    That is p_(-1) and S; for the mean over x, (p_(-1), mean of omega) and (q_m, 0). Unless `centre`, psi may have a
-    mean, which its derivatives do not see.
+    These are p_(-1) and S. For the mean over x they are (p_(-1), mean of omega) and (q_m, 0). Unless `centre`, psi may
+    have a mean, which its derivatives do not see.
     """
     columns, half, pitch, rows = plan.column_chunks, plan.half, plan.pitch, plan.rows
     real, size, held, count, Values = columns.real, columns.size, columns.values, columns.count, columns.Values
     by_column = column_functions(columns)
-    (northward, southward), reach, mean_of = by_column.ahead, by_column.powers, by_column.mean
+    (northward, southward), reach, mean_of = by_column.exclusive, by_column.powers, by_column.mean
     Complex, Mode, lost_in_slab = complex_type(real), columns.Mode, over_slab(real, rows)
     row, mode_line = row_view(Complex, (2 * columns.n, pitch)), vector_view(Mode)
     (get_complex, put_complex), blocks, over, m = complex_access(real), plan.column_blocks, real(rows), float(rows)
@@ -207,7 +209,7 @@ def between(plan: Plan, centre: bool) -> wp.Kernel:
         first = part * count
         c = thread % count
         t = thread // count
-        k = first + c  # past the last wavenumber there is padding, whose sums are not read
+        k = first + c  # past the last wavenumber there is padding; its sums are discarded
         given = mode_line(table, modes_at)[wp.min(k, half - 1)]
         mode = Mode(over * given[0], lost_in_slab(given[1]), given[2], given[3], given[4])
         sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
@@ -230,7 +232,7 @@ def between(plan: Plan, centre: bool) -> wp.Kernel:
                 moments[2 * e] = over * north[2 * e] - south[2 * e] - by_mean * mean
                 moments[2 * e + 1] = triangle * north[2 * e] - real(0.5) * (south[2 * e] + south[2 * e + 1])
                 moments[2 * e + 1] -= over * mean_triangle * mean
-            barrier()  # what the mean came through is free again
+            barrier()  # the tile of the sums is free again
             north = northward(north, mode, powers, sums, c, t)
             barrier()
             for e in range(held):

@@ -1,6 +1,6 @@
-"""Spectra on their way to a block and from it, with the Poisson equation solved along y in between.
+"""Reading and writing of a block's spectra, with the solve along y between.
 
-It is solved by a kernel for full columns (`poisson.solve_columns`), or by the blocks themselves (`slabs`).
+A kernel solves full columns (`poisson.solve_columns`), or each block solves for its own rows (`slabs`).
 """
 
 import functools
@@ -22,24 +22,25 @@ from .slabs import slab_solver
 
 @functools.cache
 def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.SimpleNamespace:
-    """Make what a block's threads do together, for a field whose lines start at `first`.
+    """Make the functions that a block's threads call together, for a field whose lines start at `first`.
 
-    - ``fetch(table, given, modes, member, slab, buffer, first, thread)``: the spectra of a slab's rows are copied to
-      the lines, with `halo` those of one row more on either side. With `plan.by_slabs` psi is solved for, and a barrier
-      has to follow. After `copies.wait` a line's threads ``load(buffer, line, t)`` what they transform back.
-    - ``store(values, buffer, first, pair, t, table, out, member, row, wanted)`` for every row pair; then, with
-      `plan.by_slabs`, a barrier and ``leave(buffer, first, table, out, modes, member, slab, thread)``.
-    - ``recompute(slab, table, field_at, member, row, buffer, first, factors, thread)``: with `plan.recompute`, before
-      ``fetch`` and with a barrier in between. The rows of a slab are transformed anew, out of the field.
-
-    ``modes(table, place)`` is the array of modes.
+    - ``fetch(table, given, modes, member, slab, buffer, first, thread)`` puts the spectra of psi's rows into the lines,
+      with `halo` those of one more row on either side. By columns it starts copies, for which `copies.wait` waits. By
+      slabs it solves for psi, and a barrier must follow.
+    - ``load(buffer, line, t)``: a thread's numbers of a line, to be transformed back.
+    - ``store(values, buffer, first, pair, t, table, out, member, row, wanted)`` writes the spectra of a row pair. By
+      slabs a barrier must follow the last pair, and then ``leave(buffer, first, table, out, modes, member, slab,
+      thread)``.
+    - ``recompute(slab, table, field_at, member, row, buffer, first, factors, thread)`` transforms the rows of a field
+      anew, with `plan.recompute`. A barrier must follow, and then ``fetch``.
+    - ``modes(table, place)``: the array of modes.
     """
     by_line, by_row, by_slab = line_functions(lines), row_functions(plan, lines), slab_solver(plan, lines, halo)
     forward, publish, copy_spectra, store_rows = by_line.forward, by_line.publish, by_row.copy_spectra, by_row.store
-    ny, rows, pairs, by_slabs, beside = plan.shape[0], plan.rows, plan.pairs, plan.by_slabs, int(halo)
+    ny, rows, pairs, by_slabs, halo_lines = plan.shape[0], plan.rows, plan.pairs, plan.by_slabs, int(halo)
     rows_around, field_pair, Slab = by_row.rows_around, by_row.field_pair, slab_functions(plan).Slab
     held, threads, groups = lines.values, lines.threads, lines.groups
-    turns, as_one = lines.turns(pairs), not lines.alone
+    pairs_in_step, as_one = lines.rounded_up(pairs), not lines.alone
     load = real_row_functions(lines).load if by_slabs else by_row.load
     Tile, Values, Factors, solve = lines.Tile, lines.Values, lines.Factors, by_slab.solve
     Modes = wp.array(dtype=plan.column_chunks.Mode)
@@ -51,8 +52,8 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
         if by_slabs:
             solve(table, given, modes, member, slab, buffer, first, thread)
         else:
-            for pair in range(thread // threads, pairs + beside, groups):
-                row = slab * rows - beside + 2 * pair
+            for pair in range(thread // threads, pairs + halo_lines, groups):
+                row = slab * rows - halo_lines + 2 * pair
                 copy_spectra(table, given.values, member, row, buffer, first + pair, thread % threads)
 
     @wp.func
@@ -86,7 +87,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
         thread: int,
     ):
         t = thread % threads
-        for pair in range(thread // threads, turns, groups):
+        for pair in range(thread // threads, pairs_in_step, groups):
             values = Values()
             if pair < pairs:
                 around = rows_around(table, field_at, member, (row + 2 * pair) % ny, t)

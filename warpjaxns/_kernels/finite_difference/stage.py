@@ -1,13 +1,13 @@
 """Time steps with low-storage Runge-Kutta, two kernels a stage, of a state alone or of a state and its tangent.
 
-Stage s of a step: ``w_s = a w_0 + b w_(s-1) + c dt R(w_(s-1))``. `poisson.solve_columns` turns the spectra of w_(s-1)
+Stage s of a step is ``w_s = a w_0 + b w_(s-1) + c dt R(w_(s-1))``. `poisson.solve_columns` turns the spectra of w_(s-1)
 into those of psi. `stage_rows` transforms psi back row by row, applies R where psi still lies in shared memory, and
 transforms the new rows for the next stage. By `slabs`, `stage_rows` solves for psi itself. It may also transform the
-rows of w_(s-1) anew instead of reading their spectra (`Plan.recompute`): a seventh more instructions, before the
-previous kernel has ended, and two thirds of the traffic.
+rows of w_(s-1) anew instead of reading their spectra (`Plan.recompute`). That takes a seventh more instructions, before
+the previous kernel has ended, and a third less traffic.
 
-A tangent dw goes through the same kernels beside w. Their transforms stay apart: packed into one complex line, the
-rounding of w would drown a small dw.
+A tangent dw goes through the same kernels as w. The two are never packed into one complex line, where the rounding of w
+would drown a small dw.
 """
 
 import functools
@@ -36,10 +36,11 @@ from .tendency import Parameters, forcing_row, tendency, terms
 def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kernel:
     """Make the kernel of a stage: w_s and its spectra, from w and the spectra of its psi.
 
-    With ``plan.fields == 2`` also dw_s and its spectra, whose lines come behind those of w.
+    With ``plan.fields == 2`` it also makes dw_s and its spectra. The lines of the tangent follow those of the state.
     """
     lines, ny, real, rows, pairs, slabs = plan.stage_lines, plan.shape[0], plan.real, plan.rows, plan.pairs, plan.slabs
-    size, held, threads, groups, turns = lines.size, lines.values, lines.threads, lines.groups, lines.turns(pairs)
+    size, held, threads, groups = lines.size, lines.values, lines.threads, lines.groups
+    pairs_in_step = lines.rounded_up(pairs)
     tangent, as_one, dlines = plan.fields == 2, not lines.alone, pairs + 1  # the first line of dpsi
     by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines, True)
     by_point, by_term, kit = tendency(real, scheme), terms(real), stencils(real)
@@ -76,14 +77,14 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         dsolved: Spectrum,
         tables: TablePlaces,
         # out
-        out_at: Place,  # apart: as a struct they cost registers
+        out_at: Place,  # two parameters: a struct would cost registers
         dout_at: Place,
         spectrum_out: Spectrum,
         dspectrum_out: Spectrum,
         psi_out_at: Place,
         # order of blocks
         from_last: int,
-        ahead: int,
+        distance: int,
     ):
         roots = complex_view(table, tables.roots)
         modes = modes_view(table, tables.modes)
@@ -98,7 +99,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             dterms = tangent_terms(given, numbers(table, dparameters, member), c, metric)
         copied = wp.tile_empty(shape=(copied_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        if copies_rows:  # what is older than the previous kernel
+        if copies_rows:  # the state is older than the previous kernel
             copy(copied, 0, field(table, state.state, member, 0, 0), row - 1, thread)
             if tangent:
                 copy(copied, slab_size, field(table, state.tangent, member, 0, 0), row - 1, thread)
@@ -119,7 +120,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         if tangent:
             fetch(table, dsolved, modes, member, slab, buffer, dlines, thread)
         if prefetches_next:  # memory would be idle while this block computes
-            next = later_block(ahead, from_last)
+            next = later_block(distance, from_last)
             prefetch_spectra(table, solved.values, next, thread)
             prefetch(table, state.state, next, thread)
             if tangent:
@@ -139,10 +140,10 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 line = dlines + pair
                 publish(inverse(load(buffer, line, t), buffer, factors, line, t), buffer, line, t)
         barrier()
-        for pair in range(group, turns, groups):
+        for pair in range(group, pairs_in_step, groups):
             new = Values()
             dnew = Values()
-            if pair < pairs:  # line `pair` holds psi of rows i-1 and i, the next one of i+1 and i+2
+            if pair < pairs:  # line `pair` holds psi of rows i-1 and i, the next line that of rows i+1 and i+2
                 i = (row + 2 * pair) % ny
                 k = (i + 1) % ny
                 around = rows_around(table, state.state, member, i, t)
@@ -161,7 +162,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                         new[2 * e] = a * start_i[here(e)]
                         if tangent:
                             dnew[2 * e] = a * dstart_i[here(e)]
-                        if present(row + 2 * pair + 1):  # else it is a row that another block may be writing
+                        if present(row + 2 * pair + 1):  # another block may be writing the other rows
                             new[2 * e + 1] = a * start_k[here(e)]
                             if tangent:
                                 dnew[2 * e + 1] = a * dstart_k[here(e)]
@@ -227,9 +228,9 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
 def advance(setting: Setting, parameters: Parameters, omega, targets, psis, scratch):
     """Launch the steps from `omega`.
 
-    `targets[s]` receives the state after stage s, counted from the first step on, and `psis[s]` the streamfunction of
-    the state before it, unless `psis` is None. Where a stage's target is its step's start, the kernel reads each point
-    before writing it. `scratch`: `Plan.scratch`.
+    `targets[s]` receives the state after stage s, counted from the first step on. `psis[s]`, unless `psis` is None,
+    receives the streamfunction of the state before that stage. A stage's target may be the start of its step: the
+    kernel reads each point before it writes it. `scratch`: `Plan.scratch`.
     """
     _steps(setting, setting.plan, (parameters, parameters), [omega], [[target] for target in targets], psis, scratch)
 
@@ -237,8 +238,8 @@ def advance(setting: Setting, parameters: Parameters, omega, targets, psis, scra
 def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, omega, domega, targets, scratch):
     """Launch the steps of a state and its tangent.
 
-    `targets[s]`: a pair of arrays for the results of stage s; they may take turns. `scratch`: `Plan.scratch` of
-    `Plan.for_tangent`.
+    `targets[s]`: a pair of arrays for the results of stage s. Stages may share arrays in turn. `scratch`:
+    `Plan.scratch` of `Plan.for_tangent`.
     """
     _steps(setting, setting.plan.for_tangent, (parameters, dparameters), [omega, domega], targets, None, scratch)
 
@@ -261,4 +262,4 @@ def _steps(setting, plan, parameters, state, targets, psis, scratch):
         spectra.launch(plan, kernel, batch, [*coefficients[stage], setting.metric, *given, *made], plan.stage_lines)
         state = target
         if turn + 1 < stages:
-            spectra.turn()
+            spectra.solve()

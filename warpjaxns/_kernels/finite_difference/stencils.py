@@ -20,7 +20,7 @@ from ..hardware.views import tile_access, value_at
 
 @functools.cache
 def stencils(real) -> types.SimpleNamespace:
-    """The Warp functions of this file for `real`."""
+    """Make the Warp functions of this file for a float type."""
     Patch = wp.types.vector(length=9, dtype=real)
     Strip = wp.types.vector(length=12, dtype=real)
     Metric = wp.types.vector(length=3, dtype=real)
@@ -28,7 +28,7 @@ def stencils(real) -> types.SimpleNamespace:
 
     @wp.struct
     class Rows:
-        """Four rows, from the south; points of the middle two are worked on."""
+        """Four rows, from the south. A thread computes points of the middle two."""
 
         below: wp.array(dtype=real)
         here: wp.array(dtype=real)
@@ -56,7 +56,7 @@ def stencils(real) -> types.SimpleNamespace:
 
     @wp.func
     def strip(rows: Rows, west: int, j: int, east: int):
-        """The neighbourhoods of a point and of the one north of it, out of four rows, from the north."""
+        """Return the neighbourhoods of a point and of the one north of it: four rows, from the north."""
         return Strip(
             at(rows.beyond, west),
             at(rows.beyond, j),
@@ -107,7 +107,7 @@ def stencils(real) -> types.SimpleNamespace:
 
     @wp.func
     def half_arakawa(a: Patch, b: Patch):
-        """`plus_cross` and half of `plus_plus`: J is this of (a, b), less that of (b, a)."""
+        """Return `plus_cross` and half of `plus_plus`: 3 J(a, b) is this for (a, b) minus this for (b, a)."""
         total = (a[5] - a[3]) * (b[1] - b[7])
         total += a[5] * (b[2] - b[8])
         total -= a[3] * (b[0] - b[6])
@@ -128,7 +128,7 @@ def stencils(real) -> types.SimpleNamespace:
 
     @wp.func
     def scaled(metric: Metric, diffusion: real, advection: real):
-        """The metric for which `laplacian` and `jacobian` are so many times what they are."""
+        """Return the metric that multiplies `laplacian` by `diffusion`, and `jacobian` by `advection`."""
         return Metric(diffusion * metric[0], diffusion * metric[1], advection * metric[2])
 
     return types.SimpleNamespace(
@@ -149,8 +149,10 @@ def stencils(real) -> types.SimpleNamespace:
 
 @functools.cache
 def tile_strip(real, size: int) -> Callable:
-    """``strip(tile, below, here, above, beyond, west, j, east)``: as `strip` of `stencils`, out of a tile of that size,
-    in which the four rows start there."""
+    """``strip(tile, below, here, above, beyond, west, j, east)`` is the `strip` of `stencils`, from a tile.
+
+    `below` to `beyond` are the indices at which the four rows start. `size`: that of the tile.
+    """
     Strip, Tile, value = stencils(real).Strip, wp.tile(dtype=real, shape=(size,)), tile_access(real, size)[0]
 
     @wp.func

@@ -1,4 +1,4 @@
-"""What a stage of the backward sweep adds to the cotangents of the parameters and of the forcing."""
+"""Shares of a stage of the backward sweep in the cotangents of the parameters and of the forcing."""
 
 import functools
 
@@ -17,7 +17,7 @@ from .tendency import Parameters, forcing_row, parameter_shares, tendency, terms
 def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     """Make the kernel for a stage's share of the cotangents of viscosity, drag and dt, one partial sum a row.
 
-    It is added to what is there, unless `fresh`.
+    It adds to the totals, or overwrites them if `fresh`.
     """
     (ny, nx), real = plan.shape, plan.real
     by_point, kit, by_term, gradient = (
@@ -82,7 +82,7 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
 def forcing_sum(plan: Plan) -> wp.Kernel:
     """Make the kernel for a stage's share ``c dt l`` of the forcing's cotangent.
 
-    It is added to what is there, unless `fresh`.
+    It adds to the totals, or overwrites them if `fresh`.
     """
     (ny, nx), real = plan.shape, plan.real
     of_member, fields, vector = terms(real).of_member, fields_view(real, (ny, nx)), vector_view(real)

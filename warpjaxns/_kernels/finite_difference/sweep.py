@@ -1,14 +1,14 @@
-"""The adjoint of the time steps, swept backwards over kept states and streamfunctions.
+"""The adjoint of the time steps: a sweep backwards over kept states and streamfunctions.
 
-The adjoint of the tendency at state w with psi = S w, applied to a cotangent l:
+The adjoint of the tendency at state w with psi = S w, applied to a cotangent l, is
 
     R'(w)^T l = S F(w, l) + G(l, psi) + nu Lap l - mu l
 
-where F and G carry J's cotangent to its first and second argument (`_coefficients.FIRST` and `SECOND`; both are J
-itself for Arakawa's scheme). Every kernel gathers: a thread writes only its own points, so results repeat bit by bit.
+F and G carry J's cotangent to its first and second argument (`_coefficients.FIRST` and `SECOND`). For Arakawa's scheme
+both are J. Every kernel gathers: a thread writes only its own points, so results repeat bit by bit.
 
-It shares no kernel with `stage`. F and G are stencils of other fields, on either side of the transforms, and a block
-needs the cotangent in a halo of its own.
+The sweep shares no kernel with `stage`. F and G are stencils of other fields, before and after the transforms, and a
+block needs a halo of the cotangent.
 """
 
 import functools
@@ -37,7 +37,7 @@ from .tendency import Parameters, tendency, terms
 
 @functools.cache
 def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
-    """Make the kernel for the spectra of F(w, l), of which S F(w, l) is to be made."""
+    """Make the kernel for the spectra of F(w, l), from which the solve along y makes S F(w, l)."""
     lines, ny, real, rows, slabs = plan.slab_lines, plan.shape[0], plan.real, plan.rows, plan.slabs
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
     by_line, by_row, kit = line_functions(lines), row_functions(plan, lines), stencils(real)
@@ -66,7 +66,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         out: Spectrum,
         # order of blocks
         from_last: int,
-        ahead: int,
+        distance: int,
     ):
         roots = complex_view(table, tables.roots)
         modes = modes_view(table, tables.modes)
@@ -84,7 +84,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         if copies_rows:
             copy(cotangent_copied, 0, field(table, cotangent_at, member, 0, 0), row - 1, thread)
         if saturated:
-            next = later_block(ahead, from_last)
+            next = later_block(distance, from_last)
             prefetch(table, state_at, next, thread)
             prefetch(table, cotangent_at, next, thread)
         if copies_rows:
@@ -113,15 +113,15 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
 def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
     """Make the kernel of ``l_out = a l_1 + e l_2 + b l + c dt R'(w)^T l``, from the spectra of S F(w, l).
 
-    Where a is 0, so must e be. If the sweep is fused and there is `more` of it, the kernel also makes the spectra of
-    F(v, l_out), where v is the input of the stage before. As F reaches one row further, a block then has l_out there
-    too, which in memory it leaves to its own block.
+    Where a is 0, so must e be. If the sweep is fused and has `more` stages, the kernel also makes the spectra of
+    F(v, l_out), v being the input of the stage before. F needs one more row of l_out on either side. A block computes
+    these halo rows but does not write them.
     """
     lines, ny, real, rows, slabs = plan.sweep_lines, plan.shape[0], plan.real, plan.rows, plan.slabs
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
     by_line, fused, before = line_functions(lines), plan.fused, plan.for_state
     forward, inverse, publish = by_line.forward, by_line.inverse, by_line.publish
-    beside, halo, turns, as_one = int(fused), plan.halo, lines.turns(pairs), not lines.alone
+    halo_lines, halo, pairs_in_step, as_one = int(fused), plan.halo, lines.rounded_up(pairs), not lines.alone
     load_factors, here, by_slabs, saturated = by_line.factors, by_line.here, plan.by_slabs, plan.saturated
     by_row, before_strip = row_functions(plan, lines), row_functions(before, lines).field_strip
     rows_around, present, field_strip, line_strip = (
@@ -163,7 +163,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         spectrum_out: Spectrum,
         # order of blocks
         from_last: int,
-        ahead: int,
+        distance: int,
     ):
         roots = complex_view(table, tables.roots)
         modes = modes_view(table, tables.modes)
@@ -177,7 +177,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         psi_copied = wp.tile_empty(shape=(slab_size,), dtype=real, storage="shared")
         before_copied = wp.tile_empty(shape=(before_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        if copies_rows:  # what is older than the previous kernel
+        if copies_rows:  # these are older than the previous kernel
             copy(copied, 0, field(table, cotangent_at, member, 0, 0), row - halo, thread)
             copy(psi_copied, 0, field(table, psi_at, member, 0, 0), row - halo, thread)
             if fused:
@@ -186,7 +186,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         synchronise_dependent_launch()
         fetch(table, solved, modes, member, slab, buffer, 0, thread)
         if saturated:
-            next = later_block(ahead, from_last)
+            next = later_block(distance, from_last)
             prefetch_spectra(table, solved.values, next, thread)
             prefetch(table, cotangent_at, next, thread)
             prefetch(table, psi_at, next, thread)
@@ -197,8 +197,8 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
                 prefetch(table, second_at, next, thread)
         wait()
         barrier()
-        for pair in range(group, pairs + beside, groups):
-            i = (row + 2 * pair - beside + ny) % ny
+        for pair in range(group, pairs + halo_lines, groups):
+            i = (row + 2 * pair - halo_lines + ny) % ny
             k = (i + 1) % ny
             psi_of_source = inverse(load(buffer, pair, t), buffer, factors, pair, t)
             cotangent = rows_around(table, cotangent_at, member, i, t)
@@ -222,16 +222,16 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
             out_i = field(table, cotangent_out_at, member, i, t)
             out_k = field(table, cotangent_out_at, member, k, t)
             for e in range(held):
-                if pair >= beside and present(row + 2 * pair - beside):
+                if pair >= halo_lines and present(row + 2 * pair - halo_lines):
                     out_i[here(e)] = new[2 * e]
-                if pair < pairs and present(row + 2 * pair - beside + 1):
+                if pair < pairs and present(row + 2 * pair - halo_lines + 1):
                     out_k[here(e)] = new[2 * e + 1]
             if fused:
                 publish(new, buffer, pair, t)
-        if fused:  # noqa: SIM102 (it is known when the kernel is compiled)
+        if fused:  # noqa: SIM102 (`fused` is known when the kernel is compiled)
             if more != 0:
                 barrier()
-                for pair in range(group, turns, groups):
+                for pair in range(group, pairs_in_step, groups):
                     values = Values()
                     if pair < pairs:
                         state = rows_around(table, before_at, member, (row + 2 * pair) % ny, t)
@@ -254,10 +254,14 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
 def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, result, fields, scratch, totals):
     """Launch the backward sweep.
 
-    `parameters`: the places, and `dt` the buffer. `kept`: the inputs of all stages, and their streamfunctions.
-    `cotangent` of the last state; `result` receives that of the first. `fields`: three to work with. `scratch`:
-    `Plan.scratch`, of one side, or of two where the sweep is fused. `totals`: sums for the parameters ``(batch ny 3,)``
-    and for the forcing ``(steps or 1, batch, ny, nx)``, each None where not wanted.
+    **Arguments:**
+
+    - `parameters`: places of the parameters. `dt`: its buffer.
+    - `kept`: the inputs of all stages, and their streamfunctions.
+    - `cotangent`: that of the last state. `result` receives that of the first.
+    - `fields`: three arrays to work with. `scratch`: `Plan.scratch` with one side, or two where the sweep is fused.
+    - `totals`: sums for the parameters ``(batch ny 3,)``, and for the forcing ``(steps or 1, batch, ny, nx)``. None
+        where not wanted.
     """
     plan, scheme, steps = setting.plan, setting.scheme, setting.steps
     begin, plan = (p.on(cotangent.on_cpu) for p in (plan.for_source, plan.for_adjoint))
@@ -285,7 +289,7 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
             launch(forcing_sum(plan), l.table, batch * ny, [fresh, c, dt, l, total], ROW_BLOCK)
         if turn == last or not plan.fused:
             spectra.launch(begin, source, batch, [w, l, metric, tables, *spectra.out], begin.slab_lines)
-        spectra.turn(centre=True)
+        spectra.solve(centre=True)
         first, second = (l, l) if first is None else (first, second)
         given = [first, second, l, psi, before, int(turn > 0), *spectra.ready, tables]
         arguments = [a, e, b, c, metric, parameters, *given, l_out, *spectra.out]

@@ -1,8 +1,8 @@
 """The tendency at one point, ``R(w) = J(psi, w) + nu Lap w - mu w + f``, its tangent and its adjoint.
 
-This is where a term of the equation goes: its coefficient into `Parameters`, `Terms` and the functions that load them,
-its value into `linear`, or into the stencils of `rate`. The tangent follows by the product rule, and so do the
-cotangents of the coefficients.
+A term of the equation is added here: its coefficient to `Parameters`, `Terms` and the functions that load them, its
+value to `linear`, or to the stencils of `rate`. The tangent and the cotangents of the coefficients follow by the
+product rule.
 """
 
 import functools
@@ -19,7 +19,7 @@ from .stencils import stencils
 
 @wp.struct
 class Parameters:
-    """Places of the parameters, each one number or one a member, and of the forcing (`Buffer.slices`)."""
+    """Places of the parameters (one number, or one a member) and of the forcing (`Buffer.slices`)."""
 
     viscosity: Place
     drag: Place
@@ -28,7 +28,7 @@ class Parameters:
 
 
 def parameters(viscosity, drag, dt, forcing) -> Parameters:
-    """Return the places of these buffers. The forcing's is given: `NO_ARRAY` where there is none."""
+    """Return the places of the parameters' buffers. `forcing` is a place, `NO_ARRAY` where there is no forcing."""
     result = Parameters()
     result.viscosity, result.drag, result.dt, result.forcing = viscosity.place, drag.place, dt.place, forcing
     return result
@@ -40,7 +40,7 @@ def terms(real) -> types.SimpleNamespace:
 
     - ``numbers(table, parameters, member)``: viscosity, drag and dt of a member, a `Numbers`.
     - ``weighted(numbers, c, metric)``: `Terms`, with ``h = c dt`` in each coefficient.
-    - ``tangent(numbers, tangents, c, metric)``: their derivative along other `Numbers`.
+    - ``tangent(numbers, tangents, c, metric)``: their derivative in the direction of other `Numbers`.
     """
     kit, vector = stencils(real), vector_view(real)
     Metric, scaled = kit.Metric, kit.scaled
@@ -61,7 +61,7 @@ def terms(real) -> types.SimpleNamespace:
 
     @wp.func_native("return values.data[values.shape[0] == 1 ? 0 : member];")
     def of_member(values: wp.array(dtype=real), member: int) -> real:
-        """Return the number of this member, or the one that all members share."""
+        """Return the number of a member, or the one that all members share."""
         ...
 
     @wp.func
@@ -82,12 +82,12 @@ def terms(real) -> types.SimpleNamespace:
         return result
 
     @wp.func
-    def tangent(given: Numbers, along: Numbers, c: real, metric: Metric):
+    def tangent(given: Numbers, direction: Numbers, c: real, metric: Metric):
         h = c * given.dt
         result = Terms()
-        result.h = c * along.dt
-        result.drag = result.h * given.drag + h * along.drag
-        result.metric = scaled(metric, result.h * given.viscosity + h * along.viscosity, result.h)
+        result.h = c * direction.dt
+        result.drag = result.h * given.drag + h * direction.drag
+        result.metric = scaled(metric, result.h * given.viscosity + h * direction.viscosity, result.h)
         return result
 
     return types.SimpleNamespace(
@@ -141,9 +141,9 @@ def tendency(real, scheme: str) -> types.SimpleNamespace:
 
 @functools.cache
 def forcing_row(real, shape: tuple[int, int], upwards: bool = False) -> Callable:
-    """``forcing(table, place, step, member, i, j)``: as `row_view`, of a forcing whose place is a `Buffer.slices`.
+    """``forcing(table, place, step, member, i, j)`` is a `row_view` of the forcing; its place is a `Buffer.slices`.
 
-    It may be per step or steady, per member or shared.
+    A forcing is steady or per step, and per member or shared.
     """
     row = row_view(real, shape, upwards)
 
@@ -159,11 +159,11 @@ def forcing_row(real, shape: tuple[int, int], upwards: bool = False) -> Callable
 def parameter_shares(real, scheme: str) -> types.SimpleNamespace:
     """Make the functions for cotangents of the parameters, from ``w_s = ... + c dt R(w)`` and the cotangent l of w_s.
 
-    With the sums over points of ``<l, linear>`` and ``<l, J(psi, w) + f>`` a stage adds ``c dt <l, Lap w>`` to the
-    cotangent of viscosity, ``-c dt <l, w>`` to that of drag, and ``c <l, R(w)>`` to that of dt.
+    A stage adds ``c dt <l, Lap w>`` to the cotangent of viscosity, ``-c dt <l, w>`` to that of drag, and ``c <l,
+    R(w)>`` to that of dt. All three follow from sums over points of ``<l, linear>`` and ``<l, J(psi, w) + f>``.
 
-    - ``add(sums, l, w, metric)`` and ``add_rest(sums, product)``: the sums, a 3-vector, with those of a point.
-    - ``shares(sums, numbers, c)``: what the stage adds, for viscosity, drag and dt.
+    - ``add(sums, l, w, metric)`` and ``add_rest(sums, product)`` add the products of a point to these sums, a 3-vector.
+    - ``shares(sums, numbers, c)``: the shares of a stage in the cotangents of viscosity, drag and dt.
     """
     kit, Numbers, linear = stencils(real), terms(real).Numbers, tendency(real, scheme).linear
     Patch, Metric, Sums = kit.Patch, kit.Metric, wp.types.vector(length=3, dtype=real)
@@ -180,7 +180,7 @@ def parameter_shares(real, scheme: str) -> types.SimpleNamespace:
     @wp.func
     def shares(sums: Sums, given: Numbers, c: real):
         h = c * given.dt
-        whole = given.viscosity * sums[0] + given.drag * sums[1] + sums[2]
-        return Sums(h * sums[0], h * sums[1], c * whole)
+        product = given.viscosity * sums[0] + given.drag * sums[1] + sums[2]  # <l, R(w)>
+        return Sums(h * sums[0], h * sums[1], c * product)
 
     return types.SimpleNamespace(Sums=Sums, add=add, add_rest=add_rest, shares=shares)

@@ -2,8 +2,8 @@
 
 A captured CUDA graph fixes its kernels' arguments, while XLA hands every call other buffers. So kernels here take
 no arrays. They take one table of addresses in device memory, and for each array its place in the table. A graph then
-serves any buffers; a replay only has to write the table first. Shapes are known when a kernel is compiled, but for
-leading lengths, which makes indexing cheaper too.
+serves any buffers. A replay only has to write the table first. All lengths but the leading one are known when a kernel
+is compiled, which also makes indexing cheaper.
 """
 
 import dataclasses
@@ -60,8 +60,8 @@ def slice_at(place: Place, index: int):
 class Buffer:
     """An array that is known by its place in a table of addresses. `buffer[i]` is a slice along the first axis.
 
-    The axis of members is the first one, or the second where there are four. Of that axis a buffer may be a part:
-    `shape` counts those from `first` on, and `length` all that there are in memory (None: the same).
+    Members lie along the first axis, or along the second one of four. A buffer may hold a part of that axis: `shape`
+    counts the members from `first` on, and `length` all members in memory (None: the same).
     """
 
     table: Any
@@ -78,12 +78,12 @@ class Buffer:
 
     @property
     def merged(self) -> "Buffer":
-        """The same with its first two axes as one."""
+        """This buffer with its first two axes as one."""
         first, second, *rest = self.shape
         return dataclasses.replace(self, shape=(first * second, *rest))
 
     def part(self, first: int, members: int, batch: int) -> "Buffer":
-        """Return what it has of some members of a batch; all of it, where these share it."""
+        """Return the part of some members of a batch, or the buffer itself where members share it."""
         axis = int(len(self.shape) == 4)
         length = self.shape[axis]
         if length == 1:
@@ -94,12 +94,12 @@ class Buffer:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether its device is the CPU."""
+        """True on the CPU."""
         return self.table.device.is_cpu
 
     @property
     def place(self) -> wp.vec4i:
-        """Its place, as one slice."""
+        """The place of the buffer, as one slice."""
         length = self.length or self.shape[0]
         return Place(self.slot, self.index * length + self.first, length, 1)
 

@@ -1,11 +1,12 @@
-"""Clusters: blocks that share a member, each of which can write to the shared memory of the others.
+"""Clusters: blocks that share a member and write to each other's shared memory.
 
-They do not read there: what a neighbour needs is stored to it before it is waited for. Nor do they wait for each other,
-but for what they need. Numbers are stored one by one, and an mbarrier at the receiver counts their bytes. A barrier of
-the whole cluster would have each thread wait until all it ever wrote is visible everywhere, and would empty the
-first-level cache. It is used only before the first number is stored and after the last one has come.
+A block does not read a neighbour's memory. It stores there what the neighbour needs. Numbers are stored one by one, and
+an mbarrier at the receiver counts their bytes. The receiver waits for these bytes only.
 
-Each mbarrier is there twice, for even and for odd turns: a neighbour may be a turn ahead.
+A barrier of the cluster is dearer: each thread waits until all its stores are visible everywhere, and the first-level
+cache is emptied. It is used only before the first store and after the last one.
+
+There are two of each mbarrier, for even and for odd turns, since a neighbour may have begun the next turn already.
 """
 
 import functools
@@ -65,7 +66,7 @@ _WAIT = """
 #endif
 """)
 def cluster_barrier():
-    """Wait for all threads of the cluster, and see what each has written."""
+    """Wait for all threads of the cluster, and make their stores visible."""
     ...
 
 
@@ -84,7 +85,7 @@ def remote_address(dtype, size: int):
 def remote_store(real):
     """``store(where, i, value, mbarrier)`` puts a number i places behind `where`, and has the mbarrier count it.
 
-    Both are addresses by `remote_address`.
+    `where` and `mbarrier` are addresses that `remote_address` gave.
     """
     double = real is wp.float64
 
@@ -98,9 +99,9 @@ def remote_store(real):
 def mbarrier_functions(count: int) -> types.SimpleNamespace:
     """Make the functions of a tile of `count` mbarriers.
 
-    - ``initialise(mbarriers)``, by one thread, before a `cluster_barrier`.
-    - ``expect(mbarriers, which, bytes)``, by one thread in each turn: how many bytes will come.
-    - ``wait(mbarriers, which, turn)``, by whoever needs them. `turn` counts the turns so far, even and odd together.
+    - ``initialise(mbarriers)``: called by one thread, before a `cluster_barrier`.
+    - ``expect(mbarriers, which, bytes)``: called by one thread in each turn, with the number of bytes that will come.
+    - ``wait(mbarriers, which, turn)``: called by all threads that need these bytes. `turn` counts all turns so far.
     """
     Tile = wp.tile(dtype=Mbarrier, shape=(count,))
 

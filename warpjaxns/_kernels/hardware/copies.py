@@ -7,7 +7,7 @@ import warp as wp
 
 from .numbers import c_name
 
-# As many threads as share a line copy a row, each a few chunks of 16 bytes that are a fixed distance apart.
+# The threads of a line copy a row. Each copies a few chunks of 16 bytes, a fixed distance apart.
 _COPY_ROWS = """
   constexpr unsigned ROWS = {rows}, NY = {ny}, NX = {nx}, PITCH = {pitch}, TEAM = {threads};
   constexpr unsigned CHUNK = 16 / sizeof({real}), PER_ROW = NX / CHUNK;
@@ -44,7 +44,7 @@ _PREFETCH_ROWS = """
     asm volatile("prefetch.global.L2 [%0];" :: "l"(field.data + (size_t)row * {nx} + i * SECTOR));
 #endif
 """
-# Two half spectra to the place of a line, by the threads of the line.
+# The threads of a line copy two half spectra to the memory of the line.
 COPY_SPECTRA = """
   constexpr int COUNT = 2 * {half} * sizeof({real}) / 16, THREADS = {threads};
 #if defined(__CUDA_ARCH__)

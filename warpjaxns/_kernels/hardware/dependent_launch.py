@@ -1,12 +1,12 @@
-"""Kernels of a CUDA graph that begin while the one before them ends.
+"""Programmatic dependent launch: a kernel of a CUDA graph begins while the previous one ends.
 
-Captured launches depend on each other in full: a kernel starts when the last block before it has finished. Since CUDA
-12.3 a dependency may be *programmatic* instead (CUDA driver API, `CUgraphEdgeData`). The kernel is started as soon as
-all blocks before it are running, and waits inside (`intrinsics.synchronise_dependent_launch`) before it touches what
-they write. Its launch, its instructions and its constants are then there when they are needed, which for kernels of a
-few microseconds is a good part of their time.
+Captured launches depend on each other in full: a kernel starts when the last block of the previous one has finished.
+CUDA 12.3 and later also have *programmatic* dependencies (CUDA driver API, `CUgraphEdgeData`). The kernel then starts
+as soon as all blocks of the previous one are running. It waits inside (`intrinsics.synchronise_dependent_launch`)
+before it touches what they write. Its launch, instructions and constants are loaded meanwhile, which takes a good part
+of the time of a kernel of a few microseconds.
 
-Warp records full dependencies only, so this changes the graph that it has captured.
+Warp records full dependencies only, so this file changes the captured graph.
 """
 
 import collections
@@ -26,11 +26,12 @@ class _Edge(ctypes.Structure):
 
 
 def make_programmatic(graph: int) -> int:
-    """Make the dependencies between the kernels of a `CUgraph` programmatic, but for those where streams fork or join.
+    """Make the dependencies between the kernels of a `CUgraph` programmatic, except where streams fork or join.
 
     All its nodes must be kernels that call `synchronise_dependent_launch`.
 
-    **Returns:** how many these are. 0 where the driver knows of no such dependencies; the graph is then as it was.
+    **Returns:** the number of dependencies changed. It is 0 where the driver has no programmatic ones; the graph is
+    then as it was.
     """
     try:
         return _make_programmatic(ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p(graph))

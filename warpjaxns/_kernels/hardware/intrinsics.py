@@ -1,4 +1,4 @@
-"""Intrinsics: which thread and block this is, barriers, and programmatic dependent launch.
+"""Intrinsics: numbers of threads and blocks, barriers, and programmatic dependent launch.
 
 Each has a branch for the CPU, where a block is one thread.
 """
@@ -14,23 +14,23 @@ import warp as wp
 #endif
 """)
 def block_index(index: int, from_last: int) -> int:
-    """Return the block's number, given what `wp.tid` says: Warp divides 64-bit numbers for it, which CUDA knows.
+    """Return the block's number. `index` is the first result of `wp.tid`, which costs a division on CUDA.
 
-    Blocks start one after the other. With `from_last` the one that starts first has the last number.
+    Blocks start one after the other. With `from_last` the first one to start has the last number.
     """
     ...
 
 
 @wp.func_native("""
 #if defined(__CUDA_ARCH__)
-  const int block = blockIdx.x + ahead;
+  const int block = blockIdx.x + distance;
   return block >= gridDim.x ? -1 : from_last ? gridDim.x - 1 - block : block;
 #else
   return -1;
 #endif
 """)
-def later_block(ahead: int, from_last: int) -> int:
-    """Return the number of the block that starts `ahead` places later; -1 where there is none."""
+def later_block(distance: int, from_last: int) -> int:
+    """Return the number of the block that starts `distance` blocks later, or -1 where there is none."""
     ...
 
 
@@ -48,9 +48,9 @@ def thread_index() -> int:
 
 @wp.func
 def locate(index: int, parts: int, from_last: int = 0):
-    """Return the member that a block works for, which of the member's `parts` it has, and the thread.
+    """Return the member of a block, the block's number among the `parts` of that member, and the thread.
 
-    `index` is the block's, by `wp.tid`.
+    `index`: as in `block_index`.
     """
     block = block_index(index, from_last)
     member = block // parts
@@ -76,8 +76,8 @@ def barrier():
 def synchronise_dependent_launch():
     """Wait for the previous kernel of the graph, and let the next one start.
 
-    From here on what the previous kernel wrote may be read, and what it reads may be written. What came before that
-    kernel is there from the start, for it waited likewise.
+    Only after this call may a kernel read what the previous one wrote, or write what the previous one reads. Older
+    results are visible from the start, since the previous kernel has waited for them.
     """
     ...
 

@@ -1,4 +1,4 @@
-"""Real and complex number types, in Warp's words and in those of native text."""
+"""Real and complex number types: their names in Warp and in native code."""
 
 import warp as wp
 

@@ -1,8 +1,8 @@
-"""Parts of an ensemble on CUDA streams of their own.
+"""Parts of an ensemble, each on its own CUDA stream.
 
-A kernel waits for all blocks of the one before it: multiprocessors run dry at its end. But members do not depend on
-each other. So parts of an ensemble go through all steps of a call on streams of their own, and what one leaves idle
-another one takes.
+A kernel waits for all blocks of the previous one, so multiprocessors are idle at its end. But members do not depend on
+each other. So each part of an ensemble goes through all steps of a call on its own stream. One part then computes
+while another one waits.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ class Streams:
 
     @property
     def parts(self) -> list[tuple[int, int]]:
-        """The first member of each part, and how many it has."""
+        """The first member of each part, and its number of members."""
         bounds = [-(-self.batch * p // self.count) for p in range(self.count + 1)]
         return [(first, last - first) for first, last in itertools.pairwise(bounds)]
 
@@ -37,14 +37,14 @@ class Streams:
     def scratch(self, shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Return the shapes of scratch for all streams, given those for the largest part.
 
-        Streams come along the first axis too.
+        The streams' scratch arrays follow each other along the first axis.
         """
         return [(self.count * copies, *rest) for copies, *rest in shapes]
 
     def launch(self, run: Callable, buffers: tuple, scratch: tuple) -> None:
         """Call ``run(*buffers, *scratch)`` for every part.
 
-        `buffers` may be nested, and may hold what is not a buffer.
+        `buffers` may be nested. Values that are not buffers are passed on.
         """
         if self.count == 1:
             run(*buffers, *scratch)
@@ -69,9 +69,10 @@ class Streams:
 
 @contextlib.contextmanager
 def _forked(count):
-    """Give places to launch in, which begin after what has been launched and end before what will be.
+    """Yield `count` contexts to launch in, each with its own stream.
 
-    They are streams on CUDA. On the CPU they are nothing, for a launch is done when it returns.
+    The streams begin after all earlier launches of the current stream, which then waits for them. On the CPU the
+    contexts do nothing, since a launch has finished when it returns.
     """
     device = wp.get_device()
     if device.is_cpu:
@@ -83,7 +84,7 @@ def _forked(count):
         stream.wait_event(before)
     try:
         yield [wp.ScopedStream(stream, sync_enter=False) for stream in (main, *others)]
-    finally:  # or the capture could not end
+    finally:  # a capture cannot end while a stream is forked
         for stream in others:
             main.wait_event(stream.record_event())
 

@@ -48,10 +48,10 @@ def fields_view(dtype, shape: tuple[int, int]) -> Callable:
 
 @functools.cache
 def row_view(dtype, shape: tuple[int, int], upwards: bool = False) -> Callable:
-    """``row(table, place, member, i, j)`` is row i of a member, whose index 0 is point j.
+    """``row(table, place, member, i, j)`` is row i of a member; its index 0 is point j.
 
-    Loops over indices known at compile time then need no arithmetic for addresses. With `upwards` all rows above
-    belong to it: the next row's point is at index nx.
+    Loops over indices known at compile time then need no address arithmetic. With `upwards` the view also has all rows
+    above: the same point of the next row has index nx.
     """
     rows, columns = shape
     reach = rows * columns if upwards else columns
@@ -83,7 +83,7 @@ def vector_view(dtype) -> Callable:
 
 @functools.cache
 def value_at(real) -> Callable:
-    """``at(row, i)`` is ``row[i]`` where i may be negative, which for Warp's own indexing is undefined."""
+    """``at(row, i)`` is ``row[i]`` for any i. Warp's own indexing does not define negative ones."""
 
     @wp.func_native(_VALUE_IN_GLOBAL_MEMORY)
     def at(row: wp.array(dtype=real), i: int) -> real: ...
@@ -95,7 +95,7 @@ def value_at(real) -> Callable:
 def complex_access(real) -> tuple[Callable, Callable]:
     """``get(row, i)`` and ``put(row, i, value)`` for rows of complex numbers, one access each.
 
-    Warp's 2-vectors are only known to be aligned as their components are, and take two.
+    Warp's 2-vectors take two accesses, since the compiler does not know that they are aligned.
     """
     name, Complex = c_name(real), complex_type(real)
     array = wp.array(dtype=Complex)

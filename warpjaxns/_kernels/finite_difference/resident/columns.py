@@ -1,15 +1,15 @@
 """The Poisson equation along y for resident members.
 
-``solve(lines, first, modes, sums, mbarriers, turn, rank, thread)``, by all threads of a block, turns spectra of omega
-into those of psi, in the lines from `first` on. `turn` counts how often that was done before.
+``solve(lines, first, modes, sums, mbarriers, turn, rank, thread)`` turns spectra of omega into those of psi, in the
+lines from `first` on. All threads of a block call it. `turn` is the number of earlier solves.
 
-A warp solves a few columns at a time, out of the lines and back into them: as wavenumbers k and -k of a line hold all
-there is of either row at k, no thread needs what another one writes. A thread has consecutive rows of a column, and
-solves for them as a slab of a large grid does (`slabs` has the equations): it needs two sums over all other rows. They
-come from the warp, and from other blocks that share the member, each of which stores its own to all.
+A warp solves a few columns at a time. It reads them from the lines and writes them back. Wavenumbers k and -k of a line
+hold both rows at k, so no thread needs numbers that another one writes. A thread has consecutive rows of a column and
+solves for them as a slab of a large grid does (`slabs` has the equations). It needs two sums over all other rows. These
+come from the warp, and from the other blocks of the member, each of which stores its own sums to all.
 
 The mean over x, where r = 1, is one real column, which a warp solves by `recursions`. Blocks that share a member store
-it to each other as it is, and each solves all of it.
+all its rows to each other, and each block solves all of it.
 """
 
 import functools
@@ -29,7 +29,7 @@ from .layout import Resident
 
 @functools.cache
 def solve_function(resident: Resident, centre: bool) -> Callable:
-    """`solve`. Unless `centre`, psi may have a mean, which its derivatives do not see."""
+    """Make ``solve``. Unless `centre`, psi may have a mean, which its derivatives do not see."""
     return _by_one_thread(resident, centre) if resident.serial else _by_warps(resident, centre)
 
 
@@ -81,7 +81,7 @@ def _by_one_thread(resident: Resident, centre: bool) -> Callable:
 def _by_warps(resident: Resident, centre: bool) -> Callable:
     lines, columns, means, blocks = resident.lines, resident.columns, resident.means, resident.blocks
     real, count_of_fields, stride, pairs = resident.real, resident.fields, resident.stride, resident.pairs
-    parts, turns, warps, own_sums = resident.parts, resident.parts - 1, resident.warps, resident.sums
+    parts, mean_part, warps, own_sums = resident.parts, resident.parts - 1, resident.warps, resident.sums
     sets, nx, last, rows = resident.sets, resident.shape[1], resident.shape[1] // 2, 2 * resident.pairs
     Values, Mode, Sums, Tile = columns.Values, columns.Mode, columns.Tile, lines.Tile
     held, count, threads = columns.values, columns.count, columns.threads
@@ -90,7 +90,7 @@ def _by_warps(resident: Resident, centre: bool) -> Callable:
     by_line, by_pair = line_functions(lines), real_row_functions(lines)
     reach, (scan_north, scan_south) = by_column.powers, by_column.scans
     northward, southward, centred, mean_reach = by_mean.northward, by_mean.southward, by_mean.centred, by_mean.powers
-    Complex, get, begin = complex_type(real), by_line.get, by_line.start
+    Complex, get, offset = complex_type(real), by_line.get, by_line.offset
     split, put_pair = by_pair.split, by_pair.put_pair
     remote_sums, store_there = remote_address(real, columns.size), remote_store(real)
     number, _ = tile_access(real, columns.size)
@@ -102,8 +102,8 @@ def _by_warps(resident: Resident, centre: bool) -> Callable:
     to_mean = 4 * blocks * (last + 1)
 
     @wp.func
-    def place(block: int, k: int):
-        """Of the sums that a block leaves."""
+    def sums_of(block: int, k: int):
+        """Return where the sums of a block at wavenumber k lie."""
         return 4 * (block * (last + 1) + k)
 
     @wp.func
@@ -120,8 +120,8 @@ def _by_warps(resident: Resident, centre: bool) -> Callable:
         column: int,
         t: int,
     ):
-        k = wp.min(column, last)  # past the last wavenumber there is padding, whose solution is not read
-        c = (column - 1) % count  # its place in the warp
+        k = wp.min(column, last)  # past the last wavenumber there is padding; its solution is discarded
+        c = (column - 1) % count  # the column's number in the warp
         mode = modes[k]
         loss = mode[1]
         mirror = nx - k
@@ -149,7 +149,7 @@ def _by_warps(resident: Resident, centre: bool) -> Callable:
         p = Complex(from_south[2], from_south[3])
         q = Complex(from_north[2], from_north[3])
         if blocks > 1:
-            at = start + place(rank, k)
+            at = start + sums_of(rank, k)
             for block in range(t, blocks, threads):
                 if column <= last:
                     there = remote_sums(sums, at, block)
@@ -164,9 +164,9 @@ def _by_warps(resident: Resident, centre: bool) -> Callable:
             wait(mbarriers, mbarrier, turn)
             p = Complex()
             q = Complex()
-            for s in range(blocks):  # the block itself comes first: it is the farthest, once around
-                south_of = start + place((rank + s) % blocks, k)
-                north_of = start + place((rank + blocks - s) % blocks, k)
+            for s in range(blocks):  # the block itself comes first: once around the box, it is the farthest
+                south_of = start + sums_of((rank + s) % blocks, k)
+                north_of = start + sums_of((rank + blocks - s) % blocks, k)
                 p = over * p + Complex(number(sums, south_of), number(sums, south_of + 1))
                 q = over * q + Complex(number(sums, north_of + 2), number(sums, north_of + 3))
         p = Complex(from_south[0], from_south[1]) + (to_south * mode[2]) * p
@@ -216,14 +216,14 @@ def _by_warps(resident: Resident, centre: bool) -> Callable:
             if blocks > 1:
                 values[2 * e] = number(sums, start + to_mean + j)
             else:
-                values[2 * e] = real(2.0) * get_value(lines, 2 * begin(first + j // 2) + j % 2)
+                values[2 * e] = real(2.0) * get_value(lines, 2 * offset(first + j // 2) + j % 2)
         values = southward(northward(values, mode, powers, sums, 0, t), mode, powers, sums, 0, t)
         if centre:
             values = centred(values, sums, 0, t)
         for e in range(mean_held):
-            j = t * mean_held + e - rank * rows  # which of the block's rows
+            j = t * mean_held + e - rank * rows  # the row's number in the block
             if lane < mean_threads and j >= 0 and j < rows:
-                put_value(lines, 2 * begin(first + j // 2) + j % 2, mode[3] * values[2 * e])
+                put_value(lines, 2 * offset(first + j // 2) + j % 2, mode[3] * values[2 * e])
 
     @wp.func
     def solve_part(
@@ -241,10 +241,10 @@ def _by_warps(resident: Resident, centre: bool) -> Callable:
         line = first + which * stride
         start = (turn % sets * count_of_fields + which) * own_sums
         mbarrier = (turn % 2 * count_of_fields + which) * parts + part
-        if part < turns:
+        if part < mean_part:
             column = 1 + part * count + lane % count
             solve_columns(lines, line, modes, sums, mbarriers, start, mbarrier, turn, rank, column, lane // count)
-        elif part == turns:
+        elif part == mean_part:
             solve_mean(lines, line, modes[0], sums, mbarriers, start, mbarrier, turn, rank, lane)
 
     @wp.func

@@ -1,11 +1,11 @@
-"""Layout of a resident member: how blocks hold it in shared memory, each or several together.
+"""Layout of a resident member: its rows, lines and columns in the shared memory of one or several blocks.
 
-Line p of a member has rows 2p and 2p + 1 as its real and imaginary parts: first their spectra, then their
+Line p of a member has rows 2p and 2p + 1 as its real and imaginary parts. It holds their spectra first, and then their
 streamfunction.
 
-Where several blocks share a member (`clusters`), each has as many row pairs as the others. Of a field, and of what has
-lines, it also holds the row before its own and the one after them, where its neighbours put them: in rows first and
-last, in lines as the imaginary and the real part of a line after all others.
+Several blocks may share a member (`clusters`), with the same number of row pairs each. Of each field a block then also
+holds the row before its own and the row after them, which its neighbours store there. Among rows these come first and
+last. Among lines they are the imaginary and the real part of one more line at the end.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ MOST_VALUES = 24  # complex numbers that a thread holds, of a line or a column
 
 @dataclasses.dataclass(frozen=True)
 class Resident:
-    """How blocks hold a member.
+    """A member in the shared memory of its blocks.
 
     Args:
         shape: of the grid; an even number of rows.
@@ -35,9 +35,9 @@ class Resident:
         occupancy: threads that are to share a multiprocessor.
         fields: fields that are transformed: 1, or 2 with a tangent.
         beside: room for fields that are only read.
-        blocks: how many share a member; a divisor of its row pairs.
-        in_lines: whether values stay in lines, of which there are two sets then, and not in rows of their own.
-        start: whether the start of a step stays in rows too, and not in memory.
+        blocks: blocks that share a member; a divisor of its row pairs.
+        in_lines: whether values stay in two sets of lines, and not in rows.
+        start: whether the start of a step also stays in rows, and not in device memory.
         serial: for the CPU, where a block has one thread.
     """
 
@@ -53,7 +53,7 @@ class Resident:
     serial: bool = False
 
     def on(self, cpu: bool) -> "Resident":
-        """The same for kernels that run there."""
+        """Return the layout for the CPU where `cpu`, else this layout."""
         return dataclasses.replace(self, serial=True, blocks=1) if cpu else self
 
     @property
@@ -66,7 +66,10 @@ class Resident:
         return dataclasses.replace(self, fields=2)
 
     def with_stage(self, at_once: bool) -> "Resident":
-        """For the backward sweep, which reads the input of a stage and its streamfunction, at once or in turn."""
+        """Return the layout of the backward sweep, which reads a stage's input and streamfunction.
+
+        `at_once`: whether there is room for both at the same time.
+        """
         return dataclasses.replace(self, beside=2 if at_once else 1, in_lines=True)
 
     @property
@@ -80,7 +83,7 @@ class Resident:
 
     @property
     def halo(self) -> int:
-        """Rows of a neighbour that a block holds on either side of its own, where blocks share a member."""
+        """Rows of a neighbour on either side of a block's own, if blocks share a member."""
         return int(self.blocks > 1)
 
     @property
@@ -90,15 +93,18 @@ class Resident:
 
     @functools.cached_property
     def lines(self) -> Lines:
-        """Where a block has a member to itself, they lie in bundles, which are what a thread has of a column, such that
-        threads of a warp do not meet in a memory bank. (In a cluster half as many would, and arithmetic costs more.)"""
+        """Lines in the buffer. A block that has a member to itself keeps them in bundles, one a chunk of a column.
+
+        The skew keeps threads of a warp off the same memory bank. In a cluster only half as many threads would meet
+        there, and the arithmetic costs more than it saves.
+        """
         if self.serial or self.halo:
             return self.dense_lines
         return dataclasses.replace(self.dense_lines, bundle=self.columns.values // 2, skew=self.columns.count)
 
     @functools.cached_property
     def dense_lines(self) -> Lines:
-        """All at the same time, or as many as fit a block and can go ahead without each other."""
+        """Lines without bundles. As many go at the same time as fit a block and need not wait for other lines."""
         count = (1 + self.in_lines) * self.fields * self.stride
         lines = Lines(self.shape[1], count, 1 if self.serial else self.pairs, self.real, self.radix, self.serial)
         while lines.groups > 1 and not (lines.alone and lines.block_dim <= LARGEST_BLOCK):
@@ -107,70 +113,81 @@ class Resident:
 
     @property
     def line_warps(self) -> int:
-        """As many as transforms need."""
+        """Warps that transforms need."""
         return -(-self.dense_lines.block_dim // WARP)
 
     @property
     def spare(self) -> int:
-        """Warps that transform rows, and one more, which a block can have where all lines are transformed at the same
-        time."""
+        """Most warps of a block: those that transforms need, and one more if all lines go at the same time."""
         return self.line_warps + (self.dense_lines.groups == self.pairs)
 
     @functools.cached_property
     def columns(self) -> Columns:
-        """Columns that a warp solves at a time, or what a block has of them. A thread holds lines of two points each,
-        no more than 16 points of a long column, and fewer where there are warps for more turns."""
+        """Columns that a warp solves at a time, or the block's part of them.
+
+        A thread holds the two points of each of its lines, and at most 16 points of a long column. It holds fewer where
+        there are warps for more rounds.
+        """
         rows = 2 * self.pairs
         if self.serial:
             return Columns(rows, 1, rows, self.real, serial=True)
         least = max(0 if self.halo else 3, (rows - 1).bit_length() - 4)
         threads = math.gcd(self.pairs, 2**least, WARP)
-        while 2 * threads <= WARP and self.pairs % (2 * threads) == 0 and self.turns(2 * threads) <= self.spare:
+        while 2 * threads <= WARP and self.pairs % (2 * threads) == 0 and self.rounds(2 * threads) <= self.spare:
             threads *= 2
         return Columns(rows, WARP // threads, rows // threads, self.real, room=self.room)
 
-    def turns(self, threads: int) -> int:
-        """Turns of a warp that all columns of a field take, where so many threads share a column. The mean over x takes
-        one of its own."""
+    def rounds(self, threads: int) -> int:
+        """Return the rounds of a warp for all columns of a field, given the threads of a column.
+
+        The mean over x takes one round.
+        """
         return -(-(self.shape[1] // 2) * threads // WARP) + 1
 
     @property
     def parts(self) -> int:
-        """Turns of a warp that all columns of a field take, the mean last."""
-        return self.turns(self.columns.threads)
+        """Rounds of a warp for all columns of a field, the mean last."""
+        return self.rounds(self.columns.threads)
 
     @property
     def means(self) -> Columns:
-        """The mean over x, which a warp of every block solves."""
+        """Layout of the mean over x, which a warp of every block solves."""
         ny = self.shape[0]
         return Columns(ny, 1, ny // math.gcd(ny, WARP), self.real, room=self.room)
 
     @property
     def sums(self) -> int:
-        """Numbers by which blocks know each other's rows of a field: two complex ones of each, and the mean over x."""
+        """Numbers that blocks exchange for a field: two complex ones a block and wavenumber, and the mean over x."""
         return 2 * 2 * self.blocks * (self.shape[1] // 2 + 1) + self.shape[0]
 
     @property
     def room(self) -> int:
-        """Numbers of the tile for that, which is never empty."""
+        """Numbers of the tile for these sums, which is never empty."""
         return max(self.halo * self.sets * self.fields * self.sums, 4 * WARP)
 
     @property
     def sets(self) -> int:
-        """Of sums: those of even and of odd turns, where a block has others than its two neighbours. From a neighbour
-        the next ones come after rows that it only sends when it has read the last ones."""
+        """Sets of sums: two, for even and odd turns, where some blocks are not neighbours.
+
+        A neighbour cannot store sums of the next turn too early: they come after its rows, which it sends only when it
+        has read the sums of this turn.
+        """
         return 2 if self.blocks > 3 else 1
 
     @property
     def mbarriers(self) -> int:
-        """What blocks wait at for each other's numbers: a gate for the sums of each turn of columns, and one for rows,
-        each twice (`clusters`); one, if never used, where a block is alone."""
+        """Mbarriers: one for the sums of each round of columns and one for rows, each twice (`clusters`).
+
+        A block that has a member to itself has one, which it never uses.
+        """
         return 2 * (self.fields * self.parts + 1) if self.halo else 1
 
     @property
     def warps(self) -> int:
-        """As many as transforms need, and one more where a single turn of columns would be left over. In a cluster each
-        turn has a warp of its own, since columns stay in registers while blocks wait for each other."""
+        """Warps of a block: those that transforms need, and one more where it saves a round of columns.
+
+        In a cluster each round of columns has a warp of its own, since columns stay in registers while blocks wait.
+        """
         if self.halo:
             return max(self.line_warps, self.parts)
         return self.line_warps + (self.line_warps < self.parts == self.spare)
@@ -181,7 +198,7 @@ class Resident:
 
     @property
     def pairs_per_walk(self) -> int:
-        """Row pairs that a thread walks up along a column, so that all columns take all threads."""
+        """Row pairs that a thread takes on its way up a column, such that all threads have work."""
         shares = [d for d in range(1, self.pairs + 1) if self.pairs % d == 0]
         least = max(d for d in shares if d == 1 or d * self.shape[1] <= self.block_dim)
         most = tuning.PAIRS_PER_WALK[self.dtype]
@@ -189,7 +206,7 @@ class Resident:
 
     @property
     def walks(self) -> int:
-        """How many such walks a block takes; walk w is up column ``w % nx``."""
+        """Walks of a block. Walk w goes up column ``w % nx``."""
         return self.pairs // self.pairs_per_walk * self.shape[1]
 
     @property
@@ -199,8 +216,10 @@ class Resident:
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """Threads of a block, and the fewest blocks of which a multiprocessor has to have registers for: no more than
-        it has shared memory for."""
+        """Threads of a block, and the fewest blocks for which a multiprocessor must have registers.
+
+        The latter are no more than its shared memory holds.
+        """
         return self.block_dim, max(1, min(self.wanted, SHARED_MEMORY // self.nbytes))
 
     @property
@@ -210,8 +229,7 @@ class Resident:
 
     @property
     def size(self) -> int:
-        """Numbers of all fields in rows: those transformed twice, as new values are written while neighbours need old
-        ones."""
+        """Numbers of all fields in rows. Each has old and new values, since neighbours of a new value need old ones."""
         return (self.beside if self.in_lines else (2 + self.start) * self.fields) * self.field_size
 
     @property
@@ -223,13 +241,13 @@ class Resident:
         )
 
     def fits(self, shared_memory: int) -> bool:
-        """Whether blocks of that much shared memory can hold a member."""
+        """Return whether blocks of so much shared memory can hold a member."""
         if self.shape[0] % (2 * self.blocks):
-            return False  # row pairs do not go round
+            return False  # blocks would not have the same number of row pairs
         if max(self.columns.values, self.means.values) > MOST_VALUES:
             return False
         if self.lines.groups < self.pairs and self.lines.block_dim % WARP:
-            return False  # threads that are left over would be taken for those of one more line
+            return False  # threads left over would take part as those of one more line
         if (self.start or self.fields > 1) and self.nbytes * self.wanted > shared_memory:
             return False  # blocks that are to share a multiprocessor could not
         return self.nbytes <= shared_memory and self.block_dim <= LARGEST_BLOCK and self.lines.alone

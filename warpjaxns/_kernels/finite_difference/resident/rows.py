@@ -19,37 +19,38 @@ from .layout import Resident
 def resident_functions(resident: Resident) -> types.SimpleNamespace:
     """Make the functions of kernels that hold a member. `rank`: a block's number among those that share a member.
 
-    By all threads of a block:
+    Functions that all threads of a block call:
 
-    - ``rows_to_lines(fields, start, lines, roots, thread)``: spectra of the rows of the fields from `start` on.
-    - ``lines_to_rows(lines, roots, mbarriers, turn, rank, thread)``: spectra back to rows.
-    - ``forward_lines(lines, first, roots, thread)`` and ``inverse_lines(lines, first, roots, thread)``: the same of one
-        field in the lines from `first` on, in place, and not for neighbours.
-    - ``wait_for_rows(mbarriers, turn, rows, thread)``: wait for each other, and for so many rows of neighbours, before
-        these are read. `turn` counts how often that was done before; whoever stores a row to a neighbour says in which
-        turn it is needed.
-    - ``begin_cluster(mbarriers, thread)`` and ``end_cluster(mbarriers, turn, rows, thread)``: blocks that share a
-        member wait until all are there, and until all stores have come, the last rows included; one that is alone does
-        not wait.
+    - ``rows_to_lines(fields, start, lines, roots, thread)`` transforms the rows of the fields from `start` on.
+    - ``lines_to_rows(lines, roots, mbarriers, turn, rank, thread)`` transforms spectra back, and stores the edge rows
+        to the neighbours.
+    - ``forward_lines(lines, first, roots, thread)`` and ``inverse_lines(lines, first, roots, thread)`` transform one
+        field, in the lines from `first` on, in place. They store nothing to neighbours.
+    - ``wait_for_rows(mbarriers, turn, rows, thread)`` waits for the block, and for `rows` rows of neighbours. `turn` is
+        the number of earlier waits. A store to a neighbour names the turn in which the row is needed.
+    - ``begin_cluster(mbarriers, thread)`` waits until all blocks of the member run. ``end_cluster(mbarriers, turn,
+        rows, thread)`` waits until all stores have come, those of the last `rows` rows included. Neither waits if a
+        block has the member to itself.
 
-    For points the threads are shared out otherwise than for transforms: a thread walks up a column j, with those west
-    and east of it, and reads every number once. ``path(walk)`` has j, west, east and the row pair at which a walk
-    begins. Of a field in the lines from `first` on:
+    For points, each thread walks up a column j and reads every number once, also of the columns west and east of it.
+    ``path(walk)`` gives j, west, east and the row pair at which a walk begins.
 
-    - ``line_window(lines, first, pair, west, j, east)``: the rows of the pair it begins at, and the one south of them.
-    - ``line_ahead(lines, first, pair, west, j, east)``: the next two.
+    Functions of a field in the lines from `first` on:
+
+    - ``line_window(lines, first, pair, west, j, east)``: the rows of a pair, and the row south of them.
+    - ``line_ahead(lines, first, pair, west, j, east)``: the next two rows.
     - ``line_strip(window, ahead)``: the four rows around a pair, as `stencils` has them.
     - ``line_next(window, ahead)``: the window of the next pair.
-    - ``put_in_line(lines, first, mbarriers, turn, rank, pair, j, i, k)``: set its rows, i and k, at j.
+    - ``put_in_line(lines, first, mbarriers, turn, rank, pair, j, i, k)`` sets the values i and k of a pair's rows at j.
 
-    Of a field in rows, which starts there:
+    Functions of a field in rows, from `start` on:
 
-    - ``row_window(fields, start, pair, west, j, east)``: the pair's southern row, and the one south of it.
+    - ``row_window(fields, start, pair, west, j, east)``: a pair's southern row, and the row south of it.
     - ``row_strip(window, fields, start, pair, west, j, east)``, and ``row_next(strip)``: the window of the next pair.
-    - ``put_rows(fields, start, mbarriers, turn, rank, pair, j, i, k)``, as `put_in_line`, and back
-        ``get_rows(fields, start, pair, j)``.
+    - ``put_rows(fields, start, mbarriers, turn, rank, pair, j, i, k)`` sets values, as `put_in_line` does.
+        ``get_rows(fields, start, pair, j)`` returns them.
 
-    What is put at the edge of a block goes to the neighbour's halo as well.
+    A value put at the edge of a block is also stored to the neighbour's halo.
     """
     lines, real, size, pairs = resident.lines, resident.real, resident.size, resident.pairs
     blocks, halo, stride = resident.blocks, resident.halo, resident.stride
@@ -61,7 +62,7 @@ def resident_functions(resident: Resident) -> types.SimpleNamespace:
     )
     forward, inverse, publish, get, put = by_line.forward, by_line.inverse, by_line.publish, by_line.get, by_line.put
     load_factors, held, threads, groups = by_line.factors, lines.values, lines.threads, lines.groups
-    here, place, Values, Tile = by_line.here, by_line.start, lines.Values, lines.Tile
+    here, offset, Values, Tile = by_line.here, by_line.offset, lines.Values, lines.Tile
     Complex, Strip, Fields = complex_type(real), stencils(real).Strip, wp.tile(dtype=real, shape=(size,))
     Three, Six, Nine = (wp.types.vector(length=n, dtype=real) for n in (3, 6, 9))
     Roots, load, last = wp.array(dtype=Complex), real_row_functions(lines).load, pairs - 1
@@ -147,16 +148,16 @@ def resident_functions(resident: Resident) -> types.SimpleNamespace:
                 start = which * stride
                 values = inverse(load(lines, start + pair, t), lines, factors, start + pair, t)
                 publish(values, lines, start + pair, t)
-                # as `put_in_line`, but tested once for all points: a test for each takes 3 % more instructions
+                # as in `put_in_line`, but with one test for all points: one for each takes 3 % more instructions
                 if blocks > 1 and pair == 0:
                     block = (rank + blocks - 1) % blocks
-                    there = remote_lines(lines, 2 * (place(start + north_line) + t), block)
+                    there = remote_lines(lines, 2 * (offset(start + north_line) + t), block)
                     mbarrier = remote_mbarrier(mbarriers, row_mbarrier(turn), block)
                     for e in range(held):
                         store_there(there, 2 * here(e), values[2 * e], mbarrier)
                 if blocks > 1 and pair == last:
                     block = (rank + 1) % blocks
-                    there = remote_lines(lines, 2 * (place(start + south_line) + t) + 1, block)
+                    there = remote_lines(lines, 2 * (offset(start + south_line) + t) + 1, block)
                     mbarrier = remote_mbarrier(mbarriers, row_mbarrier(turn), block)
                     for e in range(held):
                         store_there(there, 2 * here(e), values[2 * e + 1], mbarrier)
@@ -199,11 +200,11 @@ def resident_functions(resident: Resident) -> types.SimpleNamespace:
         put(lines, first + pair, j, i, k)
         if blocks > 1 and pair == 0:
             block = (rank + blocks - 1) % blocks
-            there = remote_lines(lines, 2 * (place(first + north_line) + j), block)
+            there = remote_lines(lines, 2 * (offset(first + north_line) + j), block)
             store_there(there, 0, i, remote_mbarrier(mbarriers, row_mbarrier(turn), block))
         if blocks > 1 and pair == last:
             block = (rank + 1) % blocks
-            there = remote_lines(lines, 2 * (place(first + south_line) + j) + 1, block)
+            there = remote_lines(lines, 2 * (offset(first + south_line) + j) + 1, block)
             store_there(there, 0, k, remote_mbarrier(mbarriers, row_mbarrier(turn), block))
 
     @wp.func

@@ -1,8 +1,8 @@
-"""Time steps of resident members: a block takes a member through all its steps.
+"""Time steps of resident members: one kernel takes a member through all steps of a call.
 
-The kernels of `finite_difference.stage` cut a member into slabs and meet in memory between them. Here everything lies
-in shared memory, and only the first and last state leave it. A stage has four phases with a barrier after each: rows
-forward, columns solved, rows back, and the tendency. State and tangent have lines of their own, as there.
+The blocks of `finite_difference.stage` meet in device memory. Here all fields lie in shared memory, and only the first
+and last state are read from and written to device memory. A stage has four phases with a barrier after each: transform
+rows, solve columns, transform back, tendency. State and tangent have separate lines, as in `finite_difference.stage`.
 """
 
 import functools
@@ -26,7 +26,7 @@ from .rows import resident_functions
 
 @functools.cache
 def coefficient(real, which: int):
-    """``coefficient(stage)``: a, b or c of that stage of `runge_kutta`."""
+    """``coefficient(stage)`` is a, b or c of a stage of `runge_kutta`. `which`: 0, 1 or 2."""
     first, second, third = (real(row[which]) for row in runge_kutta(wp.dtype_to_numpy(real)))
 
     @wp.func
@@ -40,11 +40,11 @@ def coefficient(real, which: int):
 def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -> wp.Kernel:
     """Make the kernel of all steps, of a state, or with ``resident.fields == 2`` of a state and its tangent.
 
-    With `keep` it also writes psi of each stage, and the state that each stage but the last one leaves.
+    With `keep` it also writes psi of each stage, and the state after each stage but the last one.
 
-    The start of a step stays in rows where there is room (`Resident.start`), else it is read where the step's result
-    will lie. For a state all of a thread's points are read before they are needed. With a tangent that would take
-    twice the registers, so they are read one row pair ahead.
+    The start of a step stays in rows where there is room (`Resident.start`). Elsewhere it lies in the array of the
+    step's result. A thread reads it early, to hide the latency: all its points for a state alone, and one row pair
+    ahead with a tangent, which has no registers for more.
     """
     lines, columns, real, pairs, nx = resident.lines, resident.columns, resident.real, resident.pairs, resident.shape[1]
     walks, per_walk, block_dim, blocks = resident.walks, resident.pairs_per_walk, resident.block_dim, resident.blocks
@@ -125,9 +125,9 @@ def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -
         for turn in range(3 * steps):
             step = turn // 3
             stage = turn - 3 * step
-            now = turn % 2 * all_fields  # the fields take turns with the next ones
+            now = turn % 2 * all_fields  # old and new fields exchange their places
             then = all_fields - now
-            if in_rows:  # and the start of the step stays where it is, until the end of the step takes its place
+            if in_rows:  # the start of the step has a third place, until the end of the step overwrites it
                 now = stage * one_field
                 then = (stage + 1) % 3 * one_field
             a = of_start(stage)
@@ -225,9 +225,9 @@ def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -
 
 
 def advance(setting: Setting, parameters: Parameters, omega, targets, psis, scratch):
-    """Launch what `finite_difference.stage.advance` does, as one kernel without scratch.
+    """Launch the steps of `finite_difference.stage.advance` as one kernel without scratch.
 
-    The last target may be `omega`. The others are successive slices of one array, and not used without `psis`.
+    The last target may be `omega`. The others are successive slices of one array, and are not used without `psis`.
     """
     kept = None if psis is None else (targets[0], psis[0])
     places = fields(omega), fields(targets[-1])
@@ -235,7 +235,7 @@ def advance(setting: Setting, parameters: Parameters, omega, targets, psis, scra
 
 
 def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, omega, domega, targets, scratch):
-    """Launch what `finite_difference.stage.tangent` does: only the last pair of `targets` is used."""
+    """Launch the steps of `finite_difference.stage.tangent` as one kernel. Only the last pair of `targets` is used."""
     places = fields(omega, domega), fields(*targets[-1])
     _launch(setting, setting.plan.resident_tangent, (parameters, dparameters), omega, *places, None)
 

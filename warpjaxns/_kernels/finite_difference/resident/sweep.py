@@ -1,8 +1,8 @@
 """The adjoint of the time steps of resident members (`finite_difference.sweep` has the equations).
 
-A block sweeps back over a member. The cotangent stays in shared memory. The kept states and streamfunctions are copied
-there while columns are solved, a phase before they are needed. The sums for parameters and forcing are gathered on the
-way.
+One kernel sweeps back over all steps of a call. The cotangent stays in shared memory. Kept states and streamfunctions
+are copied there while columns are solved, one phase before they are needed. The same kernel adds up the cotangents of
+parameters and forcing.
 """
 
 import functools
@@ -29,13 +29,14 @@ from .stage import coefficient
 
 @functools.cache
 def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: bool, by_forcing: bool) -> wp.Kernel:
-    """Make the kernel that goes back over `steps` steps, from the cotangent of their result.
+    """Make the kernel that sweeps back over `steps` steps, from the cotangent of their result.
 
-    ``w_0`` enters a step as the state of its first stage, with a_2 in the second and with a_3 in the third. `first` and
-    `late` keep the cotangents that the last two need.
+    ``w_0`` enters a step as the state of its first stage, with a_2 in the second stage, and with a_3 in the third.
+    `first` and `late` keep the cotangents that the last two need.
 
-    The parameters' cotangents are those of `parameter_shares`, where ``<l, J(psi, w)> = <w, G(l, psi)>``: state and
-    streamfunction are not in shared memory at the same time. To the forcing's a stage adds ``c dt l``.
+    `parameter_shares` has the cotangents of the parameters. They use ``<l, J(psi, w)> = <w, G(l, psi)>``, since state
+    and streamfunction are not in shared memory at the same time. A stage adds ``c dt l`` to the cotangent of the
+    forcing.
     """
     lines, columns, real, pairs, nx = resident.lines, resident.columns, resident.real, resident.pairs, resident.shape[1]
     walks, per_walk, block_dim, blocks = resident.walks, resident.pairs_per_walk, resident.block_dim, resident.blocks
@@ -60,7 +61,7 @@ def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: 
     a_2, a_3 = (real(a) for a, _, _ in runge_kutta(wp.dtype_to_numpy(real))[1:])
     one_field, halo, stride = resident.field_size, resident.halo, resident.stride
     size, lines_size, sums_size, mbarriers_size = resident.size, lines.size, columns.size, resident.mbarriers
-    in_turn = resident.beside == 1  # state and streamfunction have one place
+    in_turn = resident.beside == 1  # state and streamfunction take the same place in turn
     psi_start = 0 if in_turn else one_field
     copy = row_copier(real, lines.threads, resident.shape, 2 * stride, lines.row_pitch, size)
     prefetch = row_prefetcher(real, resident.shape, 2 * pairs)
@@ -189,7 +190,7 @@ def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: 
                     if stage == 0:
                         new_i += starts[2 * e]
                         new_k += starts[2 * e + 1]
-                    if by_parameter:  # in shared memory the next state is taking the place of this one
+                    if by_parameter:  # the state comes from device memory: in shared memory it is being overwritten
                         g_i = carried(south(l), south(p), metric)
                         g_k = carried(north(l), north(p), metric)
                         by_stage = add_rest(by_stage, own[nx * (2 * e)] * g_i + own[nx * (2 * e + 1)] * g_k)
@@ -213,7 +214,9 @@ def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: 
                 wait()
                 barrier()
         end_cluster(mbarriers, 0, 0, thread)  # all rows have come
-        if by_parameter:  # the caller adds up all rows: everything goes to the first one of a block
+        if (
+            by_parameter
+        ):  # the caller adds up all rows: a block writes its sum to its first row, and zeros to the others
             totals = vector(table, parameter_totals_at)
             total_0 = wp.tile_sum(wp.tile(gradients[0]))
             total_1 = wp.tile_sum(wp.tile(gradients[1]))
@@ -232,7 +235,7 @@ def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: 
 
 
 def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, result, fields, scratch, totals):
-    """Launch what `finite_difference.sweep.adjoint` does, as one kernel without scratch."""
+    """Launch the sweep of `finite_difference.sweep.adjoint` as one kernel without scratch."""
     resident, (first, late, _) = setting.plan.resident_adjoint.on(cotangent.on_cpu), fields
     (states, psis), (by_parameter, by_forcing) = kept, totals
     wanted = by_parameter is not None, by_forcing is not None
