@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import warp as wp
 from layouts import fast_cases
 from oracle import normal
 from tolerances import ROLLOUT, assert_trees_close
@@ -62,3 +63,26 @@ def test_lowered_under_another_setting_than_traced(backend, dtype):
         run = traced.lower().compile()
     with jax.enable_x64(double):
         assert_trees_close(run(omega), solver.rollout(omega, steps=2), ROLLOUT)
+
+
+ROW = wp.array(dtype=wp.float64)
+
+
+@wp.kernel(module="unique")
+def square(x: ROW, y: ROW):
+    i = wp.tid()
+    y[i] = x[i] * x[i]
+
+
+def test_a_users_kernel_in_float64_inside_a_program_of_float32():
+    f, x = wns.primitive(square), np.arange(6, dtype="float32").reshape(2, 3)
+
+    def wide(x):
+        with jax.enable_x64(True):
+            return f(x.astype("float64"))
+
+    gradient = jax.grad(lambda x: jnp.sum(wide(x).astype("float32")))
+    with jax.enable_x64(False):
+        assert jax.jit(wide)(x[0]).dtype == np.float64
+        np.testing.assert_array_equal(jax.jit(jax.vmap(wide))(x), x**2)
+        np.testing.assert_array_equal(jax.jit(jax.vmap(gradient))(x), 2 * x)

@@ -256,7 +256,7 @@ def _register(signature):
     )
     # Python calls it only here. That makes descriptor 0, to which the lowering refers.
     avals = [jax.ShapeDtypeStruct(s, dtype_in_jax(t)) for s, t in zip(shapes, program.inputs, strict=True)]
-    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+    with jax.enable_x64(True), jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
         jax.eval_shape(callable_, *avals)
     return callable_
 

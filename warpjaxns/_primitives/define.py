@@ -19,9 +19,11 @@ from jax.interpreters.xla import apply_primitive
 from .. import _ffi
 from .._support import warp_obstacle
 
+WIDE = [np.dtype(name) for name in ("float64", "int64", "uint64")]
+
 
 def in_x64_of_operands(rule: Callable) -> Callable:
-    """Make `rule` run with x64 on where an operand is float64.
+    """Make `rule` run with x64 on where an operand has 64 bits.
 
     JAX calls the rules of a primitive when it lowers, transposes or batches, which may be outside the
     ``jax.enable_x64(True)`` under which the primitive was bound.
@@ -29,7 +31,7 @@ def in_x64_of_operands(rule: Callable) -> Callable:
 
     @functools.wraps(rule)
     def follow(*args, **params):
-        if jax.config.read("jax_enable_x64") or not _holds_float64(args):
+        if jax.config.read("jax_enable_x64") or not _holds_64_bits(args):
             return rule(*args, **params)
         with jax.enable_x64(True):
             return rule(*args, **params)
@@ -37,11 +39,21 @@ def in_x64_of_operands(rule: Callable) -> Callable:
     return follow
 
 
-def _holds_float64(value):
+def _holds_64_bits(value):
     if isinstance(value, tuple | list):
-        return any(map(_holds_float64, value))
+        return any(map(_holds_64_bits, value))
     value = getattr(value, "aval", value)
-    return getattr(value, "dtype", None) == np.float64
+    return getattr(value, "dtype", None) in WIDE
+
+
+def lowering(function: Callable) -> Callable:
+    """Make the lowering rule of a primitive that computes ``function(*operands, **params)``, several results."""
+    lower = mlir.lower_fun(function, multiple_results=True)
+
+    def rule(ctx, *operands, **params):
+        return in_x64_of_operands(lambda _: lower(ctx, *operands, **params))(ctx.avals_in)
+
+    return rule
 
 
 def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Primitive:
@@ -66,8 +78,7 @@ def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Prim
             raise ValueError(f'backend="warp" cannot run on {platform}: {obstacle}')
         use_warp = not obstacle and (backend == "warp" or platform == "cuda")
         how = functools.partial(warp, platform=platform) if use_warp else xla
-        lowered = mlir.lower_fun(how, multiple_results=True)
-        return in_x64_of_operands(lambda _: lowered(ctx, *operands, **params))(ctx.avals_in)
+        return lowering(how)(ctx, *operands, **params)
 
     mlir.register_lowering(p, functools.partial(lower, "this platform"))
     for platform in ("cpu", "cuda"):

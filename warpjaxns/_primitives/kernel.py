@@ -16,6 +16,7 @@ from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
 from .._kernels.batched import MOST, kernel_of_batch
+from .define import in_x64_of_operands, lowering
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _part(array, index, shape):
     return array if array.shape[0] == shape[0] else array[index * shape[0] : (index + 1) * shape[0]]
 
 
-mlir.register_lowering(kernel_p, mlir.lower_fun(_lower))
+mlir.register_lowering(kernel_p, lowering(_lower))
 
 
 def _batch(operands, dims, *, job, batch, mapped):
@@ -218,7 +219,7 @@ def _batch(operands, dims, *, job, batch, mapped):
     return results, [0] * len(results)
 
 
-batching.primitive_batchers[kernel_p] = _batch
+batching.primitive_batchers[kernel_p] = in_x64_of_operands(_batch)
 
 
 def _refuse(primals, tangents, *, job, batch, mapped):
