@@ -51,6 +51,7 @@ def fake(name="fake", run=lambda task: 1.0, log=None):
     return Contender(name, "none", lambda case: None, build, tasks=("forward", "gradient direct"))
 
 
+@pytest.mark.full
 def test_every_backend_and_task_is_recorded(figures):
     records = figures[0]["records"]
     assert [(r["contender"], r["what"]) for r in records] == [

@@ -40,6 +40,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.full
 def test_figures(folder):
     figures = json.loads((folder / "optimal_perturbation.json").read_text())
     parameters, result = figures["parameters"], figures["result"]

@@ -12,6 +12,8 @@ pytest.importorskip("matplotlib")
 
 import train_closure as example
 
+pytestmark = pytest.mark.full  # what examples do is tested elsewhere too
+
 
 def small(key):
     """Return a solver, a model with random weights, and states on another box than the example's."""

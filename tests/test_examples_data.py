@@ -8,6 +8,8 @@ pytest.importorskip("matplotlib")
 
 import generate_dataset
 
+pytestmark = pytest.mark.full  # what examples do is tested elsewhere too
+
 
 def test_the_example(tmp_path):
     options = ["--size", "24", "--count", "5", "--steps", "40", "--output", str(tmp_path)]

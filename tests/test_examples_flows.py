@@ -15,6 +15,8 @@ import control_enstrophy
 import singular_vectors
 import stirring
 
+pytestmark = pytest.mark.full  # what examples do is tested elsewhere too
+
 
 def test_stirring(tmp_path, capsys):
     folder = tmp_path / "new" / "folder"

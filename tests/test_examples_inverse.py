@@ -17,6 +17,8 @@ import recover_viscosity
 
 GRID = Grid((18, 25), (1.5, 2.5))
 
+pytestmark = pytest.mark.full  # what examples do is tested elsewhere too
+
 
 @pytest.fixture(autouse=True)
 def as_users_have_it():

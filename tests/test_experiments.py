@@ -174,6 +174,7 @@ def test_the_picture_shows_every_field(result):
     figure.draw_without_rendering()  # warns, and so fails, where labels find no room
 
 
+@pytest.mark.full
 def test_the_example_runs(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     import optimal_perturbation as example

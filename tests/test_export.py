@@ -22,7 +22,14 @@ def make(**options):
     return NavierStokes2D(GRID, viscosity=0.01, dt=0.05, check_finite=False, **options)
 
 
-@pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(2)], ids=["direct", "default", "every 2"])
+FULL = pytest.mark.full
+
+
+@pytest.mark.parametrize(
+    "adjoint",
+    [pytest.param(Direct(), marks=FULL), Checkpointed(), pytest.param(Checkpointed(2), marks=FULL)],
+    ids=["direct", "default", "every 2"],
+)
 def test_a_symbolic_number_of_members(adjoint):
     solver = make(backend="xla", adjoint=adjoint)
     loss = jax.value_and_grad(lambda w: jnp.sum(solver.rollout(w, steps=6) ** 2))

@@ -148,6 +148,7 @@ print(float(total) > 0)
 """
 
 
+@pytest.mark.full
 def test_calls_in_flight_do_not_wait_for_each_other():
     """A process of its own, which a callback that computes with JAX would hang."""
     result = subprocess.run([sys.executable, "-c", IN_FLIGHT], capture_output=True, text=True, timeout=100)

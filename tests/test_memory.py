@@ -31,6 +31,7 @@ def reverse_mode_memory(adjoint, steps, backend, rollouts=1):
     return temporaries(jax.grad(loss))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", ["warp", "xla"])
 def test_checkpointed_grows_like_the_square_root(backend):
     fields = [reverse_mode_memory(Checkpointed(), steps, backend) for steps in (80, 1000, 10000, 40000)]

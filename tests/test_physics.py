@@ -39,6 +39,7 @@ def test_taylor_green_decays_by_its_factor(backend, scheme, dtype):
     assert_close(jax.jit(lambda w: solver.step(w))(omega), factor * np.asarray(omega, np.float64), ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("adjoint", [None, Direct()], ids=["checkpointed", "direct"])

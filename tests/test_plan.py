@@ -77,6 +77,7 @@ def test_every_plan_fits(dtype):
     assert seen > 1000
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.full)])
 def test_derivatives_fit_where_the_steps_do(dtype):
     for plan, limit in every_plan(dtype):
@@ -101,6 +102,7 @@ def test_derivatives_fit_where_the_steps_do(dtype):
         assert tangent.rows == 2 or tangent.stage_lines.nbytes <= min(SHARED_MEMORY, limit)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("shape", "dtype"), [pytest.param((128, 80), "float64", marks=pytest.mark.full), ((128, 128), "float32")]
 )

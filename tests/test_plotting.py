@@ -240,6 +240,7 @@ def test_mp4(tmp_path):
     assert path.read_bytes()[4:8] == b"ftyp"
 
 
+@pytest.mark.full
 def test_no_pyplot(tmp_path):
     program = (
         "import sys, numpy as np, warpjaxns as wns; grid = wns.Grid((8, 8));"

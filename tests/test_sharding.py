@@ -123,6 +123,7 @@ def second_derivative(f):
     return jax.jit(lambda: jax.jvp(gradient, (x,), (x,))[1])()
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @every_backend
 @every_check

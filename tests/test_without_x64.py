@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np, warp
 import warpjaxns as wns
@@ -43,6 +45,7 @@ print("done")
 """
 
 
+@pytest.mark.full
 def test_everything_is_float32_and_nothing_is_rounded_silently():
     # all warnings are errors, among them JAX's when it truncates a type
     result = subprocess.run([sys.executable, "-W", "error", "-c", SCRIPT], capture_output=True, text=True, check=False)
