@@ -46,7 +46,7 @@ def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
         raise TypeError(unfit) from error
     if not isinstance(dtype, np.dtype) or dtype not in FLOATS:
         raise TypeError(f"{name} has dtype {show(dtype, str)}: expected float32 or float64; cast it to one of them")
-    _check_float64_enabled(name, dtype)
+    check_width(name, dtype)
     if shape[-2:] != grid.shape:
         ny, nx = grid.shape
         raise ValueError(f"{name} has shape {shape}: expected (..., ny, nx) = (..., {ny}, {nx})")
@@ -86,7 +86,7 @@ def check_dtype(name: str, value: Any) -> np.dtype:
         dtype = np.dtype(object)  # not None, which NumPy takes for float64
     if dtype not in FLOATS:
         raise TypeError(f"{name}={show(value)}: expected float32, float64 or None")
-    _check_float64_enabled(name, dtype)
+    check_width(name, dtype)
     return dtype
 
 
@@ -195,11 +195,16 @@ def check_key(name: str, value: Any) -> None:
         raise ValueError(f"{name} holds {value.shape} keys: expected one; use jax.vmap over several")
 
 
-def _check_float64_enabled(name, dtype):
-    if dtype == np.float64 and jnp.result_type(float) != np.float64:
+def check_width(name: str, dtype: Any) -> None:
+    """Refuse a dtype that JAX would silently round.
+
+    Raises:
+        TypeError: `dtype` is a NumPy dtype of 64 bits while `jax_enable_x64` is off.
+    """
+    if isinstance(dtype, np.dtype) and (kept := jax.dtypes.canonicalize_dtype(dtype)) != dtype:
         raise TypeError(
-            f"{name} is float64 while JAX is limited to float32: "
-            "call jax.config.update('jax_enable_x64', True), or cast to float32"
+            f"{name} is {dtype} while JAX is limited to {kept}: "
+            f"call jax.config.update('jax_enable_x64', True), or cast to {kept}"
         )
 
 

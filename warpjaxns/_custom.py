@@ -13,7 +13,7 @@ import numpy as np
 import warp as wp
 
 from . import _ffi
-from ._checks import check_count
+from ._checks import check_count, check_width
 from ._primitives.kernel import Job, apply
 from ._show import show
 
@@ -164,7 +164,7 @@ def _array(kernel, argument, value) -> jax.Array:
     except Exception as error:  # whatever `value` raises when it is looked at
         raise TypeError(f"{name} is an array of type {dtype}, and got {show(value)}") from error
     for each in given:
-        _check_width(name, each)
+        check_width(name, each)
     value = array
     components = _ffi.shape_in_jax((), argument.type.dtype)
     ndim = argument.type.ndim
@@ -175,14 +175,6 @@ def _array(kernel, argument, value) -> jax.Array:
         wanted = f"{ndim} axes" + (f" and then {components}" if components else "")
         raise ValueError(f"{name} has {wanted}, and got the shape {value.shape}{hint}")
     return value
-
-
-def _check_width(name, dtype):
-    if isinstance(dtype, np.dtype) and (kept := jax.dtypes.canonicalize_dtype(dtype)) != dtype:
-        raise TypeError(
-            f"{name} is {dtype} while JAX is limited to {kept}: "
-            f"call jax.config.update('jax_enable_x64', True), or cast to {kept}"
-        )
 
 
 def _shape(kernel, name, value) -> tuple[int, ...]:
