@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Int, Key
 
 from ._checks import check_grid
-from ._coefficients import eigenvalues
+from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
 from ._grid import Grid
 
 MARGIN = 1e-9  # relative, above the rounding of a wavenumber, which depends on the unit of length
@@ -24,25 +24,31 @@ def fundamental_wavenumber(grid: Grid) -> float:
     return 2 * math.pi / max(grid.extent)
 
 
-def fourier_modes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fourier_modes(
+    grid: Grid, *, discretisation: Discretisation = FiniteDifference()
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return properties of the modes of ``rfft2``, each float64 of shape ``(ny, nx // 2 + 1)``.
+
+    Args:
+        grid: the box.
+        discretisation: gives the Laplacian.
 
     Returns:
         ``(wavenumber, eigenvalue, multiplicity)``: the magnitude of the wavenumber in multiples of
-        `fundamental_wavenumber`, the eigenvalue of the negative 5-point Laplacian [1 / length^2], and the number
-        of modes of the full transform that the entry represents. The mean carries no energy, so its multiplicity is
-        0. Its wavenumber and eigenvalue are set to 1, so that one may divide by them. The rounding of wavenumbers
-        depends on the unit of length: compare them with a margin.
+        `fundamental_wavenumber`, the eigenvalue of the negative Laplacian [1 / length^2], and the number of modes of
+        the full transform that the entry represents. The mean carries no energy, so its multiplicity is 0. Its
+        wavenumber and eigenvalue are set to 1, so that one may divide by them. The rounding of wavenumbers depends on
+        the unit of length: compare them with a margin.
 
     Raises:
-        TypeError: `grid` is not a `Grid`.
+        TypeError: `grid` is not a `Grid`, or `discretisation` none.
     """
     check_grid(grid)
+    check_discretisation(discretisation)
     (ny, nx), longest = grid.shape, max(grid.extent)
     along_y, along_x = np.fft.fftfreq(ny, 1 / ny), np.fft.rfftfreq(nx, 1 / nx)
     wavenumber = np.hypot(along_y[:, None] * (longest / grid.extent[0]), along_x[None, :] * (longest / grid.extent[1]))
-    eigenvalue_y, eigenvalue_x = eigenvalues(grid.shape, grid.spacing)
-    eigenvalue = eigenvalue_y[:, None] + eigenvalue_x[None, : along_x.size]
+    eigenvalue = np.add.outer(*engine_of(discretisation).eigenvalues(grid))
     # rfft2 omits the conjugate of every mode, except where kx is 0 or, for even nx, the Nyquist wavenumber.
     self_conjugate = 2 * along_x % nx == 0
     multiplicity = np.broadcast_to(np.where(self_conjugate, 1.0, 2.0), wavenumber.shape).copy()

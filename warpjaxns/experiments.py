@@ -114,8 +114,8 @@ def developed_turbulence(
     """
     check_solver(solver)
     spin_up = check_count("spin_up", spin_up, least=0)
-    peak = peak_wavenumber(solver.grid)
-    omega = decaying_turbulence(solver.grid, key=key, peak_wavenumber=peak, dtype=dtype)
+    how = {"peak_wavenumber": peak_wavenumber(solver.grid), "discretisation": solver.discretisation}
+    omega = decaying_turbulence(solver.grid, key=key, dtype=dtype, **how)
     return _rollout(solver, omega, steps=spin_up)
 
 

@@ -12,15 +12,14 @@ import numpy as np
 
 from .._checks import (
     LARGEST_COUNT,
-    check_backend,
     check_count,
     check_non_negative,
     check_option,
     check_positive,
     check_real,
 )
+from .._discretisation import Discretisation, FiniteDifference, check_backend, engine_of, to_dict
 from .._grid import Grid
-from .._operators import SCHEMES
 from .._modes import MARGIN
 
 INITIAL = ("decaying_turbulence", "random_vorticity")
@@ -95,7 +94,7 @@ class Ensemble:
             result may depend on the batch size.
         coarsen: factor by which frames are coarser than the computation; see `warpjaxns.coarsen`.
         compression: level of gzip, 0 to 9. Turbulence hardly compresses better above 1.
-        advection: scheme of the advection term, ``"arakawa"`` or ``"central"``.
+        discretisation: as in `NavierStokes2D`. Initial fields and forcing are in its sense too.
         precision: ``"float32"`` or ``"float64"``, the type of the computation. Frames are float32, as The Well
             requires.
         backend: as in `NavierStokes2D`.
@@ -124,7 +123,7 @@ class Ensemble:
     batch_size: int = 16
     coarsen: int = 1
     compression: int = 1
-    advection: str = "arakawa"
+    discretisation: Discretisation = FiniteDifference()
     precision: str = "float32"
     backend: str = "auto"
 
@@ -156,9 +155,8 @@ class Ensemble:
         if not isinstance(self.shared_initial, bool):
             raise TypeError(f"shared_initial={self.shared_initial!r}: expected True or False")
         check_option("initial", self.initial, INITIAL)
-        check_option("advection", self.advection, SCHEMES)
         check_option("precision", self.precision, PRECISIONS)
-        check_backend(self.backend, grid, np.dtype(self.precision))
+        check_backend(self.backend, self.discretisation, grid, np.dtype(self.precision))
         if any(n % self.coarsen or n // self.coarsen < 4 for n in self.shape):
             raise ValueError(
                 f"coarsen={self.coarsen}: expected a divisor of both sizes of shape={self.shape} that leaves at least "
@@ -230,13 +228,18 @@ class Ensemble:
 
     @property
     def largest_viscosity(self) -> float:
-        """Largest stable viscosity [length^2/time] with these steps, by ``4 nu dt (1/dx^2 + 1/dy^2) < 2.51``."""
-        dy, dx = self.grid.spacing
-        return 2.51 / (4 * self.dt * (dx**-2 + dy**-2))
+        """Largest viscosity [length^2/time] that is stable with these steps, infinite where all are.
+
+        It is the limit of `NavierStokes2D.diffusion_number`.
+        """
+        engine = engine_of(self.discretisation)
+        limit = engine.diffusion_limit(self.discretisation)
+        shortest = sum(float(values.max()) for values in engine.eigenvalues(self.grid))
+        return math.inf if limit is None else limit / (shortest * self.dt)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all arguments as numbers, strings, lists and dicts, for JSON."""
-        values = dataclasses.asdict(self)
+        values = dataclasses.asdict(self) | {"discretisation": to_dict(self.discretisation)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

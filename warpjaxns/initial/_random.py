@@ -11,8 +11,8 @@ from jaxtyping import Array, ArrayLike, Float, Key, Real
 
 from .._arrays import square_root
 from .._checks import check_dtype, check_grid, check_key, check_non_negative, check_positive
+from .._discretisation import Discretisation, FiniteDifference
 from .._grid import Grid
-from .._show import show
 from .._modes import (
     between,
     check_resolved,
@@ -22,6 +22,7 @@ from .._modes import (
     random_phases,
     shell_of_modes,
 )
+from .._show import show
 
 
 def decaying_turbulence(
@@ -31,6 +32,7 @@ def decaying_turbulence(
     peak_wavenumber: float | int = 12,
     shape: float | int = 3,
     energy: Real[ArrayLike, ""] = 0.5,
+    discretisation: Discretisation = FiniteDifference(),
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "ny nx"]:
     """Return vorticity [1 / time] with a prescribed energy spectrum and random phases.
@@ -51,10 +53,12 @@ def decaying_turbulence(
             resolves.
         shape: ``s``, positive. A larger one makes the peak narrower.
         energy: total energy [length^2 / time^2], positive; may be traced.
+        discretisation: gives the energy of a mode.
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
-        TypeError: `key` is not a new-style key, a number is not real, or `dtype` is not a float type in use.
+        TypeError: `key` is not a new-style key, a number is not real, `dtype` is not a float type in use, or
+            `discretisation` is none.
         ValueError: a number is not positive, `peak_wavenumber` is not resolved, or `key` holds several keys.
     """
     check_grid(grid)
@@ -65,7 +69,7 @@ def decaying_turbulence(
     check_positive("energy", energy)
     dtype = check_dtype("dtype", dtype)
 
-    wavenumber, eigenvalue, multiplicity = fourier_modes(grid)
+    wavenumber, eigenvalue, multiplicity = fourier_modes(grid, discretisation=discretisation)
     # The number of modes on a circle of radius k is proportional to k, so one mode's share is E(k) / k. Constant
     # factors cancel in the normalisation. The logarithm keeps the spectrum of a low peak from underflowing everywhere.
     s, k_p = float(shape), float(peak_wavenumber)
@@ -124,6 +128,7 @@ def from_spectrum(
     spectrum: Float[ArrayLike, " shells"] | Callable[[np.ndarray], Float[ArrayLike, " shells"]],
     *,
     key: Key[Array, ""],
+    discretisation: Discretisation = FiniteDifference(),
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "ny nx"]:
     """Return vorticity [1 / time] with a given energy spectrum ``E(k)`` and random phases.
@@ -138,17 +143,19 @@ def from_spectrum(
             ``(shells,)`` [1 / length] that returns one. The field is proportional to the root of E. Where E is zero,
             the derivative, which would be infinite, is taken to be 0.
         key: one key of `jax.random.key`.
+        discretisation: gives the energy of a mode.
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
-        TypeError: `key` is not a new-style key, `spectrum` is not real, or `dtype` is not a float type in use.
+        TypeError: `key` is not a new-style key, `spectrum` is not real, `dtype` is not a float type in use, or
+            `discretisation` is none.
         ValueError: `spectrum` is negative or not finite, is not one axis of at most as many shells as the grid has,
             or `key` holds several keys.
     """
     check_grid(grid)
     check_key("key", key)
     dtype = check_dtype("dtype", dtype)
-    _, eigenvalue, multiplicity = fourier_modes(grid)
+    _, eigenvalue, multiplicity = fourier_modes(grid, discretisation=discretisation)
     shell, width = shell_of_modes(grid), fundamental_wavenumber(grid)
     modes = np.bincount(shell.ravel(), multiplicity.ravel())
     if callable(spectrum):
