@@ -21,7 +21,7 @@ from .._checks import (
 )
 from .._grid import Grid
 from .._operators import SCHEMES
-from .._spectral import MARGIN
+from .._modes import MARGIN
 
 INITIAL = ("decaying_turbulence", "random_vorticity")
 DRAWN = ("viscosity", "drag", "forcing_amplitude")  # parameters that may differ between members

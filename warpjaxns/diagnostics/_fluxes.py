@@ -10,7 +10,7 @@ from .._arrays import with_axes
 from .._checks import check_field, check_option
 from .._grid import Grid
 from .._operators import SCHEMES, jacobian, streamfunction
-from .._spectral import fourier_modes, fundamental_wavenumber, sum_over_shells
+from .._modes import fourier_modes, fundamental_wavenumber, sum_over_shells
 
 
 def energy_flux(

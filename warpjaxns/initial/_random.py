@@ -13,7 +13,7 @@ from .._arrays import square_root
 from .._checks import check_dtype, check_grid, check_key, check_non_negative, check_positive
 from .._grid import Grid
 from .._show import show
-from .._spectral import (
+from .._modes import (
     between,
     check_resolved,
     fourier_modes,
