@@ -7,8 +7,8 @@ from .obstacle import warp_obstacle
 
 
 def _kept(omega, *, steps, integrator, **_):
-    """Return the shape of the states before and after each stage."""
-    return [(len(LOW_STORAGE[integrator]) * steps + 1, *omega.shape)]
+    """Return the shape of the states after each stage."""
+    return [(len(LOW_STORAGE[integrator]) * steps, *omega.shape)]
 
 
 STEPS = Steps(Numerics("spectral_", algebra, calls, _kept, 1, warp_obstacle))

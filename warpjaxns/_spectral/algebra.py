@@ -48,7 +48,7 @@ def _over_steps(forcing):
 
 
 def _step(x: Operands, *, integrator, grid, dealiasing, backend):
-    """Return the function that takes a state and a forcing over one step, and returns the inputs of its stages too."""
+    """Return the function that takes a state and a forcing over one step. It returns the states after all stages."""
     where = {"grid": grid, "dealiasing": dealiasing, "backend": backend}
     rate, dt = linear_rate(Modes(grid, dealiasing), x.viscosity, x.drag, x.omega), _column(x.dt)
     stages = [(a, b, jnp.exp(duration * dt * rate)) for a, b, duration in low_storage(integrator)]
@@ -56,19 +56,19 @@ def _step(x: Operands, *, integrator, grid, dealiasing, backend):
     def step(state, force):
         kept, increment = [], None
         for a, b, carry in stages:
-            kept.append(state)
             change = dt * (advection(state, **where) + force)
             increment = change if increment is None else a * increment + change
             state, increment = carry * (state + b * increment), carry * increment
-        return state, jnp.stack(kept)
+            kept.append(state)
+        return kept
 
     return step
 
 
 def advance(*operands, grid, integrator, dealiasing, steps, backend, keep=False, direct=False, repeats=1):
-    """Return ``[omega]`` after the steps. With `keep`, also the states before and after each stage.
+    """Return ``[omega]`` after the steps. With `keep`, also the states after each stage. `repeats` needs steady forcing.
 
-    The latter are ``(stages steps + 1, batch, rows, columns, 2)``. `repeats` needs steady forcing.
+    The latter are ``(stages steps, batch, rows, columns, 2)``.
     """
     x, _ = split(operands, Operands)
     steps *= repeats
@@ -76,13 +76,11 @@ def advance(*operands, grid, integrator, dealiasing, steps, backend, keep=False,
     step = _step(x, integrator=integrator, grid=grid, dealiasing=dealiasing, backend=backend)
 
     def body(state, force):
-        state, kept = step(state, force_of(force))
-        return state, kept if keep else None
+        kept = step(state, force_of(force))
+        return kept[-1], jnp.stack(kept) if keep else None
 
     out, kept = jax.lax.scan(body, x.omega, every, length=steps)
-    if kept is None:
-        return [out]
-    return [out, jnp.concatenate([kept.reshape(-1, *out.shape), out[None]])]
+    return [out] if kept is None else [out, kept.reshape(-1, *out.shape)]
 
 
 def advance_jvp(*operands, steps, **params):
@@ -95,7 +93,7 @@ def advance_jvp(*operands, steps, **params):
 
     def final(state, force, viscosity, drag, dt):
         given = Operands(state, viscosity, drag, dt, force)
-        return _step(given, **params)(state, force)[0]
+        return _step(given, **params)(state, force)[-1]
 
     def body(states, forces):
         force, dforce = force_of(forces[0]), dforce_of(forces[1])
@@ -133,7 +131,8 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
     terms, rate = linear_terms(modes, x.omega), linear_rate(modes, x.viscosity, x.drag, x.omega)
     carries = [jnp.exp(duration * dt * rate) for _, _, duration in stages]
     by_step = (steps, len(stages), *x.omega.shape)
-    before, after = states[:-1].reshape(by_step), states[1:].reshape(by_step)
+    before = jnp.concatenate([x.omega[None], states[:-1]]).reshape(by_step)
+    after = states.reshape(by_step)
     every, force_of = _over_steps(x.forcing)
 
     def total(product):
