@@ -68,9 +68,11 @@ class Spectral(_Options):
             three stages of third order (Williamson 1980, doi:10.1016/0021-9991(80)90033-9).
         dealiasing: ``"two-thirds"`` keeps the modes ``3 |m| < n`` along each axis (Orszag 1971,
             doi:10.1175/1520-0469(1971)028<1074:OTEOAI>2.0.CO;2). Their products are exact, so advection conserves
-            energy and enstrophy to rounding. A state is projected onto these modes, by a rollout of no steps too. ``"smooth"`` damps the shortest waves by ``exp(-36 (|k| / kmax)^36)`` (Hou and Li 2007,
-            doi:10.1016/j.jcp.2007.04.014). It keeps more modes, so it is more accurate on the same grid, but it
-            conserves neither exactly.
+            energy and enstrophy to rounding. ``"smooth"`` damps the shortest waves of the products by
+            ``exp(-36 (|k| / kmax)^36)`` (Hou and Li 2007, doi:10.1016/j.jcp.2007.04.014). It keeps more modes, so it is
+            more accurate on the same grid, but it conserves neither exactly.
+
+    A state is projected onto the modes that are kept, by a rollout of no steps too.
 
     Raises:
         ValueError: an option is unknown.
@@ -151,7 +153,7 @@ class Engine(Protocol):
         """Return those of minus the Laplacian, float64, along y ``(ny,)`` and x ``(nx // 2 + 1,)``, in FFT order."""
         ...
 
-    def kept_fields(self, **how) -> float:
+    def kept_fields(self, discretisation: Any, grid: Grid) -> float:
         """Return the fields that reverse mode keeps of a step with `Direct`."""
         ...
 

@@ -141,7 +141,7 @@ class NavierStokes2D(eqx.Module):
         control = self._forcing(omega0, forcing, steps)
         between = save_every or max(steps, 1)
         length = self.adjoint.call_length(steps, between)
-        step_bytes = self._engine.kept_fields(**self._how) * _known_bytes(omega0)
+        step_bytes = self._engine.kept_fields(self.discretisation, self.grid) * _known_bytes(omega0)
         kept = self.adjoint.direct(steps // between * -(-between // length), length, step_bytes)
 
         # a scan's state varies over all mesh axes that anything varies over, from the start

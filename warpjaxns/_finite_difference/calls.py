@@ -22,11 +22,11 @@ from .._kernels.finite_difference.planner import make_plan
 from .._kernels.finite_difference.resident import stage as resident_stage
 from .._kernels.finite_difference.resident import sweep as resident_sweep
 from .._kernels.finite_difference.setting import Setting
-from .._kernels.finite_difference.tendency import parameters
 from .._kernels.hardware.address_table import NO_ARRAY
 from .._kernels.hardware.limits import CPU_MEMORY, SHARED_MEMORY
 from .._kernels.hardware.numbers import complex_type
 from .._kernels.hardware.streams import Streams
+from .._kernels.parameters import parameters
 from .._primitives.operands import Operands, split
 from .._support import shared_memory
 from .kept import Kept

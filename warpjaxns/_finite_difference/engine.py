@@ -114,7 +114,7 @@ def eigenvalues(grid):
     return along_y, along_x[: grid.shape[1] // 2 + 1]
 
 
-def kept_fields(**_):
+def kept_fields(*_):
     """Return 6: state and streamfunction of three stages."""
     return _coefficients.STAGES * len(Kept._fields)
 
