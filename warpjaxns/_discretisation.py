@@ -103,49 +103,51 @@ class Engine(Protocol):
         """Return why Warp cannot run this grid in this type on this platform ("cpu" or "cuda"), or None."""
         ...
 
-    def to_state(self, field: jax.Array, **how) -> jax.Array:
+    def to_state(self, field: jax.Array, /, **how) -> jax.Array:
         """Return the state that time steps advance, ``(batch, *state)``."""
         ...
 
-    def forcing_to_state(self, forcing: jax.Array, **how) -> jax.Array:
+    def forcing_to_state(self, forcing: jax.Array, /, **how) -> jax.Array:
         """Return the forcing of time steps, of ``(steps or 1, batch or 1, ny, nx)``, or ``(1, 1, 1, 1)`` for none."""
         ...
 
-    def to_field(self, state: jax.Array, **how) -> jax.Array:
+    def to_field(self, state: jax.Array, /, **how) -> jax.Array:
         """Return the field of a state."""
         ...
 
     advance: Callable[..., jax.Array]  # `_primitives.steps.Steps.advance`
 
-    def tendency(self, field: jax.Array, viscosity: jax.Array, drag: jax.Array, force: jax.Array, **how) -> jax.Array:
+    def tendency(
+        self, field: jax.Array, viscosity: jax.Array, drag: jax.Array, force: jax.Array, /, **how
+    ) -> jax.Array:
         """Return the right-hand side. Parameters are ``(batch,)`` or ``(1,)``, and `force` broadcasts."""
         ...
 
-    def streamfunction(self, field: jax.Array, **how) -> jax.Array:
+    def streamfunction(self, field: jax.Array, /, **how) -> jax.Array:
         """Return psi of zero mean, ``Lap(psi) = -(field - mean)``."""
         ...
 
-    def laplacian(self, field: jax.Array, **how) -> jax.Array:
+    def laplacian(self, field: jax.Array, /, **how) -> jax.Array:
         """Return the Laplacian."""
         ...
 
-    def jacobian(self, a: jax.Array, b: jax.Array, **how) -> jax.Array:
+    def jacobian(self, a: jax.Array, b: jax.Array, /, **how) -> jax.Array:
         """Return ``J(a, b) = a_x b_y - a_y b_x``. Either operand may be ``(1, ny, nx)``."""
         ...
 
-    def derivatives(self, field: jax.Array, **how) -> tuple[jax.Array, jax.Array]:
+    def derivatives(self, field: jax.Array, /, **how) -> tuple[jax.Array, jax.Array]:
         """Return the derivatives along y and along x. Each is antisymmetric. Any leading axes are allowed."""
         ...
 
-    def second_derivatives(self, field: jax.Array, **how) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def second_derivatives(self, field: jax.Array, /, **how) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Return the second derivatives along y, along x, and along both."""
         ...
 
-    def diffusion(self, coefficient: jax.Array, field: jax.Array, **how) -> jax.Array:
+    def diffusion(self, coefficient: jax.Array, field: jax.Array, /, **how) -> jax.Array:
         """Return ``div(coefficient grad field)``: no mean, and no production of ``field^2`` if coefficient >= 0."""
         ...
 
-    def derivative_factor(self, wavenumber: float, spacing: float) -> float:
+    def derivative_factor(self, wavenumber: float, spacing: float, /) -> float:
         """Return s, with which the derivative of ``sin(k x)`` is ``s cos(k x)``."""
         ...
 
@@ -153,19 +155,19 @@ class Engine(Protocol):
         """Return those of minus the Laplacian, float64, along y ``(ny,)`` and x ``(nx // 2 + 1,)``, in FFT order."""
         ...
 
-    def kept_fields(self, discretisation: Any, grid: Grid) -> float:
+    def kept_fields(self, discretisation: Any, grid: Grid, /) -> float:
         """Return the fields that reverse mode keeps of a step with `Direct`."""
         ...
 
-    def cfl_limit(self, discretisation: Any) -> float:
+    def cfl_limit(self, discretisation: Any, /) -> float:
         """Return the Courant number up to which steps are stable, about."""
         ...
 
-    def diffusion_limit(self, discretisation: Any) -> float | None:
+    def diffusion_limit(self, discretisation: Any, /) -> float | None:
         """Return the diffusion number up to which steps are stable, or None if all are."""
         ...
 
-    def check_reach(self, grid: Grid, viscosity: Any, drag: Any, dt: Any) -> None:
+    def check_reach(self, grid: Grid, viscosity: Any, drag: Any, dt: Any, /) -> None:
         """Check that a step does not multiply a wave by more than float32 holds."""
         ...
 
