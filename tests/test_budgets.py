@@ -50,11 +50,11 @@ def test_budgets_close_for_the_semi_discrete_equations(grid, dtype):
 
 def test_the_residual_shows_a_scheme_that_does_not_conserve():
     omega = normal(0, GRID.shape)
-    central = diagnostics.budgets(make_solver(advection="central"), omega)
+    central = diagnostics.budgets(make_solver(discretisation=FiniteDifference("central")), omega)
     for budget in central:
         assert abs(budget.residual) > 1e-3 * budget.dissipation
     psi = streamfunction(GRID, omega)
-    advection = jacobian(GRID, psi, omega, "central")
+    advection = jacobian(GRID, psi, omega, discretisation=FiniteDifference("central"))
     assert_close(central.energy.residual, jnp.mean(psi * advection), {"float64": 1e-10})
     assert_close(central.enstrophy.residual, jnp.mean(omega * advection), {"float64": 1e-10})
 
@@ -130,7 +130,7 @@ def test_fluxes_are_what_the_large_scales_lose(grid, dtype):
             lost = -np.mean(kept * advection, axis=(-2, -1))
             np.testing.assert_allclose(through[:, place], lost, atol=10 * RELATIVE[dtype] * scale)
         assert np.abs(through[:, -1]).max() < 100 * SUMS[dtype] * scale  # nothing leaves the grid
-        assert np.abs(flux(grid, omega, advection="central")[1][:, -1]).max() > 1e-3 * scale
+        assert np.abs(flux(grid, omega, discretisation=FiniteDifference("central"))[1][:, -1]).max() > 1e-3 * scale
 
 
 def test_turbulence_sends_energy_to_large_scales_and_enstrophy_to_small_ones():

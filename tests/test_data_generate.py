@@ -240,7 +240,7 @@ class TestCommand:
                 (16, 24), count=5, steps=8, save_every=2, batch_size=2, dt=0.01, viscosity=Range(1e-3, 1e-2, log=True),
                 drag=0.1, forcing_amplitude=Range(-1, 1), forcing_wavenumber=2, extent=(2.0, 3.5), seed=7, spin_up=1,
                 initial="random_vorticity", initial_wavenumber=3.0, shared_initial=True, coarsen=2, compression=3,
-                advection="central", precision="float64", backend="xla",
+                discretisation=FiniteDifference("central"), precision="float64", backend="xla",
             ).as_dict()  # fmt: skip
 
     @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_arakawa_conserves_what_is_measured_here(key):
     for function in (energy, enstrophy):
 
         def rate(scheme, function=function):
-            advection = jacobian(grid, psi, omega, scheme=scheme)
+            advection = jacobian(grid, psi, omega, discretisation=FiniteDifference(scheme))
             value, change = jax.jvp(lambda w: function(grid, w), (omega,), (advection,))
             return abs(change / value)
 

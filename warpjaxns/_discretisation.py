@@ -68,9 +68,9 @@ class Spectral(_Options):
             three stages of third order (Williamson 1980, doi:10.1016/0021-9991(80)90033-9).
         dealiasing: ``"two-thirds"`` keeps the modes ``3 |m| < n`` along each axis (Orszag 1971,
             doi:10.1175/1520-0469(1971)028<1074:OTEOAI>2.0.CO;2). Their products are exact, so advection conserves
-            energy and enstrophy to rounding. ``"smooth"`` damps the shortest waves of the products by
-            ``exp(-36 (|k| / kmax)^36)`` (Hou and Li 2007, doi:10.1016/j.jcp.2007.04.014). It keeps more modes, so it is
-            more accurate on the same grid, but it conserves neither exactly.
+            energy and enstrophy to rounding. ``"smooth"`` keeps all modes ``2 |m| < n``, and damps the shortest waves of
+            products along each axis by ``exp(-36 (2 m / n)^36)`` (Hou and Li 2007, doi:10.1016/j.jcp.2007.04.014). It
+            is more accurate on the same grid, but conserves neither exactly, and its waves limit dt more.
 
     A state is projected onto the modes that are kept, by a rollout of no steps too.
 
@@ -153,6 +153,10 @@ class Engine(Protocol):
 
     def eigenvalues(self, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         """Return those of minus the Laplacian, float64, along y ``(ny,)`` and x ``(nx // 2 + 1,)``, in FFT order."""
+        ...
+
+    def highest_waves(self, discretisation: Any, grid: Grid, /) -> tuple[float, float]:
+        """Return the most waves a side, along y and along x, of the modes that a state keeps."""
         ...
 
     def kept_fields(self, discretisation: Any, grid: Grid, /) -> float:

@@ -42,7 +42,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, Real
 from ._checks import check_count, check_dtype, check_grid, check_key, check_positive, check_real
 from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
 from ._grid import Grid
-from ._modes import between, check_resolved, fourier_modes, from_modes, random_phases
+from ._modes import between, check_resolved, fourier_modes, from_modes, most_waves_of_sine, random_phases
 from ._operators import curl
 
 __all__ = ["from_momentum", "kolmogorov", "ring_noise"]
@@ -73,7 +73,8 @@ def kolmogorov(
 
     Args:
         grid: the box.
-        wavenumber: waves along y, from 1 to under ``ny / 2``, at which all samples of the sine are 0.
+        wavenumber: waves along y, from 1 to what the discretisation keeps, under ``ny / 2``, at which all samples of
+            the sine are 0.
         amplitude: amplitude of the force [length / time^2]; may be traced.
         discretisation: that of the solver.
         dtype: float32 or float64; None for JAX's default float type.
@@ -87,15 +88,18 @@ def kolmogorov(
         ValueError: `wavenumber` is out of its range.
     """
     check_grid(grid)
-    waves, highest = check_count("wavenumber", wavenumber, least=1), (grid.shape[0] - 1) // 2
-    if waves > highest:
-        raise ValueError(f"wavenumber={wavenumber}: a grid of shape {grid.shape} allows 1 to {highest}")
-    check_real("amplitude", amplitude)
     check_discretisation(discretisation)
+    engine = engine_of(discretisation)
+    waves, highest = check_count("wavenumber", wavenumber, least=1), most_waves_of_sine(grid, discretisation)
+    if waves > highest:
+        raise ValueError(
+            f"wavenumber={wavenumber}: a grid of shape {grid.shape} with {discretisation} allows 1 to {highest}"
+        )
+    check_real("amplitude", amplitude)
     dtype = check_dtype("dtype", dtype)
 
     k, dy = 2 * math.pi * waves / grid.extent[0], grid.spacing[0]
-    unit = -engine_of(discretisation).derivative_factor(k, dy) * np.cos(k * grid.y)
+    unit = -engine.derivative_factor(k, dy) * np.cos(k * grid.y)
     return jnp.asarray(np.broadcast_to(unit[:, None], grid.shape), dtype) * jnp.asarray(amplitude, dtype)
 
 
@@ -160,7 +164,7 @@ def ring_noise(
         steps: number of fields, zero or more.
         dt: the solver's step [time], positive; may be traced. The noise is proportional to ``1 / sqrt(dt)``.
         energy_rate: energy injected per time [length^2 / time^3], positive; may be traced.
-        wavenumber: middle of the ring, in multiples of ``2 pi / max(Ly, Lx)``, at most what the coarser axis resolves.
+        wavenumber: middle of the ring, in multiples of ``2 pi / max(Ly, Lx)``, at most what both axes resolve.
         width: width of the ring, in the same multiples, positive.
         discretisation: that of the solver.
         dtype: float32 or float64; None for JAX's default float type.
@@ -180,7 +184,7 @@ def ring_noise(
     check_positive("dt", dt)
     check_positive("energy_rate", energy_rate)
     check_positive("wavenumber", wavenumber, static=True)
-    check_resolved("wavenumber", wavenumber, grid)
+    check_resolved("wavenumber", wavenumber, grid, discretisation)
     check_positive("width", width, static=True)
     dtype = check_dtype("dtype", dtype)
 

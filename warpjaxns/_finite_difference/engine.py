@@ -23,6 +23,7 @@ __all__ = [
     "diffusion_limit",
     "eigenvalues",
     "forcing_to_state",
+    "highest_waves",
     "jacobian",
     "kept_fields",
     "laplacian",
@@ -114,16 +115,22 @@ def eigenvalues(grid):
     return along_y, along_x[: grid.shape[1] // 2 + 1]
 
 
-def kept_fields(*_):
+def highest_waves(discretisation, grid):
+    """Return half a wave a point: all modes are kept."""
+    ny, nx = grid.shape
+    return ny / 2, nx / 2
+
+
+def kept_fields(discretisation, grid):
     """Return 6: state and streamfunction of three stages."""
     return _coefficients.STAGES * len(Kept._fields)
 
 
-def cfl_limit(_):
+def cfl_limit(discretisation):
     """Return the limit of SSP-RK3 with centred differences, sqrt(3) without viscosity."""
     return 1.7
 
 
-def diffusion_limit(_):
+def diffusion_limit(discretisation):
     """Return the limit of SSP-RK3 on the negative real axis."""
     return 2.51

@@ -20,7 +20,7 @@ from .._checks import (
 )
 from .._discretisation import Discretisation, FiniteDifference, check_backend, engine_of, to_dict
 from .._grid import Grid
-from .._modes import MARGIN
+from .._modes import MARGIN, highest_wavenumber, most_waves_of_sine
 
 INITIAL = ("decaying_turbulence", "random_vorticity")
 DRAWN = ("viscosity", "drag", "forcing_amplitude")  # parameters that may differ between members
@@ -143,10 +143,12 @@ class Ensemble:
         for name in DRAWN:
             check = check_real if name == "forcing_amplitude" else check_non_negative
             self._set(**{name: _number_or_range(name, getattr(self, name), check)})
+        check_option("precision", self.precision, PRECISIONS)
+        check_backend(self.backend, self.discretisation, grid, np.dtype(self.precision))
         if self.initial_wavenumber is not None:
             check_positive("initial_wavenumber", self.initial_wavenumber, static=True)
             self._set(initial_wavenumber=float(self.initial_wavenumber))
-            resolved = max(grid.extent) / max(grid.spacing) / 2
+            resolved = highest_wavenumber(grid, self.discretisation)
             if not 1 <= self.initial_wavenumber <= resolved * (1 + MARGIN):
                 raise ValueError(
                     f"initial_wavenumber={self.initial_wavenumber}: this grid resolves 1 to {resolved:.4g}, in "
@@ -155,14 +157,12 @@ class Ensemble:
         if not isinstance(self.shared_initial, bool):
             raise TypeError(f"shared_initial={self.shared_initial!r}: expected True or False")
         check_option("initial", self.initial, INITIAL)
-        check_option("precision", self.precision, PRECISIONS)
-        check_backend(self.backend, self.discretisation, grid, np.dtype(self.precision))
         if any(n % self.coarsen or n // self.coarsen < 4 for n in self.shape):
             raise ValueError(
                 f"coarsen={self.coarsen}: expected a divisor of both sizes of shape={self.shape} that leaves at least "
                 f"4 points"
             )
-        resolved = (self.shape[0] - 1) // 2
+        resolved = most_waves_of_sine(grid, self.discretisation)
         if self.forced and self.forcing_wavenumber > resolved:
             raise ValueError(
                 f"forcing_wavenumber={self.forcing_wavenumber}: {self.shape[0]} points along y resolve up to {resolved}"

@@ -49,11 +49,10 @@ def decaying_turbulence(
     Args:
         grid: the box.
         key: one key of `jax.random.key`.
-        peak_wavenumber: ``k_p`` in multiples of ``2 pi / max(Ly, Lx)``, at most what the coarser axis
-            resolves.
+        peak_wavenumber: ``k_p`` in multiples of ``2 pi / max(Ly, Lx)``, at most what both axes resolve.
         shape: ``s``, positive. A larger one makes the peak narrower.
         energy: total energy [length^2 / time^2], positive; may be traced.
-        discretisation: gives the energy of a mode.
+        discretisation: gives the modes that exist, and the energy of each.
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
@@ -64,7 +63,7 @@ def decaying_turbulence(
     check_grid(grid)
     check_key("key", key)
     check_positive("peak_wavenumber", peak_wavenumber, static=True)
-    check_resolved("peak_wavenumber", peak_wavenumber, grid)
+    check_resolved("peak_wavenumber", peak_wavenumber, grid, discretisation)
     check_positive("shape", shape, static=True)
     check_positive("energy", energy)
     dtype = check_dtype("dtype", dtype)
@@ -74,7 +73,7 @@ def decaying_turbulence(
     # factors cancel in the normalisation. The logarithm keeps the spectrum of a low peak from underflowing everywhere.
     s, k_p = float(shape), float(peak_wavenumber)
     logarithm = 2 * s * np.log(wavenumber) - (s + 0.5) * (wavenumber / k_p) ** 2
-    share = np.exp(logarithm - logarithm.max())
+    share = np.where(multiplicity > 0, np.exp(logarithm - logarithm.max()), 0)
     share /= np.sum(multiplicity * share)
     modulus = np.sqrt(2 * eigenvalue * share) * math.prod(grid.shape)
 
@@ -134,7 +133,8 @@ def from_spectrum(
     """Return vorticity [1 / time] with a given energy spectrum ``E(k)`` and random phases.
 
     It is the inverse of `diagnostics.energy_spectrum`, which returns `spectrum` to rounding for every key. All modes of
-    a shell have the same share of its energy, and only their phases are random.
+    a shell have the same share of its energy, and only their phases are random. The energy of shells of which the
+    discretisation keeps no mode is lost.
 
     Args:
         grid: the box.
@@ -143,7 +143,7 @@ def from_spectrum(
             ``(shells,)`` [1 / length] that returns one. The field is proportional to the root of E. Where E is zero,
             the derivative, which would be infinite, is taken to be 0.
         key: one key of `jax.random.key`.
-        discretisation: gives the energy of a mode.
+        discretisation: gives the modes that exist, and the energy of each.
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
@@ -170,6 +170,7 @@ def from_spectrum(
         raise ValueError(f"spectrum has shape {values.shape}: expected one axis of at most {modes.size} shells")
 
     density = jnp.zeros(modes.size, dtype).at[: values.size].set(values.astype(dtype))
-    unit = np.sqrt(2 * eigenvalue * (width / modes)[shell]) * math.prod(grid.shape)
+    of_mode = np.where(multiplicity > 0, width / np.maximum(modes, 1)[shell], 0)
+    unit = np.sqrt(2 * eigenvalue * of_mode) * math.prod(grid.shape)
     modulus = jnp.asarray(unit, dtype) * square_root(density)[shell]
     return from_modes(grid, random_phases(grid, key=key, dtype=dtype), modulus)
