@@ -102,6 +102,7 @@ def test_what_speed_depends_on_is_recorded(figures):
     assert found["options"]["precision"] == "float64"
     assert found["bandwidth"]["least_bytes_a_point_and_step"] == 88
     assert found["bandwidth"]["roof"] == pytest.approx(found["bandwidth"]["bytes_per_second"] / 88)
+    assert found["options"]["discretisation"] == {"name": "finite-difference", "advection": "arakawa"}
     assert not any("/" in str(value) for value in found["options"].values())
 
 
@@ -218,9 +219,9 @@ def test_wrong_arguments(options, message):
         benchmarks.measure(benchmarks.Case(8), [], **options)
 
 
-@pytest.mark.parametrize("options", [{"size": 3}, {"members": 0}, {"dtype": "half"}, {"advection": "upwind"}])
+@pytest.mark.parametrize("options", [{"size": 3}, {"members": 0}, {"dtype": "half"}, {"discretisation": "spectral"}])
 def test_wrong_cases(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
+    with pytest.raises((TypeError, ValueError), match=next(iter(options))):
         benchmarks.Case(**({"size": 8} | options))
 
 

@@ -9,7 +9,7 @@ import pytest
 from oracle import normal
 from tolerances import ORDER, RELATIVE, ROLLOUT, SUMS, assert_close
 
-from warpjaxns import Grid, NavierStokes2D, diagnostics, forcing, initial
+from warpjaxns import FiniteDifference, Grid, NavierStokes2D, diagnostics, forcing, initial
 from warpjaxns._operators import jacobian, streamfunction
 
 GRID = Grid((18, 14), (3.0, 2.0))
@@ -218,8 +218,8 @@ def test_wrong_arguments_are_named(key):
     for function in (diagnostics.energy_flux, diagnostics.enstrophy_flux):
         with pytest.raises(TypeError, match="omega has dtype"):
             function(GRID, omega.astype(int))
-        with pytest.raises(ValueError, match="advection='upwind'"):
-            function(GRID, omega, advection="upwind")
+        with pytest.raises(TypeError, match="discretisation='central'"):
+            function(GRID, omega, discretisation="central")
     with pytest.raises(ValueError, match="forcing has shape"):
         diagnostics.budgets(solver, omega, forcing=omega.T)
     for wrong, error, name in (

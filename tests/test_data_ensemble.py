@@ -134,7 +134,7 @@ nan, inf = float("nan"), float("inf")
         ({"coarsen": 8}, ValueError, "leaves at least 4 points"),
         ({"initial": "still"}, ValueError, "initial='still'"),
         ({"precision": "half"}, ValueError, "precision='half'"),
-        ({"advection": "upwind"}, ValueError, "advection='upwind'"),
+        ({"discretisation": "spectral"}, TypeError, "discretisation='spectral'"),
         ({"backend": "numpy"}, ValueError, "backend='numpy'"),
         ({"shared_initial": 1}, TypeError, "shared_initial=1"),
         ({"extent": (0.0, 1.0)}, ValueError, "extent"),

@@ -9,7 +9,7 @@ import pytest
 
 h5py = pytest.importorskip("h5py")
 
-from warpjaxns import cli, data  # noqa: E402
+from warpjaxns import FiniteDifference, cli, data  # noqa: E402
 from warpjaxns.data import Ensemble, Range, generate  # noqa: E402
 from warpjaxns.data.simulate import simulate  # noqa: E402
 

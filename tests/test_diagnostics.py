@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tolerances import RELATIVE, assert_close
 
-from warpjaxns import Grid, diagnostics
+from warpjaxns import FiniteDifference, Grid, diagnostics
 from warpjaxns._operators import jacobian, laplacian, streamfunction
 
 # Every parity, ny != nx, and sides neither equal nor 2 pi. Two do where parity is not at stake.

@@ -9,7 +9,17 @@ import pytest
 from oracle import normal
 from tolerances import DOT, GPU, GPU_GRADIENT, relative_error
 
-from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, _ffi, jacobian, laplacian, streamfunction
+from warpjaxns import (
+    Checkpointed,
+    Direct,
+    FiniteDifference,
+    Grid,
+    NavierStokes2D,
+    _ffi,
+    jacobian,
+    laplacian,
+    streamfunction,
+)
 from warpjaxns._kernels.finite_difference.planner import make_plan
 
 pytestmark = pytest.mark.gpu

@@ -8,7 +8,7 @@ from layouts import fast_cases
 from oracle import normal
 from tolerances import ORDER, ROLLOUT, assert_close, relative_error
 
-from warpjaxns import Direct, Grid, NavierStokes2D, diagnostics, initial
+from warpjaxns import Direct, FiniteDifference, Grid, NavierStokes2D, diagnostics, initial
 
 BACKENDS = ["warp", "xla"]
 SCHEMES = ["arakawa", "central"]

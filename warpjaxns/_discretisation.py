@@ -68,9 +68,9 @@ class Spectral(_Options):
             three stages of third order (Williamson 1980, doi:10.1016/0021-9991(80)90033-9).
         dealiasing: ``"two-thirds"`` keeps the modes ``3 |m| < n`` along each axis (Orszag 1971,
             doi:10.1175/1520-0469(1971)028<1074:OTEOAI>2.0.CO;2). Their products are exact, so advection conserves
-            energy and enstrophy to rounding. ``"smooth"`` keeps all modes ``2 |m| < n``, and damps the shortest waves of
-            products along each axis by ``exp(-36 (2 m / n)^36)`` (Hou and Li 2007, doi:10.1016/j.jcp.2007.04.014). It
-            is more accurate on the same grid, but conserves neither exactly, and its waves limit dt more.
+            energy and enstrophy to rounding. ``"smooth"`` keeps the modes ``2 |m| < n``, and damps the shortest waves
+            of products along each axis by ``exp(-36 (2 m / n)^36)`` (Hou and Li 2007, doi:10.1016/j.jcp.2007.04.014).
+            It is more accurate on the same grid, but conserves neither exactly, and its waves limit dt more.
 
     A state is projected onto the modes that are kept, by a rollout of no steps too.
 

@@ -61,8 +61,9 @@ def add_discretisation(option) -> None:
         "integrator": "of spectral: of fourth or of third order in time",
         "dealiasing": "of spectral: exact products of two thirds of the modes, or a smooth filter on all",
     }
-    for name, values in (item for options in DISCRETISATIONS.values() for item in options.items()):
-        option(f"--{name}", texts[name], shown=values[0], choices=values)
+    for of_one in DISCRETISATIONS.values():
+        for name, values in of_one.items():
+            option(f"--{name}", texts[name], shown=values[0], choices=values)
 
 
 def discretisation_of(options):
