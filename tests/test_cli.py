@@ -13,8 +13,8 @@ pytest.importorskip("tqdm")
 TINY = ["demo", "--size", "16", "--steps", "5", "--iterations", "4", "--spin-up", "3"]
 OPTIONS = [
     "--size", "--steps", "--iterations", "--spin-up", "--viscosity", "--dt", "--radius", "--learning-rate",
-    "--discretisation", "--advection", "--integrator", "--dealiasing", "--backend", "--adjoint", "--precision", "--seed",
-    "--output", "--no-plot", "--quiet",
+    "--discretisation", "--advection", "--integrator", "--dealiasing", "--backend", "--adjoint", "--precision",
+    "--seed", "--output", "--no-plot", "--quiet",
 ]  # fmt: skip
 
 
