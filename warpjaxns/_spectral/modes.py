@@ -66,9 +66,15 @@ class Modes:
         return 1 / squared
 
     @property
-    def filter(self) -> np.ndarray:
-        """The dealiasing filter P of each mode."""
+    def filters(self) -> tuple[np.ndarray, np.ndarray]:
+        """The dealiasing filters of rows and of columns."""
         y, x = (dealiasing_filter(m, n, self.dealiasing) for m, n in zip(self.waves, self.grid.shape, strict=True))
+        return y, x
+
+    @property
+    def filter(self) -> np.ndarray:
+        """The dealiasing filter P of each mode: that of its row times that of its column."""
+        y, x = self.filters
         return y * x
 
     @property
