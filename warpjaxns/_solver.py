@@ -280,7 +280,7 @@ def check_solver(value) -> None:
 def _advice(discretisation):
     """Return the end of the message about a state that is not finite."""
     engine = engine_of(discretisation)
-    limits = f"solver.cfl(omega) must stay below about {engine.cfl_limit(discretisation)}"
+    limits = f"solver.cfl(omega) must stay below about {engine.cfl_limit(discretisation):.3g}"
     if (most := engine.diffusion_limit(discretisation)) is not None:
         limits += f", and solver.diffusion_number() below {most}"
     return f"either the initial state was not, or dt is too long: {limits} (check_finite=False turns this check off)"

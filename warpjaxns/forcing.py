@@ -66,10 +66,10 @@ def kolmogorov(
 
     This is the exact curl of the sampled force in the derivatives of `from_momentum`. With `Spectral` s is k, and with
     `FiniteDifference` it is ``sin(k dy) / dy``, near k on a fine grid. The laminar flow ``omega = f / (nu lambda +
-    mu)`` is then steady on the grid. Its eigenvalue lambda is ``k^2``, or ``(2 sin(k dy / 2) / dy)^2``. Its velocity
-    is ``u = amplitude s^2 / (lambda (nu lambda + mu)) sin(k y)``. It is unstable if the box is longer along x than a
-    wave is along y, and viscosity is small (Meshalkin and Sinai 1961, doi:10.1016/0021-8928(62)90149-1; Chandler and
-    Kerswell 2013, doi:10.1017/jfm.2013.122).
+    mu)`` is then steady on the grid, with `Spectral` to the order of its integrator in dt. Its eigenvalue lambda is
+    ``k^2``, or ``(2 sin(k dy / 2) / dy)^2``. Its velocity is ``u = amplitude s^2 / (lambda (nu lambda + mu)) sin(k
+    y)``. It is unstable if the box is longer along x than a wave is along y, and viscosity is small (Meshalkin and
+    Sinai 1961, doi:10.1016/0021-8928(62)90149-1; Chandler and Kerswell 2013, doi:10.1017/jfm.2013.122).
 
     Args:
         grid: the box.
