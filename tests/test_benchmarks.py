@@ -225,6 +225,21 @@ def test_wrong_cases(options):
         benchmarks.Case(**({"size": 8} | options))
 
 
+def test_a_spectral_case(tmp_path, capsys):
+    options = ["--discretisation", "spectral", "--backend", "xla", "--what", "forward", "--steps", "4", "--no-plot"]
+    assert cli.main([*TINY, *options, "--size", "16", "--output", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "bench.json").read_text())
+    (record,) = found["records"]
+    expected = {"name": "spectral", "integrator": "rk4", "dealiasing": "two-thirds"}
+    assert record["discretisation"] == found["options"]["discretisation"] == expected
+    case = benchmarks.Case(16, discretisation=wns.Spectral())
+    solver = wns.NavierStokes2D(case.grid, viscosity=1e-3, dt=case.dt, discretisation=wns.Spectral())
+    last = solver.rollout(case.initial_state(), steps=4)
+    assert record["mean_square"] == pytest.approx(float(jnp.mean(last**2)), rel=ROLLOUT["float32"])
+    assert "roof" not in found["bandwidth"]  # which is of the bytes of finite differences
+    assert "a step moves" not in capsys.readouterr().out
+
+
 def test_a_budget_skips_the_rest(tmp_path, capsys):
     assert cli.main([*TINY, "--size", "16", "--budget", "1e-9", "--output", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "bench.json").read_text())

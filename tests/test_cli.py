@@ -84,6 +84,14 @@ def test_options_reach_the_solver(tmp_path, capsys):
     assert "grows" in out
 
 
+def test_a_spectral_flow(tmp_path):
+    figures = demo(tmp_path, "--no-plot", "--quiet", "--discretisation", "spectral", "--integrator", "rk3")
+    expected = {"name": "spectral", "integrator": "rk3", "dealiasing": "two-thirds"}
+    assert figures["parameters"]["discretisation"] == expected
+    assert "integrator" not in figures["parameters"]
+    assert figures["result"]["gain"] > figures["result"]["gain_of_noise_of_the_same_norm"] > 0
+
+
 def test_quiet_is_quiet(tmp_path, capsys):
     demo(tmp_path, "--quiet", "--no-plot")
     assert capsys.readouterr() == ("", "")

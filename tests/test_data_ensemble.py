@@ -127,6 +127,12 @@ nan, inf = float("nan"), float("inf")
         ({"drag": nan}, ValueError, "drag=nan"),
         ({"forcing_amplitude": inf}, ValueError, "forcing_amplitude=inf"),
         ({"forcing_amplitude": 1.0, "forcing_wavenumber": 8}, ValueError, "=8: 16 points along y resolve up to 7"),
+        (
+            {"forcing_amplitude": 1.0, "forcing_wavenumber": 6, "discretisation": wns.Spectral()},
+            ValueError,
+            "=6: 16 points along y resolve up to 5",
+        ),
+        ({"initial_wavenumber": 7.5, "discretisation": wns.Spectral()}, ValueError, "=7.5: this grid resolves 1 to 7"),
         ({"seed": 2**32}, ValueError, "seed=4294967296: expected at most"),
         ({"seed": -1}, ValueError, "seed=-1"),
         ({"compression": 10}, ValueError, "compression=10: expected at most 9"),

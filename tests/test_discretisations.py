@@ -148,7 +148,9 @@ def test_derivatives_by_every_leaf(discretisation):
     difference = (next(ends) - next(ends)) / (2 * h)
     assert_close(slope, difference, {"float64": DIFFERENCES})
     direct = dataclasses.replace(solver, adjoint=Direct())
-    assert_trees_close(jax.tree.leaves(jax.jit(jax.grad(loss, (0, 1)))(direct, omega)), jax.tree.leaves(gradient), ROLLOUT)
+    assert_trees_close(
+        jax.tree.leaves(jax.jit(jax.grad(loss, (0, 1)))(direct, omega)), jax.tree.leaves(gradient), ROLLOUT
+    )
 
 
 @one_of_each
@@ -166,7 +168,9 @@ def test_a_state_that_is_not_finite_hears_of_the_limits(discretisation):
     with pytest.raises(RuntimeError, match="not finite") as error:
         solver.rollout(100 * normal(0, GRID.shape), steps=40)
     limits = {"arakawa": "1.7, and solver.diffusion_number() below 2.51"}
-    expected = limits.get(getattr(discretisation, "advection", None), f"{engine_of(discretisation).cfl_limit(discretisation):.3g}")
+    expected = limits.get(
+        getattr(discretisation, "advection", None), f"{engine_of(discretisation).cfl_limit(discretisation):.3g}"
+    )
     assert f"solver.cfl(omega) must stay below about {expected}" in str(error.value)
     assert ("diffusion_number" in str(error.value)) == isinstance(discretisation, FiniteDifference)
 
