@@ -118,7 +118,7 @@ def functions():
         "vorticity_of": (wns.vorticity_of, {"grid": GRIDS, "u": waves, "v": waves}),
         "velocity_of": (wns.velocity_of, {**on_grid, "mean": ((1.0, 2.0), not_mean())}),
         "coarsen": (wns.coarsen, {**on_grid, "shape": ((4, 6), st.one_of(not_shape(), st.just((8, 8))))}),
-        "info": (wns.info, {"grid": (GRID, not_grid().filter(there)), "dtype": dtype}),
+        "info": (wns.info, {"grid": (GRID, not_grid().filter(there)), "dtype": dtype, **differences}),
         "warmup": (
             wns.warmup,
             {"solver": ours, "batch": ((1,), not_batch()), "dtype": dtype, "gradient": (True, FLAG)},
