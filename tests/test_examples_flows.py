@@ -77,7 +77,7 @@ def test_control(tmp_path, discretisation):
     assert np.all(np.diff(losses) <= 0)
     assert measured["misfit"] < 0.01
     assert measured["misfit"] + 0.02 * measured["cost"] == pytest.approx(losses[-1])
-    assert measured["gradient"] == pytest.approx(measured["differences"], rel=1e-6)
+    assert measured["gradient"] == pytest.approx(measured["differences"], rel=1e-5)  # of a step of 1e-3
     # The straight line reaches the target too, at a higher cost.
     assert measured["misfit of straight line"] < 0.01
     assert measured["cost"] < 0.5 * measured["cost of straight line"]

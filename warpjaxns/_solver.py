@@ -11,14 +11,7 @@ from jaxtyping import Array, Float
 
 from ._adjoint import Checkpointed, Direct
 from ._arrays import with_axes
-from ._checks import (
-    check_count,
-    check_field,
-    check_flag,
-    check_grid,
-    check_non_negative,
-    check_positive,
-)
+from ._checks import check_count, check_field, check_flag, check_grid, check_non_negative, check_positive
 from ._discretisation import Discretisation, FiniteDifference, check_backend, engine_of
 from ._ffi import align
 from ._finite import raise_if_not_finite
