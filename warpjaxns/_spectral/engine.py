@@ -94,8 +94,8 @@ def eigenvalues(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 def kept_fields(discretisation, grid: Grid) -> float:
     """Return the fields of a step that reverse mode keeps: the state of each stage."""
-    rows, columns = Modes(grid, discretisation.dealiasing).shape
-    return 2 * rows * columns / (grid.shape[0] * grid.shape[1]) * len(LOW_STORAGE[discretisation.integrator])
+    columns, rows = Modes(grid, discretisation.dealiasing).shape
+    return 2 * columns * rows / (grid.shape[0] * grid.shape[1]) * len(LOW_STORAGE[discretisation.integrator])
 
 
 def cfl_limit(discretisation) -> float:

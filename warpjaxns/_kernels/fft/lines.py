@@ -1,9 +1,9 @@
 """Layout of lines of complex numbers in registers and in shared memory, and the threads that transform them.
 
 Thread t of the T threads of a line holds the numbers t, t + T, t + 2T, ... In the buffer a line is padded by one
-number in 16, which keeps strided accesses off the same memory bank. The threads of a line are successive threads of the
-block, or with `interleaved` lines each has the same line as the thread that many places later. `transforms` has the
-transforms.
+number in 16 or less, which keeps strided accesses off the same memory bank. The threads of a line are successive
+threads of the block. Those of `interleaved` lines take turns: successive threads have successive lines. `transforms`
+has the transforms.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ class Lines:
         keep_factors: whether a thread keeps its twiddle factors in registers from one transform to the next.
         bundle: lines that lie together.
         skew: complex numbers left free after every bundle.
-        interleaved: lines whose threads take turns, a power of two up to 16: neighbours in memory for columns.
+        interleaved: lines whose threads take turns, as columns do that are neighbours in memory.
     """
 
     n: int
@@ -80,6 +80,15 @@ class Lines:
         return self.groups * self.threads
 
     @property
+    def padding(self) -> int:
+        """Complex numbers after which one is left free.
+
+        Interleaved lines need it after the numbers of a first pass, since few threads of a line share an access.
+        """
+        first = factorise(self.n, self.radix)[0]
+        return first if self.interleaved > 1 and first in (4, 8) else PADDING
+
+    @property
     def padded(self) -> int:
         """Complex numbers from one line to the next: an even number, with room for padding and for two half spectra.
 
@@ -89,8 +98,8 @@ class Lines:
         if self.interleaved > 1:
             at_once = 4 * BANKS // wp.types.type_size_in_bytes(self.real) // 2  # complex numbers of an access
             apart = max(at_once // self.interleaved, 1)
-            return apart + at_once * math.ceil((self.n + math.ceil(self.n / PADDING) - apart) / at_once)
-        least = max(self.n + math.ceil(self.n / PADDING), 2 * self.half_spectrum)
+            return apart + at_once * math.ceil((self.n + math.ceil(self.n / self.padding) - apart) / at_once)
+        least = max(self.n + math.ceil(self.n / self.padding), 2 * self.half_spectrum)
         return 2 * math.ceil(least / 2) if self.threads != 8 else 16 * math.ceil((least - 8) / 16) + 8
 
     @property

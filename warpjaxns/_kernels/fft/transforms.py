@@ -15,7 +15,7 @@ import warp as wp
 from ..hardware.numbers import c_name, complex_type
 from ..hardware.views import NUMBER
 from .codelets import COMPLEX, END, FACTORS, KEPT, LOADED, MACROS, PASS, PUBLISH, TRANSFORM, TWIDDLES
-from .lines import PADDING, Lines
+from .lines import Lines
 
 
 def roots_of_unity(n: int, dtype) -> np.ndarray:
@@ -111,7 +111,7 @@ def _numbers(lines: Lines) -> dict:
 
 
 def _native(lines: Lines, body: str) -> str:
-    macros = MACROS.format(real=c_name(lines.real), padding=PADDING, barrier=lines.barrier)
+    macros = MACROS.format(real=c_name(lines.real), padding=lines.padding, barrier=lines.barrier)
     return macros + COMPLEX + body + END
 
 
