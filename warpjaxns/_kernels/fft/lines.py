@@ -5,32 +5,86 @@ number in 16, which keeps strided accesses off the same memory bank. `transforms
 """
 
 import dataclasses
+import functools
+import itertools
 import math
 
 import numpy as np
 import warp as wp
 
-from ..hardware.limits import BANKS
+from ..hardware.limits import BANKS, WARP
 
 PADDING = 16
 
 
-def factorise(n: int, largest: int = 16) -> tuple[int, ...]:
-    """Return the radices of the passes of a transform of length n, or () where n has a prime factor above 5.
+MOST_VALUES = 24  # complex numbers that a thread holds, of a line or a column
+# Instructions of a DFT, about: the radices there are, and what each costs
+ARITHMETIC = {2: 4, 3: 14, 4: 16, 5: 40, 6: 44, 8: 52, 10: 100, 12: 112, 16: 168, 20: 240}
+EXCHANGE, ADDRESS = 5, 3  # instructions by which a number goes through shared memory, and for an irregular address
 
-    `largest`: the largest power of two among the radices. A smaller one means more passes, and fewer numbers a thread.
+
+def smooth(n: int) -> bool:
+    """Return whether n has no prime factor above 5."""
+    for prime in (2, 3, 5):
+        while n % prime == 0:
+            n //= prime
+    return n == 1
+
+
+def factorise(n: int, wanted: int = 16, narrow: bool = False) -> tuple[int, tuple[int, ...]]:
+    """Return how many numbers of a line of n a thread holds, and the radices of its passes.
+
+    `wanted`: a power of two, about which number is wanted. `narrow`: whether lines must not wait for each other, if
+    that is possible: the threads of a line are then a divisor or a multiple of a warp.
+
+    The first and the last radix divide the numbers that a thread holds, since it holds them t, t + threads, ... before
+    and after the transform. In the passes between, some threads may have more to do than others.
     """
-    twos = (n & -n).bit_length() - 1
-    rest, odd = n >> twos, []
-    for prime in (3, 5):
-        while rest % prime == 0:
-            rest //= prime
-            odd.append(prime)
-    if rest != 1:
-        return ()
-    passes = math.ceil(twos / (largest.bit_length() - 1))
-    powers = [2 ** (twos // passes + (p < twos % passes)) for p in range(passes)] if passes else []
-    return tuple(powers + odd[::-1])
+    if n & (n - 1) == 0:
+        twos = n.bit_length() - 1
+        passes = max(1, math.ceil(twos / (wanted.bit_length() - 1)))
+        radices = tuple(2 ** (twos // passes + (p < twos % passes)) for p in range(passes))
+        return max(radices), radices
+    candidates = _candidates(n, narrow) or _candidates(n, False)
+    return min(candidates, key=lambda c: (max(1, c[0] / wanted, 0.75 * wanted / c[0]), _cost(n, *c)))
+
+
+@functools.cache
+def _candidates(n: int, narrow: bool) -> list[tuple[int, tuple[int, ...]]]:
+    """Return what `factorise` chooses from."""
+    found = []
+    for values in range(2, min(n, MOST_VALUES) + 1):
+        threads = n // values
+        alone = threads % WARP == 0 or WARP % threads == 0
+        if n % values == 0 and (alone or not narrow):
+            ends = [radix for radix in ARITHMETIC if values % radix == 0]
+            found += [(values, (values,))] if n == values in ends else []
+            for first, last in itertools.product(ends, ends):
+                if n % (first * last) == 0:
+                    found += [(values, (first, *between, last)) for between in _products(n // (first * last))]
+    return found
+
+
+@functools.cache
+def _products(n: int, least: int = 2) -> list[tuple[int, ...]]:
+    """Return all ascending radices, from `least` on, whose product is n."""
+    if n == 1:
+        return [()]
+    return [(r, *rest) for r in ARITHMETIC if r >= least and n % r == 0 for rest in _products(n // r, r)]
+
+
+def _cost(n: int, values: int, radices: tuple[int, ...]) -> float:
+    """Return about how many instructions a number takes."""
+    threads, span, total = n // values, 1, 0
+    for radix in radices:
+        each, made = ARITHMETIC[radix], span * radix
+        if span > 1:
+            each += EXCHANGE * radix + (8 * (radix - 1) if radix & (radix - 1) else 2 * radix)
+        if made < n and made & (made - 1):
+            each += ADDRESS * radix
+        total += math.ceil(n // radix / threads) * each
+        span = made
+    return total / values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +98,8 @@ class Lines:
         count: lines in the buffer.
         groups: lines that the block transforms at the same time.
         real: ``wp.float32`` or ``wp.float64``.
-        radix: the largest power of two that a pass may have as its radix.
+        radix: about the number of values that a thread is to hold, and the largest power of two among the radices.
+        narrow: whether lines must not wait for each other (`factorise`).
         serial: for the CPU, where a block has one thread.
         keep_factors: whether a thread keeps its twiddle factors in registers from one transform to the next.
         bundle: lines that lie together.
@@ -60,11 +115,12 @@ class Lines:
     keep_factors: bool = False
     bundle: int = 1
     skew: int = 0
+    narrow: bool = False
 
     @property
     def values(self) -> int:
-        """Complex numbers that a thread holds: a multiple of every radix."""
-        return self.n if self.serial else math.lcm(*factorise(self.n, self.radix))
+        """Complex numbers that a thread holds."""
+        return self.n if self.serial else factorise(self.n, self.radix, self.narrow)[0]
 
     @property
     def threads(self) -> int:
@@ -74,6 +130,17 @@ class Lines:
     @property
     def block_dim(self) -> int:
         return self.groups * self.threads
+
+    @property
+    def load(self) -> int:
+        """Threads that a block counts for, when a multiprocessor's registers are divided among blocks.
+
+        Registers are given to full warps. Threads that hold more numbers than `radix` need more of them. (Numbers of
+        threads in `tuning` were measured for powers of two, as they are.)
+        """
+        if self.n & (self.n - 1) == 0:
+            return self.block_dim
+        return math.ceil(WARP * math.ceil(self.block_dim / WARP) * max(1, self.values / self.radix))
 
     @property
     def padded(self) -> int:
@@ -110,12 +177,20 @@ class Lines:
     @property
     def passes(self) -> list[tuple[int, int]]:
         """The radix of each pass, and the product of the radices before it."""
-        radices = factorise(self.n, self.radix)
+        radices = factorise(self.n, self.radix, self.narrow)[1]
         return [(radix, math.prod(radices[:done])) for done, radix in enumerate(radices)]
 
     def factors(self, radix: int, span: int) -> int:
         """Return the twiddle factors that a thread needs in a pass: 1 if all its butterflies have the same."""
-        return 1 if self.threads % span == 0 else self.values // radix
+        return 1 if self.threads % span == 0 else self.butterflies(radix)
+
+    def butterflies(self, radix: int) -> int:
+        """Return the most butterflies of a thread in a pass."""
+        return -(-self.n // radix // self.threads)
+
+    def even(self, radix: int) -> bool:
+        """Return whether all threads have the same number of butterflies in a pass."""
+        return self.values % radix == 0
 
     @property
     def Factors(self):
