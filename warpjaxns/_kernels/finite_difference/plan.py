@@ -10,7 +10,7 @@ from ..fft.lines import Lines
 from ..hardware.limits import CPU_MEMORY, LARGEST_BLOCK, SHARED_MEMORY
 from ..hardware.numbers import REALS, complex_type
 from ..hardware.streams import Streams
-from .columns import Columns
+from .columns import Columns, chunk_of
 from .resident.layout import Resident
 
 MOST_COLUMNS = 8  # columns to which the pitch of a spectrum is rounded up
@@ -157,7 +157,7 @@ class Plan:
     def column_chunks(self) -> Columns:
         """Layout of the kernel that solves along y: full columns, or the sums of slabs."""
         n = self.slabs if self.by_slabs else self.shape[0]
-        return Columns(n, self.columns, self.chunk, self.real, self.serial)
+        return Columns(n, self.columns, chunk_of(n, self.chunk, self.columns), self.real, self.serial)
 
     @property
     def column_blocks(self) -> int:
