@@ -8,21 +8,6 @@ import warp as wp
 from ..hardware.limits import WARP
 
 
-def chunk_of(n: int, wanted: int, count: int) -> int:
-    """Return the points, about `wanted`, that each thread of a column of n is to hold, with `count` columns a block.
-
-    More threads hold fewer points each. But few should lie in other warps than their neighbours of the same column.
-    """
-
-    def instructions(points: int) -> int:
-        threads = n // points
-        lanes = min(threads & -threads, WARP // count)
-        return 16 * points + 12 * (threads // lanes) + 200 * (lanes * count < WARP and threads > lanes)
-
-    near = [d for d in range(wanted // 2 + 1, min(wanted + 1, 32) + 1) if n % d == 0]
-    return min(near, key=instructions, default=wanted)
-
-
 @dataclasses.dataclass(frozen=True)
 class Columns:
     """Columns of `n` points that a block solves, and their threads: successive threads have successive columns.

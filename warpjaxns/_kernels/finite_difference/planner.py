@@ -7,6 +7,7 @@ from .. import tuning
 from ..hardware.limits import LARGEST_BLOCK, LARGEST_CLUSTER, SHARED_MEMORY
 from .plan import Plan
 from .resident.layout import Resident
+from .shares import rows_of_slab
 
 
 def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory: int | None = None) -> Plan:
@@ -19,10 +20,11 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     enough = tuning.SATURATED_POINTS if batch == 1 else tuning.SATURATED_ENSEMBLE_POINTS
     saturated = batch * ny * nx > enough
     entry = tuning.entry(tuning.STAGE, nx)[saturated]
+    rows = rows_of_slab(ny, entry.rows) if tuning.entry(tuning.SLABS, nx)[saturated] else entry.rows
     plan = Plan(
         shape,
         dtype,
-        rows=min(entry.rows, ny // 2 * 2),
+        rows=min(rows, ny // 2 * 2),
         radix=entry.radix,
         occupancy=entry.occupancy,
         concurrent=entry.concurrent,
@@ -36,7 +38,7 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     plan = dataclasses.replace(plan, concurrent=concurrent).in_step
     if plan.stage_bytes > allowed:
         plan = dataclasses.replace(plan, copies_rows=False)
-    return with_resident_members(plan.solved(plan.rows == entry.rows, recompute=True), batch)
+    return with_resident_members(plan.solved(plan.rows == rows, recompute=True), batch)
 
 
 def with_resident_members(plan: Plan, batch: int) -> Plan:
