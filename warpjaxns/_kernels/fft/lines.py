@@ -20,7 +20,7 @@ PADDING = 16
 MOST_VALUES = 24  # complex numbers that a thread holds, of a line or a column
 # Instructions of a DFT, about: the radices there are, and what each costs
 ARITHMETIC = {2: 4, 3: 14, 4: 16, 5: 40, 6: 44, 8: 52, 10: 100, 12: 112, 16: 168, 20: 240}
-EXCHANGE, ADDRESS = 5, 3  # instructions by which a number goes through shared memory, and for an irregular address
+EXCHANGE, ADDRESS, BARRIER = 5, 3, 40  # for a number in shared memory, for an irregular address, before each pass
 
 
 def smooth(n: int) -> bool:
@@ -46,7 +46,7 @@ def factorise(n: int, wanted: int = 16, narrow: bool = False) -> tuple[int, tupl
         radices = tuple(2 ** (twos // passes + (p < twos % passes)) for p in range(passes))
         return max(radices), radices
     candidates = _candidates(n, narrow) or _candidates(n, False)
-    return min(candidates, key=lambda c: (max(1, c[0] / wanted, 0.75 * wanted / c[0]), _cost(n, *c)))
+    return min(candidates, key=lambda c: _cost(n, *c) * max(1, (c[0] / wanted) ** 2, 0.75 * wanted / c[0]))
 
 
 @functools.cache
@@ -80,6 +80,7 @@ def _cost(n: int, values: int, radices: tuple[int, ...]) -> float:
         each, made = ARITHMETIC[radix], span * radix
         if span > 1:
             each += EXCHANGE * radix + (8 * (radix - 1) if radix & (radix - 1) else 2 * radix)
+            total += BARRIER
         if made < n and made & (made - 1):
             each += ADDRESS * radix
         total += math.ceil(n // radix / threads) * each
