@@ -147,10 +147,11 @@ class Lines:
     def padded(self) -> int:
         """Complex numbers from one line to the next: an even number, with room for padding and for two half spectra.
 
-        Two lines of 8 threads share an access, and so lie half of all memory banks apart.
+        Threads of two lines may share an access, and its numbers should lie in different memory banks.
         """
         least = max(self.n + math.ceil(self.n / PADDING), 2 * self.half_spectrum)
-        return 2 * math.ceil(least / 2) if self.threads != 8 else 16 * math.ceil((least - 8) / 16) + 8
+        apart = self.threads > 4 and self.threads % 2 == 0 and self.threads % (BANKS // 2) > 0
+        return least + (self.threads - least) % (BANKS // 2) if apart else 2 * math.ceil(least / 2)
 
     @property
     def row_pitch(self) -> int:
@@ -158,8 +159,9 @@ class Lines:
 
         The threads of a line work on two rows, and lines that share a warp must not meet in a memory bank.
         """
-        apart = 1 < self.threads < BANKS and self.n % BANKS == 0
-        return self.n + max(self.threads // 2, 4) if apart else self.n
+        shared = self.threads % BANKS
+        apart = self.threads > 1 and shared and self.n % BANKS == 0
+        return self.n + 4 * max(math.ceil(shared / 8), 1) if apart else self.n
 
     @property
     def half_spectrum(self) -> int:
