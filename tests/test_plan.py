@@ -143,7 +143,7 @@ def test_entries_are_what_a_square_grid_gets(table):
 
 def test_sizes_with_threes_and_fives():
     """Slabs divide the rows of a grid, and their number suits the kernel between stages."""
-    for n, members, rows in [(192, 16, 8), (384, 16, 8), (500, 16, 10), (1000, 1, 10), (1000, 16, 10), (1200, 1, 10)]:
+    for n, members, rows in [(192, 16, 8), (384, 16, 8), (500, 16, 10), (1000, 1, 10), (1000, 16, 10), (1536, 1, 12)]:
         plan = make_plan((n, n), "float32", members)
         assert plan.by_slabs
         assert plan.rows == rows

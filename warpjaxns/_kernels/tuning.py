@@ -128,6 +128,7 @@ STAGE = {
     512: Entries(Stage(8, 8, 512, 0), Stage(8, 8, 1024, 0)),
     768: Entries(Stage(8, 8, 512, 0), Stage(16, 8, 768, 0)),
     1024: Entries(Stage(16, 8, 512, 0), Stage(16, 8, 768, 0)),
+    1536: Entries(Stage(16, 8, 768, 0), Stage(16, 12, 768, 0)),
     2048: Entries(Stage(16, 8, 768, 0), Stage(16, 8, 768, 0)),
     4096: Entries(Stage(16, 8, 512, 2), Stage(16, 8, 512, 2)),
 }

@@ -186,9 +186,11 @@ class Resident:
         """Warps of a block: those that transforms need, and one more where it saves a round of columns.
 
         In a cluster each round of columns has a warp of its own, since columns stay in registers while blocks wait.
+        Where walks are long there are threads for two walks up each column, too.
         """
         if self.halo:
-            return max(self.line_warps, self.parts)
+            walks = 2 if self.pairs > 4 else 1
+            return max(self.line_warps, self.parts, math.ceil(walks * self.shape[1] / WARP))
         return self.line_warps + (self.line_warps < self.parts == self.spare)
 
     @property
