@@ -186,11 +186,11 @@ class Resident:
         """Warps of a block: those that transforms need, and one more where it saves a round of columns.
 
         In a cluster each round of columns has a warp of its own, since columns stay in registers while blocks wait.
-        Where walks are long there are threads for two walks up each column, too.
+        There are threads for two walks up each column, too. (Powers of two have as many as were measured.)
         """
         if self.halo:
-            walks = 2 if self.pairs > 4 else 1
-            return max(self.line_warps, self.parts, math.ceil(walks * self.shape[1] / WARP))
+            nx = self.shape[1]
+            return max(self.line_warps, self.parts, math.ceil(2 * nx / WARP) if nx & (nx - 1) else 0)
         return self.line_warps + (self.line_warps < self.parts == self.spare)
 
     @property
