@@ -167,7 +167,9 @@ def test_registers_are_for_full_warps_of_threads_that_hold_more():
         plan = make_plan((n, n), "float32", members)
         lines = plan.stage_lines
         threads, blocks = plan.bounds(lines, plan.occupancy)
-        assert blocks * 32 * -(-threads // 32) * max(1, lines.values / lines.radix) <= max(plan.occupancy, lines.load)
+        assert blocks * 32 * -(-threads // 32) * max(1, lines.values / lines.radix) <= max(
+            plan.occupancy, lines.counted_threads
+        )
 
 
 def test_when_a_device_is_saturated():

@@ -133,7 +133,7 @@ class Lines:
         return self.groups * self.threads
 
     @property
-    def load(self) -> int:
+    def counted_threads(self) -> int:
         """Threads that a block counts for, when a multiprocessor's registers are divided among blocks.
 
         Registers are given to full warps. Threads that hold more numbers than `radix` need more of them. (Numbers of

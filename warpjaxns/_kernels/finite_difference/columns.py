@@ -45,7 +45,7 @@ class Columns:
         return self.count * self.threads
 
     @property
-    def load(self) -> int:
+    def counted_threads(self) -> int:
         """Threads that a block counts for, as in `Lines`."""
         return self.block_dim
 

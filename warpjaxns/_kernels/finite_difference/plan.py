@@ -174,7 +174,7 @@ class Plan:
     @staticmethod
     def bounds(lines: Lines | Columns, occupancy: int = 512) -> tuple[int, int]:
         """Return the threads of a block, and the fewest blocks that are to share a multiprocessor."""
-        return lines.block_dim, max(1, occupancy // lines.load)
+        return lines.block_dim, max(1, occupancy // lines.counted_threads)
 
     # ------------------------------------------------------------------------------------------ scratch
 
