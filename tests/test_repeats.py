@@ -13,10 +13,10 @@ from test_advance import ALL, SMALL, Case, check_against, every_backend, expecte
 from tolerances import DOT, ROLLOUT, assert_close, assert_trees_close
 
 from warpjaxns import Checkpointed, Direct, NavierStokes2D, _ffi
-from warpjaxns._finite_difference.operands import Operands
 from warpjaxns._kernels.hardware import address_table, views
 from warpjaxns._kernels.hardware.address_table import Place, Table
 from warpjaxns._kernels.hardware.intrinsics import synchronise_dependent_launch
+from warpjaxns._primitives.operands import Operands
 
 # ------------------------------------------------------------------------------------------------ programs
 

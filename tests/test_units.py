@@ -9,7 +9,7 @@ import pytest
 from tolerances import assert_close
 
 from warpjaxns import Grid, diagnostics, forcing, initial
-from warpjaxns._spectral import shell_of_modes
+from warpjaxns._modes import shell_of_modes
 from warpjaxns.data import Ensemble
 
 # sides 2 to 3, so that the wave along y is on the edge of a shell, 3/2

@@ -41,8 +41,8 @@ from jaxtyping import Array, ArrayLike, Float, Key, Real
 
 from ._checks import check_count, check_dtype, check_grid, check_key, check_positive, check_real
 from ._grid import Grid
+from ._modes import between, check_resolved, fourier_modes, from_modes, random_phases
 from ._operators import curl
-from ._spectral import between, check_resolved, fourier_modes, from_modes, random_phases
 
 __all__ = ["from_momentum", "kolmogorov", "ring_noise"]
 

@@ -21,9 +21,9 @@ from warpjaxns._kernels.finite_difference.planner import make_plan
 from warpjaxns._kernels.finite_difference.resident import stage as resident_stage
 from warpjaxns._kernels.finite_difference.resident import sweep as resident_sweep
 from warpjaxns._kernels.finite_difference.setting import Setting
-from warpjaxns._kernels.finite_difference.tendency import parameters
 from warpjaxns._kernels.hardware.address_table import NO_ARRAY, buffers
 from warpjaxns._kernels.hardware.numbers import complex_type
+from warpjaxns._kernels.parameters import parameters
 
 # (ny, nx), members, dtype: few long lines reach the plans of large grids in little time
 CASES = [

@@ -3,7 +3,7 @@
 They do the mathematics of the fused kernels one operation at a time. They are the ``"xla"`` backend of the fused
 primitives. They also provide higher derivatives, since these operators are closed under differentiation.
 
-Operands are laid out as in `operands`.
+Operands are laid out as in `_primitives.operands`.
 """
 
 from typing import Any
@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from .._coefficients import FIRST, SECOND, STAGES, runge_kutta
+from .._primitives.operands import Operands, split
 from .jacobian import jacobian
+from .kept import Kept
 from .laplacian import laplacian
-from .operands import Kept, Operands, split
 from .poisson import poisson
 
 

@@ -1,8 +1,8 @@
 """Foreign calls of the primitives: constants and shapes for the launch functions of `_kernels`.
 
-Functions here take and return traced JAX arrays, laid out as in `operands`. Each is one foreign call. Scratch memory
-is an extra result of the call, so that XLA owns, reuses and counts it. The plan is part of a call's key, so calls with
-different plans are different calls.
+Functions here take and return traced JAX arrays, laid out as in `_primitives.operands`. Each is one foreign call.
+Scratch memory is an extra result of the call, so that XLA owns, reuses and counts it. The plan is part of a call's key,
+so calls with different plans are different calls.
 """
 
 import functools
@@ -22,13 +22,14 @@ from .._kernels.finite_difference.planner import make_plan
 from .._kernels.finite_difference.resident import stage as resident_stage
 from .._kernels.finite_difference.resident import sweep as resident_sweep
 from .._kernels.finite_difference.setting import Setting
-from .._kernels.finite_difference.tendency import parameters
 from .._kernels.hardware.address_table import NO_ARRAY
 from .._kernels.hardware.limits import CPU_MEMORY, SHARED_MEMORY
 from .._kernels.hardware.numbers import complex_type
 from .._kernels.hardware.streams import Streams
+from .._kernels.parameters import parameters
+from .._primitives.operands import Operands, split
 from .._support import shared_memory
-from .operands import Kept, Operands, split
+from .kept import Kept
 
 
 @functools.lru_cache(maxsize=64)
@@ -146,7 +147,7 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, plat
     return _call_with_tables(launch, plan, grid, operands, key, outputs, repeats)[:1]
 
 
-def tangent_fits(grid: Grid, omega, platform: str) -> bool:
+def tangent_fits(omega, *, grid: Grid, platform: str, **_) -> bool:
     """Return whether the lines of state and tangent fit the shared memory of the devices here."""
     limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
     return _plan_of(grid, omega, platform).tangent_fits(limit)

@@ -56,11 +56,14 @@ def lowering(function: Callable) -> Callable:
     return rule
 
 
-def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Primitive:
+def define(
+    name: str, abstract: Callable, xla: Callable, warp: Callable, find_obstacle: Callable = warp_obstacle
+) -> Primitive:
     """Define a primitive with several results.
 
     `abstract(*avals, **params)` returns ``(shape, dtype)`` of each result. `xla` and `warp` compute the results, as
     lists or tuples. `warp` serves CUDA, and with ``backend="warp"`` also the CPU; its argument `platform` says which.
+    ``find_obstacle(grid, dtype, platform)`` says why it cannot, or returns None.
     """
     p = Primitive(name)
     p.multiple_results = True
@@ -73,7 +76,7 @@ def define(name: str, abstract: Callable, xla: Callable, warp: Callable) -> Prim
 
     def lower(platform, ctx, *operands, **params):
         backend, grid, dtype = params["backend"], params["grid"], ctx.avals_in[0].dtype
-        obstacle = "asked not to" if backend == "xla" else warp_obstacle(grid, dtype, platform)
+        obstacle = "asked not to" if backend == "xla" else find_obstacle(grid, dtype, platform)
         if backend == "warp" and obstacle:
             raise ValueError(f'backend="warp" cannot run on {platform}: {obstacle}')
         use_warp = not obstacle and (backend == "warp" or platform == "cuda")

@@ -20,8 +20,8 @@ from .._checks import (
     check_real,
 )
 from .._grid import Grid
+from .._modes import MARGIN
 from .._operators import SCHEMES
-from .._spectral import MARGIN
 
 INITIAL = ("decaying_turbulence", "random_vorticity")
 DRAWN = ("viscosity", "drag", "forcing_amplitude")  # parameters that may differ between members

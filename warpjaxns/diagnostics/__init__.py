@@ -9,7 +9,7 @@ They use the discrete operators of the solver, so their identities hold on the g
 wavenumber.
 """
 
-from .._spectral import fourier_modes, fundamental_wavenumber
+from .._modes import fourier_modes, fundamental_wavenumber
 from ._budgets import Budget, Budgets, budgets
 from ._fields import energy, energy_spectrum, enstrophy, palinstrophy
 from ._fluxes import energy_flux, enstrophy_flux

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 from .._arrays import with_axes
 from .._checks import check_field
 from .._grid import Grid
+from .._modes import fourier_modes, fundamental_wavenumber, sum_over_shells
 from .._operators import laplacian, streamfunction
-from .._spectral import fourier_modes, fundamental_wavenumber, sum_over_shells
 
 
 def energy(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:

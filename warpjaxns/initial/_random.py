@@ -12,8 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, Real
 from .._arrays import square_root
 from .._checks import check_dtype, check_grid, check_key, check_non_negative, check_positive
 from .._grid import Grid
-from .._show import show
-from .._spectral import (
+from .._modes import (
     between,
     check_resolved,
     fourier_modes,
@@ -22,6 +21,7 @@ from .._spectral import (
     random_phases,
     shell_of_modes,
 )
+from .._show import show
 
 
 def decaying_turbulence(

@@ -10,8 +10,8 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from .._checks import check_count, check_dtype, check_grid, check_positive, check_real
 from .._grid import Grid
+from .._modes import MARGIN
 from .._operators import curl
-from .._spectral import MARGIN
 from .._velocity import check_velocity
 
 

@@ -1,7 +1,9 @@
 """Layout of lines of complex numbers in registers and in shared memory, and the threads that transform them.
 
 Thread t of the T threads of a line holds the numbers t, t + T, t + 2T, ... In the buffer a line is padded by one
-number in 16, which keeps strided accesses off the same memory bank. `transforms` has the transforms.
+number in 16, which keeps strided accesses off the same memory bank. The threads of a line are successive threads of the
+block, or with `interleaved` lines each has the same line as the thread that many places later. `transforms` has the
+transforms.
 """
 
 import dataclasses
@@ -49,6 +51,7 @@ class Lines:
         keep_factors: whether a thread keeps its twiddle factors in registers from one transform to the next.
         bundle: lines that lie together.
         skew: complex numbers left free after every bundle.
+        interleaved: lines whose threads take turns, a power of two up to 16: neighbours in memory for columns.
     """
 
     n: int
@@ -60,6 +63,7 @@ class Lines:
     keep_factors: bool = False
     bundle: int = 1
     skew: int = 0
+    interleaved: int = 1
 
     @property
     def values(self) -> int:
@@ -79,8 +83,13 @@ class Lines:
     def padded(self) -> int:
         """Complex numbers from one line to the next: an even number, with room for padding and for two half spectra.
 
-        Two lines of 8 threads share an access, and so lie half of all memory banks apart.
+        Two lines of 8 threads share an access, and so lie half of all memory banks apart. Interleaved lines share all
+        accesses, and lie their part of the banks apart.
         """
+        if self.interleaved > 1:
+            at_once = 4 * BANKS // wp.types.type_size_in_bytes(self.real) // 2  # complex numbers of an access
+            apart = max(at_once // self.interleaved, 1)
+            return apart + at_once * math.ceil((self.n + math.ceil(self.n / PADDING) - apart) / at_once)
         least = max(self.n + math.ceil(self.n / PADDING), 2 * self.half_spectrum)
         return 2 * math.ceil(least / 2) if self.threads != 8 else 16 * math.ceil((least - 8) / 16) + 8
 
@@ -152,11 +161,11 @@ class Lines:
     @property
     def barrier(self) -> str:
         """Native code of the barrier of a line's threads. It waits for as few other threads as CUDA allows."""
-        threads = self.threads
+        threads = self.threads * self.interleaved
         if threads <= 32 and 32 % threads == 0:
             members = f"{(1 << threads) - 1:#x}u << (threadIdx.x & {32 - threads})"
             return f"__syncwarp({members});" if threads < 32 else "__syncwarp();"
-        if threads % 32 == 0 and 1 < self.groups < 16:
+        if threads % 32 == 0 and 1 < self.groups // self.interleaved < 16:
             number = f'"r"(1 + threadIdx.x / {threads})'
             return f'asm volatile("bar.sync %0, {threads};" :: {number} : "memory");'
         return "__syncthreads();"

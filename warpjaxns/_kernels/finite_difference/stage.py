@@ -21,6 +21,7 @@ from ..hardware.copies import wait
 from ..hardware.intrinsics import barrier, later_block, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import row_view, vector_view
+from ..parameters import Parameters, forcing_row
 from .places import Fields, Spectrum, TablePlaces, fields, table_places
 from .plan import Plan
 from .poisson import Spectra
@@ -29,7 +30,7 @@ from .setting import Setting
 from .slab_rows import slab_functions, slab_prefetchers
 from .spectra import spectra_functions
 from .stencils import stencils
-from .tendency import Parameters, forcing_row, tendency, terms
+from .tendency import tendency, terms
 
 
 @functools.cache

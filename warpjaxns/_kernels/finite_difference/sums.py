@@ -7,10 +7,11 @@ import warp as wp
 from ..hardware.address_table import Place, Table, kernel
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
 from ..hardware.views import fields_view, vector_view
+from ..parameters import Parameters, forcing_row
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .stencils import stencils
-from .tendency import Parameters, forcing_row, parameter_shares, tendency, terms
+from .tendency import parameter_shares, tendency, terms
 
 
 @functools.cache

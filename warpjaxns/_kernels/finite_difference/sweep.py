@@ -22,6 +22,7 @@ from ..hardware.copies import wait
 from ..hardware.intrinsics import barrier, later_block, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import row_view, vector_view
+from ..parameters import Parameters
 from .operators import ROW_BLOCK
 from .places import Spectrum, TablePlaces, table_places
 from .plan import Plan
@@ -32,7 +33,7 @@ from .slab_rows import slab_functions, slab_prefetchers
 from .spectra import spectra_functions
 from .stencils import stencils
 from .sums import forcing_sum, parameter_sums
-from .tendency import Parameters, tendency, terms
+from .tendency import tendency, terms
 
 
 @functools.cache

@@ -1,37 +1,17 @@
 """The tendency at one point, ``R(w) = J(psi, w) + nu Lap w - mu w + f``, its tangent and its adjoint.
 
-A term of the equation is added here: its coefficient to `Parameters`, `Terms` and the functions that load them, its
-value to `linear`, or to the stencils of `rate`. The tangent and the cotangents of the coefficients follow by the
-product rule.
+A term of the equation is added here: its coefficient to `Terms` (and to `parameters.Parameters`), its value to
+`linear`, or to the stencils of `rate`. The tangent and the cotangents of the coefficients follow by the product rule.
 """
 
 import functools
 import types
-from collections.abc import Callable
 
 import warp as wp
 
 from ..._coefficients import FIRST, SECOND
-from ..hardware.address_table import Place, Table, slice_at
-from ..hardware.views import row_view, vector_view
+from ..parameters import parameter_functions
 from .stencils import stencils
-
-
-@wp.struct
-class Parameters:
-    """Places of the parameters (one number, or one a member) and of the forcing (`Buffer.slices`)."""
-
-    viscosity: Place
-    drag: Place
-    dt: Place
-    forcing: Place
-
-
-def parameters(viscosity, drag, dt, forcing) -> Parameters:
-    """Return the places of the parameters' buffers. `forcing` is a place, `NO_ARRAY` where there is no forcing."""
-    result = Parameters()
-    result.viscosity, result.drag, result.dt, result.forcing = viscosity.place, drag.place, dt.place, forcing
-    return result
 
 
 @functools.cache
@@ -42,14 +22,8 @@ def terms(real) -> types.SimpleNamespace:
     - ``weighted(numbers, c, metric)``: `Terms`, with ``h = c dt`` in each coefficient.
     - ``tangent(numbers, tangents, c, metric)``: their derivative in the direction of other `Numbers`.
     """
-    kit, vector = stencils(real), vector_view(real)
-    Metric, scaled = kit.Metric, kit.scaled
-
-    @wp.struct
-    class Numbers:
-        viscosity: real
-        drag: real
-        dt: real
+    kit, given = stencils(real), parameter_functions(real)
+    Metric, scaled, Numbers = kit.Metric, kit.scaled, given.Numbers
 
     @wp.struct
     class Terms:
@@ -58,19 +32,6 @@ def terms(real) -> types.SimpleNamespace:
         metric: Metric
         drag: real
         h: real
-
-    @wp.func_native("return values.data[values.shape[0] == 1 ? 0 : member];")
-    def of_member(values: wp.array(dtype=real), member: int) -> real:
-        """Return the number of a member, or the one that all members share."""
-        ...
-
-    @wp.func
-    def numbers(table: Table, places: Parameters, member: int):
-        result = Numbers()
-        result.viscosity = of_member(vector(table, places.viscosity), member)
-        result.drag = of_member(vector(table, places.drag), member)
-        result.dt = of_member(vector(table, places.dt), member)
-        return result
 
     @wp.func
     def weighted(given: Numbers, c: real, metric: Metric):
@@ -91,7 +52,12 @@ def terms(real) -> types.SimpleNamespace:
         return result
 
     return types.SimpleNamespace(
-        Numbers=Numbers, Terms=Terms, numbers=numbers, weighted=weighted, tangent=tangent, of_member=of_member
+        Numbers=Numbers,
+        Terms=Terms,
+        numbers=given.numbers,
+        weighted=weighted,
+        tangent=tangent,
+        of_member=given.of_member,
     )
 
 
@@ -137,22 +103,6 @@ def tendency(real, scheme: str) -> types.SimpleNamespace:
         carried=kit.jacobian[SECOND[scheme]],
         adjoint=adjoint,
     )
-
-
-@functools.cache
-def forcing_row(real, shape: tuple[int, int], upwards: bool = False) -> Callable:
-    """``forcing(table, place, step, member, i, j)`` is a `row_view` of the forcing; its place is a `Buffer.slices`.
-
-    A forcing is steady or per step, and per member or shared.
-    """
-    row = row_view(real, shape, upwards)
-
-    @wp.func
-    def forcing(table: Table, place: Place, step: int, member: int, i: int, j: int):
-        when = slice_at(place, wp.where(place[3] == 1, 0, step))
-        return row(table, when, wp.where(place[2] == 1, 0, member), i, j)
-
-    return forcing
 
 
 @functools.cache

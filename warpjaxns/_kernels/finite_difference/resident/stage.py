@@ -15,10 +15,11 @@ from ...hardware.clusters import Mbarrier
 from ...hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ...hardware.numbers import complex_type
 from ...hardware.views import row_view, vector_view
+from ...parameters import Parameters, forcing_row
 from ..places import Fields, TablePlaces, fields, table_places
 from ..setting import Setting
 from ..stencils import stencils
-from ..tendency import Parameters, forcing_row, tendency, terms
+from ..tendency import tendency, terms
 from .columns import solve_function
 from .layout import Resident
 from .rows import resident_functions

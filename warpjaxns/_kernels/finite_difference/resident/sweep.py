@@ -17,10 +17,11 @@ from ...hardware.copies import row_copier, row_prefetcher, wait
 from ...hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ...hardware.numbers import complex_type
 from ...hardware.views import row_view, vector_view
+from ...parameters import Parameters, forcing_row
 from ..places import TablePlaces, table_places
 from ..setting import Setting
 from ..stencils import stencils
-from ..tendency import Parameters, forcing_row, parameter_shares, tendency, terms
+from ..tendency import parameter_shares, tendency, terms
 from .columns import solve_function
 from .layout import Resident
 from .rows import resident_functions

@@ -1,7 +1,7 @@
-"""Operands of the primitives for time steps, by name.
+"""Operands of the primitives for time steps, by name. Both discretisations have the same.
 
-A new parameter of the equation is a field of `Operands` and an entry in each constant below. It is used in
-`algebra.linear_terms` or `algebra.tendency`, and in `_kernels.finite_difference.tendency`.
+A new parameter of the equation is a field of `Operands` and an entry in each constant below. Each discretisation uses
+it in its `algebra`, and in the tendency at a point of its kernels.
 """
 
 import itertools
@@ -14,8 +14,8 @@ from jax.interpreters import ad
 class Operands(NamedTuple):
     """Operands of a time step. Their tangents, cotangents and properties have the same form.
 
-    Layout, with one explicit batch axis (`_primitives.define`): omega (B, ny, nx); viscosity, drag and dt (B,) or (1,);
-    forcing (steps or 1, B or 1, ny, nx), or (1, 1, 1, 1) for none.
+    Layout, with one explicit batch axis (`define`): omega (B, *state), in which a state is a field ``(ny, nx)`` or its
+    spectrum; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or 1, *state), or (1, 1, 1, ...) for none.
     """
 
     omega: Any
@@ -25,19 +25,9 @@ class Operands(NamedTuple):
     forcing: Any
 
 
-class Kept(NamedTuple):
-    """The inputs of all stages, and their streamfunctions, each (stages steps, B, ny, nx)."""
-
-    states: Any
-    psis: Any
-
-
-BATCH_AXES = {Operands: Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1), Kept: Kept(1, 1)}
+BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1)
 # whether an operand must have the batch axis in full; members may share the others
-HAS_BATCH = {
-    Operands: Operands(omega=True, viscosity=False, drag=False, dt=False, forcing=False),
-    Kept: Kept(True, True),
-}
+HAS_BATCH = Operands(omega=True, viscosity=False, drag=False, dt=False, forcing=False)
 
 
 def split(flat, *kinds: type) -> list:

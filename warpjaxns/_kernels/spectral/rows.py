@@ -1,0 +1,127 @@
+"""Kernels of rows: half-transformed fields to points, a product at each point, and back.
+
+They are the other half of the transforms, along x, and stay in registers from the one to the other. Products replace
+what they are made of in memory.
+"""
+
+import functools
+
+import warp as wp
+
+from ..fft.transforms import line_functions
+from ..hardware.address_table import Place, Table, kernel, launch
+from ..hardware.intrinsics import block_index, synchronise_dependent_launch, thread_index
+from ..hardware.views import complex_access, row_view, vector_view
+from .plan import Plan
+
+# number of fields that come in, and that go out
+PRODUCTS = {"square": (1, 1), "square and tangent": (2, 2), "product": (2, 1), "conjugate product": (2, 1)}
+
+
+@functools.cache
+def products(plan: Plan, kind: str) -> wp.Kernel:
+    """Make the kernel of a product of complex velocities z, y at each point.
+
+    ``z^2``; ``z^2`` and its tangent ``2 z y``; ``z y``; or ``conj(z) y``.
+    """
+    (ny, nx), kx, pitch, lines = plan.shape, plan.highest[1], plan.pitch, plan.row_lines
+    held, threads, groups, size, real = lines.values, lines.threads, lines.groups, lines.size, plan.real
+    Complex, Values = plan.complex, lines.Values
+    by_line = line_functions(lines)
+    forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
+    half, complex_view = row_view(Complex, (ny, 2 * pitch)), vector_view(Complex)
+    get_complex, put_complex = complex_access(real)
+    two, second = PRODUCTS[kind][0] == 2, PRODUCTS[kind][1] == 2
+    square, conjugate = kind.startswith("square"), kind == "conjugate product"
+    row_type = wp.array(dtype=Complex)
+
+    @wp.func
+    def load(row: row_type, wanted: bool, t: int):
+        values = Values()
+        if wanted:
+            for e in range(held):
+                first = e * threads  # of the numbers that the threads of the line hold at this place
+                n = t + first
+                if first <= kx:
+                    if first + threads <= kx + 1 or n <= kx:
+                        number = get_complex(row, n)
+                        values[2 * e] = number[0]
+                        values[2 * e + 1] = number[1]
+                if first + threads > nx - kx:
+                    if first >= nx - kx or n >= nx - kx:
+                        number = get_complex(row, pitch + nx - n)
+                        values[2 * e] = number[0]
+                        values[2 * e + 1] = number[1]
+        return values
+
+    @wp.func
+    def store(values: Values, row: row_type, wanted: bool, t: int):
+        if wanted:
+            for e in range(held):
+                first = e * threads
+                n = t + first
+                if first <= kx:
+                    if first + threads <= kx + 1 or n <= kx:
+                        put_complex(row, n, Complex(values[2 * e], values[2 * e + 1]))
+                if first + threads > nx - kx:
+                    if first >= nx - kx or n >= nx - kx:
+                        put_complex(row, pitch + nx - n, Complex(values[2 * e], values[2 * e + 1]))
+
+    @kernel(launch_bounds=plan.bounds(lines, plan.row_occupancy))
+    def products(
+        table: Table,
+        rows: int,
+        # in
+        z_at: Place,
+        y_at: Place,
+        roots_at: Place,
+        # out
+        first_at: Place,
+        second_at: Place,
+    ):
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        index, _ = wp.tid()
+        thread = thread_index()
+        line = thread // threads
+        t = thread - line * threads
+        row = block_index(index, 0) * groups + line
+        wanted = row < rows
+        factors = load_factors(complex_view(table, roots_at), t)
+        # an operand that all members share has the rows of one
+        from_z = half(table, z_at, 0, wp.where(z_at[2] == 1, row % ny, row), 0)
+        from_y = half(table, y_at, 0, wp.where(y_at[2] == 1, row % ny, row), 0)
+        synchronise_dependent_launch()
+        z = inverse(load(from_z, wanted, t), buffer, factors, line, t)
+        y = Values()
+        if two:
+            y = inverse(load(from_y, wanted, t), buffer, factors, line, t)
+        for e in range(held):
+            zr, zi = z[2 * e], z[2 * e + 1]
+            if square:
+                z[2 * e] = zr * zr - zi * zi
+                z[2 * e + 1] = real(2.0) * zr * zi
+            if two:
+                if square:
+                    zr = real(2.0) * zr
+                    zi = real(2.0) * zi
+                if conjugate:
+                    zi = -zi
+                yr, yi = y[2 * e], y[2 * e + 1]
+                y[2 * e] = zr * yr - zi * yi
+                y[2 * e + 1] = zr * yi + zi * yr
+        if square:
+            store(forward(z, buffer, factors, line, t), half(table, first_at, 0, row, 0), wanted, t)
+        if second:
+            store(forward(y, buffer, factors, line, t), half(table, second_at, 0, row, 0), wanted, t)
+        elif two:
+            store(forward(y, buffer, factors, line, t), half(table, first_at, 0, row, 0), wanted, t)
+
+    return products
+
+
+def launch_products(plan: Plan, kind: str, roots, z, y, first, second):
+    """Launch the product of half-transformed fields z and y. All members may share one of them."""
+    rows = first.shape[0] * plan.shape[0]
+    lines = plan.row_lines
+    blocks = -(-rows // lines.groups)
+    launch(products(plan, kind), first.table, blocks, [rows, z, y, roots, first, second], lines.block_dim)

@@ -1,0 +1,119 @@
+"""Numerics at one mode: the symbols of the velocity and of advection, linear terms, and the stages of a time step.
+
+``kappa = ky + i kx``. A column kernel transforms the columns of kx and -kx together, and the latter conjugated: with
+``M(k)`` the coefficients of a field, those of its image under a symbol s are ``s(k) M(k)`` at kx and ``conj(s(-k)) M(k)``
+at -kx, in the same order of ky. Of what comes back, Q at kx and R at -kx, the real part of the field with the symbol T
+has the coefficients ``(T(k) Q + conj(T(-k)) R) / 2``.
+
+| operator | symbol | at kx | at -kx |
+|---|---|---|---|
+| C, the velocity v + iu | ``-1 / conj(kappa)`` | ``-kappa / k^2`` | ``conj(kappa) / k^2`` |
+| D, advection of a product | ``i/2 conj(kappa)^2`` | ``i/2 conj(kappa)^2`` | ``-i/2 kappa^2`` |
+| D*, the strain | ``-i/2 kappa^2`` | ``-i/2 kappa^2`` | ``i/2 conj(kappa)^2`` |
+| C*, from a strained product | ``-1 / kappa`` | ``-conj(kappa) / k^2`` | ``kappa / k^2`` |
+
+A linear term of the equation is added here: its symbol to `linear`.
+"""
+
+import functools
+import types
+
+import warp as wp
+
+from ..hardware.numbers import complex_type
+from ..parameters import parameter_functions
+
+
+@functools.cache
+def symbols(real) -> types.SimpleNamespace:
+    """Make the functions of a mode.
+
+    - ``mode(y, x, scale)``: the `Mode` of y and x waves a side; `scale`, a `Scale`, holds the wavenumbers of one wave.
+    - ``velocity(mode, a)``, ``strain(mode, a)``: numbers at kx and -kx, to be transformed back.
+    - ``advection(mode, q, r)``, ``pullback(mode, q, r)``: coefficients, from what came back from there.
+    - ``linear(numbers, mode)``: the symbol L of the linear terms. It is linear in the numbers, a `Numbers`.
+    """
+    Complex, Numbers = complex_type(real), parameter_functions(real).Numbers
+
+    @wp.struct
+    class Scale:
+        """Wavenumbers of one wave a side, along y and x, and ``1 / sqrt(ny nx)``."""
+
+        y: real
+        x: real
+        gain: real
+
+    @wp.struct
+    class Mode:
+        """Wavenumbers ky and kx, ``1 / k^2`` (0 for the mean), ``k^2``, and the factors of transforms each way.
+
+        ``back`` multiplies coefficients before they are transformed to fields, and ``to`` what comes back.
+        """
+
+        y: real
+        x: real
+        inverse: real
+        squared: real
+        back: real
+        to: real
+
+    @wp.func
+    def mode(y: int, x: int, scale: Scale):
+        result = Mode()
+        result.y = scale.y * real(y)
+        result.x = scale.x * real(x)
+        result.squared = result.y * result.y + result.x * result.x
+        result.inverse = real(0.0)
+        if x != 0 or y != 0:
+            result.inverse = real(1.0) / result.squared
+        result.back = scale.gain
+        result.to = scale.gain
+        if x != 0:  # the root of the two modes that a coefficient stands for
+            result.back = scale.gain * real(0.70710678118654752440)
+            result.to = scale.gain * real(1.41421356237309504880)
+        return result
+
+    @wp.func
+    def velocity(m: Mode, a: Complex):
+        s = m.back * m.inverse * a
+        yx, xy = m.y * s[0], m.x * s[1]
+        yy, xx = m.y * s[1], m.x * s[0]
+        return Complex(xy - yx, -(yy + xx)), Complex(yx + xy, yy - xx)
+
+    @wp.func
+    def strain(m: Mode, a: Complex):
+        s = m.back * a
+        stretch = real(0.5) * (m.y * m.y - m.x * m.x)  # kappa^2 / 2 = stretch + i shear
+        shear = m.y * m.x
+        p, q = shear * s[0], stretch * s[1]
+        u, v = shear * s[1], stretch * s[0]
+        return Complex(p + q, u - v), Complex(p - q, u + v)
+
+    @wp.func
+    def advection(m: Mode, q: Complex, r: Complex):
+        stretch = real(0.25) * m.to * (m.y * m.y - m.x * m.x)
+        shear = real(0.5) * m.to * m.y * m.x
+        total, rest = q + r, q - r
+        return Complex(shear * total[0] - stretch * rest[1], shear * total[1] + stretch * rest[0])
+
+    @wp.func
+    def pullback(m: Mode, q: Complex, r: Complex):
+        half = real(0.5) * m.to * m.inverse
+        y, x = half * m.y, half * m.x
+        total, rest = q + r, q - r
+        return Complex(-(y * rest[0] + x * total[1]), x * total[0] - y * rest[1])
+
+    @wp.func
+    def linear(given: Numbers, m: Mode):
+        return -(given.viscosity * m.squared + given.drag)
+
+    return types.SimpleNamespace(
+        Scale=Scale,
+        Mode=Mode,
+        mode=mode,
+        velocity=velocity,
+        strain=strain,
+        advection=advection,
+        pullback=pullback,
+        linear=linear,
+    )

@@ -1,0 +1,111 @@
+"""The spectral discretisation, as solvers use it. `_finite_difference.engine` has the same functions.
+
+Fields are ``(batch, ny, nx)``. Operators act on the modes that a state keeps, and drop all others.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._coefficients import LOW_STORAGE
+from .._grid import Grid
+from . import algebra
+from .advance import advance
+from .modes import Modes, constant, forward, inverse
+from .modes import to_field as field_of
+from .modes import to_state as state_of
+from .obstacle import warp_obstacle as obstacle
+
+__all__ = ["advance", "obstacle"]
+# Products of the largest velocity, the time step and the inverse spacing up to which a scheme is stable without
+# viscosity: its limit on the imaginary axis, over the largest wavenumber kept times the spacing.
+IMAGINARY_LIMIT = {"rk3": 1.73, "rk4": 3.34}
+HIGHEST = {"two-thirds": 2 / 3 * np.pi, "smooth": np.pi}
+
+
+def static(discretisation, grid: Grid, backend: str) -> dict:
+    """Return the parameters of the primitives."""
+    return {
+        "grid": grid,
+        "integrator": discretisation.integrator,
+        "dealiasing": discretisation.dealiasing,
+        "backend": backend,
+    }
+
+
+def to_state(field, *, grid, dealiasing, **_):
+    """Return the state of a field ``(batch, ny, nx)``: its coefficients (`modes`)."""
+    return state_of(Modes(grid, dealiasing), field)
+
+
+def to_field(state, *, grid, dealiasing, **_):
+    """Return the field of a state."""
+    return field_of(Modes(grid, dealiasing), state)
+
+
+def forcing_to_state(forcing, *, grid, **how):
+    """Return the forcing ``(steps or 1, batch or 1, ny, nx)`` as states, or a single zero for a single zero."""
+    if forcing.shape[-1] == 1:
+        return forcing[..., None]
+    return to_state(forcing, grid=grid, **how)
+
+
+def tendency(omega, viscosity, drag, force, *, integrator, **how):
+    """Return ``J(psi, w) + nu Lap w - mu w + f``."""
+    state, force = to_state(omega, **how), forcing_to_state(force[None], **how)[0]
+    return to_field(algebra.tendency(state, viscosity, drag, force, **how), **how)
+
+
+def _multiply(field, *symbols, grid, dealiasing, **_):
+    """Return the fields with the coefficients of `field` times each symbol, an array of factors of modes."""
+    modes = Modes(grid, dealiasing)
+    coefficients = forward(modes, field)
+    return inverse(modes, jnp.stack([coefficients * constant(factors, coefficients) for factors in symbols]))
+
+
+def streamfunction(omega, *, grid, dealiasing, **_):
+    """Return ``F^-1 k^-2 F omega``, with zero mean."""
+    return _multiply(omega, Modes(grid, dealiasing).inverse, grid=grid, dealiasing=dealiasing)[0]
+
+
+def laplacian(field, *, grid, dealiasing, **_):
+    """Return ``F^-1 (-k^2) F field``."""
+    return _multiply(field, -Modes(grid, dealiasing).squared, grid=grid, dealiasing=dealiasing)[0]
+
+
+def derivatives(field, *, grid, dealiasing, **_):
+    """Return the derivatives along y and x."""
+    ky, kx = Modes(grid, dealiasing).wavenumbers
+    along_y, along_x = _multiply(field, 1j * ky, 1j * kx, grid=grid, dealiasing=dealiasing)
+    return along_y, along_x
+
+
+def jacobian(a, b, *, grid, dealiasing, **_):
+    """Return ``J(a, b) = a_x b_y - a_y b_x``, dealiased."""
+    how = {"grid": grid, "dealiasing": dealiasing}
+    (a_y, a_x), (b_y, b_x) = (derivatives(field, **how) for field in (a, b))
+    return _multiply(a_x * b_y - a_y * b_x, Modes(grid, dealiasing).filter, **how)[0]
+
+
+def eigenvalues(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Return the eigenvalues of the negative Laplacian along y and along x, ``k^2``, float64, FFT order."""
+    (ny, nx), (height, width) = grid.shape, grid.extent
+    return (2 * np.pi * ny / height * np.fft.fftfreq(ny)) ** 2, (2 * np.pi * nx / width * np.fft.rfftfreq(nx)) ** 2
+
+
+def kept_fields(discretisation, grid: Grid) -> float:
+    """Return the fields of a step that reverse mode keeps: the state of each stage."""
+    rows, columns = Modes(grid, discretisation.dealiasing).shape
+    return 2 * rows * columns / (grid.shape[0] * grid.shape[1]) * len(LOW_STORAGE[discretisation.integrator])
+
+
+def cfl_limit(discretisation) -> float:
+    """Return the Courant number up to which a step is stable where viscosity is small."""
+    return IMAGINARY_LIMIT[discretisation.integrator] / HIGHEST[discretisation.dealiasing]
+
+
+def diffusion_limit(discretisation) -> None:
+    """Return None: linear terms are exact for any step."""
+
+
+def check_reach(grid: Grid, viscosity, drag, dt) -> None:
+    """Accept all parameters: no step multiplies a wave by more than 1."""
