@@ -43,7 +43,6 @@ FLOWS = {
     "turbulence": Flow("turbulence", viscosity=2e-3, time=1.0),
     "kolmogorov": Flow("random", viscosity=1e-3, time=2.0, drag=0.1, amplitude=1.0),
 }
-TITLES = {"shear": "Shear layer", "turbulence": "Decaying turbulence", "kolmogorov": "Kolmogorov flow"}
 
 
 @functools.cache
