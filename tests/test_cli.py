@@ -84,8 +84,16 @@ def test_options_reach_the_solver(tmp_path, capsys):
 
 
 def test_quiet_is_quiet(tmp_path, capsys):
-    demo(tmp_path, "--quiet", "--no-plot")
+    demo(tmp_path, "--quiet", "--no-plot", "--viscosity", "0.3")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_flow_without_enough_points_is_noticed(tmp_path, capsys):
+    demo(tmp_path, "--quiet", "--no-plot")
+    out, message = capsys.readouterr()
+    assert out == ""
+    assert message.startswith("warpjaxns: the flow is not resolved: finite differences on 16 x 16 points")
+    assert len(message.splitlines()) == 1
 
 
 def test_help_mentions_every_option(capsys):
