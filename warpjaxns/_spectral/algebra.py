@@ -66,7 +66,7 @@ def _step(x: Operands, *, integrator, grid, dealiasing, backend):
 
 
 def advance(*operands, grid, integrator, dealiasing, steps, backend, keep=False, direct=False, repeats=1):
-    """Return ``[omega]`` after the steps. With `keep`, also the states after each stage. `repeats` needs steady forcing.
+    """Return ``[omega]`` after the steps, and with `keep` the states after all stages. `repeats` needs steady forcing.
 
     The latter are ``(stages steps, batch, rows, columns, 2)``.
     """

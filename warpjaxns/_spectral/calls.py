@@ -11,13 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _ffi
+from .._coefficients import low_storage
 from .._grid import Grid
 from .._kernels.fft.transforms import roots_of_unity
-from .._kernels.spectral import operators
+from .._kernels.hardware.address_table import NO_ARRAY
+from .._kernels.parameters import parameters
+from .._kernels.spectral import operators, stage, sweep
 from .._kernels.spectral.places import Tables
 from .._kernels.spectral.plan import Plan
 from .._kernels.spectral.planner import make_plan
+from .._kernels.spectral.setting import Setting
 from .._kernels.spectral.symbols import symbols
+from .._primitives.operands import Operands, split
 from .._support import shared_memory
 from .modes import Modes
 
@@ -29,27 +34,28 @@ def _tables(modes: Modes, dtype: str) -> tuple[np.ndarray, ...]:
     return (*roots, np.concatenate([factors.ravel() for factors in modes.filters]).astype(dtype))
 
 
-def _call(launch, plan: Plan, grid: Grid, states, others, key, outputs, repeats=1):
-    """Call ``launch(scale, tables, *states, *others, *outputs)``.
+def _call(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
+    """Call ``launch(scale, tables, *operands, *outputs)``. In a repetition the first output replaces the first operand.
 
-    `states` hold complex numbers, `others` real ones. In a repetition the first output replaces the first state.
+    Operands hold complex numbers if they are states, else real ones.
     """
     tables = [jnp.asarray(table) for table in _tables(Modes(grid, plan.dealiasing), plan.dtype)]
     scale = symbols(plan.real).Scale()
     scale.y, scale.x = (2 * np.pi / side for side in grid.extent)
     scale.gain = plan.gain
-    operands = [*tables, *states, *others]
     inputs = [plan.complex, plan.complex, plan.real]
-    inputs += [plan.complex] * len(states) + [plan.real] * len(others)
+    inputs += [plan.complex if x.ndim > 3 and x.shape[-1] == 2 else plan.real for x in operands]
+    operands = [x[0] if x.ndim == 5 and _is_none(x) else x for x in operands]  # Warp's arrays have four axes at most
     return _ffi.call(
         lambda *arrays: launch(scale, Tables(*arrays[: len(tables)]), *arrays[len(tables) :]),
+        *tables,
         *operands,
         key=(*key, grid, plan),
         inputs=inputs,
         outputs=outputs,
         graph=True,
         repeats=repeats,
-        feed=(len(tables), len(operands)),
+        feed=(len(tables), len(tables) + len(operands)),
     )
 
 
@@ -64,7 +70,7 @@ def advection(a, *, grid, dealiasing, backend, platform):
     plan = _plan_of(grid, dealiasing, a, platform)
     outputs = [(plan.complex, a.shape[:-1]), plan.halves(a.shape[0])]
     launch = functools.partial(operators.advection, plan)
-    return _call(launch, plan, grid, [a], [], ["spectral_advection"], outputs)[:1]
+    return _call(launch, plan, grid, [a], ["spectral_advection"], outputs)[:1]
 
 
 def _bilinear(name, a, b, *, grid, dealiasing, backend, platform):
@@ -72,15 +78,84 @@ def _bilinear(name, a, b, *, grid, dealiasing, backend, platform):
     plan = _plan_of(grid, dealiasing, fields, platform)
     outputs = [(plan.complex, fields.shape[:-1]), plan.halves(a.shape[0]), plan.halves(b.shape[0])]
     launch = functools.partial(getattr(operators, name), plan)
-    return _call(launch, plan, grid, [a, b], [], [f"spectral_{name}"], outputs)[:1]
+    return _call(launch, plan, grid, [a, b], [f"spectral_{name}"], outputs)[:1]
 
 
 transport = functools.partial(_bilinear, "transport")
 pullback = functools.partial(_bilinear, "pullback")
 
 
-def _none(*_, **__):
-    raise NotImplementedError
+def _places(x: Operands):
+    """Return the places of parameters and forcing. A forcing of a single number means none."""
+    forcing = NO_ARRAY if _is_none(x.forcing) else x.forcing.slices
+    return parameters(x.viscosity, x.drag, x.dt, forcing)
 
 
-advance = advance_jvp = adjoint = tangent_fits = _none
+def _is_none(forcing):
+    return forcing.shape[-1] == 1 == forcing.shape[-2]
+
+
+def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backend, repeats, platform):
+    """Take the steps, and their repetitions, as one call."""
+    state, plan = operands[0], _plan_of(grid, dealiasing, operands[0], platform)
+    count, field = steps * len(low_storage(integrator)), (plan.complex, state.shape[:-1])
+
+    def launch(scale, tables, *given):
+        x, (out, increment, half) = split(given, Operands)
+        targets = [out[s] for s in range(count)] if keep else [out] * count
+        setting = Setting(plan, integrator, steps, scale, tables)
+        stage.advance(setting, _places(x), x.omega, targets, [increment], [half])
+
+    out = (plan.complex, (count, *state.shape[:-1])) if keep else field
+    outputs = [out, field, plan.halves(state.shape[0])]
+    (out, *_) = _call(launch, plan, grid, operands, ["spectral_advance", integrator, steps, keep], outputs, repeats)
+    return [out[-1], out] if keep else [out]
+
+
+def tangent_fits(omega, *, grid: Grid, dealiasing, platform: str, **_) -> bool:
+    """Return whether the lines of state and tangent fit the shared memory of the devices here."""
+    return _plan_of(grid, dealiasing, omega, platform).fits(count=4)
+
+
+def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platform):
+    """Take the steps of a state and its tangent, as one call."""
+    x, dx, _ = split(operands, Operands, Operands)
+    plan = _plan_of(grid, dealiasing, x.omega, platform)
+    count, field = steps * len(low_storage(integrator)), (plan.complex, x.omega.shape[:-1])
+    if _is_none(x.forcing) != _is_none(dx.forcing):  # one of forcing and its tangent is missing
+        none = jnp.zeros((1, 1, *x.omega.shape[1:]), x.omega.dtype)
+        x, dx = (each._replace(forcing=none) if _is_none(each.forcing) else each for each in (x, dx))
+
+    def launch(scale, tables, *given):
+        x, dx, (out, dout, *scratch) = split(given, Operands, Operands)
+        setting, targets = Setting(plan, integrator, steps, scale, tables), [(out, dout)] * count
+        stage.tangent(setting, _places(x), _places(dx), x.omega, dx.omega, targets, scratch[:2], scratch[2:])
+
+    outputs = [field] * 4 + [plan.halves(x.omega.shape[0])] * 2
+    return _call(launch, plan, grid, [*x, *dx], ["spectral_advance_jvp", integrator, steps], outputs)[:2]
+
+
+def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, platform):
+    """Sweep backwards over the steps. Run them first if their states were not kept."""
+    x, (cotangent, *kept) = split(operands, Operands)
+    how = {"grid": grid, "integrator": integrator, "dealiasing": dealiasing, "backend": backend}
+    if not keep:
+        kept = advance(*x, steps=steps, keep=True, direct=False, repeats=1, platform=platform, **how)[1:]
+    plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
+    by_parameter, by_forcing = wrt.viscosity or wrt.drag or wrt.dt, wrt.forcing
+    field = (plan.complex, (batch, *modes))
+    sums = (plan.real, (batch * plan.parts * 3 if by_parameter else 1,))
+    by_step = plan.complex, (x.forcing.shape[0], batch, *modes) if by_forcing else (1, 1, 1, 1)
+
+    def launch(scale, tables, *given):
+        x, (cotangent, kept, result, sums, by_step, p, q, strained, half) = split(given, Operands)
+        totals = sums if by_parameter else None, by_step if by_forcing else None
+        setting = Setting(plan, integrator, steps, scale, tables)
+        sweep.adjoint(setting, _places(x), x.omega, kept, cotangent, result, (p, q), (strained, half), totals)
+
+    outputs = [field, sums, by_step, field, field, *[plan.halves(batch)] * 2]
+    key = ["spectral_adjoint", integrator, steps, wrt]
+    result, sums, by_step, *_ = _call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
+    total = jnp.sum(sums.reshape(batch, plan.parts, 3), axis=1).T if by_parameter else [None] * 3
+    totals = Operands(result, *total, forcing=by_step)
+    return [value for value, wanted in zip(totals, wrt, strict=True) if wanted]

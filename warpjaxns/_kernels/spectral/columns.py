@@ -26,8 +26,8 @@ def column_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     - ``thread_of(thread)``: a thread's side, its column and its number in a line.
     - ``load(table, place, member, side, kx, t)``: a thread's numbers of a column. ``store`` writes them.
     - ``gather(buffer, line, t)``: a thread's numbers of a line whose modes have been put, with 0 for all others.
-    - ``mode_of(i, thread)``: the row of a thread's i-th mode, and its column in the block. ``holds(i, thread)``: whether
-      there is one. ``points``: the most modes of a thread.
+    - ``mode_of(i, thread)``: the row of a thread's i-th mode, and its column in the block. ``holds(i, thread)`` tells
+      whether there is one. ``points``: the most modes of a thread.
     - ``state(table, place, member, kx)``: the view of a state from kx on, for the index ``here(row, column)``.
     - ``natural(row)``: the number of a state's row among ny points. ``waves(row)``: its waves a side, of either sign.
     - ``filter_of(filters, row, kx)``: the dealiasing filter of a mode.

@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def pitch(self) -> int:
-        """Room for the wavenumbers of one sign in a row of half-transformed numbers. That of -kx comes this much later."""
+        """Numbers from a wavenumber kx to -kx in a row of half-transformed numbers."""
         return -(-self.modes[1] // PITCH) * PITCH
 
     @functools.cached_property

@@ -35,37 +35,48 @@ def products(plan: Plan, kind: str) -> wp.Kernel:
     square, conjugate = kind.startswith("square"), kind == "conjugate product"
     row_type = wp.array(dtype=Complex)
 
+    # whether any, or all, of the numbers that the threads of a line hold at a place are wavenumbers 0 to Kx, -Kx to -1
+    @wp.func
+    def low(e: int):
+        return threads * e <= kx
+
+    @wp.func
+    def all_low(e: int):
+        return threads * (e + 1) <= kx + 1
+
+    @wp.func
+    def high(e: int):
+        return threads * (e + 1) > nx - kx
+
+    @wp.func
+    def all_high(e: int):
+        return threads * e >= nx - kx
+
     @wp.func
     def load(row: row_type, wanted: bool, t: int):
         values = Values()
         if wanted:
             for e in range(held):
-                first = e * threads  # of the numbers that the threads of the line hold at this place
-                n = t + first
-                if first <= kx:
-                    if first + threads <= kx + 1 or n <= kx:
-                        number = get_complex(row, n)
-                        values[2 * e] = number[0]
-                        values[2 * e + 1] = number[1]
-                if first + threads > nx - kx:
-                    if first >= nx - kx or n >= nx - kx:
-                        number = get_complex(row, pitch + nx - n)
-                        values[2 * e] = number[0]
-                        values[2 * e + 1] = number[1]
+                n = t + threads * e
+                if low(e) and (all_low(e) or n <= kx):
+                    number = get_complex(row, n)
+                    values[2 * e] = number[0]
+                    values[2 * e + 1] = number[1]
+                if high(e) and (all_high(e) or n >= nx - kx):
+                    number = get_complex(row, pitch + nx - n)
+                    values[2 * e] = number[0]
+                    values[2 * e + 1] = number[1]
         return values
 
     @wp.func
     def store(values: Values, row: row_type, wanted: bool, t: int):
         if wanted:
             for e in range(held):
-                first = e * threads
-                n = t + first
-                if first <= kx:
-                    if first + threads <= kx + 1 or n <= kx:
-                        put_complex(row, n, Complex(values[2 * e], values[2 * e + 1]))
-                if first + threads > nx - kx:
-                    if first >= nx - kx or n >= nx - kx:
-                        put_complex(row, pitch + nx - n, Complex(values[2 * e], values[2 * e + 1]))
+                n = t + threads * e
+                if low(e) and (all_low(e) or n <= kx):
+                    put_complex(row, n, Complex(values[2 * e], values[2 * e + 1]))
+                if high(e) and (all_high(e) or n >= nx - kx):
+                    put_complex(row, pitch + nx - n, Complex(values[2 * e], values[2 * e + 1]))
 
     @kernel(launch_bounds=plan.bounds(lines, plan.row_occupancy))
     def products(

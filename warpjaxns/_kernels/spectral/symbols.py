@@ -1,9 +1,9 @@
 """Numerics at one mode: the symbols of the velocity and of advection, linear terms, and the stages of a time step.
 
-``kappa = ky + i kx``. A column kernel transforms the columns of kx and -kx together, and the latter conjugated: with
-``M(k)`` the coefficients of a field, those of its image under a symbol s are ``s(k) M(k)`` at kx and ``conj(s(-k)) M(k)``
-at -kx, in the same order of ky. Of what comes back, Q at kx and R at -kx, the real part of the field with the symbol T
-has the coefficients ``(T(k) Q + conj(T(-k)) R) / 2``.
+``kappa = ky + i kx``. A column kernel transforms the columns of kx and -kx together, and the latter conjugated. Let
+``M(k)`` be the coefficients of a field. Its image under a symbol s has ``s(k) M(k)`` at kx and ``conj(s(-k)) M(k)`` at
+-kx, in the same order of ky. Of what comes back, Q at kx and R at -kx, the real part of the field with the symbol T has
+the coefficients ``(T(k) Q + conj(T(-k)) R) / 2``.
 
 | operator | symbol | at kx | at -kx |
 |---|---|---|---|
