@@ -39,13 +39,11 @@ STEPS = sorted(CHUNK * n * 2**k for k in range(12) for n in (2, 3))
 TRIES = 7  # steps that are tried for a size
 HELPS = 0.9  # a shorter step helps if it makes the error less than this times what it was
 SAMPLES = 5
-ROUNDING = 4e-6  # errors of float32 after some hundred steps
+KEYS = {"errors": ("flow", "code", "size", "steps"), "times": ("flow", "code", "size", "steps", "members", "task")}
 
 
 class File:
     """The JSON file: records by their keys, written after each."""
-
-    KEYS = {"errors": ("flow", "code", "size", "steps"), "times": ("flow", "code", "size", "steps", "members", "task")}
 
     def __init__(self, path: Path, *others: Path):
         self.path = path
@@ -56,7 +54,7 @@ class File:
 
     def add(self, data: dict):
         """Take the records of another file, in the place of those with the same keys."""
-        for part, names in self.KEYS.items():
+        for part, names in KEYS.items():
             records = {tuple(r[n] for n in names): r for r in (*self.data[part], *data[part])}
             self.data[part] = [*records.values()]
         for part in ("device", "versions", "flows"):
@@ -65,7 +63,7 @@ class File:
 
     def has(self, part: str, *key) -> bool:
         """Return whether there is a record of a key, or of the beginning of one."""
-        names = self.KEYS[part][: len(key)]
+        names = KEYS[part][: len(key)]
         return any(tuple(r[n] for n in names) == key for r in self.data[part])
 
     def put(self, part: str, record: dict):
@@ -96,9 +94,9 @@ def errors(file: File, names: list[str], codes: list[Code], modes: int, late) ->
 
 
 def _enough(file, name, code):
-    """Return whether a code has reached the rounding of float32, so that more points would not help."""
+    """Return whether a code has reached the last level, which is near the rounding of float32."""
     found = [r["error"] for r in file.data["errors"] if (r["flow"], r["code"]) == (name, code.name)]
-    return min(found, default=1.0) < ROUNDING
+    return min(found, default=1.0) <= LEVELS[-1]
 
 
 def _reference(file, name, modes):
@@ -237,7 +235,8 @@ def main(argv: list[str] | None = None) -> int:
         device = jax.devices()[0]
         file.data["command"].append(" ".join(sys.argv[1:]))
         file.data["device"] = {"platform": device.platform, "kind": device.device_kind}
-        file.data["versions"] = versions() | {name: version(name) for name in PEERS if find_spec(name.replace("-", "_"))}
+        peers = [name for name in PEERS if find_spec(name.replace("-", "_"))]
+        file.data["versions"] = versions() | {name: version(name) for name in peers}
     codes = [code for code in CODES if code.name.startswith(tuple(options.codes))]
     if options.sizes:
         codes = [Code(c.family, c.scheme, tuple(n for n in c.sizes if n in options.sizes), c.rollout) for c in codes]

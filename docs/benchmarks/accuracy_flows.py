@@ -47,7 +47,7 @@ FLOWS = {
 
 @functools.cache
 def initial_state(kind: str) -> np.ndarray:
-    """Return the Fourier coefficients of an initial vorticity, complex128 ``(FINE, FINE)``, without unresolved waves."""
+    """Return the Fourier coefficients of an initial vorticity, complex128 ``(FINE, FINE)``."""
     grid, key = wns.Grid((FINE, FINE), (SIDE, SIDE)), jax.random.key(3)
     with jax.enable_x64(True), jax.threefry_partitionable(True):
         if kind == "shear":
@@ -140,7 +140,7 @@ def _solve(start, force, flow, modes, steps):
     return jax.lax.scan(step, start, length=steps)[0]
 
 
-def error(omega: np.ndarray, reference: np.ndarray) -> float:
+def error(omega: np.ndarray | jax.Array, reference: np.ndarray) -> float:
     """Return the relative L2 error of a vorticity ``(size, size)`` on its own points, as a share of the reference."""
     exact = sample(reference, len(omega))
     return float(np.linalg.norm(np.asarray(omega, np.float64) - exact) / np.linalg.norm(exact))

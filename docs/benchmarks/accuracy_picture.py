@@ -8,6 +8,7 @@ with finite differences at second order from their most accurate run: a quarter 
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def points_to(data: dict, flow: str, scheme: str, level: float) -> tuple[int, bo
     best: dict[int, float] = {}
     for r in data["errors"]:
         if r["flow"] == flow and r["code"].startswith(scheme):
-            best[r["size"]] = min(r["error"], best.get(r["size"], r["error"]))
+            best[r["size"]] = min(float(r["error"]), best.get(r["size"], math.inf))
     enough = [size for size, error in best.items() if error <= level]
     if enough:
         return min(enough), False

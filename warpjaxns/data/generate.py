@@ -145,7 +145,7 @@ def _begin(work, wanted, resume, overwrite):
 
 
 def _compute(work, ensemble, report):
-    """Compute every batch that is not done yet. Return the largest error that any of their frames is estimated to have."""
+    """Compute every batch that is not done yet. Return the largest estimated error of their frames."""
     report = report or (lambda done, total: None)
     missing = [batch for batch in range(ensemble.batches) if work.part(batch) is None]
     total = ensemble.count * ensemble.frames

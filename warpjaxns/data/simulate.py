@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,9 @@ def _frames(ensemble, batch):
 
 def solver_of(ensemble: Ensemble, members: list[int]) -> NavierStokes2D:
     """Return the solver that advances members of an ensemble together."""
-    parameters = {name: value.astype(ensemble.precision) for name, value in ensemble.parameters(members).items()}
+    parameters: dict[str, Any] = {
+        name: value.astype(ensemble.precision) for name, value in ensemble.parameters(members).items()
+    }
     amplitude = parameters.pop("forcing_amplitude")
     steady = None
     if ensemble.forced:
