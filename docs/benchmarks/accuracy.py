@@ -233,7 +233,8 @@ def main(argv: list[str] | None = None) -> int:
 
     if options.what != "merge":
         device = jax.devices()[0]
-        file.data["command"].append(" ".join(sys.argv[1:]))
+        words = sys.argv[1:] if argv is None else argv
+        file.data["command"].append(" ".join(Path(word).name if "/" in word else word for word in words))
         file.data["device"] = {"platform": device.platform, "kind": device.device_kind}
         peers = [name for name in PEERS if find_spec(name.replace("-", "_"))]
         file.data["versions"] = versions() | {name: version(name) for name in peers}

@@ -41,11 +41,11 @@ def resolution(solver: NavierStokes2D, omega: Float[Array, "... ny nx"]) -> Reso
     The estimate of the error is ``x / (1 + x)``. For finite differences x is the mean square of a wave's phase from one
     point to the next, weighted by the enstrophy: ``<(dx d(omega)/dx)^2 + (dy d(omega)/dy)^2> / <omega^2>``, the size
     of their leading error. For `Spectral` it is ``2 tail^(3/4)``, which fits measurements of shear layers and
-    turbulence. Both are for a flow that turned over a few times, and are right to a factor of two or three
-    (`docs/guides/resolution.md`). Errors grow with time in a chaotic flow.
+    turbulence. Both are for a flow that turned over a few times, and are right to a factor of two to five ("How many
+    points do I need?", in the guides). Errors grow with time in a chaotic flow.
 
-    A grid Reynolds number of more than about 10 is another sign of too few points: a shear layer as thin as its
-    viscosity allows has less than a few points.
+    The grid Reynolds number compares the spacing with the viscosity. Below about 30 the flows measured there were
+    resolved.
 
     Args:
         solver: gives the grid, the discretisation and the viscosity.
@@ -57,10 +57,11 @@ def resolution(solver: NavierStokes2D, omega: Float[Array, "... ny nx"]) -> Reso
     """
     check_solver(solver)
     omega = check_field("omega", omega, solver.grid)
+    # One transform after the other: several at once may wait for each other for ever in XLA's FFT for the CPU.
+    omega, (u, v) = jax.lax.optimization_barrier((omega, solver.velocity(omega)))
     tail, phase = _shares(solver.grid, omega, _short(solver), _phase(solver.grid))
     # tail^(3/4), with a finite derivative where it is zero
     x = 2 * square_root(tail) * square_root(square_root(tail)) if isinstance(solver.discretisation, Spectral) else phase
-    u, v = solver.velocity(omega)
     dy, dx = solver.grid.spacing
     flow = jnp.max(jnp.maximum(jnp.abs(u) * dx, jnp.abs(v) * dy), axis=(-2, -1))
     viscosity = jnp.asarray(solver.viscosity, omega.dtype)
@@ -70,14 +71,13 @@ def resolution(solver: NavierStokes2D, omega: Float[Array, "... ny nx"]) -> Reso
     return Resolution(x / (1 + x), tail, grid_reynolds)
 
 
-def warn_if_not_resolved(error, solver: NavierStokes2D, when: str, *, stacklevel: int = 2) -> None:
+def warn_if_not_resolved(error, solver: NavierStokes2D, when: str) -> None:
     """Warn where an estimated error, or the largest of several, is over what counts as resolved.
 
     Args:
         error: of `Resolution`.
         solver: that computed the flow.
         when: where in the flow, for the message.
-        stacklevel: as in `warnings.warn`, from the caller.
     """
     worst = float(np.max(np.asarray(error), initial=0.0))
     if worst <= RESOLVED:
@@ -89,7 +89,7 @@ def warn_if_not_resolved(error, solver: NavierStokes2D, when: str, *, stacklevel
         f"error of about {100 * worst:.0f} % {when} (diagnostics.resolution). More points or more viscosity would help"
         + ("" if spectral else ", or discretisation=Spectral()"),
         RuntimeWarning,
-        stacklevel=stacklevel + 1,
+        stacklevel=3,  # who called the function that computed the flow
     )
 
 
