@@ -124,8 +124,11 @@ STAGE = {
     64: Entries(Stage(4, 8, 768, 0), Stage(4, 16, 768, 0)),
     128: Entries(Stage(8, 16, 512, 0), Stage(8, 16, 512, 0)),
     256: Entries(Stage(4, 4, 512, 0), Stage(8, 8, 1024, 0)),
+    384: Entries(Stage(4, 4, 512, 0), Stage(8, 8, 1024, 0)),
     512: Entries(Stage(8, 8, 512, 0), Stage(8, 8, 1024, 0)),
+    768: Entries(Stage(8, 8, 512, 0), Stage(16, 8, 768, 0)),
     1024: Entries(Stage(16, 8, 512, 0), Stage(16, 8, 768, 0)),
+    1536: Entries(Stage(16, 8, 768, 0), Stage(16, 12, 768, 0)),
     2048: Entries(Stage(16, 8, 768, 0), Stage(16, 8, 768, 0)),
     4096: Entries(Stage(16, 8, 512, 2), Stage(16, 8, 512, 2)),
 }
@@ -143,6 +146,7 @@ COLUMNS = {
     128: Entries(Columns(8, 4), Columns(16, 16)),
     256: Entries(Columns(8, 4), Columns(16, 8)),
     512: Entries(Columns(8, 4), Columns(32, 8)),
+    768: Entries(Columns(8, 4), Columns(32, 8)),
     1024: Entries(Columns(16, 8), Columns(32, 8)),
     2048: Entries(Columns(32, 8), Columns(32, 8)),
     4096: Entries(Columns(32, 4), Columns(32, 4)),
@@ -151,6 +155,7 @@ SLABS = {  # None: columns are solved by a kernel of their own
     128: Entries(None, None),
     256: Entries(None, Slabs(8, 8, True, True, False)),
     512: Entries(None, Slabs(8, 16, True, True, False)),
+    768: Entries(None, Slabs(8, 16, False, True, False)),
     1024: Entries(Slabs(4, 8, True, True, False), Slabs(8, 16, False, True, False)),
     2048: Entries(Slabs(8, 8, False, True, True), Slabs(8, 8, False, True, True)),
     4096: Entries(Slabs(16, 8, False, False, True), Slabs(16, 8, False, False, True)),
@@ -184,11 +189,12 @@ TANGENT = {
 # Keyed by the most points a side, for a rollout, for the backward sweep, and with a tangent. The first entry that fits
 # is taken.
 _64 = [Resident(1, 8, 576, 133), Resident(1, 8, 288, 67), Resident(2, 8, 160, 25), Resident(4, 4, 160, 1)]
+_80 = [Resident(1, 8, 544, 67), Resident(2, 8, 288, 25), Resident(4, 8, 256, 1)]
 _128 = [Resident(1, 16, 544, 67), Resident(2, 16, 288, 25), Resident(4, 8, 256, 1)]
 RESIDENT = {
-    "advance": {64: _64, 128: _128},
-    "adjoint": {64: _64, 128: _128},
-    "tangent": {64: _64, 128: [Resident(2, 16, 288, 25), Resident(4, 8, 256, 2)]},
+    "advance": {64: _64, 80: _80, 128: _128},
+    "adjoint": {64: _64, 80: _80, 128: _128},
+    "tangent": {64: _64, 80: _80[1:], 128: [Resident(2, 16, 288, 25), Resident(4, 8, 256, 2)]},
     "tangent float64": {64: [Resident(2, 8, 160, 25), Resident(4, 4, 160, 1)]},
 }
 PAIRS_PER_WALK = {"float32": 16, "float64": 8}  # most row pairs that a thread of a resident member walks through

@@ -29,7 +29,7 @@ def linear_terms(modes: Modes, like) -> dict:
 
 
 def linear_rate(modes: Modes, viscosity, drag, like):
-    """Return the rate ``L = -nu k^2 - mu`` of each mode, ``(batch or 1, rows, columns, 1)``."""
+    """Return the rate ``L = -nu k^2 - mu`` of each mode, ``(batch or 1, columns, rows, 1)``."""
     terms = linear_terms(modes, like)
     return _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"]
 
@@ -68,7 +68,7 @@ def _step(x: Operands, *, integrator, grid, dealiasing, backend):
 def advance(*operands, grid, integrator, dealiasing, steps, backend, keep=False, direct=False, repeats=1):
     """Return ``[omega]`` after the steps, and with `keep` the states after all stages. `repeats` needs steady forcing.
 
-    The latter are ``(stages steps, batch, rows, columns, 2)``.
+    The latter are ``(stages steps, batch, columns, rows, 2)``.
     """
     x, _ = split(operands, Operands)
     steps *= repeats

@@ -29,7 +29,7 @@ from .modes import Modes
 
 @functools.lru_cache(maxsize=64)
 def _tables(modes: Modes, dtype: str) -> tuple[np.ndarray, ...]:
-    """Return roots of unity along y and x, and the filters of rows and columns."""
+    """Return roots of unity along y and x, and the filters along both."""
     roots = (roots_of_unity(n, dtype) for n in modes.grid.shape)
     return (*roots, np.concatenate([factors.ravel() for factors in modes.filters]).astype(dtype))
 
@@ -60,7 +60,7 @@ def _call(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
 
 
 def _plan_of(grid: Grid, dealiasing: str, state, platform: str) -> Plan:
-    """Return the plan for states ``(batch, rows, columns, 2)``."""
+    """Return the plan for states ``(batch, columns, rows, 2)``."""
     plan = make_plan(grid.shape, np.dtype(state.dtype).name, dealiasing, state.shape[0], shared_memory())
     return plan.on(platform == "cpu")
 

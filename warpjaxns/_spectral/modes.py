@@ -1,11 +1,12 @@
 """The modes that a spectral state keeps, and its coefficients.
 
-A state holds the modes ``|my| <= Ky, 0 <= mx <= Kx`` of a real field; the others follow from ``conj``. Its array is
-``(batch, 2 Ky + 1, Kx + 1, 2)``: rows in FFT order, real and imaginary parts last. Coefficients are those of an
+A state holds the modes ``0 <= mx <= Kx, |my| <= Ky`` of a real field; the others follow from ``conj``. Its array is
+``(batch, Kx + 1, 2 Ky + 1, 2)``: the wavenumbers along x, then those along y in FFT order, real and imaginary parts
+last. So kernels find the modes of a column of the spectrum next to each other. Coefficients are those of an
 orthonormal basis: ``sigma / sqrt(ny nx)`` times those of `jnp.fft.rfft2`, where sigma is 1 for mx = 0 and sqrt(2) for
 all others, which stand for two modes. So the inner product of two states is that of their fields, and what is
-self-adjoint for fields is so for states. The column mx = 0 holds each of its modes twice, as m and -m, and every
-operation keeps these conjugate to each other.
+self-adjoint for fields is so for states. The column mx = 0 holds each of its modes twice, as m and
+-m, and every operation keeps these conjugate to each other.
 """
 
 import dataclasses
@@ -36,19 +37,19 @@ class Modes:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of a state."""
+        """Wavenumbers of a state along x and along y."""
         ky, kx = self.highest
-        return 2 * ky + 1, kx + 1
+        return kx + 1, 2 * ky + 1
 
     @functools.cached_property
     def waves(self) -> tuple[np.ndarray, np.ndarray]:
-        """Waves a side of each row, as a column, and of each column, as a row. float64."""
+        """Waves a side along y and along x, float64, in arrays that broadcast to `shape`."""
         ky, kx = self.highest
-        return np.r_[0 : ky + 1, -ky:0][:, None].astype(float), np.arange(kx + 1.0)[None, :]
+        return np.r_[0 : ky + 1, -ky:0][None, :].astype(float), np.arange(kx + 1.0)[:, None]
 
     @property
     def wavenumbers(self) -> tuple[np.ndarray, np.ndarray]:
-        """The wavenumbers ky of rows and kx of columns [1 / length], float64."""
+        """The wavenumbers ky and kx [1 / length], float64."""
         (y, x), (height, width) = self.waves, self.grid.extent
         return 2 * math.pi / height * y, 2 * math.pi / width * x
 
@@ -67,29 +68,29 @@ class Modes:
 
     @property
     def filters(self) -> tuple[np.ndarray, np.ndarray]:
-        """The dealiasing filters of rows and of columns."""
+        """The dealiasing filters along y and along x."""
         y, x = (dealiasing_filter(m, n, self.dealiasing) for m, n in zip(self.waves, self.grid.shape, strict=True))
         return y, x
 
     @property
     def filter(self) -> np.ndarray:
-        """The dealiasing filter P of each mode: that of its row times that of its column."""
+        """The dealiasing filter P of each mode."""
         y, x = self.filters
         return y * x
 
     @property
     def multiplicity(self) -> np.ndarray:
-        """sigma of each column: the root of the number of modes that a coefficient stands for."""
+        """sigma of each mode: the root of the number of modes that a coefficient stands for."""
         return np.where(self.waves[1] > 0, math.sqrt(2), 1.0)
 
 
 def constant(values: np.ndarray, like):
-    """Return factors of modes, rows or columns, of the type of `like` and with as many axes."""
+    """Return factors of modes, of the type of `like` and with as many axes."""
     return with_axes(jnp.asarray(values, like.dtype), like.ndim)
 
 
 def as_complex(state):
-    """Return the coefficients ``(..., rows, columns)`` of a state as complex numbers."""
+    """Return the coefficients of a state as complex numbers."""
     return jax.lax.complex(state[..., 0], state[..., 1])
 
 
@@ -103,13 +104,14 @@ def forward(modes: Modes, fields):
     (ky, kx), ny = modes.highest, modes.grid.shape[0]
     spectrum = jnp.fft.rfft2(fields, norm="ortho")[..., : kx + 1]
     kept = jnp.concatenate([spectrum[..., : ky + 1, :], spectrum[..., ny - ky :, :]], axis=-2)
+    kept = jnp.swapaxes(kept, -1, -2)
     return kept * constant(modes.multiplicity, kept)
 
 
 def inverse(modes: Modes, coefficients):
     """Return the fields ``(..., ny, nx)`` with these coefficients."""
     (ky, kx), (ny, nx) = modes.highest, modes.grid.shape
-    spectrum = coefficients * constant(1 / modes.multiplicity, coefficients)
+    spectrum = jnp.swapaxes(coefficients * constant(1 / modes.multiplicity, coefficients), -1, -2)
     none = jnp.zeros((*spectrum.shape[:-2], ny - 2 * ky - 1, kx + 1), spectrum.dtype)
     spectrum = jnp.concatenate([spectrum[..., : ky + 1, :], none, spectrum[..., ky + 1 :, :]], axis=-2)
     spectrum = jnp.pad(spectrum, [(0, 0)] * (spectrum.ndim - 1) + [(0, nx // 2 - kx)])

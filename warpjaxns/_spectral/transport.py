@@ -72,7 +72,7 @@ register(pullback_p, jvp=_bilinear_jvp(pullback_p), transpose=_pullback_transpos
 
 
 def advection(a, *, grid, dealiasing, backend):
-    """Return ``B(a, a) = -u . grad a`` of states ``(batch, rows, columns, 2)``."""
+    """Return ``B(a, a) = -u . grad a`` of states ``(batch, columns, rows, 2)``."""
     return bind(advection_p, a, grid=grid, dealiasing=dealiasing, backend=backend)[0]
 
 

@@ -1,10 +1,10 @@
 """Columns of half-transformed fields: the threads of a block, and how they read and write.
 
 A half-transformed field is ``(batch, ny, 2 pitch)`` complex numbers, transformed along y only. A row holds the
-wavenumbers 0 to Kx, and from `Plan.pitch` on those of 0 to -Kx, of which the first is not used.
+wavenumbers 0 to Kx and 0 to -Kx (`Plan.places`). The second 0 is not used.
 
 Line ``side * columns + c`` of a block is the c-th of its columns kx (side 0), or that of -kx, conjugated (side 1).
-Fields of more sides follow. Where states and lines meet, a block goes through the modes of its columns row by row.
+Further fields follow. Where states and lines meet, a block goes through the modes of its columns one after the other.
 """
 
 import functools
@@ -26,22 +26,22 @@ def column_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     - ``thread_of(thread)``: a thread's side, its column and its number in a line.
     - ``load(table, place, member, side, kx, t)``: a thread's numbers of a column. ``store`` writes them.
     - ``gather(buffer, line, t)``: a thread's numbers of a line whose modes have been put, with 0 for all others.
-    - ``mode_of(i, thread)``: the row of a thread's i-th mode, and its column in the block. ``holds(i, thread)`` tells
-      whether there is one. ``points``: the most modes of a thread.
+    - ``mode_of(i, thread)``: a thread's i-th mode, as its number in a column, and its column in the block. ``holds(i,
+      thread, first)`` tells whether there is one, given its first column. ``points``: the most modes of a thread.
     - ``state(table, place, member, kx)``: the view of a state from kx on, for the index ``here(row, column)``.
-    - ``natural(row)``: the number of a state's row among ny points. ``waves(row)``: its waves a side, of either sign.
+    - ``natural(row)``: where a mode stands among ny points. ``waves(row)``: its waves a side, of either sign.
     - ``filter_of(filters, row, kx)``: the dealiasing filter of a mode.
     """
-    (ny, _), (rows, width), (ky, _) = plan.shape, plan.modes, plan.highest
+    (ny, _), (width, rows), (ky, _) = plan.shape, plan.modes, plan.highest
     count, threads, held, real = lines.interleaved, lines.threads, lines.values, plan.real
     Complex, Values, Tile = plan.complex, lines.Values, lines.Tile
-    pitch, team, block_dim = plan.pitch, lines.threads * lines.interleaved, lines.block_dim
-    half = row_view(Complex, (ny, 2 * pitch), upwards=True)
-    whole = row_view(Complex, (rows, width), upwards=True)
+    team, block_dim, length = lines.threads * lines.interleaved, lines.block_dim, 2 * plan.pitch
+    (apart, opposite), half = plan.places, row_view(Complex, (ny, length), upwards=True)
+    whole = row_view(Complex, (width, rows), upwards=True)
     get_complex, put_complex = complex_access(real)
     get = line_functions(lines).get
-    modes, length = rows * count, 2 * pitch
-    points = -(-modes // block_dim)
+    modes = rows * count
+    points, even = -(-modes // block_dim), width % count == 0
 
     @wp.func
     def thread_of(thread: int):
@@ -53,8 +53,8 @@ def column_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     @wp.func
     def position(side: int, kx: int):
         """Return where a row has the wavenumber kx, or -kx on side 1. The mean over x has one place for both."""
-        shift = wp.where(side == 1 and kx > 0, pitch, 0)
-        return kx + shift
+        shift = wp.where(side == 1 and kx > 0, opposite, 0)
+        return apart * kx + shift
 
     @wp.func
     def load(table: Table, place: Place, member: int, side: int, kx: int, t: int):
@@ -90,14 +90,15 @@ def column_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         return values
 
     @wp.func
-    def holds(i: int, thread: int):
-        return (i + 1) * block_dim <= modes or thread + i * block_dim < modes
-
-    @wp.func
     def mode_of(i: int, thread: int):
         p = thread + i * block_dim
-        row = p // count
-        return row, p - row * count
+        c = p // rows
+        return p - c * rows, c
+
+    @wp.func
+    def holds(i: int, thread: int, first: int):
+        p = thread + i * block_dim
+        return ((i + 1) * block_dim <= modes or p < modes) and (even or p < (width - first) * rows)
 
     @wp.func
     def natural(row: int):
@@ -113,11 +114,11 @@ def column_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
 
     @wp.func
     def state(table: Table, place: Place, member: int, kx: int):
-        return whole(table, place, member, 0, kx)
+        return whole(table, place, member, kx, 0)
 
     @wp.func
     def here(row: int, c: int):
-        return row * width + c
+        return c * rows + row
 
     return types.SimpleNamespace(
         points=points,

@@ -19,7 +19,7 @@ from .symbols import symbols
 def begin(plan: Plan, symbol: str) -> wp.Kernel:
     """Make the kernel from a state to a half-transformed field. `symbol`: "velocity" or "strain"."""
     lines, C, parts, real = plan.column_lines(), plan.column_lines().interleaved, plan.parts, plan.real
-    size, groups, width = lines.size, lines.groups // lines.interleaved, plan.modes[1]
+    size, groups = lines.size, lines.groups // lines.interleaved
     by_line, by_column, by_mode = line_functions(lines), column_functions(plan, lines), symbols(real)
     inverse, put, load_factors = by_line.inverse, by_line.put, by_line.factors
     thread_of, gather, store, state_view = by_column.thread_of, by_column.gather, by_column.store, by_column.state
@@ -50,16 +50,15 @@ def begin(plan: Plan, symbol: str) -> wp.Kernel:
         state = state_view(table, state_at, member, first)
         synchronise_dependent_launch()
         for i in range(points):
-            if holds(i, thread):
+            if holds(i, thread, first):
                 row, c = mode_of(i, thread)
-                if first + c < width:
-                    m = mode(waves(row), first + c, scale)
-                    a = get_complex(state, here(row, c))
-                    if filtered:
-                        a *= filter_of(filters, row, first + c)
-                    plus, minus = image(m, a)
-                    put(buffer, c, natural(row), plus[0], plus[1])
-                    put(buffer, C + c, natural(row), minus[0], minus[1])
+                m = mode(waves(row), first + c, scale)
+                a = get_complex(state, here(row, c))
+                if filtered:
+                    a *= filter_of(filters, row, first + c)
+                plus, minus = image(m, a)
+                put(buffer, c, natural(row), plus[0], plus[1])
+                put(buffer, C + c, natural(row), minus[0], minus[1])
         barrier()
         for side in range(side_of, 2, groups):
             line = side * C + c_of
@@ -73,7 +72,7 @@ def begin(plan: Plan, symbol: str) -> wp.Kernel:
 def end(plan: Plan, symbol: str) -> wp.Kernel:
     """Make the kernel from a half-transformed product to a state. `symbol`: "advection" or "pullback"."""
     lines, C, parts, real = plan.column_lines(), plan.column_lines().interleaved, plan.parts, plan.real
-    size, groups, width = lines.size, lines.groups // lines.interleaved, plan.modes[1]
+    size, groups = lines.size, lines.groups // lines.interleaved
     by_line, by_column, by_mode = line_functions(lines), column_functions(plan, lines), symbols(real)
     forward, publish, get, load_factors = by_line.forward, by_line.publish, by_line.get, by_line.factors
     thread_of, load, state_view, filter_of = by_column.thread_of, by_column.load, by_column.state, by_column.filter_of
@@ -109,15 +108,14 @@ def end(plan: Plan, symbol: str) -> wp.Kernel:
             publish(forward(values, buffer, factors, line, t), buffer, line, t)
         barrier()
         for i in range(points):
-            if holds(i, thread):
+            if holds(i, thread, first):
                 row, c = mode_of(i, thread)
-                if first + c < width:
-                    m = mode(waves(row), first + c, scale)
-                    n = natural(row)
-                    out = image(m, get(buffer, c, n), get(buffer, C + c, n))
-                    if filtered:
-                        out *= filter_of(filters, row, first + c)
-                    put_complex(state, here(row, c), out)
+                m = mode(waves(row), first + c, scale)
+                n = natural(row)
+                out = image(m, get(buffer, c, n), get(buffer, C + c, n))
+                if filtered:
+                    out *= filter_of(filters, row, first + c)
+                put_complex(state, here(row, c), out)
 
     return end
 

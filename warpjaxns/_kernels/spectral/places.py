@@ -8,9 +8,9 @@ from ..hardware.address_table import NO_ARRAY, Buffer, Place
 
 
 class Tables(NamedTuple):
-    """Constants of a grid, as buffers: roots of unity along y and x, and the dealiasing filters of rows and columns.
+    """Constants of a grid, as buffers: roots of unity along y and x, and the dealiasing filters.
 
-    The filters are one array, the factors of the rows of a state before those of its columns.
+    The filters are one array, the factors of a state's wavenumbers along y before those along x.
     """
 
     roots_y: Buffer

@@ -27,6 +27,8 @@ class Plan:
         column_radix: the largest radix of their transforms.
         column_occupancy: as for rows.
         at_once: columns of a pair that are transformed at the same time: 1 or 2.
+        paired: whether kx and -kx are neighbours in a row of half-transformed numbers. Then the pieces of memory that
+            the column kernels touch are twice as long, and those of the row kernels have gaps.
         shared_memory: bytes that a block may use.
         serial: for the CPU, where a block has one thread.
     """
@@ -41,6 +43,7 @@ class Plan:
     column_radix: int = 8
     column_occupancy: int = 512
     at_once: int = 2
+    paired: bool = False
     shared_memory: int = 0
     serial: bool = False
 
@@ -66,9 +69,9 @@ class Plan:
 
     @property
     def modes(self) -> tuple[int, int]:
-        """Rows and columns of a state."""
+        """Wavenumbers of a state along x and along y."""
         ky, kx = self.highest
-        return 2 * ky + 1, kx + 1
+        return kx + 1, 2 * ky + 1
 
     @property
     def filtered(self) -> bool:
@@ -77,8 +80,13 @@ class Plan:
 
     @property
     def pitch(self) -> int:
-        """Numbers from a wavenumber kx to -kx in a row of half-transformed numbers."""
-        return -(-self.modes[1] // PITCH) * PITCH
+        """Room for the wavenumbers of one sign in a row of half-transformed numbers."""
+        return -(-self.modes[0] // PITCH) * PITCH
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """Distances in a row of half-transformed numbers: from a wavenumber to the next, and from kx to -kx."""
+        return (2, 1) if self.paired else (1, self.pitch)
 
     @functools.cached_property
     def row_lines(self) -> Lines:
@@ -96,7 +104,7 @@ class Plan:
     @property
     def parts(self) -> int:
         """Blocks of the column kernels for each member."""
-        return -(-self.modes[1] // self.columns)
+        return -(-self.modes[0] // self.columns)
 
     @staticmethod
     def bounds(lines: Lines, occupancy: int) -> tuple[int, int]:

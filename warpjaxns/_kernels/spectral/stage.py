@@ -36,7 +36,7 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool) -> wp.Ke
     """
     count = 4 if tangent else 2
     lines = plan.column_lines(count)
-    C, parts, real, size, width = lines.interleaved, plan.parts, plan.real, lines.size, plan.modes[1]
+    C, parts, real, size = lines.interleaved, plan.parts, plan.real, lines.size
     groups, ahead = lines.groups // C, not plan.serial
     by_line, by_column, by_mode = line_functions(lines), column_functions(plan, lines), symbols(real)
     forward, inverse, publish, load_factors = by_line.forward, by_line.inverse, by_line.publish, by_line.factors
@@ -55,12 +55,11 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool) -> wp.Ke
     @wp.func
     def fetch(held: Held, view: State, i: int, thread: int, first: int):
         """Return the vector with a thread's i-th number of a state."""
-        if holds(i, thread):
+        if holds(i, thread, first):
             row, c = mode_of(i, thread)
-            if first + c < width:
-                number = get_complex(view, here(row, c))
-                held[2 * i * slot] = number[0]
-                held[2 * i * slot + 1] = number[1]
+            number = get_complex(view, here(row, c))
+            held[2 * i * slot] = number[0]
+            held[2 * i * slot + 1] = number[1]
         return held
 
     @kernel(launch_bounds=plan.bounds(lines, plan.column_occupancy))
@@ -121,55 +120,54 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool) -> wp.Ke
             publish(forward(values, buffer, factors, line, t), buffer, line, t)
         barrier()
         out = state_view(table, out_at, member, first)
-        force = forcing(table, parameters.forcing, step, member, 0, first)
+        force = forcing(table, parameters.forcing, step, member, first, 0)
         if tangent:
             dout = state_view(table, dout_at, member, first)
-            dforce = forcing(table, dparameters.forcing, step, member, 0, first)
+            dforce = forcing(table, dparameters.forcing, step, member, first, 0)
         for i in range(points):
-            if holds(i, thread):
+            if holds(i, thread, first):
                 row, c = mode_of(i, thread)
-                if first + c < width:
-                    if not ahead:
-                        old = fetch(old, state, i, thread, first)
-                        if stage.a != real(0.0):
-                            increments = fetch(increments, increment, i, thread, first)
-                        if tangent:
-                            dold = fetch(dold, dstate, i, thread, first)
-                            if stage.a != real(0.0):
-                                dincrements = fetch(dincrements, dincrement, i, thread, first)
-                    at = here(row, c)
-                    n = natural(row)
-                    m = mode(waves(row), first + c, scale)
-                    filtering = real(1.0)
-                    if filtered:
-                        filtering = filter_of(filters, row, first + c)
-                    rate = filtering * advection(m, get(buffer, c, n), get(buffer, C + c, n))
-                    if forced:
-                        rate += get_complex(force, at)
-                    w = Complex(old[2 * i * slot], old[2 * i * slot + 1])
-                    d = Complex(increments[2 * i * slot], increments[2 * i * slot + 1])
-                    w, d = advance(w, d, rate, stage, given, m)
-                    put_complex(out, at, w)
-                    if last == 0:
-                        put_complex(increment, at, d)
-                    if opens:
-                        plus, minus = velocity(m, w)
-                        put(buffer, c, n, plus[0], plus[1])
-                        put(buffer, C + c, n, minus[0], minus[1])
+                if not ahead:
+                    old = fetch(old, state, i, thread, first)
+                    if stage.a != real(0.0):
+                        increments = fetch(increments, increment, i, thread, first)
                     if tangent:
-                        drate = filtering * advection(m, get(buffer, 2 * C + c, n), get(buffer, 3 * C + c, n))
-                        if forced:
-                            drate += get_complex(dforce, at)
-                        dw = Complex(dold[2 * i * slot], dold[2 * i * slot + 1])
-                        dd = Complex(dincrements[2 * i * slot], dincrements[2 * i * slot + 1])
-                        dw, dd = advance_tangent(dw, dd, rate, drate, w, d, stage, given, direction, m)
-                        put_complex(dout, at, dw)
-                        if last == 0:
-                            put_complex(dincrement, at, dd)
-                        if opens:
-                            plus, minus = velocity(m, dw)
-                            put(buffer, 2 * C + c, n, plus[0], plus[1])
-                            put(buffer, 3 * C + c, n, minus[0], minus[1])
+                        dold = fetch(dold, dstate, i, thread, first)
+                        if stage.a != real(0.0):
+                            dincrements = fetch(dincrements, dincrement, i, thread, first)
+                at = here(row, c)
+                n = natural(row)
+                m = mode(waves(row), first + c, scale)
+                filtering = real(1.0)
+                if filtered:
+                    filtering = filter_of(filters, row, first + c)
+                rate = filtering * advection(m, get(buffer, c, n), get(buffer, C + c, n))
+                if forced:
+                    rate += get_complex(force, at)
+                w = Complex(old[2 * i * slot], old[2 * i * slot + 1])
+                d = Complex(increments[2 * i * slot], increments[2 * i * slot + 1])
+                w, d = advance(w, d, rate, stage, given, m)
+                put_complex(out, at, w)
+                if last == 0:
+                    put_complex(increment, at, d)
+                if opens:
+                    plus, minus = velocity(m, w)
+                    put(buffer, c, n, plus[0], plus[1])
+                    put(buffer, C + c, n, minus[0], minus[1])
+                if tangent:
+                    drate = filtering * advection(m, get(buffer, 2 * C + c, n), get(buffer, 3 * C + c, n))
+                    if forced:
+                        drate += get_complex(dforce, at)
+                    dw = Complex(dold[2 * i * slot], dold[2 * i * slot + 1])
+                    dd = Complex(dincrements[2 * i * slot], dincrements[2 * i * slot + 1])
+                    dw, dd = advance_tangent(dw, dd, rate, drate, w, d, stage, given, direction, m)
+                    put_complex(dout, at, dw)
+                    if last == 0:
+                        put_complex(dincrement, at, dd)
+                    if opens:
+                        plus, minus = velocity(m, dw)
+                        put(buffer, 2 * C + c, n, plus[0], plus[1])
+                        put(buffer, 3 * C + c, n, minus[0], minus[1])
         if opens:
             barrier()
             for side in range(side_of, count, groups):

@@ -30,7 +30,7 @@ def sweep_columns(
 ) -> wp.Kernel:
     """Make the kernel that ends the adjoint of a stage, or begins that of the stage before it, or both."""
     lines = plan.column_lines(4 if begins else 2)
-    C, parts, real, size, width = lines.interleaved, plan.parts, plan.real, lines.size, plan.modes[1]
+    C, parts, real, size = lines.interleaved, plan.parts, plan.real, lines.size
     groups = lines.groups // C
     by_line, by_column, by_mode = line_functions(lines), column_functions(plan, lines), symbols(real)
     forward, inverse, publish, load_factors = by_line.forward, by_line.inverse, by_line.publish, by_line.factors
@@ -89,55 +89,54 @@ def sweep_columns(
             barrier()
         made_p = state_view(table, made_at.first, member, first)
         made_q = state_view(table, made_at.second, member, first)
-        force = forcing(table, parameters.forcing, step, member, 0, first)
+        force = forcing(table, parameters.forcing, step, member, first, 0)
         by_step = state_view(table, forcing_at, member, first)
         squares = real(0.0)
         total = real(0.0)
         rest = real(0.0)
         for i in range(points):
-            if holds(i, thread):
+            if holds(i, thread, first):
                 row, c = mode_of(i, thread)
-                if first + c < width:
-                    at = here(row, c)
-                    n = natural(row)
-                    mode_here = mode(waves(row), first + c, scale)
-                    filtering = real(1.0)
-                    if filtered:
-                        filtering = filter_of(filters, row, first + c)
-                    l = get_complex(given_p, at)
-                    m = Complex()
-                    w1 = Complex()
+                at = here(row, c)
+                n = natural(row)
+                mode_here = mode(waves(row), first + c, scale)
+                filtering = real(1.0)
+                if filtered:
+                    filtering = filter_of(filters, row, first + c)
+                l = get_complex(given_p, at)
+                m = Complex()
+                w1 = Complex()
+                if by_parameter:
+                    w1 = get_complex(state, at)
+                if ends:
+                    p = l
+                    q = get_complex(given_q, at)
+                    moved = pullback(mode_here, get(buffer, c, n), get(buffer, C + c, n))
+                    l, m = end_adjoint(p, q, moved, ending, given)
                     if by_parameter:
-                        w1 = get_complex(state, at)
-                    if ends:
-                        p = l
-                        q = get_complex(given_q, at)
-                        moved = pullback(mode_here, get(buffer, c, n), get(buffer, C + c, n))
-                        l, m = end_adjoint(p, q, moved, ending, given)
-                        if by_parameter:
-                            rest += wp.dot(w1, moved)
-                            if forced:
-                                rest += wp.dot(q, get_complex(force, at))
-                        if by_forcing:
-                            pushed = given.dt * q
-                            if fresh == 0:
-                                pushed += get_complex(by_step, at)
-                            put_complex(by_step, at, pushed)
-                    if begins:
-                        w = get_complex(earlier, at)
-                        if by_parameter:
-                            product = exponent_share(l, m, w, w1, beginning, given, mode_here)
-                            squares += mode_here.squared * product
-                            total += product
-                        l, m = begin_adjoint(l, m, beginning, given, mode_here)
-                        put_complex(made_q, at, m)
-                        plus, minus = strain(mode_here, filtering * m)
-                        put(buffer, c, n, plus[0], plus[1])
-                        put(buffer, C + c, n, minus[0], minus[1])
-                        plus, minus = velocity(mode_here, w)
-                        put(buffer, 2 * C + c, n, plus[0], plus[1])
-                        put(buffer, 3 * C + c, n, minus[0], minus[1])
-                    put_complex(made_p, at, l)
+                        rest += wp.dot(w1, moved)
+                        if forced:
+                            rest += wp.dot(q, get_complex(force, at))
+                    if by_forcing:
+                        pushed = given.dt * q
+                        if fresh == 0:
+                            pushed += get_complex(by_step, at)
+                        put_complex(by_step, at, pushed)
+                if begins:
+                    w = get_complex(earlier, at)
+                    if by_parameter:
+                        product = exponent_share(l, m, w, w1, beginning, given, mode_here)
+                        squares += mode_here.squared * product
+                        total += product
+                    l, m = begin_adjoint(l, m, beginning, given, mode_here)
+                    put_complex(made_q, at, m)
+                    plus, minus = strain(mode_here, filtering * m)
+                    put(buffer, c, n, plus[0], plus[1])
+                    put(buffer, C + c, n, minus[0], minus[1])
+                    plus, minus = velocity(mode_here, w)
+                    put(buffer, 2 * C + c, n, plus[0], plus[1])
+                    put(buffer, 3 * C + c, n, minus[0], minus[1])
+                put_complex(made_p, at, l)
         if by_parameter:
             squares_of_block = wp.tile_sum(wp.tile(squares))
             total_of_block = wp.tile_sum(wp.tile(total))
