@@ -106,7 +106,7 @@ def test_members_jit_vmap_and_derivatives(discretisation, key):
 @pytest.mark.parametrize("spectral", [False, True], ids=["finite", "spectral"])
 def test_it_tells_computed_flows_apart(spectral):
     """Compare shear layers with one on more points: the estimate is the error, about."""
-    discretisation = SMOOTH if spectral else FINITE
+    discretisation = SPECTRAL if spectral else FINITE
     ends, found = {}, {}
     for n in (144, 48, 24):
         grid = wns.Grid((n, n // 3 * 2), (3.0, 2.0))
