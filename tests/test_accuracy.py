@@ -122,8 +122,10 @@ def test_times_and_points_to_an_error():
     assert picture.time_to(data, "shear", family, "forward", 1, 0.05) == (8.0, False)
     seconds, extrapolated = picture.time_to(data, "shear", family, "forward", 1, 0.0075)
     assert (seconds, extrapolated) == (pytest.approx(64.0), True)
+    assert picture.time_to(data, "shear", family, "forward", 1, 0.0005) is None  # too far away
     assert picture.time_to(data, "shear", "spectral", "forward", 1, 0.05) is None
     data["errors"] = [record(n, e, 1.0, code=f"{family}, x") for n, e in ((64, 0.1), (128, 0.2), (128, 0.02))]
     assert picture.points_to(data, "shear", family, 0.05) == (128, False)
     assert picture.points_to(data, "shear", family, 0.005) == (256, True)
+    assert picture.points_to(data, "shear", family, 0.0005) is None
     assert picture.points_to(data, "shear", "spectral", 0.05) is None

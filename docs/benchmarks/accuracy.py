@@ -34,8 +34,8 @@ from warpjaxns._commands.options import versions
 LEVELS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4, 1e-5)
 PEERS = ("exponax", "jax-cfd")
 TASKS = ("forward", "gradient")
-CHUNK = 10  # steps of a call while errors are measured
-STEPS = sorted(CHUNK * n * 2**k for k in range(12) for n in (2, 3))
+CHUNK = 20  # steps of a call while errors are measured
+STEPS = [CHUNK, *sorted(CHUNK * n * 2**k for k in range(12) for n in (2, 3))]
 TRIES = 7  # steps that are tried for a size
 HELPS = 0.9  # a shorter step helps if it makes the error less than this times what it was
 SAMPLES = 5
@@ -117,15 +117,14 @@ def _scan(file, name, flow, code, size, reference):
     least, found = flow.time * flows.speed(flow.kind) * (size / 3) / 2.8 / 2, []
     jax.block_until_ready(advance(jnp.float32(flow.time / least), start))  # compiles
     for steps in [n for n in STEPS if n >= least][:TRIES]:
-        dt, omega, seconds = jnp.float32(flow.time / steps), start, []
+        dt, omega, begin = jnp.float32(flow.time / steps), start, time.perf_counter()
         for _ in range(steps // CHUNK):
-            begin = time.perf_counter()
-            omega = jax.block_until_ready(advance(dt, omega))
-            seconds.append(time.perf_counter() - begin)
+            omega = advance(dt, omega)
+        jax.block_until_ready(omega)
+        cost = time.perf_counter() - begin
         error = flows.error(omega, reference)
         if not math.isfinite(error) or error > 1:
             continue
-        cost = statistics.median(seconds) / CHUNK * steps
         record = {"flow": name, "code": code.name, "family": code.family, "size": size, "steps": steps}
         file.put("errors", record | {"dt": flow.time / steps, "error": error, "cost": cost})
         found.append(error)
@@ -147,8 +146,8 @@ def best(records: list[dict], levels=LEVELS) -> list[dict]:
     return chosen
 
 
-def times(file: File, names: list[str], codes: list[Code], members: list[int], tasks: list[str], most: float, late):
-    """Time the best rollouts of each code."""
+def times(file: File, names, codes: list[Code], members, tasks, most: float, longest: float, late) -> None:
+    """Time the best rollouts of each code, unless they take about `longest` seconds or more."""
     known = {code.name: code for code in codes}
     for name in names:
         found = [r for r in file.data["errors"] if r["flow"] == name and r["code"] in known]
@@ -157,7 +156,8 @@ def times(file: File, names: list[str], codes: list[Code], members: list[int], t
                 for count in members:
                     for task in tasks:
                         key = [record[n] for n in ("flow", "code", "size", "steps")]
-                        if not late() and not file.has("times", *key, count, task):
+                        cost = record["cost"] * count * (4 if task == "gradient" else 1)
+                        if cost < longest and not late() and not file.has("times", *key, count, task):
                             file.put("times", _time(known[record["code"]], record, count, task, most))
 
 
@@ -199,6 +199,8 @@ def _samples(start):
     lone = time.perf_counter() - begin
     # calls in a row that all transform with several threads may wait for each other for ever on a CPU
     calls = 1 if jax.default_backend() == "cpu" else max(2, min(20, math.ceil(0.05 / lone)))
+    if lone > 1:
+        return [lone]
     samples = []
     for _ in range(SAMPLES if lone < 0.2 else 1):
         begin = time.perf_counter()
@@ -224,6 +226,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS])
     parser.add_argument("--modes", type=int, default=768, help="waves along each axis of the reference")
     parser.add_argument("--memory", type=float, default=100, help="GiB that a gradient may take")
+    parser.add_argument("--longest", type=float, default=4, help="seconds of a call over which it is not timed")
     parser.add_argument("--seconds", type=float, default=math.inf, help="start nothing new after so many")
     options = parser.parse_args(argv)
     file, begin = File(options.output, *options.others), time.monotonic()
@@ -244,7 +247,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.what == "errors":
         errors(file, options.flows, codes, options.modes, late)
     elif options.what == "times":
-        times(file, options.flows, codes, options.members, options.tasks, options.memory, late)
+        most, longest = options.memory, options.longest
+        times(file, options.flows, codes, options.members, options.tasks, most, longest, late)
     file.write()
     return 0
 

@@ -23,6 +23,7 @@ COLOURS = dict(zip(FAMILIES, ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), stric
 TASKS = {"forward": "rollout", "gradient": "value and gradient"}
 GREY = "#444444"
 SMALLEST = 1e-6  # error drawn
+FARTHEST = 30.0  # factor of the error over which second order is extrapolated
 
 
 def front(data: dict, flow: str, family: str, task: str, members: int) -> list[tuple[float, float]]:
@@ -42,7 +43,7 @@ def time_to(data: dict, flow: str, family: str, task: str, members: int, level: 
     for seconds, error in points:
         if error <= level:
             return seconds, False
-    if points and family == SECOND_ORDER:
+    if points and family == SECOND_ORDER and points[-1][1] <= FARTHEST * level:
         seconds, error = points[-1]
         return seconds * (error / level) ** 1.5, True
     return None
@@ -57,8 +58,8 @@ def points_to(data: dict, flow: str, scheme: str, level: float) -> tuple[int, bo
     enough = [size for size, error in best.items() if error <= level]
     if enough:
         return min(enough), False
-    if best and scheme.startswith(SECOND_ORDER):
-        size = max(best)
+    size = max(best, default=0)
+    if best and scheme.startswith(SECOND_ORDER) and best[size] <= FARTHEST * level:
         return round(size * (best[size] / level) ** 0.5), True
     return None
 
@@ -95,7 +96,7 @@ def _panel(axes, data, flow, task, members):
             axes.plot([e for _, e in points], [1e3 * s for s, _ in points], color=colour, **look)
             if family == SECOND_ORDER:
                 seconds, error = points[-1]
-                goal = min(1e-5, error)
+                goal = min(error, max(1e-5, error / FARTHEST))
                 line = [1e3 * seconds, 1e3 * seconds * (error / goal) ** 1.5]
                 axes.plot([error, goal], line, color=colour, linestyle=":", linewidth=1.2)
     axes.set_xscale("log")

@@ -241,7 +241,10 @@ def device() -> str:
 
 def _marked(cell, text):
     """Return a cell of a table: a value and whether it is extrapolated, or nothing."""
-    return "" if cell is None else ("~" if cell[1] else "") + text(cell[0])
+    if cell is None:
+        return ""
+    value, extrapolated = cell
+    return "~" + text(float(f"{value:.2g}")) if extrapolated else text(value)
 
 
 def _percent(level: float) -> str:
