@@ -103,7 +103,7 @@ def _reference(file, name, modes):
     flow = flows.FLOWS[name]
     steps = 2 * math.ceil(flow.time * flows.speed(flow.kind) * (modes / 2))  # a Courant number of 1/2
     solution, difference = flows.resolved(flow, modes, steps)
-    print(f"{name}: the reference of {modes} waves and {steps} steps differs by {difference:.1e} from half as many")
+    print(f"{name}: the reference of {modes} waves and {steps} steps differs by {difference:.1e} from one of fewer")
     about = {"viscosity": flow.viscosity, "time": flow.time, "drag": flow.drag, "amplitude": flow.amplitude}
     file.data["flows"][name] = about | {"modes": modes, "steps": steps, "difference": difference}
     return solution
