@@ -23,6 +23,7 @@ each = pytest.mark.parametrize("discretisation", ALL, ids=str)
 DEAR = [pytest.param(one, marks=[] if one == Spectral() else pytest.mark.full) for one in ALL]
 one_of_each = pytest.mark.parametrize("discretisation", DEAR, ids=str)
 spectral = pytest.mark.parametrize("discretisation", ALL[1:], ids=str)
+every_backend = pytest.mark.parametrize("backend", ["warp", "xla"])
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
@@ -65,8 +66,9 @@ def test_the_command_line_knows_all_options():
 @one_of_each
 @every_dtype
 @pytest.mark.parametrize("adjoint", [Checkpointed(4), Direct()], ids=["checkpointed", "direct"])
-def test_a_rollout_is_its_steps(discretisation, dtype, adjoint):
-    solver, omega = make(discretisation, adjoint=adjoint), normal(0, (2, *GRID.shape), dtype)
+@every_backend
+def test_a_rollout_is_its_steps(discretisation, dtype, adjoint, backend):
+    solver, omega = make(discretisation, adjoint=adjoint, backend=backend), normal(0, (2, *GRID.shape), dtype)
     control = 0.3 * normal(1, (11, *GRID.shape), dtype)
 
     @jax.jit
@@ -130,8 +132,9 @@ def test_the_tendency_is_the_rate_of_a_short_step(discretisation):
 
 
 @one_of_each
-def test_derivatives_by_every_leaf(discretisation):
-    solver, omega = make(discretisation, adjoint=Checkpointed(3)), normal(0, GRID.shape)
+@pytest.mark.parametrize("backend", ["xla", pytest.param("warp", marks=pytest.mark.full)])
+def test_derivatives_by_every_leaf(discretisation, backend):
+    solver, omega = make(discretisation, adjoint=Checkpointed(3), backend=backend), normal(0, GRID.shape)
     weight = normal(2, GRID.shape)
 
     @jax.jit

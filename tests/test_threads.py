@@ -50,7 +50,7 @@ CASES = [
     (RESIDENTS, Case(grid=Grid((18, 40), (2.0, 4.5)), steps=1, per_member=ALL)),  # a thread has all of a column
     # passes that the threads of a line share unevenly
     (RESIDENTS, Case(grid=Grid((48, 48), (2.0, 4.6)), steps=1, dtype="float32", forcing="none")),
-    (CLUSTERS_OF_4, Case(grid=Grid((80, 96), (2.0, 4.7)), steps=1, dtype="float32", direct=True)),
+    (CLUSTERS_OF_4, Case(grid=Grid((80, 80), (2.0, 4.7)), steps=1, dtype="float32", direct=True)),
     (SLABS, Case(grid=Grid((40, 80), (2.0, 4.8)), steps=1, per_member=ALL, direct=True)),
     (NO_RESIDENTS, Case(grid=Grid((24, 192), (2.0, 4.9)), steps=1, forcing="none")),
     (SATURATED, Case(grid=Grid((20, 384), (2.0, 5.0)), steps=1, batch=1, forcing="none")),

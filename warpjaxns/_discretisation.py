@@ -36,8 +36,8 @@ class FiniteDifference(_Options):
     spacing. Steps are explicit, so both `NavierStokes2D.cfl` (under about 1.7) and `NavierStokes2D.diffusion_number`
     (under 2.51) limit dt.
 
-    Take it where one or two digits are enough, since a step costs least, and where the flow has edges that a grid does
-    not resolve. Take `Spectral` where a smooth flow is wanted to three digits or more.
+    Take it where the flow has edges that a grid does not resolve, or where one or two digits are enough: on the same
+    grid its step costs less. Take `Spectral` where a smooth flow is wanted to three digits or more.
 
     Args:
         advection: ``"arakawa"`` (Arakawa 1966, doi:10.1016/0021-9991(66)90015-5), which conserves energy and enstrophy

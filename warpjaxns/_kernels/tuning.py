@@ -111,6 +111,36 @@ class Resident(NamedTuple):
     members: int
 
 
+class SpectralRows(NamedTuple):
+    """Blocks of the spectral kernels that work on rows.
+
+    Args:
+        radix: the largest radix of the transforms.
+        rows: grid rows of a block.
+        occupancy: threads that are to share a multiprocessor.
+    """
+
+    radix: int
+    rows: int
+    occupancy: int
+
+
+class SpectralColumns(NamedTuple):
+    """Blocks of the spectral kernels that work on columns.
+
+    Args:
+        radix: the largest radix of the transforms.
+        columns: wavenumbers kx of a block, which has the columns of kx and -kx of each field.
+        at_once: columns of each kx that are transformed at the same time.
+        occupancy: threads that are to share a multiprocessor.
+    """
+
+    radix: int
+    columns: int
+    at_once: int
+    occupancy: int
+
+
 class Entries(NamedTuple):
     """Two entries: for few points, and for a saturated device."""
 
@@ -198,6 +228,44 @@ RESIDENT = {
     "tangent float64": {64: [Resident(2, 8, 160, 25), Resident(4, 4, 160, 1)]},
 }
 PAIRS_PER_WALK = {"float32": 16, "float64": 8}  # most row pairs that a thread of a resident member walks through
+
+
+SPECTRAL_ROWS = {
+    64: Entries(SpectralRows(8, 8, 512), SpectralRows(8, 8, 512)),
+    128: Entries(SpectralRows(8, 4, 512), SpectralRows(16, 8, 512)),
+    256: Entries(SpectralRows(8, 2, 512), SpectralRows(16, 4, 512)),
+    512: Entries(SpectralRows(8, 1, 512), SpectralRows(8, 1, 1024)),
+    1024: Entries(SpectralRows(16, 1, 512), SpectralRows(16, 1, 512)),
+}
+# for a state alone, for a state and its tangent, and for the backward sweep
+SPECTRAL_COLUMNS = {
+    64: Entries(SpectralColumns(8, 4, 2, 512), SpectralColumns(8, 8, 1, 256)),
+    128: Entries(SpectralColumns(8, 2, 2, 512), SpectralColumns(16, 8, 2, 256)),
+    256: Entries(SpectralColumns(8, 2, 2, 512), SpectralColumns(16, 8, 1, 256)),
+    512: Entries(SpectralColumns(8, 2, 2, 512), SpectralColumns(8, 4, 2, 1024)),
+    1024: Entries(SpectralColumns(16, 4, 2, 512), SpectralColumns(16, 4, 1, 512)),
+    2048: Entries(SpectralColumns(16, 4, 1, 512), SpectralColumns(16, 4, 1, 512)),
+    4096: Entries(SpectralColumns(16, 2, 1, 512), SpectralColumns(16, 2, 1, 512)),
+}
+SPECTRAL_TANGENT = {
+    64: Entries(SpectralColumns(4, 2, 4, 512), SpectralColumns(8, 8, 4, 1024)),
+    128: Entries(SpectralColumns(8, 2, 4, 512), SpectralColumns(16, 8, 2, 512)),
+    256: Entries(SpectralColumns(16, 2, 4, 512), SpectralColumns(16, 8, 2, 512)),
+    512: Entries(SpectralColumns(8, 2, 4, 1024), SpectralColumns(8, 4, 1, 512)),
+    1024: Entries(SpectralColumns(16, 4, 4, 1024), SpectralColumns(16, 4, 2, 512)),
+    2048: Entries(SpectralColumns(16, 2, 2, 512), SpectralColumns(16, 2, 2, 512)),
+    4096: Entries(SpectralColumns(16, 1, 2, 512), SpectralColumns(16, 1, 2, 512)),
+}
+SPECTRAL_SWEEP = {
+    64: Entries(SpectralColumns(4, 2, 4, 512), SpectralColumns(8, 8, 4, 512)),
+    128: Entries(SpectralColumns(8, 2, 4, 512), SpectralColumns(16, 8, 4, 1024)),
+    256: Entries(SpectralColumns(8, 2, 4, 512), SpectralColumns(8, 8, 2, 1024)),
+    512: Entries(SpectralColumns(8, 2, 4, 1024), SpectralColumns(8, 4, 2, 1024)),
+    1024: Entries(SpectralColumns(16, 4, 4, 1024), SpectralColumns(16, 4, 4, 1024)),
+    2048: Entries(SpectralColumns(16, 2, 4, 1024), SpectralColumns(16, 2, 4, 1024)),
+    4096: Entries(SpectralColumns(16, 1, 4, 1024), SpectralColumns(16, 1, 4, 1024)),
+}
+SPECTRAL_STREAMS = 2  # for the parts of an ensemble that saturates the device
 
 
 def entry(table: dict, n: int):

@@ -31,6 +31,7 @@ def smooth(n: int) -> bool:
     return n == 1
 
 
+@functools.cache
 def factorise(n: int, wanted: int = 16, narrow: bool = False) -> tuple[int, tuple[int, ...]]:
     """Return how many numbers of a line of n a thread holds, and the radices of its passes.
 
