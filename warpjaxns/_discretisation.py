@@ -36,8 +36,8 @@ class FiniteDifference(_Options):
     spacing. Steps are explicit, so both `NavierStokes2D.cfl` (under about 1.7) and `NavierStokes2D.diffusion_number`
     (under 2.51) limit dt.
 
-    Take it where the flow has edges that a grid does not resolve, or where one or two digits are enough: on the same
-    grid its step costs less. Take `Spectral` where a smooth flow is wanted to three digits or more.
+    Take it where the flow has edges that a grid does not resolve, or where one digit is enough: on the same grid
+    its step costs less. Take `Spectral` where a smooth flow is wanted to two digits or more.
 
     Args:
         advection: ``"arakawa"`` (Arakawa 1966, doi:10.1016/0021-9991(66)90015-5), which conserves energy and enstrophy
@@ -60,7 +60,7 @@ class Spectral(_Options):
     The error of a smooth, resolved flow falls faster than any power of the spacing. Viscosity and drag are integrated
     exactly, as a factor of each mode, so they do not limit dt. `NavierStokes2D.cfl` does.
 
-    Take it where a smooth flow is wanted to three digits or more. A front or a filament that is thinner than the grid
+    Take it where a smooth flow is wanted to two digits or more. A front or a filament that is thinner than the grid
     rings all over the box: `FiniteDifference` keeps such an error where it arises.
 
     Args:

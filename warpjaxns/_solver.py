@@ -196,7 +196,8 @@ class NavierStokes2D(eqx.Module):
         """Return the Courant number ``max(|u| / dx + |v| / dy) dt``, shape ``(...)``.
 
         Where viscosity is small, `FiniteDifference` is stable up to about 1.7. `diffusion_number` has the limit of
-        viscosity.
+        viscosity. ``Spectral()`` is stable up to 1.6, and ``Spectral("rk3")`` up to 0.83. With the smooth filter these
+        limits are a third lower.
         """
         omega = self._state("omega", omega)
         u, v = self.velocity(omega)
