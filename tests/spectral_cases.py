@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax.numpy as jnp
+import pytest
 import spectral_oracle
 from oracle import normal
 
@@ -18,11 +20,24 @@ DEALIASINGS = ["two-thirds", "smooth"]
 ALL = ("viscosity", "drag", "dt", "forcing")
 
 
+# grid, dealiasing and float type, by which kernels are compiled: the fast tier has two of each
+FAST = (SMALL, "two-thirds", "float64"), (WIDE, "smooth", "float32")
+every_kernel = pytest.mark.parametrize(
+    ("grid", "dealiasing", "dtype"),
+    [
+        pytest.param(
+            *which, marks=[] if which in FAST else pytest.mark.full, id=f"{which[0].shape}-{which[1]}-{which[2]}"
+        )
+        for which in itertools.product([SMALL, WIDE, Grid((10, 15), (5.0, 4.0))], DEALIASINGS, DTYPES)
+    ],
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A case: grid, options, steps, and the operands that members have of their own."""
 
-    grid: Grid = WIDE
+    grid: Grid = SMALL
     dealiasing: str = "two-thirds"
     integrator: str = "rk3"
     dtype: str = "float64"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import spectral_oracle
 from oracle import normal
-from spectral_cases import ALL, BACKENDS, DEALIASINGS, DTYPES, INTEGRATORS, SMALL, WIDE, Case
+from spectral_cases import ALL, BACKENDS, DEALIASINGS, DTYPES, INTEGRATORS, SMALL, WIDE, Case, every_kernel
 from spectral_oracle import Oracle
 from tolerances import RELATIVE, ROLLOUT, SUMS, assert_close, relative_error
 
@@ -20,7 +20,6 @@ GRIDS = [WIDE, SMALL, Grid((10, 15), (5.0, 4.0)), Grid((5, 4)), Grid((7, 11), (1
 every_grid = pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: str(grid.shape))
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_dealiasing = pytest.mark.parametrize("dealiasing", DEALIASINGS)
-every_integrator = pytest.mark.parametrize("integrator", INTEGRATORS)
 
 
 @pytest.mark.covering(1)
@@ -55,11 +54,8 @@ def after_100_steps(case):
     return spectral_oracle.advance(*operands, **case.where, **how, xp=np)
 
 
-@pytest.mark.covering(1)
-@every_dtype
-@every_dealiasing
-@every_integrator
-@pytest.mark.parametrize("grid", [WIDE, SMALL, Grid((10, 15), (5.0, 4.0))], ids=lambda grid: str(grid.shape))
+@every_kernel
+@pytest.mark.parametrize("integrator", INTEGRATORS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_hundred_steps(backend, grid, integrator, dealiasing, dtype):
     case = Case(grid, dealiasing, integrator, dtype, steps=20, repeats=5, per_member=ALL)

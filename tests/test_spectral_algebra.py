@@ -8,18 +8,14 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 from oracle import normal
-from spectral_cases import BACKENDS, DEALIASINGS, DTYPES, SMALL, WIDE
+from spectral_cases import BACKENDS, SMALL, every_kernel
 from spectral_oracle import Oracle
 from tolerances import DIFFERENCES, DOT, RELATIVE, SUMS, assert_close, assert_trees_close
 
-from warpjaxns import Grid
 from warpjaxns._spectral import engine
 from warpjaxns._spectral.transport import advection, pullback, transport
 
-GRIDS = [WIDE, SMALL, Grid((10, 15), (5.0, 4.0))]
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
-every_dtype = pytest.mark.parametrize("dtype", DTYPES)
-every_dealiasing = pytest.mark.parametrize("dealiasing", DEALIASINGS)
 FORMS = {"B": transport, "G": pullback}
 
 
@@ -33,11 +29,8 @@ def twice(fields, oracle):
     return oracle.advection(a + b) - oracle.advection(a) - oracle.advection(b)
 
 
-@pytest.mark.covering(1)
 @every_backend
-@every_dtype
-@every_dealiasing
-@pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: str(grid.shape))
+@every_kernel
 def test_against_derivatives_one_by_one(grid, dealiasing, dtype, backend):
     where, oracle = {"grid": grid, "dealiasing": dealiasing}, Oracle(grid, dealiasing)
     a, b, l = (state(seed, where, dtype=dtype) for seed in range(3))
@@ -75,44 +68,38 @@ def identities(a, b, l, m, **how):
     ]
 
 
-@pytest.mark.covering(1)
 @every_backend
-@every_dtype
-@every_dealiasing
-def test_identities(dealiasing, dtype, backend):
+@every_kernel
+def test_identities(grid, dealiasing, dtype, backend):
     """B is symmetric, and G is its transpose. They hold for both ways of dealiasing."""
-    how = {"grid": WIDE, "dealiasing": dealiasing}
+    how = {"grid": grid, "dealiasing": dealiasing}
     x = [state(seed, how, dtype=dtype) for seed in range(4)]
     for left, right in jax.jit(functools.partial(identities, backend=backend, **how))(*x):
         assert_close(left, right, {"float32": 1e-5, "float64": 1e-12})
 
 
-@pytest.mark.covering(1)
 @every_backend
-@every_dtype
-def test_conservation(dtype, backend):
+@every_kernel
+def test_conservation(grid, dealiasing, dtype, backend):
     """Advection conserves mean, energy and enstrophy under the 2/3 rule. With the smooth filter it does not."""
-    for dealiasing in DEALIASINGS:
-        how = {"grid": WIDE, "dealiasing": dealiasing}
-        omega = state(0, how, dtype=dtype)
-        rate = jax.jit(functools.partial(advection, backend=backend, **how))(omega)
-        rate = engine.to_field(rate, **how)
-        field = engine.to_field(omega, **how)
-        for weight in (jnp.ones_like(field), field, engine.streamfunction(field, **how)):
-            share = abs(jnp.sum(weight * rate)) / jnp.sum(jnp.abs(weight * rate))
-            if dealiasing == "two-thirds":
-                assert share < SUMS[dtype]
-            elif weight is field:
-                assert share > 1e3 * SUMS[dtype]
+    how = {"grid": grid, "dealiasing": dealiasing}
+    omega = state(0, how, dtype=dtype)
+    rate = engine.to_field(jax.jit(functools.partial(advection, backend=backend, **how))(omega), **how)
+    field = engine.to_field(omega, **how)
+    for weight in (jnp.ones_like(field), field, engine.streamfunction(field, **how)):
+        share = abs(jnp.sum(weight * rate)) / jnp.sum(jnp.abs(weight * rate))
+        if dealiasing == "two-thirds":
+            assert share < SUMS[dtype]
+        elif weight is field:
+            assert share > 1e3 * SUMS[dtype]
 
 
-@pytest.mark.covering(1)
 @every_backend
-@every_dealiasing
-def test_the_mean_over_x_stays_real(dealiasing, backend):
+@every_kernel
+def test_the_mean_over_x_stays_real(grid, dealiasing, dtype, backend):
     """The coefficients of kx = 0 stay conjugate to each other, so that states are those of real fields."""
-    how = {"grid": SMALL, "dealiasing": dealiasing}
-    a, b = state(0, how), state(1, how)
+    how = {"grid": grid, "dealiasing": dealiasing}
+    a, b = state(0, how, dtype=dtype), state(1, how, dtype=dtype)
     for form in FORMS.values():
         out = jax.jit(functools.partial(form, backend=backend, **how))(a, b)
         assert_close(engine.to_state(engine.to_field(out, **how), **how), out)
@@ -124,7 +111,7 @@ def test_the_mean_over_x_stays_real(dealiasing, backend):
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 3), (3, 1), (3, 3)], ids=str)
 def test_shared_operands_and_transposes(sizes, form, backend):
     """Members may share an operand, whose cotangent is then a sum. Transposed twice, a form is itself again."""
-    how = {"grid": WIDE, "dealiasing": "two-thirds"}
+    how = {"grid": SMALL, "dealiasing": "two-thirds"}
     f = functools.partial(FORMS[form], backend=backend, **how)
     a, b = (state(seed, how, members) for seed, members in enumerate(sizes))
     c = state(2, how, max(sizes))
@@ -179,7 +166,5 @@ def test_vmap_is_a_loop(in_axes, form, backend):
 
     mapped = jax.jit(jax.vmap(gradient, in_axes))(*given)
     alone = jax.jit(gradient)
-    looped = [
-        alone(*(x[0 if axis is None else m] for x, axis in zip(members, in_axes, strict=True))) for m in range(3)
-    ]
+    looped = [alone(*(x[0 if axis is None else m] for x, axis in zip(members, in_axes, strict=True))) for m in range(3)]
     assert_trees_close(mapped, jax.tree.map(lambda *y: jnp.stack(y), *looped))
