@@ -32,6 +32,7 @@ BACKGROUND_ERROR = 0.4  # relative to the root mean square of the vorticity
 NOISE = 0.1  # of the sensors, likewise
 READINGS = 20  # of each sensor, over the window
 FORECAST = 3  # windows, the first of which is the assimilation's
+DISCRETISATIONS = {"finite-difference": wns.FiniteDifference(), "spectral": wns.Spectral()}
 QUICK = {"size": 32, "steps": 40}
 
 Field = Float[Array, "ny nx"]
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> Assimilation:
     parser.add_argument("--tolerance", type=float, default=2e-3, help="of the gradient (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a small setting, of a few seconds")
+    parser.add_argument("--discretisation", choices=DISCRETISATIONS, default="finite-difference")
     parser.add_argument("--output", type=Path, default=Path("results/assimilate_initial_vorticity"), metavar="FOLDER")
     options = parser.parse_args(argv)
     jax.config.update("jax_default_matmul_precision", "highest")  # GPUs round inner products to TF32 else
@@ -83,12 +85,14 @@ def main(argv: list[str] | None = None) -> Assimilation:
 
     # 1. The true flow, and a background that differs from it by a draw from the background covariance.
     grid = wns.Grid((options.size, options.size))
+    discretisation = DISCRETISATIONS[options.discretisation]
     solver = wns.NavierStokes2D(
         grid,
         viscosity=2e-3,
         drag=0.05,
         dt=0.64 / options.size,
-        forcing=wns.forcing.kolmogorov(grid, 4, 0.2),
+        forcing=wns.forcing.kolmogorov(grid, 4, 0.2, discretisation=discretisation),
+        discretisation=discretisation,
         adjoint=wns.Direct(),  # Gauss-Newton uses one linearisation many times: keep what it needs
     )
     random_phases = wns.initial.decaying_turbulence(grid, key=of_flow, peak_wavenumber=min(4, options.size // 16))

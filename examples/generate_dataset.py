@@ -18,6 +18,8 @@ import numpy as np
 import warpjaxns as wns
 from warpjaxns import plotting
 
+DISCRETISATIONS = {"finite-difference": wns.FiniteDifference(), "spectral": wns.Spectral()}
+
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
     """Generate, read, check and draw; return the figures that are printed."""
@@ -25,6 +27,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--size", type=int, default=128, help="points along each side (default: %(default)s)")
     parser.add_argument("--count", type=int, default=12, help="members of the ensemble (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=600, help="time steps (default: %(default)s)")
+    parser.add_argument("--discretisation", choices=DISCRETISATIONS, default="finite-difference")
     parser.add_argument("--output", type=Path, default=Path("results/generate_dataset"), metavar="FOLDER")
     options = parser.parse_args(argv)
 
@@ -36,6 +39,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         save_every=options.steps // 10,
         dt=0.512 / options.size,
         viscosity=wns.data.Range(8e-4, 3e-2, log=True),
+        discretisation=DISCRETISATIONS[options.discretisation],
         shared_initial=True,
         batch_size=4,
     )
@@ -50,7 +54,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     with wns.data.open(path) as flows:
         # 3. Read it as JAX arrays, shuffled: pairs of consecutive frames, which the solver must connect.
         pairs = next(flows.batches(4, key=jax.random.key(0), window=2))
-        solver = wns.NavierStokes2D(flows.grid, viscosity=pairs["viscosity"], dt=ensemble.dt)
+        how = {"dt": ensemble.dt, "discretisation": flows.discretisation}
+        solver = wns.NavierStokes2D(flows.grid, viscosity=pairs["viscosity"], **how)
         now, later = pairs["vorticity"][:, 0], pairs["vorticity"][:, 1]
         error = jnp.linalg.norm(solver.rollout(now, steps=ensemble.save_every) - later) / jnp.linalg.norm(later)
 

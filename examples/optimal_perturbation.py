@@ -13,6 +13,8 @@ import jax
 import warpjaxns as wns
 from warpjaxns import experiments, plotting
 
+DISCRETISATIONS = {"finite-difference": wns.FiniteDifference(), "spectral": wns.Spectral()}
+
 
 def main(argv: list[str] | None = None) -> experiments.OptimalPerturbation:
     """Run the experiment, save its picture, and return the result."""
@@ -20,12 +22,14 @@ def main(argv: list[str] | None = None) -> experiments.OptimalPerturbation:
     parser.add_argument("--size", type=int, default=96, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=80, help="time steps of a rollout (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=100, help="of the optimiser (default: %(default)s)")
+    parser.add_argument("--discretisation", choices=DISCRETISATIONS, default="finite-difference")
     parser.add_argument("--output", type=Path, default=Path("results/optimal_perturbation"), metavar="FOLDER")
     options = parser.parse_args(argv)
 
     # 1. A solver. Rolled out for `steps` steps, it is a function that JAX differentiates.
     grid = wns.Grid((options.size, options.size))
-    solver = wns.NavierStokes2D(grid, viscosity=1e-3, dt=0.512 / options.size)
+    discretisation = DISCRETISATIONS[options.discretisation]
+    solver = wns.NavierStokes2D(grid, viscosity=1e-3, dt=0.512 / options.size, discretisation=discretisation)
 
     # 2. A turbulent flow, and a little noise to start from.
     flow_key, noise_key = jax.random.split(jax.random.key(0))

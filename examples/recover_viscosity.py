@@ -14,6 +14,7 @@ Tarantola 2005, doi:10.1137/1.9780898717921). The initial vorticity is taken as 
 
 import argparse
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -31,6 +32,7 @@ VISCOSITY, AMPLITUDE = 5e-3, 0.3  # the truth [length^2/time], [length/time^2]
 START = (4 * VISCOSITY, AMPLITUDE / 4)  # the first guess
 WAVENUMBER = 4  # of the forcing
 NOISE = 0.05  # relative to the root mean square of the vorticity
+DISCRETISATIONS = {"finite-difference": wns.FiniteDifference(), "spectral": wns.Spectral()}
 QUICK = {"size": 32, "steps": 40, "iterations": 150, "sensors": 30}
 
 Parameters = Float[Array, "2"]  # log(viscosity), log(amplitude)
@@ -73,6 +75,7 @@ def main(argv: list[str] | None = None) -> Recovery:
     parser.add_argument("--iterations", type=int, default=150, help="of Adam (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of flow, sensors and noise (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a small setting, of a few seconds")
+    parser.add_argument("--discretisation", choices=DISCRETISATIONS, default="finite-difference")
     parser.add_argument("--output", type=Path, default=Path("results/recover_viscosity"), metavar="FOLDER")
     options = parser.parse_args(argv)
     jax.config.update("jax_default_matmul_precision", "highest")  # GPUs round inner products to TF32 else
@@ -81,13 +84,14 @@ def main(argv: list[str] | None = None) -> Recovery:
 
     # 1. A flow whose parameters are functions of two numbers to be found, and sensors in it.
     grid = wns.Grid((options.size, options.size))
+    solver_of = functools.partial(make_solver, grid, DISCRETISATIONS[options.discretisation])
     of_flow, of_sensors, of_noise = jax.random.split(jax.random.key(options.seed), 3)
     truth = jnp.log(jnp.array([VISCOSITY, AMPLITUDE]))
-    omega0 = experiments.developed_turbulence(make_solver(grid, truth), key=of_flow, spin_up=50)
+    omega0 = experiments.developed_turbulence(solver_of(truth), key=of_flow, spin_up=50)
     rows, columns = place_sensors(grid, options.sensors, of_sensors)
 
     def readings(parameters: Parameters) -> Float[Array, "times sensors"]:
-        movie = make_solver(grid, parameters).rollout(omega0, steps=options.steps, save_every=options.steps // 10)
+        movie = solver_of(parameters).rollout(omega0, steps=options.steps, save_every=options.steps // 10)
         return movie[:, rows, columns]
 
     # 2. Readings of the true flow, with noise.
@@ -117,17 +121,18 @@ def main(argv: list[str] | None = None) -> Recovery:
     # 4. The picture.
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "recover_viscosity.png"
-    final = make_solver(grid, jnp.log(result.estimate)).rollout(omega0, steps=options.steps)
+    final = solver_of(jnp.log(result.estimate)).rollout(omega0, steps=options.steps)
     picture(result, grid, final, (rows, columns), observed[-1]).savefig(path, dpi=110)
     print(f"picture: {path}")
     return result
 
 
-def make_solver(grid: wns.Grid, parameters: Parameters) -> wns.NavierStokes2D:
+def make_solver(grid: wns.Grid, discretisation, parameters: Parameters) -> wns.NavierStokes2D:
     """Return the solver with the viscosity and the amplitude of the forcing whose logarithms are given."""
     viscosity, amplitude = jnp.exp(parameters)
-    forcing = wns.forcing.kolmogorov(grid, WAVENUMBER, amplitude)
-    return wns.NavierStokes2D(grid, viscosity=viscosity, dt=1 / grid.shape[0], forcing=forcing)
+    forcing = wns.forcing.kolmogorov(grid, WAVENUMBER, amplitude, discretisation=discretisation)
+    how = {"discretisation": discretisation, "forcing": forcing}
+    return wns.NavierStokes2D(grid, viscosity=viscosity, dt=1 / grid.shape[0], **how)
 
 
 def place_sensors(grid: wns.Grid, count: int, key) -> tuple[np.ndarray, np.ndarray]:

@@ -34,14 +34,19 @@ def paddle(x: vector, y: vector, centre: vector, force: wp.array2d(dtype=wp.floa
 bump = wns.primitive(paddle, output_shapes=lambda x, y, centre: (y[0], x[0]))
 
 
-def stir(grid: wns.Grid, radius: jax.Array, steps: int) -> jax.Array:
+DISCRETISATIONS = {"finite-difference": wns.FiniteDifference(), "spectral": wns.Spectral()}
+
+
+def stir(solver: wns.NavierStokes2D, radius: jax.Array, steps: int) -> jax.Array:
     """Return the forcing ``(steps, ny, nx)`` of a paddle that goes once round a circle about the middle of the box."""
+    grid = solver.grid
     x, y = (jnp.asarray(points, jnp.float32) for points in (grid.x, grid.y))
 
     def at(angle):
         direction = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
         force = bump(x, y, math.pi + radius * direction)
-        return wns.forcing.from_momentum(grid, -direction[1] * force, direction[0] * force)  # along the circle
+        along = -direction[1] * force, direction[0] * force  # the circle
+        return wns.forcing.from_momentum(solver.grid, *along, discretisation=solver.discretisation)
 
     return jax.lax.map(at, jnp.linspace(0, 2 * math.pi, steps, endpoint=False, dtype=jnp.float32))
 
@@ -51,17 +56,19 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=96, help="points along each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=320, help="time steps of one turn (default: %(default)s)")
+    parser.add_argument("--discretisation", choices=DISCRETISATIONS, default="finite-difference")
     parser.add_argument("--output", type=Path, default=Path("results/stirring"), metavar="FOLDER")
     options = parser.parse_args(argv)
 
     grid = wns.Grid((options.size, options.size))
-    solver = wns.NavierStokes2D(grid, viscosity=2e-3, dt=8.0 / options.steps)
+    how = {"discretisation": DISCRETISATIONS[options.discretisation]}
+    solver = wns.NavierStokes2D(grid, viscosity=2e-3, dt=8.0 / options.steps, **how)
 
     @jax.jit
     def stirred(radius):
         rest = jnp.zeros(grid.shape, jnp.float32)
-        omega = solver.rollout(rest, steps=options.steps, forcing=stir(grid, radius, options.steps))
-        return wns.diagnostics.energy(grid, omega), omega
+        omega = solver.rollout(rest, steps=options.steps, forcing=stir(solver, radius, options.steps))
+        return wns.diagnostics.energy(grid, omega, **how), omega
 
     radius = jnp.float32(1.5)
     (energy, omega), slope = jax.jit(jax.value_and_grad(stirred, has_aux=True))(radius)

@@ -195,6 +195,11 @@ def not_adjoint():
     return st.one_of(junk(), st.none(), st.sampled_from([wns.Direct, wns.Checkpointed, "direct", 3]), not_static())
 
 
+def not_discretisation():
+    others = st.sampled_from([wns.FiniteDifference, wns.Spectral, "spectral", "arakawa", wns.Direct()])
+    return st.one_of(junk(), st.none(), others, not_static())
+
+
 def not_batch():
     axes = st.one_of(st.integers(max_value=-1), st.floats(), st.text(), st.builds(Hostile), st.booleans())
     return st.one_of(junk(), st.lists(axes, min_size=1).map(tuple), st.sampled_from([None, 3, 2.5, "ab", np.ones(2)]))

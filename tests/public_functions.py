@@ -10,6 +10,7 @@ from bad_arguments import (
     not_adjoint,
     not_batch,
     not_count,
+    not_discretisation,
     not_dtype,
     not_extent,
     not_field,
@@ -31,7 +32,7 @@ import warpjaxns as wns
 from warpjaxns import experiments
 
 FIELD, BACKEND, DTYPE, FLAG = not_field(), not_option("auto", "warp", "xla"), not_dtype(), not_flag()
-ADVECTION, KEYS = not_option("arakawa", "central"), not_key()
+KEYS = not_key()
 REAL, POSITIVE = not_one_real(), st.one_of(not_one_real(), not_positive())
 LENGTH = st.one_of(POSITIVE, st.just(1e3))
 STATIC, STATIC_LENGTH = st.one_of(POSITIVE, not_static()), st.one_of(LENGTH, not_static())
@@ -47,7 +48,9 @@ def functions():
     forces = (np.stack([OMEGA] * 2), st.one_of(FIELD, st.just(np.zeros((3, *GRID.shape)))))
     steps = (2, st.one_of(COUNT0, st.just(3)))
     number, positive, static, backend = (1.0, REAL), (0.1, POSITIVE), (1.0, STATIC), ("warp", BACKEND)
-    key, dtype, advection = (KEY, KEYS), ("float64", DTYPE), ("arakawa", ADVECTION)
+    key, dtype = (KEY, KEYS), ("float64", DTYPE)
+    numerics = {"discretisation": (wns.Spectral("rk3"), not_discretisation())}
+    differences = {"discretisation": (wns.FiniteDifference("central"), not_discretisation())}
     parameter = st.one_of(not_real(), not_non_negative(), st.just(np.asarray([0.1, -0.1])))
     step = st.one_of(not_real(), not_positive(), st.just(np.asarray([0.1, 0.0])))
     spectrum = st.one_of(
@@ -74,10 +77,18 @@ def functions():
                 "dt": (0.01, st.one_of(step, st.just(1e32))),
                 "drag": (0.1, st.one_of(parameter, st.just(1e32))),
                 "forcing": (OMEGA, FIELD),
-                "advection": advection,
+                **differences,
                 "adjoint": (wns.Direct(), not_adjoint()),
                 "backend": ("xla", BACKEND),
                 "check_finite": (False, FLAG),
+            },
+        ),
+        "FiniteDifference": (wns.FiniteDifference, {"advection": ("central", not_option("arakawa", "central"))}),
+        "Spectral": (
+            wns.Spectral,
+            {
+                "integrator": ("rk3", not_option("rk4", "rk3")),
+                "dealiasing": ("smooth", not_option("two-thirds", "smooth")),
             },
         ),
         "Checkpointed": (
@@ -101,16 +112,13 @@ def functions():
         "solver.streamfunction": (solver.streamfunction, {"omega": omega}),
         "velocity": (solver.velocity, {"omega": omega}),
         "solver.cfl": (solver.cfl, {"omega": omega}),
-        "streamfunction": (wns.streamfunction, {**on_grid, "backend": backend}),
-        "laplacian": (wns.laplacian, {"grid": GRIDS, "a": omega, "backend": backend}),
-        "jacobian": (
-            wns.jacobian,
-            {"grid": GRIDS, "a": omega, "b": omega, "scheme": ("central", ADVECTION), "backend": backend},
-        ),
+        "streamfunction": (wns.streamfunction, {**on_grid, **differences, "backend": backend}),
+        "laplacian": (wns.laplacian, {"grid": GRIDS, "a": omega, **differences, "backend": backend}),
+        "jacobian": (wns.jacobian, {"grid": GRIDS, "a": omega, "b": omega, **differences, "backend": backend}),
         "vorticity_of": (wns.vorticity_of, {"grid": GRIDS, "u": waves, "v": waves}),
         "velocity_of": (wns.velocity_of, {**on_grid, "mean": ((1.0, 2.0), not_mean())}),
         "coarsen": (wns.coarsen, {**on_grid, "shape": ((4, 6), st.one_of(not_shape(), st.just((8, 8))))}),
-        "info": (wns.info, {"grid": (GRID, not_grid().filter(there)), "dtype": dtype}),
+        "info": (wns.info, {"grid": (GRID, not_grid().filter(there)), "dtype": dtype, **differences}),
         "warmup": (
             wns.warmup,
             {"solver": ours, "batch": ((1,), not_batch()), "dtype": dtype, "gradient": (True, FLAG)},
@@ -131,7 +139,7 @@ def functions():
             initial.lamb_dipole,
             {"grid": GRIDS, "radius": (0.5, STATIC_LENGTH), "speed": number, "dtype": dtype},
         ),
-        "from_velocity": (initial.from_velocity, {"grid": GRIDS, "u": waves, "v": waves}),
+        "from_velocity": (initial.from_velocity, {"grid": GRIDS, "u": waves, "v": waves, **numerics}),
         "decaying_turbulence": (
             initial.decaying_turbulence,
             {
@@ -140,6 +148,7 @@ def functions():
                 "peak_wavenumber": (1.0, STATIC_LENGTH),
                 "shape": (3, STATIC),
                 "energy": positive,
+                **numerics,
                 "dtype": dtype,
             },
         ),
@@ -155,13 +164,19 @@ def functions():
         ),
         "from_spectrum": (
             initial.from_spectrum,
-            {"grid": GRIDS, "spectrum": (np.ones(2), spectrum), "key": key, "dtype": dtype},
+            {"grid": GRIDS, "spectrum": (np.ones(2), spectrum), "key": key, **numerics, "dtype": dtype},
         ),
         "kolmogorov": (
             forcing.kolmogorov,
-            {"grid": GRIDS, "wavenumber": (1, st.one_of(COUNT, st.just(9))), "amplitude": number, "dtype": dtype},
+            {
+                "grid": GRIDS,
+                "wavenumber": (1, st.one_of(COUNT, st.just(9))),
+                "amplitude": number,
+                **numerics,
+                "dtype": dtype,
+            },
         ),
-        "from_momentum": (forcing.from_momentum, {"grid": GRIDS, "fx": omega, "fy": omega}),
+        "from_momentum": (forcing.from_momentum, {"grid": GRIDS, "fx": omega, "fy": omega, **numerics}),
         "ring_noise": (
             forcing.ring_noise,
             {
@@ -172,20 +187,18 @@ def functions():
                 "energy_rate": positive,
                 "wavenumber": (1.0, STATIC_LENGTH),
                 "width": static,
+                **numerics,
                 "dtype": dtype,
             },
         ),
-        "smagorinsky": (closures.smagorinsky, {**on_grid, "constant": number}),
-        "strain_rate": (closures.strain_rate, on_grid),
+        "smagorinsky": (closures.smagorinsky, {**on_grid, "constant": number, **numerics}),
+        "strain_rate": (closures.strain_rate, {**on_grid, **numerics}),
         "fundamental_wavenumber": (diagnostics.fundamental_wavenumber, {"grid": GRIDS}),
-        "fourier_modes": (diagnostics.fourier_modes, {"grid": GRIDS}),
+        "fourier_modes": (diagnostics.fourier_modes, {"grid": GRIDS, **numerics}),
+        "enstrophy": (diagnostics.enstrophy, on_grid),
         **{
-            name: (getattr(diagnostics, name), on_grid)
-            for name in ("energy", "enstrophy", "palinstrophy", "energy_spectrum", "integral_scale")
-        },
-        **{
-            name: (getattr(diagnostics, name), {**on_grid, "advection": advection})
-            for name in ("energy_flux", "enstrophy_flux")
+            name: (getattr(diagnostics, name), {**on_grid, **numerics})
+            for name in ("energy", "palinstrophy", "energy_spectrum", "integral_scale", "energy_flux", "enstrophy_flux")
         },
         "budgets": (diagnostics.budgets, {**of_solver, "omega": members, "forcing": members}),
         "cfl": (diagnostics.cfl, of_solver),

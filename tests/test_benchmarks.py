@@ -102,6 +102,7 @@ def test_what_speed_depends_on_is_recorded(figures):
     assert found["options"]["precision"] == "float64"
     assert found["bandwidth"]["least_bytes_a_point_and_step"] == 88
     assert found["bandwidth"]["roof"] == pytest.approx(found["bandwidth"]["bytes_per_second"] / 88)
+    assert found["options"]["discretisation"] == {"name": "finite-difference", "advection": "arakawa"}
     assert not any("/" in str(value) for value in found["options"].values())
 
 
@@ -218,10 +219,25 @@ def test_wrong_arguments(options, message):
         benchmarks.measure(benchmarks.Case(8), [], **options)
 
 
-@pytest.mark.parametrize("options", [{"size": 3}, {"members": 0}, {"dtype": "half"}, {"advection": "upwind"}])
+@pytest.mark.parametrize("options", [{"size": 3}, {"members": 0}, {"dtype": "half"}, {"discretisation": "spectral"}])
 def test_wrong_cases(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
+    with pytest.raises((TypeError, ValueError), match=next(iter(options))):
         benchmarks.Case(**({"size": 8} | options))
+
+
+def test_a_spectral_case(tmp_path, capsys):
+    options = ["--discretisation", "spectral", "--backend", "xla", "--what", "forward", "--steps", "4", "--no-plot"]
+    assert cli.main([*TINY, *options, "--size", "16", "--output", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "bench.json").read_text())
+    (record,) = found["records"]
+    expected = {"name": "spectral", "integrator": "rk4", "dealiasing": "two-thirds"}
+    assert record["discretisation"] == found["options"]["discretisation"] == expected
+    case = benchmarks.Case(16, discretisation=wns.Spectral())
+    solver = wns.NavierStokes2D(case.grid, viscosity=1e-3, dt=case.dt, discretisation=wns.Spectral())
+    last = solver.rollout(case.initial_state(), steps=4)
+    assert record["mean_square"] == pytest.approx(float(jnp.mean(last**2)), rel=ROLLOUT["float32"])
+    assert "roof" not in found["bandwidth"]  # which is of the bytes of finite differences
+    assert "a step moves" not in capsys.readouterr().out
 
 
 def test_a_budget_skips_the_rest(tmp_path, capsys):

@@ -31,7 +31,7 @@ FUNCTIONS = WITHOUT_PRIMITIVES | {
     "energy": lambda w: diagnostics.energy(GRID, w),
     "palinstrophy": lambda w: diagnostics.palinstrophy(GRID, w),
     "energy_flux": lambda w: diagnostics.energy_flux(GRID, w)[1],
-    "enstrophy_flux": lambda w: diagnostics.enstrophy_flux(GRID, w, advection="central")[1],
+    "enstrophy_flux": lambda w: diagnostics.enstrophy_flux(GRID, w, discretisation=wns.FiniteDifference("central"))[1],
     "reynolds_number": lambda w: diagnostics.reynolds_number(SOLVER, w),
     "budgets": lambda w: diagnostics.budgets(SOLVER, w, forcing=STEADY),
     "cfl": SOLVER.cfl,

@@ -13,7 +13,8 @@ pytest.importorskip("tqdm")
 TINY = ["demo", "--size", "16", "--steps", "5", "--iterations", "4", "--spin-up", "3"]
 OPTIONS = [
     "--size", "--steps", "--iterations", "--spin-up", "--viscosity", "--dt", "--radius", "--learning-rate",
-    "--advection", "--backend", "--adjoint", "--precision", "--seed", "--output", "--no-plot", "--quiet",
+    "--discretisation", "--advection", "--integrator", "--dealiasing", "--backend", "--adjoint", "--precision",
+    "--seed", "--output", "--no-plot", "--quiet",
 ]  # fmt: skip
 
 
@@ -77,10 +78,18 @@ def test_options_reach_the_solver(tmp_path, capsys):
     options = ["--no-plot", "--advection", "central", "--adjoint", "direct", "--precision", "float64"]
     figures = demo(tmp_path, *options, "--backend", "xla", "--radius", "0.05", "--learning-rate", "5")
     assert figures["result"]["relative_norm"] == pytest.approx(0.05, rel=1e-12)
-    assert figures["parameters"]["advection"] == "central"
+    assert figures["parameters"]["discretisation"] == {"name": "finite-difference", "advection": "central"}
     out = capsys.readouterr().out
     assert "float64" in out
     assert "grows" in out
+
+
+def test_a_spectral_flow(tmp_path):
+    figures = demo(tmp_path, "--no-plot", "--quiet", "--discretisation", "spectral", "--integrator", "rk3")
+    expected = {"name": "spectral", "integrator": "rk3", "dealiasing": "two-thirds"}
+    assert figures["parameters"]["discretisation"] == expected
+    assert "integrator" not in figures["parameters"]
+    assert figures["result"]["gain"] > figures["result"]["gain_of_noise_of_the_same_norm"] > 0
 
 
 def test_quiet_is_quiet(tmp_path, capsys):
@@ -112,7 +121,10 @@ def test_help_mentions_every_option(capsys):
         ),
         (["--radius", "nan"], "argument --radius"),
         (["--learning-rate", "inf"], "argument --learning-rate"),
+        (["--discretisation", "upwind"], "argument --discretisation"),
         (["--advection", "upwind"], "argument --advection"),
+        (["--integrator", "rk3"], "argument --integrator: rk3 is an option of --discretisation spectral, and not of"),
+        (["--discretisation", "spectral", "--advection", "central"], "--advection: central is an option of"),
         (["--precision", "half"], "argument --precision"),
         (["--colour"], "unrecognized arguments"),
     ],
@@ -149,7 +161,7 @@ def test_a_backend_that_cannot_run(monkeypatch, capsys, tmp_path):
     def refuse(*_):
         raise ValueError('backend="warp" cannot be used here: no such size')
 
-    monkeypatch.setattr("warpjaxns._checks.check_backend", refuse)
+    monkeypatch.setattr("warpjaxns._discretisation.check_backend", refuse)
     message = rejected(capsys, *TINY, "--backend", "warp", "--output", str(tmp_path))
     assert "no such size" in message
 

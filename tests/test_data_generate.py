@@ -6,10 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from tolerances import ROLLOUT, assert_close
 
 h5py = pytest.importorskip("h5py")
 
-from warpjaxns import cli, data  # noqa: E402
+from warpjaxns import FiniteDifference, NavierStokes2D, Spectral, cli, data  # noqa: E402
 from warpjaxns.data import Ensemble, Range, generate  # noqa: E402
 from warpjaxns.data.simulate import simulate  # noqa: E402
 
@@ -146,6 +147,28 @@ def test_a_member_that_blows_up_is_recorded_and_left_out(tmp_path, path):
             assert np.isfinite(file[group][:]).all()
 
 
+def test_spectral_flows(tmp_path, monkeypatch):
+    """They are computed, read back and resumed as what they are, and large viscosities are no cause for a warning."""
+    discretisation, output = Spectral("rk3"), tmp_path / "a.h5"
+    ensemble = dataclasses.replace(ENSEMBLE, discretisation=discretisation, viscosity=Range(0.01, 40.0), count=3)
+    assert ensemble.largest_viscosity == float("inf")
+    assert generate(output, ensemble) == data.Summary(output, 3, ())
+    with data.open(output) as flows:
+        assert flows.discretisation == discretisation
+        solver = NavierStokes2D(
+            flows.grid, viscosity=flows.parameters["viscosity"], dt=0.02, discretisation=discretisation
+        )
+        (frames,) = flows.batches(3, window=5, fields=("vorticity", "velocity"))
+        first = frames["vorticity"][:, 0]
+        assert_close(solver.rollout(first, steps=0), first)  # the first frame has no other modes either
+        assert_close(frames["vorticity"][:, 1:].swapaxes(0, 1), solver.rollout(first, steps=8, save_every=2), ROLLOUT)
+        assert_close(frames["velocity"][:, 0].swapaxes(0, 1), np.stack(solver.velocity(first)), ROLLOUT)
+    assert generate(output, ensemble, resume=True) == data.Summary(output, 3, ())
+    other = dataclasses.replace(ensemble, discretisation=FiniteDifference(), viscosity=0.01)
+    with pytest.raises(data.OptionsError, match=r"spectral \(rk3, two-thirds\), now finite-difference \(arakawa\)"):
+        generate(output, other, resume=True)
+
+
 def test_when_all_members_blow_up(tmp_path, capsys):
     """Make advection unstable by a step ten times too long."""
     output = tmp_path / "none.h5"
@@ -240,7 +263,7 @@ class TestCommand:
                 (16, 24), count=5, steps=8, save_every=2, batch_size=2, dt=0.01, viscosity=Range(1e-3, 1e-2, log=True),
                 drag=0.1, forcing_amplitude=Range(-1, 1), forcing_wavenumber=2, extent=(2.0, 3.5), seed=7, spin_up=1,
                 initial="random_vorticity", initial_wavenumber=3.0, shared_initial=True, coarsen=2, compression=3,
-                advection="central", precision="float64", backend="xla",
+                discretisation=FiniteDifference("central"), precision="float64", backend="xla",
             ).as_dict()  # fmt: skip
 
     @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_importing_the_package_imports_no_extra():
 
 
 def test_what_a_file_says(flows):
+    assert flows.discretisation == ENSEMBLE.discretisation == wns.FiniteDifference()
     assert len(flows) == 5
     assert flows.grid == wns.Grid((16, 24), (2.0, 3.5))
     assert flows.fields == ("vorticity", "velocity")

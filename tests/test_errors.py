@@ -13,8 +13,10 @@ import pytest
 
 from warpjaxns import (
     Checkpointed,
+    FiniteDifference,
     Grid,
     NavierStokes2D,
+    Spectral,
     diagnostics,
     forcing,
     initial,
@@ -86,9 +88,9 @@ def test_grid(arguments, kind, parts):
         ({"forcing": np.zeros((10, 6))}, ValueError, ("forcing", "(10, 6)", "(..., 6, 10)")),
         ({"forcing": np.zeros(GRID.shape, int)}, TypeError, ("forcing", "int64", "float32 or float64")),
         ({"forcing": "wind"}, TypeError, ("forcing", "str", "float32 or float64")),
-        ({"advection": "upwind"}, ValueError, ("advection", "upwind", "arakawa", "central")),
-        ({"advection": "plus_cross"}, ValueError, ("advection", "plus_cross", "arakawa")),
-        ({"advection": None}, ValueError, ("advection", "None", "arakawa")),
+        ({"discretisation": "spectral"}, TypeError, ("discretisation", "spectral", "FiniteDifference", "Spectral")),
+        ({"discretisation": FiniteDifference}, TypeError, ("discretisation", "FiniteDifference", "Spectral")),
+        ({"discretisation": None}, TypeError, ("discretisation", "None", "FiniteDifference")),
         ({"backend": "cuda"}, ValueError, ("backend", "cuda", "auto", "warp", "xla")),
         ({"adjoint": "direct"}, TypeError, ("adjoint", "direct", "Direct()", "Checkpointed")),
         ({"check_finite": 1}, TypeError, ("check_finite", "1", "True or False")),
@@ -102,7 +104,6 @@ def test_grid(arguments, kind, parts):
         ({"dt": jax.ShapeDtypeStruct((), "float32")}, TypeError, ("dt", "ShapeDtypeStruct", "real number")),
         ({"forcing": jax.ShapeDtypeStruct(GRID.shape, "float32")}, TypeError, ("forcing", "ShapeDtypeStruct")),
         ({"forcing": np.ma.masked_array(OMEGA, OMEGA == 0)}, TypeError, ("forcing", "MaskedArray", "filled()")),
-        ({"advection": np.asarray(["arakawa"])}, ValueError, ("advection", "arakawa", "central")),
         ({"backend": np.asarray(["xla", "warp"])}, ValueError, ("backend", "auto", "warp", "xla")),
     ],
     ids=lambda value: "-".join(map(str, value))[:30] if isinstance(value, dict) else "",
@@ -236,7 +237,7 @@ class Unshown:
         raise RuntimeError("not to be shown")
 
 
-@pytest.mark.parametrize("name", ["viscosity", "dt", "drag", "forcing", "advection", "adjoint", "backend", "grid"])
+@pytest.mark.parametrize("name", ["viscosity", "dt", "drag", "forcing", "discretisation", "adjoint", "backend", "grid"])
 def test_a_value_whose_repr_raises(name):
     with pytest.raises((TypeError, ValueError)) as error:
         NavierStokes2D(**({"grid": GRID} | GOOD | {name: Unshown()}))
@@ -321,9 +322,26 @@ def test_jacobian():
     with pytest.raises(ValueError, match="broadcast") as error:
         jacobian(GRID, np.zeros((2, 6, 10)), np.zeros((3, 6, 10)))
     contains(error, "(2, 6, 10)", "(3, 6, 10)")
-    with pytest.raises(ValueError, match="scheme") as error:
-        jacobian(GRID, OMEGA, OMEGA, "plus_cross")
-    contains(error, "plus_cross", "arakawa", "central")
+    with pytest.raises(TypeError, match="discretisation") as error:
+        jacobian(GRID, OMEGA, OMEGA, discretisation="central")
+    contains(error, "central", "FiniteDifference(...)", "Spectral(...)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "parts"),
+    [
+        (FiniteDifference, {"advection": "upwind"}, ("advection", "upwind", "arakawa", "central")),
+        (FiniteDifference, {"advection": "plus_cross"}, ("advection", "plus_cross", "arakawa")),
+        (FiniteDifference, {"advection": None}, ("advection", "None", "arakawa")),
+        (FiniteDifference, {"advection": np.asarray(["arakawa"])}, ("advection", "arakawa", "central")),
+        (Spectral, {"integrator": "rk2"}, ("integrator", "rk2", "rk4", "rk3")),
+        (Spectral, {"dealiasing": 1.5}, ("dealiasing", "1.5", "two-thirds", "smooth")),
+    ],
+)
+def test_options_of_discretisations(kind, options, parts):
+    with pytest.raises(ValueError, match=parts[0]) as error:
+        kind(**options)
+    contains(error, *parts)
 
 
 @pytest.mark.parametrize("shape", [(14, 10), (10, 22), (7, 8)])

@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 import train_closure as example
 
 pytestmark = pytest.mark.full  # what examples do is tested elsewhere too
+both = pytest.mark.parametrize("discretisation", ["finite-difference", "spectral"])
 
 
 def small(key):
@@ -25,9 +26,11 @@ def small(key):
 
 
 @pytest.mark.full
-def test_training_beats_the_uncorrected_run_on_held_out_flows(tmp_path, capsys):
+@both
+def test_training_beats_the_uncorrected_run_on_held_out_flows(tmp_path, capsys, discretisation):
     with jax.numpy_dtype_promotion("standard"):  # Optax mixes types
-        result = example.main(["--quick", "--iterations", "150", "--output", str(tmp_path)])
+        options = ["--quick", "--iterations", "150", "--discretisation", discretisation]
+        result = example.main([*options, "--output", str(tmp_path)])
     assert result["losses"][-30:].mean() < 0.8 * result["losses"][:30].mean()
     assert result["learned"]["error"] < 0.9 * result["coarse"]["error"]
     assert result["learned"]["error"] < 0.95 * result["Smagorinsky"]["error"]

@@ -9,10 +9,13 @@ pytest.importorskip("matplotlib")
 import generate_dataset
 
 pytestmark = pytest.mark.full  # what examples do is tested elsewhere too
+both = pytest.mark.parametrize("discretisation", ["finite-difference", "spectral"])
 
 
-def test_the_example(tmp_path):
+@both
+def test_the_example(tmp_path, discretisation):
     options = ["--size", "24", "--count", "5", "--steps", "40", "--output", str(tmp_path)]
+    options += ["--discretisation", discretisation]
     results = generate_dataset.main(options)
     assert results["trajectories"] == 5
     assert results["error_of_the_next_frame"] < 1e-5

@@ -16,11 +16,14 @@ import singular_vectors
 import stirring
 
 pytestmark = pytest.mark.full  # what examples do is tested elsewhere too
+both = pytest.mark.parametrize("discretisation", ["finite-difference", "spectral"])
 
 
-def test_stirring(tmp_path, capsys):
+@both
+def test_stirring(tmp_path, capsys, discretisation):
     folder = tmp_path / "new" / "folder"
-    measured = stirring.main(["--size", "24", "--steps", "40", "--output", str(folder)])
+    options = ["--size", "24", "--steps", "40", "--output", str(folder), "--discretisation", discretisation]
+    measured = stirring.main(options)
     assert measured["energy"] > 1e-3
     assert abs(measured["gradient"]) > 1e-3
     assert measured["gradient"] == pytest.approx(measured["differences"], rel=0.05)  # of float32, over a wide step
@@ -46,10 +49,10 @@ def test_singular_vectors_are_those_of_the_dense_matrix():
     assert np.all(np.diff(history[:, 0]) > -1e-12)  # the leading one only rises
 
 
-@pytest.mark.full
-def test_singular_vectors(tmp_path):
+@both
+def test_singular_vectors(tmp_path, discretisation):
     options = {"size": 16, "steps": 10, "spin-up": 100, "count": 2, "power-iterations": 12, "iterations": 40}
-    options["output"] = tmp_path
+    options |= {"output": tmp_path, "discretisation": discretisation}
     arguments = [f"--{name}={value}" for name, value in options.items()]
     measured = singular_vectors.main([*arguments, "--radii", "0.001", "0.3"])
     growth, leading = measured["growth"], measured["values"][0]
@@ -63,9 +66,10 @@ def test_singular_vectors(tmp_path):
     assert (tmp_path / "singular_vectors.png").stat().st_size > 10_000
 
 
-@pytest.mark.full
-def test_control(tmp_path):
+@both
+def test_control(tmp_path, discretisation):
     options = ["--size", "16", "--steps", "20", "--iterations", "15", "--output", str(tmp_path)]
+    options += ["--discretisation", discretisation]
     with jax.numpy_dtype_promotion("standard"):  # Optax's line search mixes types
         measured = control_enstrophy.main(options)
     losses = measured["losses"]
@@ -73,7 +77,7 @@ def test_control(tmp_path):
     assert np.all(np.diff(losses) <= 0)
     assert measured["misfit"] < 0.01
     assert measured["misfit"] + 0.02 * measured["cost"] == pytest.approx(losses[-1])
-    assert measured["gradient"] == pytest.approx(measured["differences"], rel=1e-6)
+    assert measured["gradient"] == pytest.approx(measured["differences"], rel=1e-5)  # of a step of 1e-3
     # The straight line reaches the target too, at a higher cost.
     assert measured["misfit of straight line"] < 0.01
     assert measured["cost"] < 0.5 * measured["cost of straight line"]

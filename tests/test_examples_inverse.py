@@ -18,6 +18,7 @@ import recover_viscosity
 GRID = Grid((18, 25), (1.5, 2.5))
 
 pytestmark = pytest.mark.full  # what examples do is tested elsewhere too
+both = pytest.mark.parametrize("discretisation", ["finite-difference", "spectral"])
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +28,10 @@ def as_users_have_it():
         yield
 
 
-@pytest.mark.full
-def test_viscosity_and_forcing_are_recovered(tmp_path, capsys):
-    result = recover_viscosity.main(["--quick", "--size", "24", "--output", str(tmp_path / "new" / "folder")])
+@both
+def test_viscosity_and_forcing_are_recovered(tmp_path, capsys, discretisation):
+    options = ["--quick", "--size", "24", "--discretisation", discretisation]
+    result = recover_viscosity.main([*options, "--output", str(tmp_path / "new" / "folder")])
     assert_close(result.path[0], np.array(recover_viscosity.START), {"float64": 1e-12})
     assert np.all(np.abs(result.error) < (0.15, 0.04)), result.error
     assert np.all(np.abs(np.log(result.estimate / result.truth)) < 3.5 * result.deviation)
@@ -56,9 +58,10 @@ def test_the_uncertainty_is_that_of_least_squares(key):
     assert_close(misfits, jnp.mean(jax.vmap(residual)(path) ** 2, axis=1))
 
 
-@pytest.mark.full
-def test_the_analysis_beats_the_background(tmp_path, capsys):
-    result = assimilation.main(["--quick", "--size", "20", "--steps", "20", "--output", str(tmp_path / "new")])
+@both
+def test_the_analysis_beats_the_background(tmp_path, capsys, discretisation):
+    options = ["--quick", "--size", "20", "--steps", "20", "--discretisation", discretisation]
+    result = assimilation.main([*options, "--output", str(tmp_path / "new")])
     background = result.errors["background"]
     assert background[0] == pytest.approx(assimilation.BACKGROUND_ERROR, rel=0.3)
     assert background.shape == result.times.shape

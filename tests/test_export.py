@@ -12,7 +12,7 @@ import warp as wp
 from oracle import normal
 from tolerances import ROLLOUT, assert_trees_close
 
-from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
+from warpjaxns import Checkpointed, Direct, FiniteDifference, Grid, NavierStokes2D
 from warpjaxns._names import name_of
 
 GRID = Grid((6, 10), (2.0, 3.5))
@@ -41,7 +41,7 @@ def test_a_symbolic_number_of_members(adjoint):
 
 
 def targets(advection):
-    solver = make(backend="warp", advection=advection)
+    solver = make(backend="warp", discretisation=FiniteDifference(advection))
     lowered = jax.jit(lambda w: solver.rollout(w, steps=2)).lower(jnp.zeros(GRID.shape, jnp.float32))
     return sorted(set(re.findall(r"warpjaxns_\w+", lowered.as_text())))
 

@@ -1,13 +1,15 @@
 """The FFT inside the kernels, on the CPU; `test_gpu.py` runs sizes that matter on CUDA through the solver."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import warp as wp
+from emulator import COMPILER, Emulator
 from tolerances import FFT
 
-from warpjaxns._kernels.fft.lines import Lines, factorise
+from warpjaxns._kernels.fft.lines import MOST_VALUES, Lines, factorise, smooth
 from warpjaxns._kernels.fft.transforms import line_functions, roots_of_unity
 from warpjaxns._kernels.hardware.intrinsics import barrier
 from warpjaxns._kernels.hardware.numbers import complex_type
@@ -18,9 +20,13 @@ SIZES = [4, 5, 6, 9, 15, 16, 20, 27, 32, 45, 50, 60, 64, 96, 100, 128, 256, 512,
 FLOAT32_TOO = [4, 9, 16, 45, 100, 512, 1000, 2048]
 FAST = {(5, "float64"), (9, "float32"), (16, "float64"), (60, "float64"), (100, "float32"), (1000, "float64")}
 CASES = [(n, "float64") for n in SIZES] + [(n, "float32") for n in FLOAT32_TOO]
+# (length, radix, narrow) of lines whose threads share a pass unevenly, or whose radices are not prime or powers of two
+SHARED = [(48, 4, True), (80, 8, True), (96, 8, False), (96, 16, True), (160, 4, False), (192, 8, False)]
+SHARED += [(320, 8, False), (384, 8, False), (384, 16, False), (640, 16, False), (768, 16, False), (1000, 16, False)]
+SHARED += [(60, 8, False), (75, 4, False), (100, 4, False), (1200, 16, False), (1280, 16, False), (1536, 16, False)]
 
 
-def transform(buffers, lines, sign, device):
+def transform(buffers, lines, sign, device, emulator=None):
     """Transform lines, and read them from the buffer afterwards."""
     n, count, real, size = buffers.n, buffers.count, buffers.real, buffers.size
     threads, held, Values, Complex = buffers.threads, buffers.values, buffers.Values, complex_type(real)
@@ -50,17 +56,20 @@ def transform(buffers, lines, sign, device):
     dtype = wp.dtype_to_numpy(real)
     given, roots = on_device(np.stack([lines.real, lines.imag], -1).astype(dtype)), on_device(roots_of_unity(n, dtype))
     out = wp.zeros((count, n), dtype=Complex, device=device)
-    wp.launch_tiled(run, dim=[1], inputs=[given, roots], outputs=[out], block_dim=buffers.block_dim, device=device)
+    if emulator:
+        emulator.launch(run, given, 1, [roots, out], buffers.block_dim)
+    else:
+        wp.launch_tiled(run, dim=[1], inputs=[given, roots], outputs=[out], block_dim=buffers.block_dim, device=device)
     return out.numpy() @ np.array([1, 1j])
 
 
-def check(buffers, device):
+def check(buffers, device, emulator=None):
     dtype, count, n = wp.dtype_to_numpy(buffers.real), buffers.count, buffers.n
     generator = np.random.default_rng(n)
     parts = generator.standard_normal((2, count, n)).astype(dtype)
     given = parts[0].astype("float64") + 1j * parts[1]
     for sign in (1, -1):
-        actual = transform(buffers, given, sign, device)
+        actual = transform(buffers, given, sign, device, emulator)
         expected = np.fft.fft(given) if sign > 0 else np.fft.ifft(given) * n
         error = np.linalg.norm(actual - expected, axis=-1) / np.linalg.norm(expected, axis=-1)
         assert error.max() < FFT[np.dtype(dtype).name]
@@ -86,19 +95,44 @@ def test_on_cuda(dtype, radix):
         check(Lines(n, 2, 2, REALS[dtype], radix=radix), "cuda:0")
 
 
-def smooth(n):
-    for prime in (2, 3, 5):
-        while n % prime == 0:
-            n //= prime
-    return n == 1
+@pytest.mark.skipif(COMPILER is None, reason="needs g++")
+@pytest.mark.parametrize(
+    ("n", "radix", "narrow"), [pytest.param(*c, marks=[] if c[0] in (48, 192) else pytest.mark.full) for c in SHARED]
+)
+def test_threads_that_share_a_line(n, radix, narrow, tmp_path):
+    emulator, order = Emulator(tmp_path), 1 + n % 3
+    emulator.order = order
+    check(Lines(n, 3, 3, wp.float32 if radix == 8 else wp.float64, radix, narrow=narrow), "cpu", emulator)
 
 
-def test_factorise():
-    for n in range(2, 4097):
-        factors = factorise(n)
-        assert bool(factors) == smooth(n), n
-        assert not factors or math.prod(factors) == n
-        assert set(factors) <= {2, 3, 4, 5, 8, 16}
+def test_smooth():
+    twos, threes, fives = ([p**k for k in range(13)] for p in (2, 3, 5))
+    products = {a * b * c for a, b, c in itertools.product(twos, threes, fives)}
+    assert [n for n in range(1, 4097) if smooth(n)] == sorted(n for n in products if n <= 4096)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("wanted", [2, 4, 8, 16])
+def test_factorise(wanted, narrow):
+    for n in filter(smooth, range(2, 4097)):
+        values, radices = factorise(n, wanted, narrow)
+        assert math.prod(radices) == n
+        assert values <= MOST_VALUES
+        assert n % values == values % radices[0] == values % radices[-1] == 0
+        assert set(radices) <= {2, 3, 4, 5, 6, 8, 10, 12, 16, 20}
+        if n & (n - 1) == 0:  # every pass is even, and no radix is larger than what was asked for
+            assert values == max(radices) <= wanted
+            assert all(values % radix == 0 for radix in radices)
+
+
+def test_threads_of_lines_as_people_want_them():
+    """Threads hold about as many numbers as for powers of two. Lines of a resident member are alone."""
+    for n, radix in {48: 4, 96: 8, 160: 4, 192: 8, 320: 8, 384: 8, 640: 16, 768: 16, 1000: 16, 1536: 16}.items():
+        assert radix / 2 < Lines(n, 1, 1, wp.float32, radix).values <= radix
+    for n in (48, 80, 96):
+        lines = Lines(n, 1, 1, wp.float32, 8, narrow=True)
+        assert lines.alone
+        assert 5 <= lines.values <= 12
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -9,7 +9,17 @@ import pytest
 from oracle import normal
 from tolerances import DOT, GPU, GPU_GRADIENT, relative_error
 
-from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, _ffi, jacobian, laplacian, streamfunction
+from warpjaxns import (
+    Checkpointed,
+    Direct,
+    FiniteDifference,
+    Grid,
+    NavierStokes2D,
+    _ffi,
+    jacobian,
+    laplacian,
+    streamfunction,
+)
 from warpjaxns._kernels.finite_difference.planner import make_plan
 
 pytestmark = pytest.mark.gpu
@@ -61,7 +71,7 @@ def test_rollouts_and_gradients_agree(shape, dtype):
     grid = Grid(shape, (2.0, 3.5))
     omega = field(grid, dtype, 0, (2,))
     for scheme in ("arakawa", "central") if shape == SHAPES[0] else ("arakawa",):
-        solvers = [make(grid, name, advection=scheme) for name in ("warp", "xla")]
+        solvers = [make(grid, name, discretisation=FiniteDifference(scheme)) for name in ("warp", "xla")]
         close(*(jax.jit(lambda w, s=s: s.rollout(w, steps=6))(omega) for s in solvers), GPU)
         solvers = [jax.tree.map(lambda leaf: leaf.astype(dtype), solver) for solver in solvers]
         close(*(jax.jit(gradients)(s, omega) for s in solvers), GPU_GRADIENT)
@@ -88,7 +98,10 @@ def test_resident_members(shape, dtype, scheme):
     viscosity = (0.01 * min(grid.spacing) * (1 + jnp.arange(members) / members)).astype(dtype)
     both = jax.value_and_grad(loss, (0, 1, 2))
     for adjoint in (Direct(), Checkpointed(3)):
-        solvers = [make(grid, n, advection=scheme, viscosity=viscosity, adjoint=adjoint) for n in ("warp", "xla")]
+        solvers = [
+            make(grid, n, discretisation=FiniteDifference(scheme), viscosity=viscosity, adjoint=adjoint)
+            for n in ("warp", "xla")
+        ]
         solvers = [jax.tree.map(lambda leaf: leaf.astype(dtype), solver) for solver in solvers]
         close(*(jax.jit(lambda s, w, c: both(s, w, c, 6))(s, omega, control) for s in solvers), GPU_GRADIENT)
     close(*(jax.jit(lambda w, s=s: s.rollout(w, steps=40))(omega) for s in solvers), GPU)

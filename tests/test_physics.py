@@ -8,7 +8,7 @@ from layouts import fast_cases
 from oracle import normal
 from tolerances import ORDER, ROLLOUT, assert_close, relative_error
 
-from warpjaxns import Direct, Grid, NavierStokes2D, diagnostics, initial
+from warpjaxns import Direct, FiniteDifference, Grid, NavierStokes2D, diagnostics, initial
 
 BACKENDS = ["warp", "xla"]
 SCHEMES = ["arakawa", "central"]
@@ -28,7 +28,9 @@ def decay(grid, viscosity, drag, dt):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_taylor_green_decays_by_its_factor(backend, scheme, dtype):
-    solver = NavierStokes2D(GRID, viscosity=0.05, drag=0.2, dt=0.02, advection=scheme, backend=backend)
+    solver = NavierStokes2D(
+        GRID, viscosity=0.05, drag=0.2, dt=0.02, discretisation=FiniteDifference(scheme), backend=backend
+    )
     omega = initial.taylor_green(GRID, amplitude=0.5, dtype=dtype)
     steps = 40
     states = jax.jit(lambda w: solver.rollout(w, steps=steps, save_every=8))(omega)
@@ -88,7 +90,13 @@ def test_third_order_in_time(backend, scheme):
 
     def run(steps):
         solver = NavierStokes2D(
-            GRID, viscosity=0.01, drag=0.1, dt=1.0 / steps, forcing=wave, advection=scheme, backend=backend
+            GRID,
+            viscosity=0.01,
+            drag=0.1,
+            dt=1.0 / steps,
+            forcing=wave,
+            discretisation=FiniteDifference(scheme),
+            backend=backend,
         )
         return jax.jit(lambda w: solver.rollout(w, steps=steps))(omega)
 
@@ -124,7 +132,13 @@ def test_second_order_in_space(backend, scheme):
         grid = Grid((n, 3 * n // 2), (2.0, 3.5))
         omega, advection, rest = fields(grid)
         solver = NavierStokes2D(
-            grid, viscosity=nu, drag=mu, dt=0.1, forcing=-advection, advection=scheme, backend=backend
+            grid,
+            viscosity=nu,
+            drag=mu,
+            dt=0.1,
+            forcing=-advection,
+            discretisation=FiniteDifference(scheme),
+            backend=backend,
         )
         rate = jax.jit(lambda w, solver=solver: solver.tendency(w))(omega)
         assert jnp.linalg.norm(advection) > 0.3 * jnp.linalg.norm(rest)

@@ -1,7 +1,6 @@
 """Plans: every entry of the tables gives plans that devices can run."""
 
 import itertools
-import math
 
 import jax
 import pytest
@@ -10,9 +9,9 @@ from tolerances import ROLLOUT, assert_trees_close
 
 from warpjaxns import Grid, NavierStokes2D
 from warpjaxns._kernels import tuning
-from warpjaxns._kernels.fft.lines import factorise
+from warpjaxns._kernels.fft.lines import MOST_VALUES
 from warpjaxns._kernels.finite_difference.planner import make_plan, unsupported
-from warpjaxns._kernels.finite_difference.resident.layout import MOST_VALUES
+from warpjaxns._kernels.finite_difference.shares import points_of_thread, rows_of_slab
 from warpjaxns._kernels.hardware.limits import CPU_MEMORY, LARGEST_BLOCK, SHARED_MEMORY
 
 KIB = 1024
@@ -31,11 +30,6 @@ def every_plan(dtype):
         plan = make_plan(shape, dtype, batch, limit)
         if unsupported(plan, limit) is None:
             yield plan, limit or SHARED_MEMORY
-
-
-def least_values(n):
-    """Return the least number of values of a thread: every odd prime of n, and a radix of 2."""
-    return math.lcm(*factorise(n, 2))
 
 
 def in_step(lines, pairs):
@@ -69,8 +63,8 @@ def test_every_plan_fits(dtype):
         assert plan.pitch * 2 * (4 if dtype == "float32" else 8) % 32 == 0
         lines, chunks = plan.stage_lines, plan.column_chunks
         assert lines.threads * lines.values == nx
-        assert lines.values <= max(MOST_VALUES, least_values(nx))
-        assert all(lines.values % radix == 0 for radix in factorise(nx, lines.radix))
+        assert lines.values <= MOST_VALUES
+        assert lines.values % lines.passes[0][0] == lines.values % lines.passes[-1][0] == 0
         assert chunks.lane_groups * chunks.lanes * chunks.values == chunks.n == (plan.slabs if plan.by_slabs else ny)
         assert plan.rows * plan.slabs == ny or not plan.by_slabs
         assert 32 % (chunks.lanes * chunks.count) == 0
@@ -145,6 +139,37 @@ def test_entries_are_what_a_square_grid_gets(table):
                 if table is tuning.COLUMNS and plan.by_slabs:
                     wanted = tuning.entry(tuning.SLABS, n)[saturated]
                 assert chosen == wanted[:2], (n, saturated)
+
+
+def test_sizes_with_threes_and_fives():
+    """Slabs divide the rows of a grid, and their number suits the kernel between stages."""
+    for n, members, rows in [(192, 16, 8), (384, 16, 8), (500, 16, 10), (1000, 1, 10), (1000, 16, 10), (1536, 1, 12)]:
+        plan = make_plan((n, n), "float32", members)
+        assert plan.by_slabs
+        assert plan.rows == rows
+        assert plan.column_chunks.threads <= 256
+        assert plan.for_tangent.by_slabs
+    for n, threads in [(160, 32), (192, 32), (320, 64), (384, 64)]:  # full warps solve columns
+        plan = make_plan((n, n), "float32")
+        assert not plan.by_slabs
+        assert plan.column_chunks.threads == threads
+
+
+def test_powers_of_two_get_what_the_tables_say():
+    for k in range(3, 14):
+        for wanted in (4, 8, 16):
+            assert rows_of_slab(2**k, wanted) == wanted
+            assert {points_of_thread(2**k, min(wanted, 2**k), count) for count in (1, 2, 8, 16)} == {min(wanted, 2**k)}
+
+
+def test_registers_are_for_full_warps_of_threads_that_hold_more():
+    for n, members in [(160, 16), (192, 16), (96, 64), (384, 16), (768, 16), (1000, 16), (1536, 1)]:
+        plan = make_plan((n, n), "float32", members)
+        lines = plan.stage_lines
+        threads, blocks = plan.bounds(lines, plan.occupancy)
+        assert blocks * 32 * -(-threads // 32) * max(1, lines.values / lines.radix) <= max(
+            plan.occupancy, lines.counted_threads
+        )
 
 
 def test_when_a_device_is_saturated():

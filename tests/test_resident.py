@@ -103,7 +103,7 @@ def test_which_members_are_resident(monkeypatch):
     assert make_plan((63, 64), "float32", 1024).resident is None  # rows do not go in pairs
     assert make_plan((62, 64), "float32", 1024).resident is None  # a thread would hold all of a column
     assert make_plan((56, 64), "float32", 1024).resident
-    assert make_plan((64, 9), "float32", 1024).resident is None  # three threads a line, which only a block can hold up
+    assert make_plan((64, 27), "float32", 1024).resident is None  # three threads a line, which only a block can hold up
     assert make_plan((256, 64), "float32", 1024).resident is None
     assert [make_plan((n, n), "float32", 1024).resident_adjoint.beside for n in (64, 128)] == [2, 1]
 

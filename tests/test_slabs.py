@@ -138,7 +138,8 @@ def test_where_slabs_are_used(monkeypatch):
     monkeypatch.undo()
     for shape, members, expected in [((512, 512), 1, False), ((512, 512), 16, True), ((1024, 1024), 1, True)]:
         assert make_plan(shape, "float32", members).by_slabs is expected
-    assert not make_plan((1020, 1024), "float32").by_slabs  # no multiple of a slab's rows
+    assert make_plan((1020, 1024), "float32").rows == 10
+    assert not make_plan((1022, 1024), "float32").by_slabs  # no multiple of rows near eight
     assert not make_plan((1023, 1024), "float32").by_slabs
     large = make_plan((2048, 2048), "float32")
     assert large.by_slabs

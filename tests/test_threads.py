@@ -30,14 +30,14 @@ RESIDENTS, CLUSTERS_OF_2, CLUSTERS_OF_4 = map(shared_by, (1, 2, 4))
 LONG = {"RESIDENT": {**NO_RESIDENTS["RESIDENT"], "advance": {512: [tuning.Resident(1, 16, 512, 1)]}}}
 CASES = [
     # by columns, as single grids are; on a saturated device the sweep is not fused; 45 rows leave a slab that
-    # overhangs, a line of 75 points has 5 threads, which wait for all of the block
+    # overhangs, a line of 75 points has 15 threads, which wait for all of the block
     (SATURATED, Case(grid=Grid((45, 75), (2.0, 3.3)), steps=2, per_member=ALL, forcing="per step")),
     (NO_RESIDENTS, Case(grid=Grid((64, 96), (2.0, 3.4)), scheme="central", dtype="float32", direct=True)),
     # lines of 64 threads
     (NO_RESIDENTS, Case(grid=Grid((16, 1024), (0.2, 3.1)), steps=1, batch=1, dtype="float32")),
     (SLABS, Case(grid=Grid((48, 64), (2.0, 3.5)), steps=2, per_member=ALL, forcing="per step", direct=True)),
     (SLABS, Case(grid=Grid((64, 128), (2.0, 3.6)), scheme="central", dtype="float32")),
-    (SLABS, Case(grid=Grid((24, 36), (2.0, 4.4)), scheme="central", steps=1, forcing="none")),  # 3 threads a line
+    (SLABS, Case(grid=Grid((24, 36), (2.0, 4.4)), scheme="central", steps=1, forcing="none")),  # 6 threads a line
     (SOME, Case(grid=Grid((20, 96), (2.0, 4.5)), forcing="per step", direct=True)),
     (SOME_BY_SLABS, Case(grid=Grid((24, 96), (2.0, 4.6)), per_member=ALL, forcing="per step", direct=True)),
     (SOME_BY_SLABS, Case(grid=Grid((16, 36), (2.0, 4.7)), steps=1, dtype="float32", forcing="none")),
@@ -48,6 +48,13 @@ CASES = [
     (CLUSTERS_OF_2, Case(grid=Grid((128, 128), (2.0, 4.2)), steps=1, dtype="float32", scheme="central", direct=True)),
     (CLUSTERS_OF_4, Case(grid=Grid((64, 64), (2.0, 4.4)), steps=2, dtype="float32", per_member=ALL, direct=True)),
     (RESIDENTS, Case(grid=Grid((18, 40), (2.0, 4.5)), steps=1, per_member=ALL)),  # a thread has all of a column
+    # passes that the threads of a line share unevenly
+    (RESIDENTS, Case(grid=Grid((48, 48), (2.0, 4.6)), steps=1, dtype="float32", forcing="none")),
+    (CLUSTERS_OF_4, Case(grid=Grid((80, 80), (2.0, 4.7)), steps=1, dtype="float32", direct=True)),
+    (SLABS, Case(grid=Grid((40, 80), (2.0, 4.8)), steps=1, per_member=ALL, direct=True)),
+    (NO_RESIDENTS, Case(grid=Grid((24, 192), (2.0, 4.9)), steps=1, forcing="none")),
+    (SATURATED, Case(grid=Grid((20, 384), (2.0, 5.0)), steps=1, batch=1, forcing="none")),
+    (NO_RESIDENTS, Case(grid=Grid((20, 1000), (0.2, 5.1)), steps=1, batch=1, forcing="none")),
 ]
 
 FAST = {3, 12}  # slabs, and clusters of two

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._adjoint import Checkpointed, Direct
     from ._coarsen import coarsen
     from ._custom import primitive
+    from ._discretisation import FiniteDifference, Spectral
     from ._grid import Grid
     from ._operators import jacobian, laplacian, streamfunction
     from ._runtime import clear_caches, info, warmup
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Checkpointed",
     "Direct",
+    "FiniteDifference",
     "Grid",
     "NavierStokes2D",
+    "Spectral",
     "__version__",
     "benchmarks",
     "clear_caches",
@@ -49,8 +52,10 @@ __all__ = [
 _HOMES = {
     "Checkpointed": "_adjoint",
     "Direct": "_adjoint",
+    "FiniteDifference": "_discretisation",
     "Grid": "_grid",
     "NavierStokes2D": "_solver",
+    "Spectral": "_discretisation",
     "clear_caches": "_runtime",
     "coarsen": "_coarsen",
     "info": "_runtime",

@@ -11,12 +11,11 @@ LONGEST_CALL = 128  # steps a call of `Direct`: a CUDA graph of several hundred 
 SHORTEST_CALL = 24  # fewer steps a call would cost more on the host than they save in memory
 KEPT = 48  # steps at the end of a rollout whose stages are kept, about
 MOST_KEPT = 6 * 2**30  # bytes that they may take, unless they are one segment
-STAGES = 6  # fields of a step: the state and the streamfunction of three stages
 
 
 @dataclasses.dataclass(frozen=True)
 class Direct:
-    """Keep the state and streamfunction before every Runge-Kutta stage: 6 fields a step.
+    """Keep what the derivative of every stage needs: 6 fields a step with `FiniteDifference()`, 2.2 with `Spectral()`.
 
     This is the fastest gradient. Forward mode, and a rollout that is not differentiated, keep nothing.
     """
@@ -25,8 +24,11 @@ class Direct:
         """Steps taken in one call, of a rollout of `steps` steps that stops every `between_saves` steps."""
         return _divisor_near(between_saves, min(between_saves, LONGEST_CALL))
 
-    def direct(self, segments: int, length: int, state_bytes: int) -> int:
-        """Return the number of segments at the end whose stages reverse mode keeps. `length`: steps of a segment."""
+    def direct(self, segments: int, length: int, step_bytes: float) -> int:
+        """Return the number of segments at the end whose stages reverse mode keeps.
+
+        `length`: steps of a segment; `step_bytes`: what the stages of a step take.
+        """
         return segments
 
 
@@ -34,8 +36,8 @@ class Direct:
 class Checkpointed:
     """Keep a state every `every` steps, and run each segment between two of them again in reverse mode.
 
-    T steps need memory for ``T / every`` states, and 6 fields for each step whose stages are in memory at the same
-    time. The gradient costs up to one more forward rollout than with `Direct`.
+    T steps need memory for ``T / every`` states, and as much as with `Direct` for each step whose stages are in memory
+    at the same time. The gradient costs up to one more forward rollout than with `Direct`.
 
     Args:
         every: steps of a segment; None: near the square root of the number of steps, or near 24 where that is more.
@@ -71,17 +73,17 @@ class Checkpointed:
             return min(self.every, between_saves)
         return _divisor_near(between_saves, min(between_saves, max(SHORTEST_CALL, math.isqrt(steps))))
 
-    def direct(self, segments: int, length: int, state_bytes: int) -> int:
-        """Return the number of segments at the end whose stages reverse mode keeps. `length`: steps of a segment.
+    def direct(self, segments: int, length: int, step_bytes: float) -> int:
+        """Return the number of segments at the end whose stages reverse mode keeps.
 
-        It is never all of them: a rollout of one segment may be the body of a loop, which would keep the stages of all
-        iterations.
+        `length`: steps of a segment; `step_bytes`: what the stages of a step take. It is never all of them: a rollout
+        of one segment may be the body of a loop, which would keep the stages of all iterations.
         """
         if not self.keep_last:
             return 0
         wanted = 1
         if self.every is None:
-            wanted = max(1, min(round(KEPT / length), MOST_KEPT // max(1, STAGES * length * state_bytes)))
+            wanted = max(1, min(round(KEPT / length), int(MOST_KEPT // max(1, length * step_bytes))))
         return min(wanted, segments - 1)
 
 

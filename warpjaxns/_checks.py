@@ -10,7 +10,6 @@ import numpy as np
 
 from ._grid import Grid
 from ._show import show
-from ._support import warp_obstacle
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 LEAST, MOST = float(np.finfo("float32").tiny), float(np.finfo("float32").max)
@@ -216,20 +215,6 @@ def check_option(name: str, value: Any, options: tuple[str, ...]) -> None:
     """
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name}={show(value)}: expected one of {', '.join(map(repr, options))}")
-
-
-def check_backend(backend: Any, grid: Grid, dtype: Any) -> None:
-    """Check that `backend` is known, and that ``"warp"`` can run this grid and dtype on JAX's default platform.
-
-    Raises:
-        ValueError: it is not, or it cannot, with the reason.
-    """
-    check_option("backend", backend, ("auto", "warp", "xla"))
-    if backend == "warp":
-        platform = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
-        obstacle = warp_obstacle(grid, dtype, platform)
-        if obstacle:
-            raise ValueError(f'backend="warp" cannot be used here: {obstacle}, or backend="xla"')
 
 
 def check_count(name: str, value: Any, *, least: int, most: int = LARGEST_COUNT) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Int, Key
 
 from ._checks import check_grid
-from ._coefficients import eigenvalues
+from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
 from ._grid import Grid
 
 MARGIN = 1e-9  # relative, above the rounding of a wavenumber, which depends on the unit of length
@@ -24,28 +24,37 @@ def fundamental_wavenumber(grid: Grid) -> float:
     return 2 * math.pi / max(grid.extent)
 
 
-def fourier_modes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fourier_modes(
+    grid: Grid, *, discretisation: Discretisation = FiniteDifference()
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return properties of the modes of ``rfft2``, each float64 of shape ``(ny, nx // 2 + 1)``.
+
+    Args:
+        grid: the box.
+        discretisation: gives the Laplacian.
 
     Returns:
         ``(wavenumber, eigenvalue, multiplicity)``: the magnitude of the wavenumber in multiples of
-        `fundamental_wavenumber`, the eigenvalue of the negative 5-point Laplacian [1 / length^2], and the number
-        of modes of the full transform that the entry represents. The mean carries no energy, so its multiplicity is
-        0. Its wavenumber and eigenvalue are set to 1, so that one may divide by them. The rounding of wavenumbers
-        depends on the unit of length: compare them with a margin.
+        `fundamental_wavenumber`, the eigenvalue of the negative Laplacian [1 / length^2], and the number of modes of
+        the full transform that the entry represents. It is 0 for modes that the discretisation does not keep, and for
+        the mean, which carries no energy. The mean's wavenumber and eigenvalue are set to 1, so that one may divide by
+        them. The rounding of wavenumbers depends on the unit of length: compare them with a margin.
 
     Raises:
-        TypeError: `grid` is not a `Grid`.
+        TypeError: `grid` is not a `Grid`, or `discretisation` none.
     """
     check_grid(grid)
+    check_discretisation(discretisation)
     (ny, nx), longest = grid.shape, max(grid.extent)
     along_y, along_x = np.fft.fftfreq(ny, 1 / ny), np.fft.rfftfreq(nx, 1 / nx)
     wavenumber = np.hypot(along_y[:, None] * (longest / grid.extent[0]), along_x[None, :] * (longest / grid.extent[1]))
-    eigenvalue_y, eigenvalue_x = eigenvalues(grid.shape, grid.spacing)
-    eigenvalue = eigenvalue_y[:, None] + eigenvalue_x[None, : along_x.size]
+    engine = engine_of(discretisation)
+    eigenvalue = np.add.outer(*engine.eigenvalues(grid))
     # rfft2 omits the conjugate of every mode, except where kx is 0 or, for even nx, the Nyquist wavenumber.
     self_conjugate = 2 * along_x % nx == 0
-    multiplicity = np.broadcast_to(np.where(self_conjugate, 1.0, 2.0), wavenumber.shape).copy()
+    most_y, most_x = engine.highest_waves(discretisation, grid)
+    kept = (np.abs(along_y) <= most_y)[:, None] & (along_x <= most_x)
+    multiplicity = np.where(kept, np.where(self_conjugate, 1.0, 2.0), 0.0)
     wavenumber[0, 0], eigenvalue[0, 0], multiplicity[0, 0] = 1, 1, 0
     return wavenumber, eigenvalue, multiplicity
 
@@ -85,15 +94,29 @@ def from_modes(
     return jnp.fft.irfft2(spectrum, s=grid.shape)
 
 
-def check_resolved(name: str, value: float, grid: Grid) -> None:
-    """Check that the coarser axis resolves the wavenumber `value`, in multiples of `fundamental_wavenumber`.
+def highest_wavenumber(grid: Grid, discretisation: Discretisation) -> float:
+    """Return the highest wavenumber that both axes resolve, in multiples of `fundamental_wavenumber`."""
+    waves = engine_of(discretisation).highest_waves(discretisation, grid)
+    return max(grid.extent) * min(m / side for m, side in zip(waves, grid.extent, strict=True))
+
+
+def most_waves_of_sine(grid: Grid, discretisation: Discretisation) -> int:
+    """Return the most waves along y of a sine that the discretisation keeps. A sine of two points a wave is zero."""
+    ny = grid.shape[0]
+    return min((ny - 1) // 2, int(engine_of(discretisation).highest_waves(discretisation, grid)[0]))
+
+
+def check_resolved(name: str, value: float, grid: Grid, discretisation: Discretisation = FiniteDifference()) -> None:
+    """Check that both axes resolve the wavenumber `value`, in multiples of `fundamental_wavenumber`.
 
     Raises:
+        TypeError: `discretisation` is none.
         ValueError: it is not.
     """
-    highest = max(grid.extent) / max(grid.spacing) / 2  # half a wave a point
+    check_discretisation(discretisation)
+    highest = highest_wavenumber(grid, discretisation)
     if float(value) > highest * (1 + MARGIN):  # `float` also takes a JAX value, which `jit` would compare later
         raise ValueError(
-            f"{name}={value}: a grid of shape {grid.shape} and extent {grid.extent} resolves up to "
-            f"{highest:.4g}, in multiples of 2 pi / max(extent); lower it or refine the grid"
+            f"{name}={value}: a grid of shape {grid.shape} and extent {grid.extent} with {discretisation} "
+            f"resolves up to {highest:.4g}, in multiples of 2 pi / max(extent); lower it or refine the grid"
         )

@@ -1,108 +1,132 @@
-"""Operators on fields: streamfunction, Jacobian, Laplacian, curl."""
+"""Operators on fields: streamfunction, Jacobian, Laplacian, curl. They are those of a discretisation."""
 
 from typing import TypeAlias
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._checks import check_backend, check_field, check_leading_axes, check_option
-from ._finite_difference.jacobian import jacobian as jacobian_primitive
-from ._finite_difference.laplacian import laplacian as laplacian_primitive
-from ._finite_difference.poisson import poisson as poisson_primitive
-from ._finite_difference.reference import shift
+from ._checks import check_field, check_leading_axes
+from ._discretisation import Discretisation, FiniteDifference, check_backend, check_discretisation, engine_of
 from ._grid import Grid
-
-SCHEMES = ("arakawa", "central")
 
 Field: TypeAlias = Float[Array, "... ny nx"]
 
 
-def streamfunction(grid: Grid, omega: Field, *, backend: str = "auto") -> Field:
+def streamfunction(
+    grid: Grid,
+    omega: Field,
+    *,
+    discretisation: Discretisation = FiniteDifference(),
+    backend: str = "auto",
+) -> Field:
     """Return the streamfunction of a vorticity: ``-Lap(psi) = omega - <omega>`` with ``<psi> = 0``.
 
-    Lap is the 5-point Laplacian, which `laplacian` applies, so the two invert each other to rounding. The map is linear
-    and symmetric.
+    Lap is that of `laplacian`, so the two invert each other to rounding. The map is linear and symmetric.
 
     Args:
         grid: the grid.
         omega: vorticity ``(..., ny, nx)``, float32 or float64 [1/time].
+        discretisation: `FiniteDifference()` or `Spectral()`.
         backend: ``"auto"``, ``"warp"`` or ``"xla"``.
 
     Returns:
         psi [length^2/time], of omega's shape and dtype.
 
     Raises:
-        TypeError: `omega` is not a float32 or float64 array.
+        TypeError: `omega` is not a float32 or float64 array, or `discretisation` none.
         ValueError: `omega` does not live on `grid`, or `backend` is unknown or cannot run it.
     """
-    return _apply(poisson_primitive, "omega", omega, grid, backend)
+    return _apply("streamfunction", "omega", omega, grid, discretisation, backend)
 
 
-def laplacian(grid: Grid, a: Field, *, backend: str = "auto") -> Field:
-    """Return the 5-point Laplacian ``Lap(a)``, of second order.
+def laplacian(
+    grid: Grid,
+    a: Field,
+    *,
+    discretisation: Discretisation = FiniteDifference(),
+    backend: str = "auto",
+) -> Field:
+    """Return the Laplacian ``Lap(a)``: by `FiniteDifference` of 5 points and second order, by `Spectral` exact.
 
     Args:
         grid: the grid.
         a: field ``(..., ny, nx)``, float32 or float64.
+        discretisation: `FiniteDifference()` or `Spectral()`.
         backend: ``"auto"``, ``"warp"`` or ``"xla"``.
 
     Returns:
         Lap(a) [unit of a / length^2], of a's shape and dtype.
 
     Raises:
-        TypeError: `a` is not a float32 or float64 array.
+        TypeError: `a` is not a float32 or float64 array, or `discretisation` none.
         ValueError: `a` does not live on `grid`, or `backend` is unknown or cannot run it.
     """
-    return _apply(laplacian_primitive, "a", a, grid, backend)
+    return _apply("laplacian", "a", a, grid, discretisation, backend)
 
 
-def jacobian(grid: Grid, a: Field, b: Field, scheme: str = "arakawa", *, backend: str = "auto") -> Field:
-    """Return the Jacobian ``J(a, b) = a_x b_y - a_y b_x``, of second order.
+def jacobian(
+    grid: Grid,
+    a: Field,
+    b: Field,
+    *,
+    discretisation: Discretisation = FiniteDifference(),
+    backend: str = "auto",
+) -> Field:
+    """Return the Jacobian ``J(a, b) = a_x b_y - a_y b_x``.
 
-    ``"arakawa"`` (Arakawa 1966, doi:10.1016/0021-9991(66)90015-5) is the mean of three stencils, with which the sums of
-    J, aJ and bJ over the grid vanish. ``"central"`` is the first of them, plain centred differences.
+    Arakawa's (1966, doi:10.1016/0021-9991(66)90015-5) is the mean of three stencils of second order, with which the
+    sums of J, aJ and bJ over the grid vanish. ``FiniteDifference("central")`` is the first of them, plain centred
+    differences. `Spectral` multiplies derivatives at the points, and dealiases the products.
 
     Args:
         grid: the grid.
         a: field ``(..., ny, nx)``, float32 or float64.
         b: field of the same dtype; leading axes broadcast against those of `a`.
-        scheme: ``"arakawa"`` or ``"central"``.
+        discretisation: `FiniteDifference()` or `Spectral()`.
         backend: ``"auto"``, ``"warp"`` or ``"xla"``.
 
     Returns:
         J(a, b) [unit of a times unit of b / length^2].
 
     Raises:
-        TypeError: an operand is not a float32 or float64 array, or their dtypes differ.
-        ValueError: an operand does not live on `grid`, the leading axes do not broadcast, or `scheme` or `backend` is
-            unknown or cannot run it.
+        TypeError: an operand is not a float32 or float64 array, their dtypes differ, or `discretisation` is none.
+        ValueError: an operand does not live on `grid`, the leading axes do not broadcast, or `backend` is unknown or
+            cannot run it.
     """
     a, b, lead = _check_pair(("a", a), ("b", b), grid)
-    check_option("scheme", scheme, SCHEMES)
-    check_backend(backend, grid, a.dtype)
+    check_backend(backend, discretisation, grid, a.dtype)
     operands = []
     for field in (a, b):
         shared = all(n == 1 for n in field.shape[:-2])
         operands.append(_flat(field if shared else jnp.broadcast_to(field, (*lead, *grid.shape))))
-    out = jacobian_primitive(*operands, grid=grid, scheme=scheme, backend=backend)
+    engine = engine_of(discretisation)
+    out = engine.jacobian(*operands, **engine.static(discretisation, grid, backend))
     return out.reshape(*lead, *grid.shape)
 
 
-def curl(grid: Grid, x_part: Field, y_part: Field, *, names: tuple[str, str]) -> Field:
-    """Return the curl ``d(y_part)/dx - d(x_part)/dy`` of a vector field by centred differences. Its mean is zero.
+def curl(grid: Grid, x_part: Field, y_part: Field, *, names: tuple[str, str], discretisation: Discretisation) -> Field:
+    """Return the curl ``d(y_part)/dx - d(x_part)/dy`` of a vector field. Its mean is zero.
 
-    It is minus the transpose of the differences of `NavierStokes2D.velocity`: ``<psi, curl(a, b)> = <u a + v b>`` on
+    It is minus the transpose of the derivatives of `NavierStokes2D.velocity`: ``<psi, curl(a, b)> = <u a + v b>`` on
     the grid.
 
     Raises:
-        TypeError: a part is not a float32 or float64 array, or their dtypes differ.
+        TypeError: a part is not a float32 or float64 array, their dtypes differ, or `discretisation` is none.
         ValueError: a part does not live on `grid`, or their leading axes do not broadcast.
     """
     a, b, lead = _check_pair((names[0], x_part), (names[1], y_part), grid)
-    dy, dx = grid.spacing
-    along_x = (shift(b, 0, 1) - shift(b, 0, -1)) * jnp.asarray(0.5 / dx, a.dtype)
-    along_y = (shift(a, 1, 0) - shift(a, -1, 0)) * jnp.asarray(0.5 / dy, a.dtype)
+    check_discretisation(discretisation)
+    engine = engine_of(discretisation)
+    how = engine.static(discretisation, grid, "auto")
+    (_, along_x), (along_y, _) = (engine.derivatives(part, **how) for part in (b, a))
     return jnp.broadcast_to(along_x, (*lead, *grid.shape)) - jnp.broadcast_to(along_y, (*lead, *grid.shape))
+
+
+def projected(grid: Grid, field: Field, discretisation: Discretisation, backend: str = "auto") -> Field:
+    """Return a checked field as time steps see it: `Spectral` drops modes, and `FiniteDifference` keeps all."""
+    engine = engine_of(discretisation)
+    how = engine.static(discretisation, grid, backend)
+    return engine.to_field(engine.to_state(_flat(field), **how), **how).reshape(field.shape)
 
 
 def _check_pair(first, second, grid):
@@ -114,10 +138,12 @@ def _check_pair(first, second, grid):
     return a, b, check_leading_axes(name, a, other, b)
 
 
-def _apply(primitive, name, field, grid, backend):
+def _apply(operator, name, field, grid, discretisation, backend):
     field = check_field(name, field, grid)
-    check_backend(backend, grid, field.dtype)
-    return primitive(_flat(field), grid=grid, backend=backend).reshape(field.shape)
+    check_backend(backend, discretisation, grid, field.dtype)
+    engine = engine_of(discretisation)
+    out = getattr(engine, operator)(_flat(field), **engine.static(discretisation, grid, backend))
+    return out.reshape(field.shape)
 
 
 def _flat(field):

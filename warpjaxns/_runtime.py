@@ -9,6 +9,7 @@ import jax
 
 from . import _ffi, _support
 from ._checks import check_count, check_dtype, check_flag, check_grid
+from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
 from ._grid import Grid
 from ._show import show
 from ._solver import NavierStokes2D, check_solver
@@ -34,21 +35,23 @@ class Info:
         return "\n".join(lines)
 
 
-def info(grid: Grid | None = None, dtype=None) -> Info:
+def info(grid: Grid | None = None, dtype=None, *, discretisation: Discretisation = FiniteDifference()) -> Info:
     """Return versions, devices, the backend that ``"auto"`` takes on JAX's default device, and the reason.
 
     Args:
         grid: a grid; None: any that Warp supports.
         dtype: float32 or float64; None: JAX's default float type.
+        discretisation: that of the solver.
 
     Returns:
         An `Info`, to be printed or read field by field.
 
     Raises:
-        TypeError: `grid` is not a `Grid`, or `dtype` is neither float32 nor float64.
+        TypeError: `grid` is not a `Grid`, `dtype` is neither float32 nor float64, or `discretisation` is none.
     """
     if grid is not None:
         check_grid(grid)
+    check_discretisation(discretisation)
     _support.initialise()
     dtype = check_dtype("dtype", dtype)
     names = ("jax", "jaxlib", "warp-lang", "equinox", "numpy")
@@ -58,7 +61,7 @@ def info(grid: Grid | None = None, dtype=None) -> Info:
     if jax.default_backend() != "gpu":
         auto, reason = "xla", f"Warp is taken on CUDA, and JAX's default device is {jax.default_backend()}"
     else:
-        obstacle = _support.warp_obstacle(grid, dtype, "cuda") if grid else _support.cuda_obstacle()
+        obstacle = engine_of(discretisation).obstacle(grid, dtype, "cuda") if grid else _support.cuda_obstacle()
         auto = "xla" if obstacle else "warp"
         subject = f"grid {grid.shape} in {dtype.name}" if grid else "CUDA device, sizes 2^a 3^b 5^c"
         reason = obstacle or subject

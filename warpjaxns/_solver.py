@@ -11,33 +11,17 @@ from jaxtyping import Array, Float
 
 from ._adjoint import Checkpointed, Direct
 from ._arrays import with_axes
-from ._checks import (
-    check_backend,
-    check_count,
-    check_field,
-    check_flag,
-    check_grid,
-    check_non_negative,
-    check_option,
-    check_positive,
-    check_reach,
-)
+from ._checks import check_count, check_field, check_flag, check_grid, check_non_negative, check_positive
+from ._discretisation import Discretisation, FiniteDifference, check_backend, engine_of
 from ._ffi import align
 from ._finite import raise_if_not_finite
-from ._finite_difference import algebra
-from ._finite_difference.poisson import poisson
-from ._finite_difference.reference import shift
 from ._grid import Grid
 from ._methods import method
-from ._operators import SCHEMES, streamfunction
+from ._operators import streamfunction
 from ._rollout import final_state, saved_states
 from ._show import show
 
 Field: TypeAlias = Float[Array, "... ny nx"]
-NOT_FINITE = (
-    "either the initial state was not, or dt is too long: solver.cfl(omega) must stay below about 1.7, and "
-    "solver.diffusion_number() below 2.51 (check_finite=False turns this check off)"
-)
 
 
 class NavierStokes2D(eqx.Module):
@@ -46,8 +30,8 @@ class NavierStokes2D(eqx.Module):
         d(omega)/dt = J(psi, omega) + nu Lap(omega) - mu omega + f,    Lap(psi) = -omega,
         u = d(psi)/dy,  v = -d(psi)/dx,  J(a, b) = a_x b_y - a_y b_x
 
-    It uses second-order finite differences in space, the exact inverse of the discrete Laplacian, and SSP-RK3 in time
-    (Shu and Osher 1988, doi:10.1016/0021-9991(88)90177-5).
+    `discretisation` says how: by finite differences or by Fourier modes. All methods are the same for both, and use its
+    own operators.
 
     The solver is a pytree with the array leaves `viscosity`, `drag`, `dt` and `forcing`. It can be differentiated,
     vmapped over, and be part of other modules. Everything else is static.
@@ -58,8 +42,7 @@ class NavierStokes2D(eqx.Module):
         dt: length of a step, > 0 [time], likewise.
         drag: mu >= 0 [1/time], likewise.
         forcing: steady forcing f ``(..., ny, nx)`` [1/time^2], or None.
-        advection: ``"arakawa"`` (Arakawa 1966, doi:10.1016/0021-9991(66)90015-5; conserves energy and enstrophy) or
-            ``"central"`` (plain centred differences).
+        discretisation: `FiniteDifference()` or `Spectral()`, in space and time.
         adjoint: `Checkpointed()` or `Direct()`: the intermediate states that reverse mode keeps.
         backend: ``"warp"``, ``"xla"``, or ``"auto"`` (Warp on CUDA where it runs the grid, else XLA); see
             `warpjaxns.info`.
@@ -79,7 +62,7 @@ class NavierStokes2D(eqx.Module):
     drag: Array
     forcing: Array | None
     grid: Grid = eqx.field(static=True)
-    advection: str = eqx.field(static=True)
+    discretisation: Discretisation = eqx.field(static=True)
     adjoint: Direct | Checkpointed = eqx.field(static=True)
     backend: str = eqx.field(static=True)
     check_finite: bool = eqx.field(static=True)
@@ -92,8 +75,8 @@ class NavierStokes2D(eqx.Module):
         dt,
         drag=0.0,
         forcing=None,
-        advection: str = "arakawa",
-        adjoint: Direct | Checkpointed = Checkpointed(),  # noqa: B008 (frozen)
+        discretisation: Discretisation = FiniteDifference(),
+        adjoint: Direct | Checkpointed = Checkpointed(),
         backend: str = "auto",
         check_finite: bool = True,
     ):
@@ -101,17 +84,16 @@ class NavierStokes2D(eqx.Module):
         if not isinstance(adjoint, Direct | Checkpointed):
             raise TypeError(f"adjoint={show(adjoint)}: expected Direct() or Checkpointed(every=None)")
         check_flag("check_finite", check_finite)
-        check_option("advection", advection, SCHEMES)
-        check_backend(backend, grid, np.float32)
+        check_backend(backend, discretisation, grid, np.float32)
         self.grid = grid
         self.viscosity = _parameter("viscosity", viscosity, check_non_negative)
         self.dt = _parameter("dt", dt, check_positive)
         self.drag = _parameter("drag", drag, check_non_negative)
-        check_reach(grid, viscosity, drag, dt)
+        engine_of(discretisation).check_reach(grid, viscosity, drag, dt)
         self.forcing = None if forcing is None else check_field("forcing", forcing, grid)
-        self.advection = str(advection)  # Equinox takes NumPy's strings for arrays
+        self.discretisation = discretisation
         self.adjoint = adjoint
-        self.backend = str(backend)
+        self.backend = str(backend)  # Equinox takes NumPy's strings for arrays
         self.check_finite = check_finite
 
     @method
@@ -152,11 +134,12 @@ class NavierStokes2D(eqx.Module):
         control = self._forcing(omega0, forcing, steps)
         between = save_every or max(steps, 1)
         length = self.adjoint.call_length(steps, between)
-        kept = self.adjoint.direct(steps // between * -(-between // length), length, _known_bytes(omega0))
+        step_bytes = self._engine.kept_fields(self.discretisation, self.grid) * _known_bytes(omega0)
+        kept = self.adjoint.direct(steps // between * -(-between // length), length, step_bytes)
 
         # a scan's state varies over all mesh axes that anything varies over, from the start
         operands = align(omega0.reshape(-1, *self.grid.shape), viscosity, drag, dt, control)
-        how = {"length": length, "direct": kept, **self._static}
+        how = {"length": length, "direct": kept, **self._numerics}
         if save_every is None:
             out = final_state(*operands, steps=steps, **how)
             shape = omega0.shape
@@ -164,7 +147,7 @@ class NavierStokes2D(eqx.Module):
             out = saved_states(*operands, steps=steps, save_every=save_every, **how)
             shape = (steps // save_every, *omega0.shape)
         if self.check_finite:
-            raise_if_not_finite(out, out.ndim - 3, NOT_FINITE)
+            raise_if_not_finite(out, out.ndim - 3, _advice(self.discretisation))
         return out.reshape(shape)
 
     @method
@@ -174,48 +157,46 @@ class NavierStokes2D(eqx.Module):
         flat = omega.reshape(-1, *self.grid.shape)
         viscosity, drag, _ = self._parameters(omega)
         force = self._forcing(omega, None, 1)[0]
-        psi = poisson(flat, grid=self.grid, backend=self.backend)
-        rate = algebra.tendency(flat, psi, viscosity, drag, force, **self._static)
+        rate = self._engine.tendency(flat, viscosity, drag, force, **self._how)
         return rate.reshape(omega.shape)
 
     @method
     def streamfunction(self, omega: Field) -> Field:
         """Return the streamfunction psi of a vorticity, ``Lap(psi) = -omega`` with zero mean [length^2/time]."""
-        return streamfunction(self.grid, omega, backend=self.backend)
+        return streamfunction(self.grid, omega, discretisation=self.discretisation, backend=self.backend)
 
     @method
     def velocity(self, omega: Field) -> tuple[Field, Field]:
-        """Return the velocity ``(u, v) = (d psi/dy, -d psi/dx)`` by centred differences [length/time], of zero mean.
+        """Return the velocity ``(u, v) = (d psi/dy, -d psi/dx)`` [length/time], of zero mean.
 
-        Use it where the solver's own differences matter: with it the power of a force is exactly ``<u fx + v fy>``, and
-        `cfl` is computed from it. It is of second order. `warpjaxns.velocity_of` is exact for the waves that the grid
-        resolves, and adds a mean flow, which no vorticity holds.
+        The derivatives are those of the discretisation, by `FiniteDifference` centred differences. Use it where the
+        solver's own ones matter: with it the power of a force is exactly ``<u fx + v fy>``, and `cfl` is computed from
+        it. `warpjaxns.velocity_of` is exact for the waves that the grid resolves, and adds a mean flow, which no
+        vorticity holds.
         """
-        psi = self.streamfunction(omega)
-        dy, dx = self.grid.spacing
-        u = (shift(psi, 1, 0) - shift(psi, -1, 0)) / (2 * dy)
-        v = (shift(psi, 0, -1) - shift(psi, 0, 1)) / (2 * dx)
-        return u, v
+        u, along_x = self._engine.derivatives(self.streamfunction(omega), **self._how)
+        return u, -along_x
 
     @method
     def diffusion_number(self) -> Float[Array, "..."]:
-        """Return the diffusion number ``(4 nu (1 / dx^2 + 1 / dy^2) + mu) dt``.
+        """Return the diffusion number ``(nu lambda + mu) dt``: the decay rate of the shortest wave, times the step.
 
-        It is the decay rate of the shortest wave times the step. SSP-RK3 is stable up to 2.51 where advection is slow.
-        `cfl` has the limit of advection. The result has the shape ``(...)`` of the parameters, and JAX's default float
-        type.
+        Its eigenvalue lambda is ``4 (1 / dx^2 + 1 / dy^2)`` with `FiniteDifference`, which is stable up to 2.51 where
+        advection is slow. `Spectral`, for which it is ``pi^2 (1 / dx^2 + 1 / dy^2)``, has no such limit. `cfl` has that
+        of advection. The result has the shape ``(...)`` of the parameters, and JAX's default float type.
         """
         parameters = [jnp.asarray(value, float) for value in (self.viscosity, self.drag, self.dt)]
         ndim = max(value.ndim for value in parameters)
         viscosity, drag, dt = (with_axes(value, ndim) for value in parameters)
-        return (4 * sum(1 / h**2 for h in self.grid.spacing) * viscosity + drag) * dt
+        shortest = sum(float(values.max()) for values in self._engine.eigenvalues(self.grid))
+        return (shortest * viscosity + drag) * dt
 
     @method
     def cfl(self, omega: Field) -> Float[Array, "..."]:
         """Return the Courant number ``max(|u| / dx + |v| / dy) dt``, shape ``(...)``.
 
-        SSP-RK3 with centred differences is stable up to about 1.7 where viscosity is small. `diffusion_number` has the
-        limit of viscosity.
+        Where viscosity is small, `FiniteDifference` is stable up to about 1.7. `diffusion_number` has the limit of
+        viscosity.
         """
         omega = self._state("omega", omega)
         u, v = self.velocity(omega)
@@ -225,12 +206,20 @@ class NavierStokes2D(eqx.Module):
         return rate * _broadcast("dt", jnp.asarray(self.dt, omega.dtype), lead, lead, omega)
 
     @property
-    def _static(self):
-        return {"grid": self.grid, "scheme": self.advection, "backend": self.backend}
+    def _numerics(self):
+        return {"discretisation": self.discretisation, "grid": self.grid, "backend": self.backend}
+
+    @property
+    def _engine(self):
+        return engine_of(self.discretisation)
+
+    @property
+    def _how(self):
+        return self._engine.static(**self._numerics)
 
     def _state(self, name, omega):
         omega = check_field(name, omega, self.grid)
-        check_backend(self.backend, self.grid, omega.dtype)
+        check_backend(self.backend, self.discretisation, self.grid, omega.dtype)
         return omega
 
     def _parameters(self, omega):
@@ -279,6 +268,15 @@ def check_solver(value) -> None:
     """
     if not isinstance(value, NavierStokes2D):
         raise TypeError(f"solver={show(value)}: expected a warpjaxns.NavierStokes2D")
+
+
+def _advice(discretisation):
+    """Return the end of the message about a state that is not finite."""
+    engine = engine_of(discretisation)
+    limits = f"solver.cfl(omega) must stay below about {engine.cfl_limit(discretisation):.3g}"
+    if (most := engine.diffusion_limit(discretisation)) is not None:
+        limits += f", and solver.diffusion_number() below {most}"
+    return f"either the initial state was not, or dt is too long: {limits} (check_finite=False turns this check off)"
 
 
 def _known_bytes(omega):

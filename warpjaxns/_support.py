@@ -7,7 +7,7 @@ import numpy as np
 import warp as wp
 
 from ._grid import Grid
-from ._kernels.fft.lines import factorise
+from ._kernels.fft.lines import smooth
 from ._kernels.finite_difference.planner import make_plan, unsupported
 from ._kernels.hardware.limits import CPU_MEMORY
 
@@ -16,7 +16,7 @@ def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
     """Return why Warp cannot run this grid in this type on this platform ("cpu" or "cuda"), or None."""
     initialise()
     for n in grid.shape:
-        if not factorise(n):
+        if not smooth(n):
             return f"size {n} has a prime factor above 5; use sizes of the form 2^a 3^b 5^c"
     if platform == "cpu":
         return unsupported(make_plan(grid.shape, np.dtype(dtype).name).on(cpu=True), CPU_MEMORY)

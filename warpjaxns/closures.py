@@ -4,7 +4,7 @@ A closure is a tendency [1 / time^2] that is added to that of the coarse solver,
 
 ```python
 def body(omega, _):
-    closure = wns.closures.smagorinsky(grid, omega, 0.15)
+    closure = wns.closures.smagorinsky(grid, omega, 0.15, discretisation=solver.discretisation)
     return solver.rollout(omega, steps=1, forcing=closure[None]), None
 
 omega, _ = jax.lax.scan(body, omega, length=steps)
@@ -21,9 +21,9 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from ._arrays import square_root
 from ._checks import check_field, check_real
-from ._finite_difference.reference import shift
+from ._discretisation import Discretisation, FiniteDifference, engine_of
 from ._grid import Grid
-from ._operators import laplacian, streamfunction
+from ._operators import streamfunction
 
 __all__ = ["smagorinsky", "strain_rate"]
 
@@ -34,58 +34,68 @@ def __dir__():
     return __all__
 
 
-def smagorinsky(grid: Grid, omega: Field, constant: Real[ArrayLike, ""]) -> Field:
+def smagorinsky(
+    grid: Grid,
+    omega: Field,
+    constant: Real[ArrayLike, ""],
+    *,
+    discretisation: Discretisation = FiniteDifference(),
+) -> Field:
     """Return the tendency of Smagorinsky's eddy viscosity for the vorticity equation:
 
         div(nu_t grad omega),   nu_t = (C delta)^2 |S|,   delta = sqrt(dx dy),
 
-    with |S| of `strain_rate`. It is discretised in flux form, with the mean of nu_t between two points. So it conserves
-    the mean of `omega`, and dissipates enstrophy unless `omega` is constant. After Smagorinsky (1963,
+    with |S| of `strain_rate`. It conserves the mean of `omega`, and dissipates enstrophy unless `omega` is constant: by
+    `FiniteDifference` it has flux form, with the mean of nu_t between two points, and by `Spectral` the derivatives are
+    antisymmetric. After Smagorinsky (1963,
     doi:10.1175/1520-0493(1963)091<0099:GCEWTP>2.3.CO;2). Two-dimensional turbulence with it: Maulik, San, Rasheed and
     Vedula (2019, doi:10.1017/jfm.2018.770).
 
-    Explicit time steps need ``4 max(nu_t) dt (1/dx^2 + 1/dy^2)`` under about 2.5, as for viscosity.
+    It is explicit in time with both. Finite differences need ``4 max(nu_t) dt (1/dx^2 + 1/dy^2)`` under about 2.5, as
+    for viscosity.
 
     Args:
         grid: the coarse grid.
         omega: vorticity ``(..., ny, nx)``, float32 or float64 [1 / time].
         constant: C, about 0.1 to 0.2; may be traced.
+        discretisation: that of the solver.
 
     Returns:
         The tendency [1 / time^2], of omega's shape and dtype.
 
     Raises:
-        TypeError: `omega` is not a float32 or float64 array, or `constant` not a real number.
+        TypeError: `omega` is not a float32 or float64 array, `constant` not a real number, or `discretisation` none.
         ValueError: `omega` does not live on `grid`.
     """
     omega = check_field("omega", omega, grid)
     check_real("constant", constant)
     dy, dx = grid.spacing
-    eddy = jnp.asarray(constant, omega.dtype) ** 2 * (dx * dy) * strain_rate(grid, omega)
-    # The product rule of the 5-point Laplacian: half of this is the sum of (a_i + a_j) / 2 (b_j - b_i) / h^2 over the
-    # neighbours j of i, which is the flux form.
-    return (laplacian(grid, eddy * omega) + eddy * laplacian(grid, omega) - omega * laplacian(grid, eddy)) / 2
+    strain = strain_rate(grid, omega, discretisation=discretisation)
+    eddy = jnp.asarray(constant, omega.dtype) ** 2 * (dx * dy) * strain
+    engine = engine_of(discretisation)
+    how = engine.static(discretisation, grid, "auto")
+    flat = (field.reshape(-1, *grid.shape) for field in (eddy, omega))
+    return engine.diffusion(*flat, **how).reshape(omega.shape)
 
 
-def strain_rate(grid: Grid, omega: Field) -> Field:
-    """Return the magnitude of the rate of strain of a flow, by second-order differences of its streamfunction:
+def strain_rate(grid: Grid, omega: Field, *, discretisation: Discretisation = FiniteDifference()) -> Field:
+    """Return the magnitude of the rate of strain of a flow, by derivatives of its streamfunction:
 
         |S| = sqrt(2 S_ij S_ij) = sqrt((2 d2(psi)/dxdy)^2 + (d2(psi)/dy2 - d2(psi)/dx2)^2)
 
     Args:
         grid: the grid.
         omega: vorticity ``(..., ny, nx)``, float32 or float64 [1 / time].
+        discretisation: that of the solver.
 
     Returns:
         |S| [1 / time], of omega's shape and dtype. Where it is 0, its derivative is taken to be 0.
 
     Raises:
-        TypeError: `omega` is not a float32 or float64 array.
+        TypeError: `omega` is not a float32 or float64 array, or `discretisation` none.
         ValueError: `omega` does not live on `grid`.
     """
-    psi = streamfunction(grid, check_field("omega", omega, grid))
-    dy, dx = grid.spacing
-    along_y = (shift(psi, 1, 0) - 2 * psi + shift(psi, -1, 0)) / dy**2
-    along_x = (shift(psi, 0, 1) - 2 * psi + shift(psi, 0, -1)) / dx**2
-    mixed = (shift(psi, 1, 1) - shift(psi, 1, -1) - shift(psi, -1, 1) + shift(psi, -1, -1)) / (4 * dx * dy)
+    psi = streamfunction(grid, omega, discretisation=discretisation)
+    engine = engine_of(discretisation)
+    along_y, along_x, mixed = engine.second_derivatives(psi, **engine.static(discretisation, grid, "auto"))
     return square_root(4 * mixed**2 + (along_y - along_x) ** 2)

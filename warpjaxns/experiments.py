@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Key
 
 from ._checks import FLOATS, check_count, check_field, check_key, check_positive
 from ._grid import Grid
+from ._operators import projected
 from ._show import show
 from ._solver import NavierStokes2D, check_solver
 from .diagnostics import fundamental_wavenumber
@@ -114,8 +115,8 @@ def developed_turbulence(
     """
     check_solver(solver)
     spin_up = check_count("spin_up", spin_up, least=0)
-    peak = peak_wavenumber(solver.grid)
-    omega = decaying_turbulence(solver.grid, key=key, peak_wavenumber=peak, dtype=dtype)
+    how = {"peak_wavenumber": peak_wavenumber(solver.grid), "discretisation": solver.discretisation}
+    omega = decaying_turbulence(solver.grid, key=key, dtype=dtype, **how)
     return _rollout(solver, omega, steps=spin_up)
 
 
@@ -276,7 +277,8 @@ def _iterate(solver, base, final_base, radius, learning_rate, perturbation, stat
     loss, gradient = jax.value_and_grad(loss_of)(perturbation)
     with jax.numpy_dtype_promotion("standard"):  # Optax itself mixes types, which strict promotion refuses
         update, state = _optimiser(learning_rate).update(gradient, state)
-    perturbation = perturbation + update
+    # Adam moves what the discretisation does not keep too
+    perturbation = projected(solver.grid, perturbation + update, solver.discretisation, solver.backend)
     base_norm, norm = jnp.linalg.norm(base), jnp.linalg.norm(perturbation)
     largest = radius * base_norm
     perturbation = perturbation * (largest / jnp.maximum(norm, largest))

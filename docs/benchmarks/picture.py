@@ -19,7 +19,7 @@ def records(path: Path) -> list[Record]:
     """Return the measurements in a JSON file of `warpjaxns bench`."""
     names = [field.name for field in dataclasses.fields(Record) if field.name != "case"]
     return [
-        Record(Case(r["size"], r["members"], r["dtype"], r["advection"]), **{name: r[name] for name in names})
+        Record(Case(r["size"], r["members"], r["dtype"]), **{name: r[name] for name in names})
         for r in json.loads(path.read_text())["records"]
     ]
 

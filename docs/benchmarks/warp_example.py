@@ -76,7 +76,7 @@ def our_side(folder: Path, size: int, steps: int, iterations: int, adjoint: str,
         wns.Grid((size, size)),
         viscosity=1e-3,
         dt=1e-3,
-        advection="central",
+        discretisation=wns.FiniteDifference("central"),
         adjoint={"direct": wns.Direct(), "checkpointed": wns.Checkpointed()}[adjoint],
         backend=backend,
     )

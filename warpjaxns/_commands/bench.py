@@ -6,7 +6,7 @@ import time
 from argparse import BooleanOptionalAction
 from pathlib import Path
 
-from .options import UsageError, number, require, say
+from .options import DISCRETISATIONS, UsageError, add_discretisation, discretisation_of, number, require, say
 
 TASKS = ("forward", "gradient", "jvp")
 # On the CPU an FFT in XLA's thread pool may wait for ever for threads of the same pool if several transforms run at
@@ -46,7 +46,7 @@ def add(commands):
     option("--what", "what to measure", shown="everything; without jvp if --quick", choices=TASKS, nargs="+")
     option("--backend", "of this package", ["warp", "xla"], shown="both", choices=("warp", "xla"), nargs="+")
     option("--precision", "floating-point type", "float32", choices=("float32", "float64"))
-    option("--advection", "scheme of the advection term", "arakawa", choices=("arakawa", "central"))
+    add_discretisation(option)
     option("--budget", "start nothing new after this many seconds", shown="none", type=number(float, above=0),
         metavar="SECONDS")
     option("--output", "where the JSON and the plot go", Path("results/bench"), type=Path, metavar="FOLDER")
@@ -86,11 +86,14 @@ def _measure_all(options, path):
     contenders += benchmarks.peers() if options.peers else []
     cases = _cases(options)
     bandwidth = benchmarks.bandwidth(**({"megabytes": 32, "repeat": 3} if options.quick else {}))
-    least = benchmarks.least_bytes(options.precision)
-    roof = bandwidth["bytes_per_second"] / least
     figures = _figures(options, contenders, cases)
-    figures["bandwidth"] = bandwidth | {"least_bytes_a_point_and_step": least, "roof": roof}
-    say(options, *_preamble(figures, roof), "", report.header())
+    figures["bandwidth"] = bandwidth
+    roof = None
+    if options.discretisation == "finite-difference":
+        least = benchmarks.least_bytes(options.precision)
+        roof = bandwidth["bytes_per_second"] / least
+        figures["bandwidth"] |= {"least_bytes_a_point_and_step": least, "roof": roof}
+    say(options, *_preamble(figures), "", report.header())
     records, code = [], 0
     try:
         for case in cases:
@@ -137,9 +140,11 @@ def _measure_case(options, case, contenders, deadline, figures):
 
 
 def _draw(options, path, records, roof, device):
+    from .._discretisation import to_dict
     from ..benchmarks.plot import throughput
 
-    subtitle = f"{device}, {options.precision}, {options.advection} advection"
+    chosen = ", ".join(to_dict(records[0].case.discretisation).values())
+    subtitle = f"{device}, {options.precision}, {chosen}"
     throughput(records, roof=roof, subtitle=subtitle).savefig(path, dpi=110)
     say(options, f"Picture: {path}")
 
@@ -153,7 +158,7 @@ def _growth(options, contenders, cases):
     from .. import benchmarks
 
     size = min((case.size for case in cases), key=lambda size: abs(math.log(size / 512)))
-    case = benchmarks.Case(size, 1, options.precision, options.advection)
+    case = benchmarks.Case(size, 1, options.precision, discretisation_of(options))
     able = [contender for contender in contenders if contender.own and contender.obstacle(case) is None]
     growth = {contender.name: benchmarks.memory_growth(case, contender) for contender in able}
     for name, of_steps in growth.items():
@@ -171,8 +176,8 @@ def _cases(options):
     if options.size or options.members:
         sizes = options.size or sorted({size for size, _ in pairs})
         pairs = [(size, members) for members in options.members or [1] for size in sizes]
-    make = benchmarks.Case
-    return [make(size, members, options.precision, options.advection) for size, members in dict.fromkeys(pairs)]
+    kind = options.precision, discretisation_of(options)
+    return [benchmarks.Case(size, members, *kind) for size, members in dict.fromkeys(pairs)]
 
 
 def _figures(options, contenders, cases):
@@ -180,14 +185,16 @@ def _figures(options, contenders, cases):
     import jax
 
     from .. import info
+    from .._discretisation import to_dict
     from ..benchmarks.report import installed_versions
 
     device = jax.devices()[0]
-    left_out = ("run", "parser", "output", "quiet", "no_plot")
+    left_out = ("run", "parser", "output", "quiet", "no_plot", *(n for o in DISCRETISATIONS.values() for n in o))
+    given = {name: value for name, value in vars(options).items() if name not in left_out}
     about = info()
     return {
         "command": "warpjaxns bench",
-        "options": {name: value for name, value in vars(options).items() if name not in left_out},
+        "options": given | {"discretisation": to_dict(cases[0].discretisation)},
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "device": {"platform": device.platform, "kind": device.device_kind, "cpus": os.cpu_count()},
         "driver": about.driver,
@@ -201,12 +208,15 @@ def _figures(options, contenders, cases):
     }
 
 
-def _preamble(figures, roof):
+def _preamble(figures):
     versions = ", ".join(f"{name} {version}" for name, version in figures["versions"].items())
-    speed = figures["bandwidth"]["bytes_per_second"] / 1e9
-    least = figures["bandwidth"]["least_bytes_a_point_and_step"]
+    memory = figures["bandwidth"]
     yield f"{figures['device']['kind']}; {versions}"
-    yield f"Memory {speed:.0f} GB/s; a step moves {least} bytes a point or more: up to {roof / 1e9:.3g} Gpoint steps/s"
+    most = ""
+    if "roof" in memory:
+        least, roof = memory["least_bytes_a_point_and_step"], memory["roof"]
+        most = f"; a step moves {least} bytes a point or more: up to {roof / 1e9:.3g} Gpoint steps/s"
+    yield f"Memory {memory['bytes_per_second'] / 1e9:.0f} GB/s{most}"
     yield from (f"{name}={value}" for name, value in figures["environment"].items())
 
 

@@ -4,7 +4,17 @@ import json
 import math
 from pathlib import Path
 
-from .options import UsageError, number, require, say, seed, versions
+from .options import (
+    DISCRETISATIONS,
+    UsageError,
+    add_discretisation,
+    discretisation_of,
+    number,
+    require,
+    say,
+    seed,
+    versions,
+)
 
 CPU = {"size": 128, "iterations": 200}  # about a minute on two cores
 ACCELERATOR = {"size": 512, "iterations": 300}
@@ -43,7 +53,7 @@ def add(commands):
     option("--radius", "largest size of the perturbation, relative to that of the flow", 0.2, type=positive)
     option("--learning-rate", "Adam's, about the change of vorticity in one iteration [1/time]", 0.02,
         type=positive, metavar="RATE")
-    option("--advection", "scheme of the advection term", "arakawa", choices=("arakawa", "central"))
+    add_discretisation(option)
     option("--backend", "what computes; auto: Warp on CUDA where it supports the size, else XLA", "auto",
         choices=("auto", "warp", "xla"))
     option("--adjoint", "save memory by computing states again, or keep them all and be faster", "checkpointed",
@@ -95,18 +105,18 @@ def _fill_defaults(options, of_device):
 
 def _solver(options):
     from .. import Checkpointed, Direct, Grid, NavierStokes2D
-    from .._checks import check_backend
+    from .._discretisation import check_backend
 
-    grid = Grid((options.size, options.size))
+    grid, discretisation = Grid((options.size, options.size)), discretisation_of(options)
     try:
-        check_backend(options.backend, grid, options.precision)
+        check_backend(options.backend, discretisation, grid, options.precision)
     except ValueError as error:
         raise UsageError(f"argument --backend: {error}") from error
     return NavierStokes2D(
         grid,
         viscosity=options.viscosity,
         dt=options.dt,
-        advection=options.advection,
+        discretisation=discretisation,
         adjoint={"direct": Direct(), "checkpointed": Checkpointed()}[options.adjoint],
         backend=options.backend,
         check_finite=False,  # the experiment checks for itself
@@ -151,11 +161,14 @@ def _figures(result, gain_of_noise, options):
     import jax
     import numpy as np
 
+    from .._discretisation import to_dict
+
     device = jax.devices()[0]
     peak = (device.memory_stats() or {}).get("peak_bytes_in_use")
-    left_out = ("run", "parser", "output", "quiet", "no_plot")
+    left_out = ("run", "parser", "output", "quiet", "no_plot", *(n for o in DISCRETISATIONS.values() for n in o))
+    parameters = {name: value for name, value in vars(options).items() if name not in left_out}
     return {
-        "parameters": {name: value for name, value in vars(options).items() if name not in left_out},
+        "parameters": parameters | {"discretisation": to_dict(result.solver.discretisation)},
         "result": {
             "loss_first": float(result.losses[0]),
             "loss_last": result.loss,

@@ -5,12 +5,12 @@ import sys
 import warnings
 from pathlib import Path
 
-from .options import UsageError, number, require, say, seed
+from .options import UsageError, add_discretisation, discretisation_of, number, require, say, seed
 
 ARGUMENTS = (  # options that are arguments of `data.Ensemble` of the same name
     *("count", "steps", "save_every", "dt", "viscosity", "drag", "forcing_amplitude", "forcing_wavenumber"),
     *("extent", "initial", "initial_wavenumber", "shared_initial", "spin_up", "seed", "batch_size", "coarsen"),
-    *("compression", "advection", "precision", "backend"),
+    *("compression", "precision", "backend"),
 )
 
 
@@ -61,7 +61,7 @@ def add(commands):
     option("--coarsen", "factor by which saved frames are coarser, by a sharp spectral filter", 1,
         type=count, metavar="N")
     option("--compression", "level of gzip", 1, type=int, choices=range(10), metavar="0-9")
-    option("--advection", "scheme of the advection term", "arakawa", choices=("arakawa", "central"))
+    add_discretisation(option)
     option("--precision", "floating-point type of the computation; frames are float32", "float32",
         choices=("float32", "float64"))
     option("--backend", "what computes; auto: Warp on CUDA where it supports the size, else XLA", "auto",
@@ -123,7 +123,7 @@ def _ensemble(options):
             except ValueError as error:
                 raise UsageError(f"argument --{name.replace('_', '-')}: {error}") from error
     try:
-        return data.Ensemble(options.size, **arguments)
+        return data.Ensemble(options.size, discretisation=discretisation_of(options), **arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -7,6 +7,12 @@ import platform
 
 from .._version import VERSION
 
+# Options of each discretisation, and the values of each, the default first. They are written again here, so that --help
+# does not wait for JAX.
+DISCRETISATIONS = {
+    "finite-difference": {"advection": ("arakawa", "central")},
+    "spectral": {"integrator": ("rk4", "rk3"), "dealiasing": ("two-thirds", "smooth")},
+}
 INSTALL = 'pip install -e ".[all]" in the checkout'
 
 
@@ -44,6 +50,42 @@ def number(kind: type, *, least: float = -math.inf, above: float = -math.inf, mo
 
 
 seed = number(int, least=0, most=2**32 - 1)  # a random key tells these apart
+
+
+def add_discretisation(option) -> None:
+    """Add the options of a discretisation by `option`, a function of flag, help, default and more for argparse."""
+    names = tuple(DISCRETISATIONS)
+    option("--discretisation", "finite differences of second order, or Fourier modes", names[0], choices=names)
+    texts = {
+        "advection": "of finite-difference: conserving energy and enstrophy, or centred",
+        "integrator": "of spectral: of fourth or of third order in time",
+        "dealiasing": "of spectral: exact products of two thirds of the modes, or a smooth filter on all",
+    }
+    for of_one in DISCRETISATIONS.values():
+        for name, values in of_one.items():
+            option(f"--{name}", texts[name], shown=values[0], choices=values)
+
+
+def discretisation_of(options):
+    """Return the discretisation that options ask for.
+
+    Raises:
+        UsageError: an option belongs to the other one.
+    """
+    from .._discretisation import NAMES
+
+    chosen = {}
+    for kind, names in DISCRETISATIONS.items():
+        given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        if kind == options.discretisation:
+            chosen = given
+        elif given:
+            name, value = next(iter(given.items()))
+            raise UsageError(
+                f"argument --{name}: {value} is an option of --discretisation {kind}, and not of "
+                f"{options.discretisation}"
+            )
+    return NAMES[options.discretisation](**chosen)
 
 
 def versions() -> dict[str, str]:

@@ -111,6 +111,36 @@ class Resident(NamedTuple):
     members: int
 
 
+class SpectralRows(NamedTuple):
+    """Blocks of the spectral kernels that work on rows.
+
+    Args:
+        radix: the largest radix of the transforms.
+        rows: grid rows of a block.
+        occupancy: threads that are to share a multiprocessor.
+    """
+
+    radix: int
+    rows: int
+    occupancy: int
+
+
+class SpectralColumns(NamedTuple):
+    """Blocks of the spectral kernels that work on columns.
+
+    Args:
+        radix: the largest radix of the transforms.
+        columns: wavenumbers kx of a block, which has the columns of kx and -kx of each field.
+        at_once: columns of each kx that are transformed at the same time.
+        occupancy: threads that are to share a multiprocessor.
+    """
+
+    radix: int
+    columns: int
+    at_once: int
+    occupancy: int
+
+
 class Entries(NamedTuple):
     """Two entries: for few points, and for a saturated device."""
 
@@ -124,8 +154,11 @@ STAGE = {
     64: Entries(Stage(4, 8, 768, 0), Stage(4, 16, 768, 0)),
     128: Entries(Stage(8, 16, 512, 0), Stage(8, 16, 512, 0)),
     256: Entries(Stage(4, 4, 512, 0), Stage(8, 8, 1024, 0)),
+    384: Entries(Stage(4, 4, 512, 0), Stage(8, 8, 1024, 0)),
     512: Entries(Stage(8, 8, 512, 0), Stage(8, 8, 1024, 0)),
+    768: Entries(Stage(8, 8, 512, 0), Stage(16, 8, 768, 0)),
     1024: Entries(Stage(16, 8, 512, 0), Stage(16, 8, 768, 0)),
+    1536: Entries(Stage(16, 8, 768, 0), Stage(16, 12, 768, 0)),
     2048: Entries(Stage(16, 8, 768, 0), Stage(16, 8, 768, 0)),
     4096: Entries(Stage(16, 8, 512, 2), Stage(16, 8, 512, 2)),
 }
@@ -143,6 +176,7 @@ COLUMNS = {
     128: Entries(Columns(8, 4), Columns(16, 16)),
     256: Entries(Columns(8, 4), Columns(16, 8)),
     512: Entries(Columns(8, 4), Columns(32, 8)),
+    768: Entries(Columns(8, 4), Columns(32, 8)),
     1024: Entries(Columns(16, 8), Columns(32, 8)),
     2048: Entries(Columns(32, 8), Columns(32, 8)),
     4096: Entries(Columns(32, 4), Columns(32, 4)),
@@ -151,6 +185,7 @@ SLABS = {  # None: columns are solved by a kernel of their own
     128: Entries(None, None),
     256: Entries(None, Slabs(8, 8, True, True, False)),
     512: Entries(None, Slabs(8, 16, True, True, False)),
+    768: Entries(None, Slabs(8, 16, False, True, False)),
     1024: Entries(Slabs(4, 8, True, True, False), Slabs(8, 16, False, True, False)),
     2048: Entries(Slabs(8, 8, False, True, True), Slabs(8, 8, False, True, True)),
     4096: Entries(Slabs(16, 8, False, False, True), Slabs(16, 8, False, False, True)),
@@ -184,14 +219,53 @@ TANGENT = {
 # Keyed by the most points a side, for a rollout, for the backward sweep, and with a tangent. The first entry that fits
 # is taken.
 _64 = [Resident(1, 8, 576, 133), Resident(1, 8, 288, 67), Resident(2, 8, 160, 25), Resident(4, 4, 160, 1)]
+_80 = [Resident(1, 8, 544, 67), Resident(2, 8, 288, 25), Resident(4, 8, 256, 1)]
 _128 = [Resident(1, 16, 544, 67), Resident(2, 16, 288, 25), Resident(4, 8, 256, 1)]
 RESIDENT = {
-    "advance": {64: _64, 128: _128},
-    "adjoint": {64: _64, 128: _128},
-    "tangent": {64: _64, 128: [Resident(2, 16, 288, 25), Resident(4, 8, 256, 2)]},
+    "advance": {64: _64, 80: _80, 128: _128},
+    "adjoint": {64: _64, 80: _80, 128: _128},
+    "tangent": {64: _64, 80: _80[1:], 128: [Resident(2, 16, 288, 25), Resident(4, 8, 256, 2)]},
     "tangent float64": {64: [Resident(2, 8, 160, 25), Resident(4, 4, 160, 1)]},
 }
 PAIRS_PER_WALK = {"float32": 16, "float64": 8}  # most row pairs that a thread of a resident member walks through
+
+
+SPECTRAL_ROWS = {
+    64: Entries(SpectralRows(8, 8, 512), SpectralRows(8, 8, 512)),
+    128: Entries(SpectralRows(8, 4, 512), SpectralRows(16, 8, 512)),
+    256: Entries(SpectralRows(8, 2, 512), SpectralRows(16, 4, 512)),
+    512: Entries(SpectralRows(8, 1, 512), SpectralRows(8, 1, 1024)),
+    1024: Entries(SpectralRows(16, 1, 512), SpectralRows(16, 1, 512)),
+}
+# for a state alone, for a state and its tangent, and for the backward sweep
+SPECTRAL_COLUMNS = {
+    64: Entries(SpectralColumns(8, 4, 2, 512), SpectralColumns(8, 8, 1, 256)),
+    128: Entries(SpectralColumns(8, 2, 2, 512), SpectralColumns(16, 8, 2, 256)),
+    256: Entries(SpectralColumns(8, 2, 2, 512), SpectralColumns(16, 8, 1, 256)),
+    512: Entries(SpectralColumns(8, 2, 2, 512), SpectralColumns(8, 4, 2, 1024)),
+    1024: Entries(SpectralColumns(16, 4, 2, 512), SpectralColumns(16, 4, 1, 512)),
+    2048: Entries(SpectralColumns(16, 4, 1, 512), SpectralColumns(16, 4, 1, 512)),
+    4096: Entries(SpectralColumns(16, 2, 1, 512), SpectralColumns(16, 2, 1, 512)),
+}
+SPECTRAL_TANGENT = {
+    64: Entries(SpectralColumns(4, 2, 4, 512), SpectralColumns(8, 8, 4, 1024)),
+    128: Entries(SpectralColumns(8, 2, 4, 512), SpectralColumns(16, 8, 2, 512)),
+    256: Entries(SpectralColumns(16, 2, 4, 512), SpectralColumns(16, 8, 2, 512)),
+    512: Entries(SpectralColumns(8, 2, 4, 1024), SpectralColumns(8, 4, 1, 512)),
+    1024: Entries(SpectralColumns(16, 4, 4, 1024), SpectralColumns(16, 4, 2, 512)),
+    2048: Entries(SpectralColumns(16, 2, 2, 512), SpectralColumns(16, 2, 2, 512)),
+    4096: Entries(SpectralColumns(16, 1, 2, 512), SpectralColumns(16, 1, 2, 512)),
+}
+SPECTRAL_SWEEP = {
+    64: Entries(SpectralColumns(4, 2, 4, 512), SpectralColumns(8, 8, 4, 512)),
+    128: Entries(SpectralColumns(8, 2, 4, 512), SpectralColumns(16, 8, 4, 1024)),
+    256: Entries(SpectralColumns(8, 2, 4, 512), SpectralColumns(8, 8, 2, 1024)),
+    512: Entries(SpectralColumns(8, 2, 4, 1024), SpectralColumns(8, 4, 2, 1024)),
+    1024: Entries(SpectralColumns(16, 4, 4, 1024), SpectralColumns(16, 4, 4, 1024)),
+    2048: Entries(SpectralColumns(16, 2, 4, 1024), SpectralColumns(16, 2, 4, 1024)),
+    4096: Entries(SpectralColumns(16, 1, 4, 1024), SpectralColumns(16, 1, 4, 1024)),
+}
+SPECTRAL_STREAMS = 2  # for the parts of an ensemble that saturates the device
 
 
 def entry(table: dict, n: int):

@@ -15,6 +15,7 @@ from .._coefficients import low_storage
 from .._grid import Grid
 from .._kernels.fft.transforms import roots_of_unity
 from .._kernels.hardware.address_table import NO_ARRAY
+from .._kernels.hardware.limits import CPU_MEMORY, SHARED_MEMORY
 from .._kernels.parameters import parameters
 from .._kernels.spectral import operators, stage, sweep
 from .._kernels.spectral.places import Tables
@@ -98,40 +99,59 @@ def _is_none(forcing):
 def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backend, repeats, platform):
     """Take the steps, and their repetitions, as one call."""
     state, plan = operands[0], _plan_of(grid, dealiasing, operands[0], platform)
-    count, field = steps * len(low_storage(integrator)), (plan.complex, state.shape[:-1])
+    count, (batch, *modes, _) = steps * len(low_storage(integrator)), state.shape
+    streams = plan.streams(batch)
 
     def launch(scale, tables, *given):
-        x, (out, increment, half) = split(given, Operands)
-        targets = [out[s] for s in range(count)] if keep else [out] * count
+        x, (out, *scratch) = split(given, Operands)
         setting = Setting(plan, integrator, steps, scale, tables)
-        stage.advance(setting, _places(x), x.omega, targets, [increment], [half])
 
-    out = (plan.complex, (count, *state.shape[:-1])) if keep else field
-    outputs = [out, field, plan.halves(state.shape[0])]
+        def run(x, out, increment, half):
+            targets = [out[s] for s in range(count)] if keep else [out] * count
+            stage.advance(setting, _places(x), x.omega, targets, [increment[0]], [half[0]])
+
+        streams.launch(run, (x, out), tuple(scratch))
+
+    out = (plan.complex, (count, batch, *modes) if keep else (batch, *modes))
+    outputs = [out, *_scratch(plan, streams, 1, modes)]
     (out, *_) = _call(launch, plan, grid, operands, ["spectral_advance", integrator, steps, keep], outputs, repeats)
     return [out[-1], out] if keep else [out]
 
 
+def _scratch(plan, streams, count, modes):
+    """Return types and shapes of scratch: `count` states, and as many half-transformed fields."""
+    states = [(plan.complex, (streams.count, streams.members, *modes))] * count
+    return [*states, *[plan.halves(streams.count, streams.members)] * count]
+
+
 def tangent_fits(omega, *, grid: Grid, dealiasing, platform: str, **_) -> bool:
     """Return whether the lines of state and tangent fit the shared memory of the devices here."""
-    return _plan_of(grid, dealiasing, omega, platform).fits(count=4)
+    plan = _plan_of(grid, dealiasing, omega, platform)
+    limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
+    return plan.fits(plan.tangent, 4, limit)
 
 
 def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platform):
     """Take the steps of a state and its tangent, as one call."""
     x, dx, _ = split(operands, Operands, Operands)
-    plan = _plan_of(grid, dealiasing, x.omega, platform)
-    count, field = steps * len(low_storage(integrator)), (plan.complex, x.omega.shape[:-1])
+    plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
+    count, streams = steps * len(low_storage(integrator)), plan.streams(batch)
     if _is_none(x.forcing) != _is_none(dx.forcing):  # one of forcing and its tangent is missing
         none = jnp.zeros((1, 1, *x.omega.shape[1:]), x.omega.dtype)
         x, dx = (each._replace(forcing=none) if _is_none(each.forcing) else each for each in (x, dx))
 
     def launch(scale, tables, *given):
         x, dx, (out, dout, *scratch) = split(given, Operands, Operands)
-        setting, targets = Setting(plan, integrator, steps, scale, tables), [(out, dout)] * count
-        stage.tangent(setting, _places(x), _places(dx), x.omega, dx.omega, targets, scratch[:2], scratch[2:])
+        setting = Setting(plan, integrator, steps, scale, tables)
 
-    outputs = [field] * 4 + [plan.halves(x.omega.shape[0])] * 2
+        def run(x, dx, out, dout, *scratch):
+            increments, halves = [array[0] for array in scratch[:2]], [array[0] for array in scratch[2:]]
+            targets = [(out, dout)] * count
+            stage.tangent(setting, _places(x), _places(dx), x.omega, dx.omega, targets, increments, halves)
+
+        streams.launch(run, (x, dx, out, dout), tuple(scratch))
+
+    outputs = [*[(plan.complex, (batch, *modes))] * 2, *_scratch(plan, streams, 2, modes)]
     return _call(launch, plan, grid, [*x, *dx], ["spectral_advance_jvp", integrator, steps], outputs)[:2]
 
 
@@ -143,19 +163,24 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
         kept = advance(*x, steps=steps, keep=True, direct=False, repeats=1, platform=platform, **how)[1:]
     plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
     by_parameter, by_forcing = wrt.viscosity or wrt.drag or wrt.dt, wrt.forcing
-    field = (plan.complex, (batch, *modes))
-    sums = (plan.real, (batch * plan.parts * 3 if by_parameter else 1,))
+    parts, streams = plan.parts(plan.sweep), plan.streams(batch)
+    sums = (plan.real, (batch * parts * 3 if by_parameter else 1,))
     by_step = plan.complex, (x.forcing.shape[0], batch, *modes) if by_forcing else (1, 1, 1, 1)
 
     def launch(scale, tables, *given):
-        x, (cotangent, kept, result, sums, by_step, p, q, strained, half) = split(given, Operands)
-        totals = sums if by_parameter else None, by_step if by_forcing else None
+        x, (cotangent, kept, result, sums, by_step, *scratch) = split(given, Operands)
         setting = Setting(plan, integrator, steps, scale, tables)
-        sweep.adjoint(setting, _places(x), x.omega, kept, cotangent, result, (p, q), (strained, half), totals)
 
-    outputs = [field, sums, by_step, field, field, *[plan.halves(batch)] * 2]
+        def run(x, cotangent, kept, result, sums, by_step, *scratch):
+            totals = sums if by_parameter else None, by_step if by_forcing else None
+            work, halves = [array[0] for array in scratch[:2]], [array[0] for array in scratch[2:]]
+            sweep.adjoint(setting, _places(x), x.omega, kept, cotangent, result, work, halves, totals)
+
+        streams.launch(run, (x, cotangent, kept, result, sums, by_step), tuple(scratch))
+
+    outputs = [(plan.complex, (batch, *modes)), sums, by_step, *_scratch(plan, streams, 2, modes)]
     key = ["spectral_adjoint", integrator, steps, wrt]
     result, sums, by_step, *_ = _call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
-    total = jnp.sum(sums.reshape(batch, plan.parts, 3), axis=1).T if by_parameter else [None] * 3
+    total = jnp.sum(sums.reshape(batch, parts, 3), axis=1).T if by_parameter else [None] * 3
     totals = Operands(result, *total, forcing=by_step)
     return [value for value, wanted in zip(totals, wrt, strict=True) if wanted]

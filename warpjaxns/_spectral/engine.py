@@ -1,4 +1,4 @@
-"""The spectral discretisation, as solvers use it. `_finite_difference.engine` has the same functions.
+"""Fourier modes behind `Spectral`: the functions of `_discretisation.Engine`.
 
 Fields are ``(batch, ny, nx)``. Operators act on the modes that a state keeps, and drop all others.
 """
@@ -15,7 +15,29 @@ from .modes import to_field as field_of
 from .modes import to_state as state_of
 from .obstacle import warp_obstacle as obstacle
 
-__all__ = ["advance", "obstacle"]
+__all__ = [
+    "advance",
+    "cfl_limit",
+    "check_reach",
+    "derivative_factor",
+    "derivatives",
+    "diffusion",
+    "diffusion_limit",
+    "eigenvalues",
+    "forcing_to_state",
+    "highest_waves",
+    "jacobian",
+    "kept_fields",
+    "laplacian",
+    "obstacle",
+    "second_derivatives",
+    "static",
+    "streamfunction",
+    "tendency",
+    "to_field",
+    "to_state",
+]
+
 # Products of the largest velocity, the time step and the inverse spacing up to which a scheme is stable without
 # viscosity: its limit on the imaginary axis, over the largest wavenumber kept times the spacing.
 IMAGINARY_LIMIT = {"rk3": 1.73, "rk4": 3.34}
@@ -79,6 +101,24 @@ def derivatives(field, *, grid, dealiasing, **_):
     return along_y, along_x
 
 
+def second_derivatives(field, *, grid, dealiasing, **_):
+    """Return the second derivatives along y, along x, and along both."""
+    ky, kx = Modes(grid, dealiasing).wavenumbers
+    along_y, along_x, along_both = _multiply(field, -(ky**2), -(kx**2), -ky * kx, grid=grid, dealiasing=dealiasing)
+    return along_y, along_x, along_both
+
+
+def diffusion(coefficient, field, **how):
+    """Return ``div(coefficient grad field)``, the derivatives of the products taken at points."""
+    fluxes = [coefficient * part for part in derivatives(field, **how)]
+    return derivatives(fluxes[0], **how)[0] + derivatives(fluxes[1], **how)[1]
+
+
+def derivative_factor(wavenumber, spacing):
+    """Return the wavenumber, with which the derivative of ``sin(k x)`` is ``k cos(k x)``."""
+    return wavenumber
+
+
 def jacobian(a, b, *, grid, dealiasing, **_):
     """Return ``J(a, b) = a_x b_y - a_y b_x``, dealiased."""
     how = {"grid": grid, "dealiasing": dealiasing}
@@ -90,6 +130,12 @@ def eigenvalues(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Return the eigenvalues of the negative Laplacian along y and along x, ``k^2``, float64, FFT order."""
     (ny, nx), (height, width) = grid.shape, grid.extent
     return (2 * np.pi * ny / height * np.fft.fftfreq(ny)) ** 2, (2 * np.pi * nx / width * np.fft.rfftfreq(nx)) ** 2
+
+
+def highest_waves(discretisation, grid: Grid) -> tuple[float, float]:
+    """Return the most waves a side, along y and along x, of the modes that a state keeps."""
+    ky, kx = Modes(grid, discretisation.dealiasing).highest
+    return float(ky), float(kx)
 
 
 def kept_fields(discretisation, grid: Grid) -> float:

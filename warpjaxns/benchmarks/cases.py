@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_count, check_dtype, check_option
+from .._discretisation import Discretisation, FiniteDifference, check_discretisation
 from .._grid import Grid
-from .._operators import SCHEMES
 from ..initial import random_vorticity
 
 # A rollout; the value and gradient of the mean square of its last state with respect to its first, with both adjoints;
@@ -23,7 +23,7 @@ class Case:
         size: points along each side, at least 4.
         members: independent flows that are advanced together, at least 1.
         dtype: ``"float32"`` or ``"float64"``.
-        advection: ``"arakawa"`` or ``"central"``.
+        discretisation: of this package's backends.
         viscosity: of the flows [length^2/time].
 
     Raises:
@@ -34,14 +34,14 @@ class Case:
     size: int
     members: int = 1
     dtype: str = "float32"
-    advection: str = "arakawa"
+    discretisation: Discretisation = FiniteDifference()
     viscosity: float = 1e-3
 
     def __post_init__(self):
         check_count("size", self.size, least=4)
         check_count("members", self.members, least=1)
         check_option("dtype", self.dtype, ("float32", "float64"))
-        check_option("advection", self.advection, SCHEMES)
+        check_discretisation(self.discretisation)
 
     @property
     def grid(self) -> Grid:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._adjoint import Checkpointed, Direct
-from .._checks import check_backend
+from .._discretisation import check_backend
 from .._solver import NavierStokes2D
 from .cases import TASKS, Case
 
@@ -64,7 +64,7 @@ def backends(*names: str) -> list[Contender]:
 def _backend(name):
     def obstacle(case):
         try:
-            check_backend(name, case.grid, case.dtype)
+            check_backend(name, case.discretisation, case.grid, case.dtype)
         except ValueError as error:
             return str(error)
         return None
@@ -74,14 +74,14 @@ def _backend(name):
             case.grid,
             viscosity=case.viscosity,
             dt=case.dt,
-            advection=case.advection,
+            discretisation=case.discretisation,
             adjoint=Direct() if task == "gradient direct" else Checkpointed(),
             backend=name,
             check_finite=False,
         )
         return lambda omega: solver.rollout(omega, steps=steps)
 
-    numerics = "second-order finite differences, SSP-RK3"
+    numerics = "the discretisation of the case"
     return Contender(name, numerics, obstacle, jax_builder(rollout), own=True)
 
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from .. import _ffi
 from .._checks import check_count, check_option
+from .._discretisation import to_dict
 from .cases import TASKS, Case
 from .contenders import Contender, Program, backends
 
@@ -92,7 +93,7 @@ class Record:
     def to_dict(self) -> dict:
         """Return all figures, raw and derived, for a JSON file."""
         derived = ("median", "quartiles", "seconds_per_step", "throughput")
-        case = dataclasses.asdict(self.case) | {"dt": self.case.dt}
+        case = dataclasses.asdict(self.case) | {"dt": self.case.dt, "discretisation": to_dict(self.case.discretisation)}
         return case | dataclasses.asdict(self) | {"case": self.case.label} | {n: getattr(self, n) for n in derived}
 
 

@@ -12,16 +12,15 @@ import numpy as np
 
 from .._checks import (
     LARGEST_COUNT,
-    check_backend,
     check_count,
     check_non_negative,
     check_option,
     check_positive,
     check_real,
 )
+from .._discretisation import Discretisation, FiniteDifference, check_backend, engine_of, to_dict
 from .._grid import Grid
-from .._modes import MARGIN
-from .._operators import SCHEMES
+from .._modes import MARGIN, highest_wavenumber, most_waves_of_sine
 
 INITIAL = ("decaying_turbulence", "random_vorticity")
 DRAWN = ("viscosity", "drag", "forcing_amplitude")  # parameters that may differ between members
@@ -95,7 +94,7 @@ class Ensemble:
             result may depend on the batch size.
         coarsen: factor by which frames are coarser than the computation; see `warpjaxns.coarsen`.
         compression: level of gzip, 0 to 9. Turbulence hardly compresses better above 1.
-        advection: scheme of the advection term, ``"arakawa"`` or ``"central"``.
+        discretisation: as in `NavierStokes2D`. Initial fields and forcing are in its sense too.
         precision: ``"float32"`` or ``"float64"``, the type of the computation. Frames are float32, as The Well
             requires.
         backend: as in `NavierStokes2D`.
@@ -124,7 +123,7 @@ class Ensemble:
     batch_size: int = 16
     coarsen: int = 1
     compression: int = 1
-    advection: str = "arakawa"
+    discretisation: Discretisation = FiniteDifference()
     precision: str = "float32"
     backend: str = "auto"
 
@@ -144,10 +143,12 @@ class Ensemble:
         for name in DRAWN:
             check = check_real if name == "forcing_amplitude" else check_non_negative
             self._set(**{name: _number_or_range(name, getattr(self, name), check)})
+        check_option("precision", self.precision, PRECISIONS)
+        check_backend(self.backend, self.discretisation, grid, np.dtype(self.precision))
         if self.initial_wavenumber is not None:
             check_positive("initial_wavenumber", self.initial_wavenumber, static=True)
             self._set(initial_wavenumber=float(self.initial_wavenumber))
-            resolved = max(grid.extent) / max(grid.spacing) / 2
+            resolved = highest_wavenumber(grid, self.discretisation)
             if not 1 <= self.initial_wavenumber <= resolved * (1 + MARGIN):
                 raise ValueError(
                     f"initial_wavenumber={self.initial_wavenumber}: this grid resolves 1 to {resolved:.4g}, in "
@@ -156,15 +157,12 @@ class Ensemble:
         if not isinstance(self.shared_initial, bool):
             raise TypeError(f"shared_initial={self.shared_initial!r}: expected True or False")
         check_option("initial", self.initial, INITIAL)
-        check_option("advection", self.advection, SCHEMES)
-        check_option("precision", self.precision, PRECISIONS)
-        check_backend(self.backend, grid, np.dtype(self.precision))
         if any(n % self.coarsen or n // self.coarsen < 4 for n in self.shape):
             raise ValueError(
                 f"coarsen={self.coarsen}: expected a divisor of both sizes of shape={self.shape} that leaves at least "
                 f"4 points"
             )
-        resolved = (self.shape[0] - 1) // 2
+        resolved = most_waves_of_sine(grid, self.discretisation)
         if self.forced and self.forcing_wavenumber > resolved:
             raise ValueError(
                 f"forcing_wavenumber={self.forcing_wavenumber}: {self.shape[0]} points along y resolve up to {resolved}"
@@ -230,13 +228,18 @@ class Ensemble:
 
     @property
     def largest_viscosity(self) -> float:
-        """Largest stable viscosity [length^2/time] with these steps, by ``4 nu dt (1/dx^2 + 1/dy^2) < 2.51``."""
-        dy, dx = self.grid.spacing
-        return 2.51 / (4 * self.dt * (dx**-2 + dy**-2))
+        """Largest viscosity [length^2/time] that is stable with these steps, infinite where all are.
+
+        It is the limit of `NavierStokes2D.diffusion_number`.
+        """
+        engine = engine_of(self.discretisation)
+        limit = engine.diffusion_limit(self.discretisation)
+        shortest = sum(float(values.max()) for values in engine.eigenvalues(self.grid))
+        return math.inf if limit is None else limit / (shortest * self.dt)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all arguments as numbers, strings, lists and dicts, for JSON."""
-        values = dataclasses.asdict(self)
+        values = dataclasses.asdict(self) | {"discretisation": to_dict(self.discretisation)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

@@ -45,6 +45,9 @@ def differences(old: dict, new: dict) -> list[str]:
 
 
 def _shown(value):
+    if isinstance(value, dict) and "name" in value:  # a discretisation
+        name, *options = value.values()
+        return f"{name} ({', '.join(options)})"
     if isinstance(value, dict):  # a Range
         return f"{value['low']} to {value['high']}{' (log)' if value['log'] else ''}"
     return value

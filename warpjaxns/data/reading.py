@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._checks import check_count, check_key
+from .._discretisation import from_dict
 from .._grid import Grid
 
 Batch = dict[str, Array]
@@ -43,6 +44,8 @@ class Flows:
             ``(failed,)``. Empty for files that `generate` did not write.
         provenance: the ``ensemble`` and the ``software`` of the file, as dicts. Empty for files that `generate` did not
             write.
+        discretisation: the `FiniteDifference` or `Spectral` with which the flows were computed. None where the file
+            does not say.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -87,13 +90,17 @@ class Flows:
         self.members: np.ndarray = np.arange(self._count)
         self.failed: dict[str, np.ndarray] = {}
         self.provenance: dict[str, dict[str, Any]] = {}
+        self.discretisation = None
         sides = _side(y), _side(x)
         if "provenance" in file:
             provenance = file["provenance"]
             self.members = provenance["member"][:]
             self.failed = {name: values[:] for name, values in provenance["failed"].items()}
             self.provenance = {name: json.loads(text) for name, text in provenance.attrs.items()}
-            sides = tuple(self.provenance["ensemble"]["extent"])  # coordinates are float32
+            ensemble = self.provenance["ensemble"]
+            sides = tuple(ensemble["extent"])  # coordinates are float32
+            if "discretisation" in ensemble:
+                self.discretisation = from_dict(ensemble["discretisation"])
         self.grid = Grid((len(y), len(x)), sides)
 
     def __enter__(self):

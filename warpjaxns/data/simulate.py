@@ -45,8 +45,7 @@ def _frames(ensemble, batch):
     members += members[-1:] * (ensemble.batch_size - len(members))
     solver = _solver(ensemble, members)
     omega = _start(ensemble, np.asarray(members, np.uint32))
-    if ensemble.spin_up:
-        omega = _rollout(solver, omega, steps=ensemble.spin_up)
+    omega = _rollout(solver, omega, steps=ensemble.spin_up)  # drops what the discretisation does not keep
     yield _observe(solver, omega, ensemble.saved_grid.shape)
     for _ in range(ensemble.frames - 1):
         omega = _rollout(solver, omega, steps=ensemble.save_every)
@@ -58,13 +57,14 @@ def _solver(ensemble, members):
     amplitude = parameters.pop("forcing_amplitude")
     steady = None
     if ensemble.forced:
-        unit = kolmogorov(ensemble.grid, ensemble.forcing_wavenumber, 1.0, dtype=ensemble.precision)
+        how = {"discretisation": ensemble.discretisation, "dtype": ensemble.precision}
+        unit = kolmogorov(ensemble.grid, ensemble.forcing_wavenumber, 1.0, **how)
         steady = amplitude[:, None, None] * unit[None]
     return NavierStokes2D(
         ensemble.grid,
         dt=ensemble.dt,
         forcing=steady,
-        advection=ensemble.advection,
+        discretisation=ensemble.discretisation,
         backend=ensemble.backend,
         adjoint=Direct(),  # has the longest calls; no derivative is taken
         check_finite=False,  # every frame is checked
@@ -79,19 +79,20 @@ def _start(ensemble, members):
     """Return the initial fields of members, ``(batch, ny, nx)``."""
     if ensemble.shared_initial:
         members = np.zeros_like(members)
-    static = ensemble.grid, ensemble.initial, ensemble.initial_wavenumber, ensemble.precision, ensemble.seed
     with drawing():
-        return _initial_fields(members, *static)
+        return _initial_fields(members, ensemble)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
-def _initial_fields(members, grid, kind, wavenumber, dtype, seed):
+@functools.partial(jax.jit, static_argnames="ensemble")
+def _initial_fields(members, ensemble):
+    grid, wavenumber, dtype = ensemble.grid, ensemble.initial_wavenumber, ensemble.precision
+
     def field(member):
-        key = jax.random.fold_in(member_key(seed, member), 0)
-        if kind == "random_vorticity":
+        key = jax.random.fold_in(member_key(ensemble.seed, member), 0)
+        if ensemble.initial == "random_vorticity":
             return initial.random_vorticity(grid, key=key, max_wavenumber=wavenumber or 4.0, dtype=dtype)
-        peak = wavenumber or peak_wavenumber(grid)
-        return initial.decaying_turbulence(grid, key=key, peak_wavenumber=peak, dtype=dtype)
+        how = {"peak_wavenumber": wavenumber or peak_wavenumber(grid), "discretisation": ensemble.discretisation}
+        return initial.decaying_turbulence(grid, key=key, dtype=dtype, **how)
 
     return jax.vmap(field)(members)
 

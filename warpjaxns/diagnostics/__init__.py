@@ -4,9 +4,9 @@ All take vorticity ``(..., ny, nx)``, average over the box, and keep leading axe
 differentiated, jitted and vmapped. Each raises TypeError if `omega` is not a float32 or float64 array, and ValueError
 if its last two axes are not ``grid.shape``.
 
-They use the discrete operators of the solver, so their identities hold on the grid, to rounding. `energy` and
-`enstrophy` change at exactly the sum of the rates in `budgets`. `energy_flux` and `enstrophy_flux` vanish at the last
-wavenumber.
+They use the discrete operators of the solver, or of a `discretisation` that is given, so their identities hold on the
+grid, to rounding. `energy` and `enstrophy` change at exactly the sum of the rates in `budgets`. `energy_flux` and
+`enstrophy_flux` vanish at the last wavenumber.
 """
 
 from .._modes import fourier_modes, fundamental_wavenumber

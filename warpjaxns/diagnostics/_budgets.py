@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from .._arrays import with_axes
 from .._checks import check_field, check_leading_axes
-from .._operators import laplacian
+from .._operators import laplacian, projected
 from .._solver import NavierStokes2D, check_solver
 from ._fields import mean
 
@@ -23,8 +23,9 @@ class Budget(NamedTuple):
         injection: rate of change by the forcing, of either sign.
         dissipation: rate of loss by viscosity, never negative.
         drag: rate of loss by drag, never negative.
-        residual: rate of change by advection. It is zero to rounding with Arakawa's Jacobian, and an error of the
-            scheme with ``advection="central"``.
+        residual: rate of change by advection. It is zero to rounding with Arakawa's Jacobian, and with `Spectral` by
+            the 2/3 rule. With ``FiniteDifference("central")`` and ``Spectral(dealiasing="smooth")`` it is an error of
+            the discretisation.
     """
 
     value: Float[Array, "..."]
@@ -55,13 +56,14 @@ def budgets(
         d/dt 0.5 <psi omega> = <psi f>   + nu <psi Lap(omega)>   - mu <psi omega>,
         d/dt 0.5 <omega^2>   = <omega f> + nu <omega Lap(omega)> - mu <omega^2>
 
-    The terms are in the order of `Budget`: injection, dissipation, drag. ``psi`` and ``Lap`` are discrete, with
-    ``Lap(psi) = -omega``. Arakawa's Jacobian adds nothing to either budget (doi:10.1016/0021-9991(66)90015-5). If f is
-    the curl of a momentum forcing (`forcing.from_momentum`), the injection of energy is its power ``<u fx + v fy>``
-    with `NavierStokes2D.velocity`. The energy of a rollout changes at these rates to third order in `dt`.
+    The terms are in the order of `Budget`: injection, dissipation, drag. ``psi`` and ``Lap`` are those of the solver's
+    discretisation, with ``Lap(psi) = -omega``. Arakawa's Jacobian adds nothing to either budget
+    (doi:10.1016/0021-9991(66)90015-5). If f is the curl of a momentum forcing (`forcing.from_momentum`), the injection
+    of energy is its power ``<u fx + v fy>`` with `NavierStokes2D.velocity`. The energy of a rollout changes at these
+    rates to the order in `dt` of its integrator. With `Spectral` the budgets are those of the modes that it keeps.
 
     Args:
-        solver: gives viscosity, drag, steady forcing and advection scheme.
+        solver: gives viscosity, drag, steady forcing and operators.
         omega: vorticity ``(..., ny, nx)`` [1 / time]: a state, or states along a trajectory.
         forcing: forcing besides the solver's steady one, as given to `NavierStokes2D.rollout`: one field for each state
             or for all of them ``(..., ny, nx)`` [1 / time^2], or None.
@@ -75,6 +77,7 @@ def budgets(
     if forcing is not None:  # checked before anything is launched
         forcing = check_field("forcing", forcing, solver.grid)
         check_leading_axes("omega", omega, "forcing", forcing)
+    omega = projected(solver.grid, omega, solver.discretisation, solver.backend)
     rate, force = solver.tendency(omega), jnp.zeros_like(omega)
     if solver.forcing is not None:
         steady = check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)
@@ -82,7 +85,7 @@ def budgets(
     if forcing is not None:
         control = with_axes(forcing.astype(omega.dtype), omega.ndim)
         rate, force = rate + control, force + control
-    diffusion = laplacian(solver.grid, omega, backend=solver.backend)
+    diffusion = laplacian(solver.grid, omega, discretisation=solver.discretisation, backend=solver.backend)
     viscosity, drag = (
         with_axes(jnp.asarray(value, omega.dtype), omega.ndim - 2) for value in (solver.viscosity, solver.drag)
     )

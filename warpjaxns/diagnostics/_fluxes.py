@@ -7,14 +7,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arrays import with_axes
-from .._checks import check_field, check_option
+from .._checks import check_field
+from .._discretisation import Discretisation, FiniteDifference, check_discretisation
 from .._grid import Grid
 from .._modes import fourier_modes, fundamental_wavenumber, sum_over_shells
-from .._operators import SCHEMES, jacobian, streamfunction
+from .._operators import jacobian, projected, streamfunction
 
 
 def energy_flux(
-    grid: Grid, omega: Float[Array, "... ny nx"], *, advection: str = "arakawa"
+    grid: Grid, omega: Float[Array, "... ny nx"], *, discretisation: Discretisation = FiniteDifference()
 ) -> tuple[Float[Array, " shells"], Float[Array, "... shells"]]:
     """Return the flux of energy [length^2 / time^3] by advection through each wavenumber, towards larger ones.
 
@@ -27,29 +28,35 @@ def energy_flux(
     Args:
         grid: the box.
         omega: vorticity ``(..., ny, nx)`` [1 / time].
-        advection: ``"arakawa"``, whose flux through the last wavenumber is zero to rounding, or ``"central"``.
+        discretisation: gives the operators. Where advection conserves, the flux through the last wavenumber is zero to
+            rounding: by Arakawa's Jacobian, and with `Spectral` by the 2/3 rule.
 
     Returns:
         ``(wavenumbers, flux)``, of shapes ``(shells,)`` and ``(..., shells)``. The shells are those of
         `energy_spectrum`. The flux goes through their outer edges, ``K = (n + 1/2) k1``.
     """
-    omega = check_field("omega", omega, grid)
-    check_option("advection", advection, SCHEMES)
-    psi = streamfunction(grid, omega)
-    return _flux(grid, psi, jacobian(grid, psi, omega, advection))
+    psi, omega, advection = _terms(grid, omega, discretisation)
+    return _flux(grid, psi, advection)
 
 
 def enstrophy_flux(
-    grid: Grid, omega: Float[Array, "... ny nx"], *, advection: str = "arakawa"
+    grid: Grid, omega: Float[Array, "... ny nx"], *, discretisation: Discretisation = FiniteDifference()
 ) -> tuple[Float[Array, " shells"], Float[Array, "... shells"]]:
     """Return the flux of enstrophy [1 / time^3] by advection through each wavenumber, ``-<omega_K J(psi, omega)>``.
 
     It is positive in the direct cascade. Arguments, results and source are those of `energy_flux`.
     """
+    _, omega, advection = _terms(grid, omega, discretisation)
+    return _flux(grid, omega, advection)
+
+
+def _terms(grid, omega, discretisation):
+    """Return psi, omega and ``J(psi, omega)``."""
     omega = check_field("omega", omega, grid)
-    check_option("advection", advection, SCHEMES)
-    psi = streamfunction(grid, omega)
-    return _flux(grid, omega, jacobian(grid, psi, omega, advection))
+    check_discretisation(discretisation)
+    omega = projected(grid, omega, discretisation)
+    psi = streamfunction(grid, omega, discretisation=discretisation)
+    return psi, omega, jacobian(grid, psi, omega, discretisation=discretisation)
 
 
 def _flux(grid, weight, advection):

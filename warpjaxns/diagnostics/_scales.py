@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from .._arrays import square_root, with_axes
 from .._checks import check_field, check_positive
+from .._discretisation import Discretisation, FiniteDifference
 from .._grid import Grid
 from .._solver import NavierStokes2D, check_solver
 from ._fields import energy, energy_spectrum
@@ -19,15 +20,18 @@ def cfl(solver: NavierStokes2D, omega: Float[Array, "... ny nx"]) -> Float[Array
     return solver.cfl(omega)
 
 
-def integral_scale(grid: Grid, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
+def integral_scale(
+    grid: Grid, omega: Float[Array, "... ny nx"], *, discretisation: Discretisation = FiniteDifference()
+) -> Float[Array, "..."]:
     """Return the integral scale ``2 pi sum(E / k) / sum(E)`` [length], a mean wavelength of the energy.
 
     Args:
         grid: the box.
         omega: vorticity ``(..., ny, nx)`` [1 / time]. A fluid at rest has no scale: the result is NaN, and its
             derivative is 0.
+        discretisation: gives the operators.
     """
-    wavenumbers, spectrum = energy_spectrum(grid, omega)
+    wavenumbers, spectrum = energy_spectrum(grid, omega, discretisation=discretisation)
     total = jnp.sum(spectrum, axis=-1)
     rest = total == 0
     scale = 2 * math.pi * jnp.sum(spectrum / with_axes(wavenumbers, spectrum.ndim), axis=-1)
@@ -42,7 +46,7 @@ def reynolds_number(
     For a fluid at rest the number is 0. Its derivative, which does not exist there, is taken to be 0.
 
     Args:
-        solver: gives the viscosity. Without viscosity the number is infinite.
+        solver: gives the operators and the viscosity. Without viscosity the number is infinite.
         omega: vorticity ``(..., ny, nx)`` [1 / time].
         length: L [length], positive: a number, or an array ``(...)``; None for `integral_scale`.
 
@@ -52,9 +56,10 @@ def reynolds_number(
     """
     check_solver(solver)
     omega = check_field("omega", omega, solver.grid)
-    speed = square_root(2 * energy(solver.grid, omega))
+    operators = {"discretisation": solver.discretisation}
+    speed = square_root(2 * energy(solver.grid, omega, **operators))
     if length is None:
-        length = integral_scale(solver.grid, omega)
+        length = integral_scale(solver.grid, omega, **operators)
         length = jnp.where(jnp.isnan(length), 1, length)  # any: the speed is zero too
     else:
         check_positive("length", length, scalar=False)

@@ -9,7 +9,7 @@
 | `vortex_merger` | two like vortices that become one |
 | `double_shear_layer` | two layers that roll up |
 | `lamb_dipole` | a pair of vortices that travels without changing |
-| `from_velocity` | the curl of your own velocity, in the solver's differences; `warpjaxns.vorticity_of` is exact |
+| `from_velocity` | the curl of your own velocity, in the solver's derivatives; `warpjaxns.vorticity_of` is exact |
 
 Wavenumbers are in multiples of the lowest one of the box, ``k1 = 2 pi / max(Ly, Lx)``
 (`diagnostics.fundamental_wavenumber`). In the default box of side 2 pi this is 1.

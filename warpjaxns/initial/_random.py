@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, Real
 
 from .._arrays import square_root
 from .._checks import check_dtype, check_grid, check_key, check_non_negative, check_positive
+from .._discretisation import Discretisation, FiniteDifference
 from .._grid import Grid
 from .._modes import (
     between,
@@ -31,6 +32,7 @@ def decaying_turbulence(
     peak_wavenumber: float | int = 12,
     shape: float | int = 3,
     energy: Real[ArrayLike, ""] = 0.5,
+    discretisation: Discretisation = FiniteDifference(),
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "ny nx"]:
     """Return vorticity [1 / time] with a prescribed energy spectrum and random phases.
@@ -47,30 +49,31 @@ def decaying_turbulence(
     Args:
         grid: the box.
         key: one key of `jax.random.key`.
-        peak_wavenumber: ``k_p`` in multiples of ``2 pi / max(Ly, Lx)``, at most what the coarser axis
-            resolves.
+        peak_wavenumber: ``k_p`` in multiples of ``2 pi / max(Ly, Lx)``, at most what both axes resolve.
         shape: ``s``, positive. A larger one makes the peak narrower.
         energy: total energy [length^2 / time^2], positive; may be traced.
+        discretisation: gives the modes that exist, and the energy of each.
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
-        TypeError: `key` is not a new-style key, a number is not real, or `dtype` is not a float type in use.
+        TypeError: `key` is not a new-style key, a number is not real, `dtype` is not a float type in use, or
+            `discretisation` is none.
         ValueError: a number is not positive, `peak_wavenumber` is not resolved, or `key` holds several keys.
     """
     check_grid(grid)
     check_key("key", key)
     check_positive("peak_wavenumber", peak_wavenumber, static=True)
-    check_resolved("peak_wavenumber", peak_wavenumber, grid)
+    check_resolved("peak_wavenumber", peak_wavenumber, grid, discretisation)
     check_positive("shape", shape, static=True)
     check_positive("energy", energy)
     dtype = check_dtype("dtype", dtype)
 
-    wavenumber, eigenvalue, multiplicity = fourier_modes(grid)
+    wavenumber, eigenvalue, multiplicity = fourier_modes(grid, discretisation=discretisation)
     # The number of modes on a circle of radius k is proportional to k, so one mode's share is E(k) / k. Constant
     # factors cancel in the normalisation. The logarithm keeps the spectrum of a low peak from underflowing everywhere.
     s, k_p = float(shape), float(peak_wavenumber)
     logarithm = 2 * s * np.log(wavenumber) - (s + 0.5) * (wavenumber / k_p) ** 2
-    share = np.exp(logarithm - logarithm.max())
+    share = np.where(multiplicity > 0, np.exp(logarithm - logarithm.max()), 0)
     share /= np.sum(multiplicity * share)
     modulus = np.sqrt(2 * eigenvalue * share) * math.prod(grid.shape)
 
@@ -124,12 +127,14 @@ def from_spectrum(
     spectrum: Float[ArrayLike, " shells"] | Callable[[np.ndarray], Float[ArrayLike, " shells"]],
     *,
     key: Key[Array, ""],
+    discretisation: Discretisation = FiniteDifference(),
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "ny nx"]:
     """Return vorticity [1 / time] with a given energy spectrum ``E(k)`` and random phases.
 
     It is the inverse of `diagnostics.energy_spectrum`, which returns `spectrum` to rounding for every key. All modes of
-    a shell have the same share of its energy, and only their phases are random.
+    a shell have the same share of its energy, and only their phases are random. The energy of shells of which the
+    discretisation keeps no mode is lost.
 
     Args:
         grid: the box.
@@ -138,17 +143,19 @@ def from_spectrum(
             ``(shells,)`` [1 / length] that returns one. The field is proportional to the root of E. Where E is zero,
             the derivative, which would be infinite, is taken to be 0.
         key: one key of `jax.random.key`.
+        discretisation: gives the modes that exist, and the energy of each.
         dtype: float32 or float64; None for JAX's default float type.
 
     Raises:
-        TypeError: `key` is not a new-style key, `spectrum` is not real, or `dtype` is not a float type in use.
+        TypeError: `key` is not a new-style key, `spectrum` is not real, `dtype` is not a float type in use, or
+            `discretisation` is none.
         ValueError: `spectrum` is negative or not finite, is not one axis of at most as many shells as the grid has,
             or `key` holds several keys.
     """
     check_grid(grid)
     check_key("key", key)
     dtype = check_dtype("dtype", dtype)
-    _, eigenvalue, multiplicity = fourier_modes(grid)
+    _, eigenvalue, multiplicity = fourier_modes(grid, discretisation=discretisation)
     shell, width = shell_of_modes(grid), fundamental_wavenumber(grid)
     modes = np.bincount(shell.ravel(), multiplicity.ravel())
     if callable(spectrum):
@@ -163,6 +170,7 @@ def from_spectrum(
         raise ValueError(f"spectrum has shape {values.shape}: expected one axis of at most {modes.size} shells")
 
     density = jnp.zeros(modes.size, dtype).at[: values.size].set(values.astype(dtype))
-    unit = np.sqrt(2 * eigenvalue * (width / modes)[shell]) * math.prod(grid.shape)
+    of_mode = np.where(multiplicity > 0, width / np.maximum(modes, 1)[shell], 0)
+    unit = np.sqrt(2 * eigenvalue * of_mode) * math.prod(grid.shape)
     modulus = jnp.asarray(unit, dtype) * square_root(density)[shell]
     return from_modes(grid, random_phases(grid, key=key, dtype=dtype), modulus)

@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .._checks import check_count, check_dtype, check_grid, check_positive, check_real
+from .._discretisation import Discretisation, FiniteDifference
 from .._grid import Grid
 from .._modes import MARGIN
 from .._operators import curl
@@ -28,14 +29,14 @@ def taylor_green(
         kx = 2 pi wavenumber / Lx,   ky = 2 pi wavenumber / Ly,
 
     which is ``2 k amplitude cos(k x) cos(k y)`` in a square box. It is an eigenfunction of the negative
-    5-point Laplacian with the eigenvalue
+    Laplacian. The eigenvalue is ``kx^2 + ky^2`` with `Spectral`, and with `FiniteDifference`
 
         lambda = (2 sin(kx dx / 2) / dx)^2 + (2 sin(ky dy / 2) / dy)^2,
 
-    so ``psi = omega / lambda``, and ``J(psi, omega)`` vanishes in both advection schemes. Without forcing the state
-    only decays. The factor is ``exp(-(viscosity lambda + drag) t)`` in continuous time, and ``1 + z + z^2 / 2 + z^3 /
-    6`` with ``z = -(viscosity lambda + drag) dt`` in one step of SSP-RK3. After Taylor and Green (1937,
-    doi:10.1098/rspa.1937.0036).
+    so ``psi = omega / lambda``, and ``J(psi, omega)`` vanishes in every discretisation. Without forcing the state
+    only decays. The factor is ``exp(-(viscosity lambda + drag) t)`` in continuous time and with `Spectral`, and ``1 +
+    z + z^2 / 2 + z^3 / 6`` with ``z = -(viscosity lambda + drag) dt`` in one step of SSP-RK3. After Taylor and Green
+    (1937, doi:10.1098/rspa.1937.0036).
 
     Args:
         grid: the box.
@@ -201,14 +202,21 @@ def lamb_dipole(
     return jnp.asarray(unit - unit.mean(), dtype) * jnp.asarray(speed, dtype)
 
 
-def from_velocity(grid: Grid, u: Float[Array, "... ny nx"], v: Float[Array, "... ny nx"]) -> Float[Array, "... ny nx"]:
-    """Return the vorticity ``dv/dx - du/dy`` [1 / time] of a velocity, by centred differences. Its mean is zero.
+def from_velocity(
+    grid: Grid,
+    u: Float[Array, "... ny nx"],
+    v: Float[Array, "... ny nx"],
+    *,
+    discretisation: Discretisation = FiniteDifference(),
+) -> Float[Array, "... ny nx"]:
+    """Return the vorticity ``dv/dx - du/dy`` [1 / time] of a velocity, by the solver's derivatives. Its mean is zero.
 
-    Use it where the solver's own differences matter, as in ``<psi from_velocity(a, b)> = <u a + v b>`` for the flow
+    Use it where these matter, as in ``<psi from_velocity(a, b)> = <u a + v b>`` for the flow
     ``(u, v)`` of psi. For a velocity from elsewhere (a formula, data, another code) use `warpjaxns.vorticity_of`,
     which is exact for the waves that the grid resolves.
 
-    `NavierStokes2D.velocity` returns ``(u, v)`` to second order in the spacing. It returns the fraction
+    With `FiniteDifference` the derivatives are centred differences, and `NavierStokes2D.velocity` returns ``(u, v)`` to
+    second order in the spacing. It returns the fraction
     ``(sin^2(kx dx) / dx^2 + sin^2(ky dy) / dy^2) / lambda`` of a divergence-free wave, lambda being its eigenvalue
     under the negative 5-point Laplacian. Taylor-Green vortices of one wave in a square box lose ``sin^2(pi / N)``: 3.8
     % on 16 x 16 points, and 0.24 % on 64 x 64. The divergence of a velocity is lost, and a mean velocity is refused.
@@ -217,13 +225,14 @@ def from_velocity(grid: Grid, u: Float[Array, "... ny nx"], v: Float[Array, "...
         grid: the box.
         u: velocity along x ``(..., ny, nx)`` [length / time].
         v: velocity along y, of the same dtype; leading axes broadcast.
+        discretisation: that of the solver.
 
     Raises:
-        TypeError: a part is not a float32 or float64 array, or their dtypes differ.
+        TypeError: a part is not a float32 or float64 array, their dtypes differ, or `discretisation` is none.
         ValueError: a part does not live on `grid`, their leading axes do not broadcast, or the velocity has a mean of
             more than 1e-5 of its largest value. (The mean of a traced velocity is lost.)
     """
-    return curl(grid, *check_velocity(grid, u, v), names=("u", "v"))
+    return curl(grid, *check_velocity(grid, u, v), names=("u", "v"), discretisation=discretisation)
 
 
 def _from_images(distance, side, dtype):

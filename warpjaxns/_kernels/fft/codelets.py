@@ -62,13 +62,35 @@ COMPLEX = r"""
       for (int a = 0; a < 4; ++a)
         for (int b = a + 1; b < 4; ++b) { Z t = v[4 * a + b]; v[4 * a + b] = v[4 * b + a]; v[4 * b + a] = t; }
     }
-    static CUDA_CALLABLE void dft(Z* v, int radix, real s) {
+    static CUDA_CALLABLE void prime_or_power(Z* v, int radix, real s) {
       if (radix == 2) dft2(v[0], v[1]);
       else if (radix == 3) dft3(v, s);
       else if (radix == 4) dft4(v[0], v[1], v[2], v[3], s);
       else if (radix == 5) dft5(v, s);
       else if (radix == 8) dft8(v, s);
       else if (radix == 16) dft16(v, s);
+    }
+    // Good and Thomas: where the radix is 3 or 5 times 2 or 4, rows and columns need no twiddle factors between them
+    static CUDA_CALLABLE void dft(Z* v, int radix, real s) {
+      const int odd = radix % 3 == 0 ? 3 : 5, even = radix / odd, even2 = even * even;
+      if (even < 2 || radix % odd) { prime_or_power(v, radix, s); return; }
+      Z u[20], w[5];
+UNROLL
+      for (int a = 0; a < even; ++a) {
+UNROLL
+        for (int b = 0; b < odd; ++b) w[b] = v[(odd * a + even * b) % radix];
+        prime_or_power(w, odd, s);
+UNROLL
+        for (int b = 0; b < odd; ++b) u[odd * a + b] = w[b];
+      }
+UNROLL
+      for (int b = 0; b < odd; ++b) {
+UNROLL
+        for (int a = 0; a < even; ++a) w[a] = u[odd * a + b];
+        prime_or_power(w, even, s);
+UNROLL
+        for (int a = 0; a < even; ++a) v[(odd * odd * a + (odd == 3 ? even2 : even2 * even2) * b) % radix] = w[a];
+      }
     }
     // The DFT of v[r] w^r for a power of two: halves are transformed and joined, as E + f O and E - f O, by six fused
     // multiplications and additions; E - f O = 2 E - (E + f O). It needs 8 factors f for a radix of 16, not 15.
@@ -111,7 +133,7 @@ UNROLL
     }
     // v[r] *= w^r. Powers by halving, so that rounding grows with log(r) only.
     static CUDA_CALLABLE void twiddle(Z* v, Z w, int radix) {
-      Z power[16];
+      Z power[20];
       power[1] = w;
 UNROLL
       for (int r = 1; r < radix; ++r) {
@@ -127,11 +149,12 @@ UNROLL
 # results are where the caller wants them.
 PASS = r"""
     {{
-      constexpr int RADIX = {radix}, SPAN = {span}, COUNT = VALUES / RADIX;
+      constexpr int RADIX = {radix}, SPAN = {span}, COUNT = {count};
       constexpr bool LAST = SPAN * RADIX == N;
       if (!LAST) {{ BARRIER }}
 UNROLL
       for (int q = 0; q < COUNT; ++q) {{
+        {present}
         Z u[RADIX];
         for (int r = 0; r < RADIX; ++r) u[r] = v[q + r * COUNT];
         {dft}
@@ -140,7 +163,8 @@ UNROLL
         }} else {{
           const int j = t + q * THREADS;
           const int to = (int)((unsigned)j / SPAN) * (SPAN * RADIX) + (int)((unsigned)j % SPAN);
-          constexpr bool CARRIES = SPAN % PADDING != 0 && ((SPAN & (SPAN - 1)) != 0 || (RADIX & (RADIX - 1)) != 0);
+          constexpr bool ODD = (RADIX & (RADIX - 1)) != 0 && SPAN * RADIX % PADDING != 0;
+          constexpr bool CARRIES = SPAN % PADDING != 0 && ((SPAN & (SPAN - 1)) != 0 || ODD);
           Z* out = line_start + F::pad(to);
           for (int r = 0; r < RADIX; ++r) out[F::padded(to, r * SPAN, CARRIES)] = u[r];
         }}
@@ -148,12 +172,26 @@ UNROLL
       if (!LAST) {{
         BARRIER
         const Z* in = line_start + F::pad(t);
-        constexpr bool CARRIES = THREADS % PADDING != 0 && PADDING % THREADS != 0;
-UNROLL
-        for (int e = 0; e < VALUES; ++e) v[e] = in[F::padded(t, e * THREADS, CARRIES)];
+{read}
       }}
     }}
 """
+# A pass may have butterflies that the threads cannot share evenly. Then the last ones are missing.
+PRESENT = "if (t + q * THREADS >= N / RADIX) continue;"
+# Reads numbers t, t + THREADS, ... Where the next pass is even, these are those of a thread's butterflies.
+READ = r"""        constexpr bool CARRIES = THREADS % PADDING != 0 && PADDING % THREADS != 0;
+UNROLL
+        for (int e = 0; e < VALUES; ++e) v[e] = in[F::padded(t, e * THREADS, CARRIES)];"""
+READ_BUTTERFLIES = r"""        constexpr int NEXT = {radix}, OF_NEXT = {count};
+        constexpr bool CARRIES = THREADS % PADDING != 0 || N / NEXT % PADDING != 0;
+UNROLL
+        for (int q = 0; q < OF_NEXT; ++q) {{
+          if (t + q * THREADS >= N / NEXT) continue;
+UNROLL
+          for (int r = 0; r < NEXT; ++r) {{
+            v[q + r * OF_NEXT] = in[F::padded(t, q * THREADS + r * (N / NEXT), CARRIES)];
+          }}
+        }}"""
 
 # Loads the twiddle factors that a thread needs in a pass.
 FACTORS = r"""
@@ -163,9 +201,9 @@ FACTORS = r"""
 # Takes them for a transform, from a thread's registers or from the table. One factor is enough where all butterflies of
 # a thread have the same.
 TWIDDLES = r"""
-    Z w{span}[VALUES / {radix}];
+    Z w{span}[{butterflies}];
 UNROLL
-    for (int q = 0; q < VALUES / {radix}; ++q) {{
+    for (int q = 0; q < {butterflies}; ++q) {{
       const unsigned own = {count} == 1 ? 0 : q;
       w{span}[q] = {source};
       w{span}[q].y *= SIGN;
@@ -178,13 +216,19 @@ TRANSFORM = r"""
   const real SIGN = real({sign});
   typedef typename F::Z Z;
   auto result = values;
-  Z* v = (Z*)&result;
+{take}
   const auto kept = factors;
   Z* line_start = (Z*)lines.data.ptr + {offset};
 {twiddles}
-{passes}
+{passes}{give}
   return result;
 """
+
+IN_PLACE = "  Z* v = (Z*)&result;"
+# An uneven pass may need more registers than a thread has numbers.
+TAKE = """  Z v[{most}];
+  for (int e = 0; e < VALUES; ++e) v[e] = ((Z*)&result)[e];"""
+GIVE = "\n  for (int e = 0; e < VALUES; ++e) ((Z*)&result)[e] = v[e];"
 
 # Published numbers have no padding between them, so that neighbours are a fixed distance apart.
 PUBLISH = r"""

@@ -7,32 +7,86 @@ has the transforms.
 """
 
 import dataclasses
+import functools
+import itertools
 import math
 
 import numpy as np
 import warp as wp
 
-from ..hardware.limits import BANKS
+from ..hardware.limits import BANKS, WARP
 
 PADDING = 16
+MOST_VALUES = 24  # complex numbers that a thread holds, of a line or a column
+# Instructions of a DFT, about: the radices there are, and what each costs
+ARITHMETIC = {2: 4, 3: 14, 4: 16, 5: 40, 6: 44, 8: 52, 10: 100, 12: 112, 16: 168, 20: 240}
+EXCHANGE, ADDRESS, BARRIER = 5, 3, 40  # for a number in shared memory, for an irregular address, before each pass
 
 
-def factorise(n: int, largest: int = 16) -> tuple[int, ...]:
-    """Return the radices of the passes of a transform of length n, or () where n has a prime factor above 5.
+def smooth(n: int) -> bool:
+    """Return whether n has no prime factor above 5."""
+    for prime in (2, 3, 5):
+        while n % prime == 0:
+            n //= prime
+    return n == 1
 
-    `largest`: the largest power of two among the radices. A smaller one means more passes, and fewer numbers a thread.
+
+@functools.cache
+def factorise(n: int, wanted: int = 16, narrow: bool = False) -> tuple[int, tuple[int, ...]]:
+    """Return how many numbers of a line of n a thread holds, and the radices of its passes.
+
+    `wanted`: a power of two, about which number is wanted. `narrow`: whether lines must not wait for each other, if
+    that is possible: the threads of a line are then a divisor or a multiple of a warp.
+
+    The first and the last radix divide the numbers that a thread holds, since it holds them t, t + threads, ... before
+    and after the transform. In the passes between, some threads may have more to do than others.
     """
-    twos = (n & -n).bit_length() - 1
-    rest, odd = n >> twos, []
-    for prime in (3, 5):
-        while rest % prime == 0:
-            rest //= prime
-            odd.append(prime)
-    if rest != 1:
-        return ()
-    passes = math.ceil(twos / (largest.bit_length() - 1))
-    powers = [2 ** (twos // passes + (p < twos % passes)) for p in range(passes)] if passes else []
-    return tuple(powers + odd[::-1])
+    if n & (n - 1) == 0:
+        twos = n.bit_length() - 1
+        passes = max(1, math.ceil(twos / (wanted.bit_length() - 1)))
+        radices = tuple(2 ** (twos // passes + (p < twos % passes)) for p in range(passes))
+        return max(radices), radices
+    candidates = _candidates(n, narrow) or _candidates(n, False)
+    return min(candidates, key=lambda c: _cost(n, *c) * max(1, (c[0] / wanted) ** 2, 0.75 * wanted / c[0]))
+
+
+@functools.cache
+def _candidates(n: int, narrow: bool) -> list[tuple[int, tuple[int, ...]]]:
+    """Return what `factorise` chooses from."""
+    found = []
+    for values in range(2, min(n, MOST_VALUES) + 1):
+        threads = n // values
+        alone = threads % WARP == 0 or WARP % threads == 0
+        if n % values == 0 and (alone or not narrow):
+            ends = [radix for radix in ARITHMETIC if values % radix == 0]
+            found += [(values, (values,))] if n == values in ends else []
+            for first, last in itertools.product(ends, ends):
+                if n % (first * last) == 0:
+                    found += [(values, (first, *between, last)) for between in _products(n // (first * last))]
+    return found
+
+
+@functools.cache
+def _products(n: int, least: int = 2) -> list[tuple[int, ...]]:
+    """Return all ascending radices, from `least` on, whose product is n."""
+    if n == 1:
+        return [()]
+    return [(r, *rest) for r in ARITHMETIC if r >= least and n % r == 0 for rest in _products(n // r, r)]
+
+
+def _cost(n: int, values: int, radices: tuple[int, ...]) -> float:
+    """Return about how many instructions a number takes."""
+    threads, span, total = n // values, 1, 0
+    for radix in radices:
+        each, made = ARITHMETIC[radix], span * radix
+        if span > 1:
+            each += EXCHANGE * radix + (8 * (radix - 1) if radix & (radix - 1) else 2 * radix)
+            total += BARRIER
+        if made < n and made & (made - 1):
+            each += ADDRESS * radix
+        total += math.ceil(n // radix / threads) * each
+        span = made
+    return total / values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +100,8 @@ class Lines:
         count: lines in the buffer.
         groups: lines that the block transforms at the same time.
         real: ``wp.float32`` or ``wp.float64``.
-        radix: the largest power of two that a pass may have as its radix.
+        radix: about the number of values that a thread is to hold, and the largest power of two among the radices.
+        narrow: whether lines must not wait for each other (`factorise`).
         serial: for the CPU, where a block has one thread.
         keep_factors: whether a thread keeps its twiddle factors in registers from one transform to the next.
         bundle: lines that lie together.
@@ -64,11 +119,12 @@ class Lines:
     bundle: int = 1
     skew: int = 0
     interleaved: int = 1
+    narrow: bool = False
 
     @property
     def values(self) -> int:
-        """Complex numbers that a thread holds: a multiple of every radix."""
-        return self.n if self.serial else math.lcm(*factorise(self.n, self.radix))
+        """Complex numbers that a thread holds."""
+        return self.n if self.serial else factorise(self.n, self.radix, self.narrow)[0]
 
     @property
     def threads(self) -> int:
@@ -85,22 +141,34 @@ class Lines:
 
         Interleaved lines need it after the numbers of a first pass, since few threads of a line share an access.
         """
-        first = factorise(self.n, self.radix)[0]
+        first = self.passes[0][0]
         return first if self.interleaved > 1 and first in (4, 8) else PADDING
+
+    @property
+    def counted_threads(self) -> int:
+        """Threads that a block counts for, when a multiprocessor's registers are divided among blocks.
+
+        Registers are given to full warps. Threads that hold more numbers than `radix` need more of them. (Numbers of
+        threads in `tuning` were measured for powers of two, as they are.)
+        """
+        if self.n & (self.n - 1) == 0:
+            return self.block_dim
+        return math.ceil(WARP * math.ceil(self.block_dim / WARP) * max(1, self.values / self.radix))
 
     @property
     def padded(self) -> int:
         """Complex numbers from one line to the next: an even number, with room for padding and for two half spectra.
 
-        Two lines of 8 threads share an access, and so lie half of all memory banks apart. Interleaved lines share all
-        accesses, and lie their part of the banks apart.
+        Threads of two lines may share an access, and its numbers should lie in different memory banks. Interleaved
+        lines share all accesses, and lie their part of the banks apart.
         """
+        least = max(self.n + math.ceil(self.n / self.padding), 2 * self.half_spectrum)
         if self.interleaved > 1:
             at_once = 4 * BANKS // wp.types.type_size_in_bytes(self.real) // 2  # complex numbers of an access
-            apart = max(at_once // self.interleaved, 1)
-            return apart + at_once * math.ceil((self.n + math.ceil(self.n / self.padding) - apart) / at_once)
-        least = max(self.n + math.ceil(self.n / self.padding), 2 * self.half_spectrum)
-        return 2 * math.ceil(least / 2) if self.threads != 8 else 16 * math.ceil((least - 8) / 16) + 8
+            least = self.n + math.ceil(self.n / self.padding)
+            return least + (max(at_once // self.interleaved, 1) - least) % at_once
+        apart = self.threads > 4 and self.threads % 2 == 0 and self.threads % (BANKS // 2) > 0
+        return least + (self.threads - least) % (BANKS // 2) if apart else 2 * math.ceil(least / 2)
 
     @property
     def row_pitch(self) -> int:
@@ -108,8 +176,9 @@ class Lines:
 
         The threads of a line work on two rows, and lines that share a warp must not meet in a memory bank.
         """
-        apart = 1 < self.threads < BANKS and self.n % BANKS == 0
-        return self.n + max(self.threads // 2, 4) if apart else self.n
+        shared = self.threads % BANKS
+        apart = self.threads > 1 and shared and self.n % BANKS == 0
+        return self.n + 4 * max(math.ceil(shared / 8), 1) if apart else self.n
 
     @property
     def half_spectrum(self) -> int:
@@ -128,12 +197,20 @@ class Lines:
     @property
     def passes(self) -> list[tuple[int, int]]:
         """The radix of each pass, and the product of the radices before it."""
-        radices = factorise(self.n, self.radix)
+        radices = factorise(self.n, self.radix, self.narrow)[1]
         return [(radix, math.prod(radices[:done])) for done, radix in enumerate(radices)]
 
     def factors(self, radix: int, span: int) -> int:
         """Return the twiddle factors that a thread needs in a pass: 1 if all its butterflies have the same."""
-        return 1 if self.threads % span == 0 else self.values // radix
+        return 1 if self.threads % span == 0 else self.butterflies(radix)
+
+    def butterflies(self, radix: int) -> int:
+        """Return the most butterflies of a thread in a pass."""
+        return -(-self.n // radix // self.threads)
+
+    def even(self, radix: int) -> bool:
+        """Return whether all threads have the same number of butterflies in a pass."""
+        return self.values % radix == 0
 
     @property
     def Factors(self):

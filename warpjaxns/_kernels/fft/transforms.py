@@ -14,7 +14,24 @@ import warp as wp
 
 from ..hardware.numbers import c_name, complex_type
 from ..hardware.views import NUMBER
-from .codelets import COMPLEX, END, FACTORS, KEPT, LOADED, MACROS, PASS, PUBLISH, TRANSFORM, TWIDDLES
+from .codelets import (
+    COMPLEX,
+    END,
+    FACTORS,
+    GIVE,
+    IN_PLACE,
+    KEPT,
+    LOADED,
+    MACROS,
+    PASS,
+    PRESENT,
+    PUBLISH,
+    READ,
+    READ_BUTTERFLIES,
+    TAKE,
+    TRANSFORM,
+    TWIDDLES,
+)
 from .lines import Lines
 
 
@@ -120,7 +137,10 @@ def _twiddled(lines: Lines) -> list[dict]:
     passes, first = [], 0
     for radix, span in lines.passes[1:]:
         count, stride = lines.factors(radix, span), lines.n // span // radix
-        passes.append({"radix": radix, "span": span, "count": count, "first": first, "stride": stride})
+        butterflies = lines.butterflies(radix)
+        passes.append(
+            {"radix": radix, "span": span, "butterflies": butterflies, "count": count, "first": first, "stride": stride}
+        )
         first += count
     return passes
 
@@ -132,20 +152,36 @@ def _factors(lines: Lines) -> str:
 
 def _transform(lines: Lines, sign: int) -> Callable:
     source = KEPT if lines.keep_factors else LOADED
-    passes = ""
     twiddles = "".join(TWIDDLES.format(source=source.format(**each), **each) for each in _twiddled(lines))
-    for radix, span in lines.passes:
-        dft = "F::dft(u, RADIX, SIGN);"
-        if span > 1:
-            if radix & (radix - 1):
-                dft = f"F::twiddle(u, w{span}[q], RADIX); {dft}"
-            else:
-                dft = f"F::twiddled_dft(u, w{span}[q], RADIX, SIGN);"
-        passes += PASS.format(radix=radix, span=span, dft=dft)
-    body = TRANSFORM.format(**_numbers(lines), sign=sign, passes=passes, twiddles=twiddles)
+    most = max(radix * lines.butterflies(radix) for radix, _ in lines.passes)
+    in_place = most == lines.values
+    body = TRANSFORM.format(
+        **_numbers(lines),
+        sign=sign,
+        twiddles=twiddles,
+        passes="".join(_pass(lines, number) for number in range(len(lines.passes))),
+        take=IN_PLACE if in_place else TAKE.format(most=most),
+        give="" if in_place else GIVE,
+    )
     Values, Tile, Factors = lines.Values, lines.Tile, lines.Factors
 
     @wp.func_native(_native(lines, body))
     def transform(values: Values, lines: Tile, factors: Factors, line: int, t: int) -> Values: ...
 
     return transform
+
+
+def _pass(lines: Lines, number: int) -> str:
+    radix, span = lines.passes[number]
+    dft = "F::dft(u, RADIX, SIGN);"
+    if span > 1:
+        if radix & (radix - 1):
+            dft = f"F::twiddle(u, w{span}[q], RADIX); {dft}"
+        else:
+            dft = f"F::twiddled_dft(u, w{span}[q], RADIX, SIGN);"
+    following = lines.passes[number + 1 :]
+    read = READ
+    if following and not lines.even(following[0][0]):
+        read = READ_BUTTERFLIES.format(radix=following[0][0], count=lines.butterflies(following[0][0]))
+    present = "" if lines.even(radix) else PRESENT
+    return PASS.format(radix=radix, span=span, count=lines.butterflies(radix), present=present, dft=dft, read=read)

@@ -45,6 +45,11 @@ class Columns:
         return self.count * self.threads
 
     @property
+    def counted_threads(self) -> int:
+        """Threads that a block counts for, as in `Lines`."""
+        return self.block_dim
+
+    @property
     def lanes(self) -> int:
         """Threads of a column in the same warp, which exchange registers."""
         return min(self.threads & -self.threads, WARP // self.count)

@@ -12,6 +12,7 @@ from ..hardware.numbers import REALS, complex_type
 from ..hardware.streams import Streams
 from .columns import Columns
 from .resident.layout import Resident
+from .shares import points_of_thread, rows_of_slab
 
 MOST_COLUMNS = 8  # columns to which the pitch of a spectrum is rounded up
 
@@ -157,7 +158,8 @@ class Plan:
     def column_chunks(self) -> Columns:
         """Layout of the kernel that solves along y: full columns, or the sums of slabs."""
         n = self.slabs if self.by_slabs else self.shape[0]
-        return Columns(n, self.columns, self.chunk, self.real, self.serial)
+        chunk = points_of_thread(n, self.chunk, self.columns)
+        return Columns(n, self.columns, chunk, self.real, self.serial)
 
     @property
     def column_blocks(self) -> int:
@@ -172,7 +174,7 @@ class Plan:
     @staticmethod
     def bounds(lines: Lines | Columns, occupancy: int = 512) -> tuple[int, int]:
         """Return the threads of a block, and the fewest blocks that are to share a multiprocessor."""
-        return lines.block_dim, max(1, occupancy // lines.block_dim)
+        return lines.block_dim, max(1, occupancy // lines.counted_threads)
 
     # ------------------------------------------------------------------------------------------ scratch
 
@@ -244,33 +246,38 @@ class Plan:
     def _slabs_entry(self):
         return tuning.entry(tuning.SLABS, self.shape[1])[self.saturated] if self.by_slabs else None
 
+    def _rows_about(self, wanted: int) -> int:
+        return rows_of_slab(self.shape[0], wanted) if self.by_slabs else wanted
+
     @property
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent: twice the registers, lines and rows."""
         entry, slabs = tuning.entry(tuning.TANGENT, self.shape[1]), self._slabs_entry
+        rows = self._rows_about(entry.rows)
         plan = dataclasses.replace(
             self,
             fields=2,
-            rows=min(self.rows, entry.rows),
+            rows=min(self.rows, rows),
             occupancy=entry.occupancy if self.saturated else 1,
             concurrent=entry.concurrent,
             copies_rows=entry.copies_rows,
         )
         while plan.rows > 2 and plan.stage_bytes > self.shared_memory:
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
-        plan = plan.in_step.solved(bool(slabs and slabs.tangent) and plan.rows == entry.rows)
+        plan = plan.in_step.solved(bool(slabs and slabs.tangent) and plan.rows == rows)
         return plan if plan.stage_bytes <= self.shared_memory else dataclasses.replace(plan, copies_rows=False)
 
     @property
     def for_adjoint(self) -> "Plan":
         """The plan of a stage of the backward sweep."""
         entry, slabs = tuning.entry(tuning.SWEEP, self.shape[1])[self.saturated], self._slabs_entry
-        cut = {"rows": min(self.rows, entry.rows), "occupancy": entry.occupancy, "concurrent": 0, "copies_rows": True}
+        rows = self._rows_about(entry.rows)
+        cut = {"rows": min(self.rows, rows), "occupancy": entry.occupancy, "concurrent": 0, "copies_rows": True}
         plan = dataclasses.replace(self, **cut, fused=entry.fused)
         if plan.sweep_bytes > self.shared_memory or plan.sweep_lines.block_dim > LARGEST_BLOCK:
             plan = dataclasses.replace(plan, fused=False)
         plan = dataclasses.replace(plan, copies_rows=plan.sweep_bytes <= self.shared_memory)
-        return plan.solved(bool(slabs and slabs.sweep) and plan.rows == entry.rows)
+        return plan.solved(bool(slabs and slabs.sweep) and plan.rows == rows)
 
     @property
     def for_source(self) -> "Plan":

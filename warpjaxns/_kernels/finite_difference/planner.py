@@ -4,17 +4,10 @@ import dataclasses
 import math
 
 from .. import tuning
-from ..fft.lines import factorise
 from ..hardware.limits import LARGEST_BLOCK, LARGEST_CLUSTER, SHARED_MEMORY
 from .plan import Plan
-from .resident.layout import MOST_VALUES, Resident
-
-
-def largest_radix(n: int, wanted: int) -> int:
-    """Return the largest radix, at most `wanted`, with which a thread holds at most `MOST_VALUES` numbers."""
-    while wanted > 2 and math.lcm(*factorise(n, wanted)) > MOST_VALUES:
-        wanted //= 2
-    return wanted
+from .resident.layout import Resident
+from .shares import rows_of_slab
 
 
 def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory: int | None = None) -> Plan:
@@ -27,11 +20,12 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     enough = tuning.SATURATED_POINTS if batch == 1 else tuning.SATURATED_ENSEMBLE_POINTS
     saturated = batch * ny * nx > enough
     entry = tuning.entry(tuning.STAGE, nx)[saturated]
+    rows = rows_of_slab(ny, entry.rows) if tuning.entry(tuning.SLABS, nx)[saturated] else entry.rows
     plan = Plan(
         shape,
         dtype,
-        rows=min(entry.rows, ny // 2 * 2),
-        radix=largest_radix(nx, entry.radix),
+        rows=min(rows, ny // 2 * 2),
+        radix=entry.radix,
         occupancy=entry.occupancy,
         concurrent=entry.concurrent,
         copies_rows=not entry.concurrent,
@@ -44,7 +38,7 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     plan = dataclasses.replace(plan, concurrent=concurrent).in_step
     if plan.stage_bytes > allowed:
         plan = dataclasses.replace(plan, copies_rows=False)
-    return with_resident_members(plan.solved(plan.rows == entry.rows, recompute=True), batch)
+    return with_resident_members(plan.solved(plan.rows == rows, recompute=True), batch)
 
 
 def with_resident_members(plan: Plan, batch: int) -> Plan:
@@ -58,8 +52,7 @@ def with_resident_members(plan: Plan, batch: int) -> Plan:
         for entry in entries:
             if batch < entry.members or entry.blocks > most:
                 continue
-            radix = largest_radix(nx, entry.radix)
-            resident = Resident(plan.shape, plan.dtype, radix, entry.occupancy, blocks=entry.blocks)
+            resident = Resident(plan.shape, plan.dtype, entry.radix, entry.occupancy, blocks=entry.blocks)
             for candidate in (variant(resident) for variant in variants):
                 if candidate.fits(plan.shared_memory):
                     return candidate

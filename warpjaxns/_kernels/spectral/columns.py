@@ -1,7 +1,7 @@
 """Columns of half-transformed fields: the threads of a block, and how they read and write.
 
 A half-transformed field is ``(batch, ny, 2 pitch)`` complex numbers, transformed along y only. A row holds the
-wavenumbers 0 to Kx and 0 to -Kx (`Plan.places`). The second 0 is not used.
+wavenumbers 0 to Kx, and from `Plan.pitch` on those of 0 to -Kx, of which the first is not used.
 
 Line ``side * columns + c`` of a block is the c-th of its columns kx (side 0), or that of -kx, conjugated (side 1).
 Further fields follow. Where states and lines meet, a block goes through the modes of its columns one after the other.
@@ -36,7 +36,7 @@ def column_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     count, threads, held, real = lines.interleaved, lines.threads, lines.values, plan.real
     Complex, Values, Tile = plan.complex, lines.Values, lines.Tile
     team, block_dim, length = lines.threads * lines.interleaved, lines.block_dim, 2 * plan.pitch
-    (apart, opposite), half = plan.places, row_view(Complex, (ny, length), upwards=True)
+    pitch, half = plan.pitch, row_view(Complex, (ny, length), upwards=True)
     whole = row_view(Complex, (width, rows), upwards=True)
     get_complex, put_complex = complex_access(real)
     get = line_functions(lines).get
@@ -53,8 +53,8 @@ def column_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     @wp.func
     def position(side: int, kx: int):
         """Return where a row has the wavenumber kx, or -kx on side 1. The mean over x has one place for both."""
-        shift = wp.where(side == 1 and kx > 0, opposite, 0)
-        return apart * kx + shift
+        shift = wp.where(side == 1 and kx > 0, pitch, 0)
+        return kx + shift
 
     @wp.func
     def load(table: Table, place: Place, member: int, side: int, kx: int, t: int):

@@ -18,8 +18,8 @@ from .symbols import symbols
 @functools.cache
 def begin(plan: Plan, symbol: str) -> wp.Kernel:
     """Make the kernel from a state to a half-transformed field. `symbol`: "velocity" or "strain"."""
-    lines, C, parts, real = plan.column_lines(), plan.column_lines().interleaved, plan.parts, plan.real
-    size, groups = lines.size, lines.groups // lines.interleaved
+    lines, parts, real = plan.column_lines(plan.advance), plan.parts(plan.advance), plan.real
+    C, size, groups = lines.interleaved, lines.size, lines.groups // lines.interleaved
     by_line, by_column, by_mode = line_functions(lines), column_functions(plan, lines), symbols(real)
     inverse, put, load_factors = by_line.inverse, by_line.put, by_line.factors
     thread_of, gather, store, state_view = by_column.thread_of, by_column.gather, by_column.store, by_column.state
@@ -29,7 +29,7 @@ def begin(plan: Plan, symbol: str) -> wp.Kernel:
     filtered = plan.filtered and symbol == "strain"
     (get_complex, _), complex_view, real_view = complex_access(real), vector_view(plan.complex), vector_view(real)
 
-    @kernel(launch_bounds=plan.bounds(lines, plan.column_occupancy))
+    @kernel(launch_bounds=plan.bounds(lines, plan.advance))
     def begin(
         table: Table,
         scale: Scale,
@@ -71,8 +71,8 @@ def begin(plan: Plan, symbol: str) -> wp.Kernel:
 @functools.cache
 def end(plan: Plan, symbol: str) -> wp.Kernel:
     """Make the kernel from a half-transformed product to a state. `symbol`: "advection" or "pullback"."""
-    lines, C, parts, real = plan.column_lines(), plan.column_lines().interleaved, plan.parts, plan.real
-    size, groups = lines.size, lines.groups // lines.interleaved
+    lines, parts, real = plan.column_lines(plan.advance), plan.parts(plan.advance), plan.real
+    C, size, groups = lines.interleaved, lines.size, lines.groups // lines.interleaved
     by_line, by_column, by_mode = line_functions(lines), column_functions(plan, lines), symbols(real)
     forward, publish, get, load_factors = by_line.forward, by_line.publish, by_line.get, by_line.factors
     thread_of, load, state_view, filter_of = by_column.thread_of, by_column.load, by_column.state, by_column.filter_of
@@ -82,7 +82,7 @@ def end(plan: Plan, symbol: str) -> wp.Kernel:
     filtered = plan.filtered and symbol == "advection"
     (_, put_complex), complex_view, real_view = complex_access(real), vector_view(plan.complex), vector_view(real)
 
-    @kernel(launch_bounds=plan.bounds(lines, plan.column_occupancy))
+    @kernel(launch_bounds=plan.bounds(lines, plan.advance))
     def end(
         table: Table,
         scale: Scale,
@@ -123,13 +123,18 @@ def end(plan: Plan, symbol: str) -> wp.Kernel:
 def launch_begin(plan: Plan, symbol: str, scale, tables: Tables, state, half):
     """Launch the kernel from a state to a half-transformed field."""
     arguments = [scale, state, tables.roots_y, tables.filters, half]
-    launch(begin(plan, symbol), half.table, half.shape[0] * plan.parts, arguments, plan.column_lines().block_dim)
+    _launch_on_columns(plan, begin(plan, symbol), half, arguments)
 
 
 def launch_end(plan: Plan, symbol: str, scale, tables: Tables, half, state):
     """Launch the kernel from a half-transformed product to a state."""
     arguments = [scale, half, tables.roots_y, tables.filters, state]
-    launch(end(plan, symbol), half.table, half.shape[0] * plan.parts, arguments, plan.column_lines().block_dim)
+    _launch_on_columns(plan, end(plan, symbol), half, arguments)
+
+
+def _launch_on_columns(plan, kernel, half, arguments):
+    cut = plan.advance
+    launch(kernel, half.table, half.shape[0] * plan.parts(cut), arguments, plan.column_lines(cut).block_dim)
 
 
 def advection(plan: Plan, scale, tables: Tables, a, out, half):

@@ -24,12 +24,12 @@ def products(plan: Plan, kind: str) -> wp.Kernel:
 
     ``z^2``; ``z^2`` and its tangent ``2 z y``; ``z y``; or ``conj(z) y``.
     """
-    (ny, nx), kx, lines, (apart, opposite) = plan.shape, plan.highest[1], plan.row_lines, plan.places
+    (ny, nx), kx, lines, pitch = plan.shape, plan.highest[1], plan.row_lines, plan.pitch
     held, threads, groups, size, real = lines.values, lines.threads, lines.groups, lines.size, plan.real
     Complex, Values = plan.complex, lines.Values
     by_line = line_functions(lines)
     forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
-    half, complex_view = row_view(Complex, (ny, 2 * plan.pitch)), vector_view(Complex)
+    half, complex_view = row_view(Complex, (ny, 2 * pitch)), vector_view(Complex)
     get_complex, put_complex = complex_access(real)
     two, second = PRODUCTS[kind][0] == 2, PRODUCTS[kind][1] == 2
     square, conjugate = kind.startswith("square"), kind == "conjugate product"
@@ -59,11 +59,11 @@ def products(plan: Plan, kind: str) -> wp.Kernel:
             for e in range(held):
                 n = t + threads * e
                 if low(e) and (all_low(e) or n <= kx):
-                    number = get_complex(row, apart * n)
+                    number = get_complex(row, n)
                     values[2 * e] = number[0]
                     values[2 * e + 1] = number[1]
                 if high(e) and (all_high(e) or n >= nx - kx):
-                    number = get_complex(row, opposite + apart * (nx - n))
+                    number = get_complex(row, pitch + nx - n)
                     values[2 * e] = number[0]
                     values[2 * e + 1] = number[1]
         return values
@@ -74,11 +74,11 @@ def products(plan: Plan, kind: str) -> wp.Kernel:
             for e in range(held):
                 n = t + threads * e
                 if low(e) and (all_low(e) or n <= kx):
-                    put_complex(row, apart * n, Complex(values[2 * e], values[2 * e + 1]))
+                    put_complex(row, n, Complex(values[2 * e], values[2 * e + 1]))
                 if high(e) and (all_high(e) or n >= nx - kx):
-                    put_complex(row, opposite + apart * (nx - n), Complex(values[2 * e], values[2 * e + 1]))
+                    put_complex(row, pitch + nx - n, Complex(values[2 * e], values[2 * e + 1]))
 
-    @kernel(launch_bounds=plan.bounds(lines, plan.row_occupancy))
+    @kernel(launch_bounds=plan.bounds(lines, plan.rows))
     def products(
         table: Table,
         rows: int,

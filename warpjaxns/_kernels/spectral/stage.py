@@ -34,9 +34,9 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool) -> wp.Ke
 
     With `tangent` it does the same for a tangent, whose lines follow those of the state.
     """
-    count = 4 if tangent else 2
-    lines = plan.column_lines(count)
-    C, parts, real, size = lines.interleaved, plan.parts, plan.real, lines.size
+    cut, count = (plan.tangent, 4) if tangent else (plan.advance, 2)
+    lines, parts, real = plan.column_lines(cut, count), plan.parts(cut), plan.real
+    C, size = lines.interleaved, lines.size
     groups, ahead = lines.groups // C, not plan.serial
     by_line, by_column, by_mode = line_functions(lines), column_functions(plan, lines), symbols(real)
     forward, inverse, publish, load_factors = by_line.forward, by_line.inverse, by_line.publish, by_line.factors
@@ -62,7 +62,7 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool) -> wp.Ke
             held[2 * i * slot + 1] = number[1]
         return held
 
-    @kernel(launch_bounds=plan.bounds(lines, plan.column_occupancy))
+    @kernel(launch_bounds=plan.bounds(lines, cut))
     def stage_columns(
         table: Table,
         # coefficients
@@ -204,7 +204,8 @@ def _steps(setting, parameters, state, targets, increments, halves):
     for field, half in zip(state, halves, strict=True):
         launch_begin(plan, "velocity", scale, tables, field, half)
     kind = "square and tangent" if with_tangent else "square"
-    lines, stages = plan.column_lines(2 * len(state)), low_storage(setting.integrator)
+    cut, stages = plan.tangent if with_tangent else plan.advance, low_storage(setting.integrator)
+    lines, blocks = plan.column_lines(cut, 2 * len(state)), batch * plan.parts(cut)
     for turn, target in enumerate(targets):
         launch_products(plan, kind, tables.roots_x, halves[0], halves[-1], halves[0], halves[-1])
         step, number = divmod(turn, len(stages))
@@ -213,5 +214,5 @@ def _steps(setting, parameters, state, targets, increments, halves):
         columns = stage_columns(plan, forced, turn + 1 < len(targets), with_tangent)
         given = [*parameters, step, fields(*state), fields(*increments), tables.roots_y, tables.filters]
         made = [fields(*halves), target[0], target[-1], int(number + 1 == len(stages))]
-        launch(columns, halves[0].table, batch * plan.parts, [stage, scale, *given, *made], lines.block_dim)
+        launch(columns, halves[0].table, blocks, [stage, scale, *given, *made], lines.block_dim)
         state = target

@@ -16,6 +16,7 @@ from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.views import complex_access, vector_view
 from ..parameters import Parameters, forcing_row, parameter_functions
 from .columns import column_functions
+from .operators import launch_begin
 from .places import Cotangents, Fields, cotangents, fields
 from .plan import Plan
 from .rows import launch_products
@@ -28,9 +29,14 @@ from .symbols import symbols
 def sweep_columns(
     plan: Plan, ends: bool, begins: bool, by_parameter: bool, by_forcing: bool, forced: bool
 ) -> wp.Kernel:
-    """Make the kernel that ends the adjoint of a stage, or begins that of the stage before it, or both."""
-    lines = plan.column_lines(4 if begins else 2)
-    C, parts, real, size = lines.interleaved, plan.parts, plan.real, lines.size
+    """Make the kernel that ends the adjoint of a stage, or begins that of the stage before it, or both.
+
+    Where shared memory is short, `operators.begin` makes the velocity of the earlier state.
+    """
+    cut, together = plan.sweep, plan.sweeps_together
+    count = 4 if begins and together else 2
+    lines, parts, real = plan.column_lines(cut, count), plan.parts(cut), plan.real
+    C, size = lines.interleaved, lines.size
     groups = lines.groups // C
     by_line, by_column, by_mode = line_functions(lines), column_functions(plan, lines), symbols(real)
     forward, inverse, publish, load_factors = by_line.forward, by_line.inverse, by_line.publish, by_line.factors
@@ -45,7 +51,7 @@ def sweep_columns(
     Complex, complex_view, real_view = plan.complex, vector_view(plan.complex), vector_view(real)
     (get_complex, put_complex), forcing = complex_access(real), forcing_row(plan.complex, plan.modes, upwards=True)
 
-    @kernel(launch_bounds=plan.bounds(lines, plan.column_occupancy))
+    @kernel(launch_bounds=plan.bounds(lines, cut))
     def sweep_columns(
         table: Table,
         # coefficients of the stage that ends, and of the stage that begins
@@ -133,9 +139,10 @@ def sweep_columns(
                     plus, minus = strain(mode_here, filtering * m)
                     put(buffer, c, n, plus[0], plus[1])
                     put(buffer, C + c, n, minus[0], minus[1])
-                    plus, minus = velocity(mode_here, w)
-                    put(buffer, 2 * C + c, n, plus[0], plus[1])
-                    put(buffer, 3 * C + c, n, minus[0], minus[1])
+                    if together:
+                        plus, minus = velocity(mode_here, w)
+                        put(buffer, 2 * C + c, n, plus[0], plus[1])
+                        put(buffer, 3 * C + c, n, minus[0], minus[1])
                 put_complex(made_p, at, l)
         if by_parameter:
             squares_of_block = wp.tile_sum(wp.tile(squares))
@@ -155,7 +162,7 @@ def sweep_columns(
                 sums[at + 2] = share[2]
         if begins:
             barrier()
-            for side in range(side_of, 4, groups):
+            for side in range(side_of, count, groups):
                 line = side * C + c_of
                 place = half_at.state
                 if side > 1:
@@ -187,14 +194,17 @@ def adjoint(setting: Setting, parameters: Parameters, omega, kept, cotangent, re
         step = min(stage, count - 1) // len(stages)
         steady = by_step is not None and by_step.shape[0] == 1
         variant = sums is not None, by_step is not None and ends, parameters.forcing != NO_ARRAY
-        kernel, lines = sweep_columns(plan, ends, begins, *variant), plan.column_lines(4 if begins else 2)
+        kernel = sweep_columns(plan, ends, begins, *variant)
+        lines = plan.column_lines(plan.sweep, 4 if begins and plan.sweeps_together else 2)
         arguments = [of_stage[stage % len(stages)], of_stage[(stage - 1) % len(stages)], scale, parameters, step]
         arguments += [states[stage], states[max(stage - 1, 0)], tables.roots_y, tables.filters, cotangents(*given)]
         arguments += [fields(*halves), NO_ARRAY if sums is None else sums]
         arguments += [by_step[0 if steady else step] if variant[1] else NO_ARRAY]
         fresh = stage == count - 1 if steady else stage % len(stages) == len(stages) - 1
         arguments += [int(fresh), cotangents(*made)]
-        launch(kernel, omega.table, batch * plan.parts, arguments, lines.block_dim)
+        launch(kernel, omega.table, batch * plan.parts(plan.sweep), arguments, lines.block_dim)
+        if begins and not plan.sweeps_together:
+            launch_begin(plan, "velocity", scale, tables, states[stage - 1], halves[1])
 
     columns(count, (cotangent, cotangent), work)
     for stage in reversed(range(count)):

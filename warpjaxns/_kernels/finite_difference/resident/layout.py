@@ -15,13 +15,11 @@ import math
 import warp as wp
 
 from ... import tuning
-from ...fft.lines import Lines
+from ...fft.lines import MOST_VALUES, Lines
 from ...hardware.clusters import Mbarrier
 from ...hardware.limits import LARGEST_BLOCK, SHARED_MEMORY, WARP
 from ...hardware.numbers import REALS
 from ..columns import Columns
-
-MOST_VALUES = 24  # complex numbers that a thread holds, of a line or a column
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +104,8 @@ class Resident:
     def dense_lines(self) -> Lines:
         """Lines without bundles. As many go at the same time as fit a block and need not wait for other lines."""
         count = (1 + self.in_lines) * self.fields * self.stride
-        lines = Lines(self.shape[1], count, 1 if self.serial else self.pairs, self.real, self.radix, self.serial)
+        groups = 1 if self.serial else self.pairs
+        lines = Lines(self.shape[1], count, groups, self.real, self.radix, self.serial, narrow=True)
         while lines.groups > 1 and not (lines.alone and lines.block_dim <= LARGEST_BLOCK):
             lines = dataclasses.replace(lines, groups=lines.groups // 2)
         return lines
@@ -187,9 +186,11 @@ class Resident:
         """Warps of a block: those that transforms need, and one more where it saves a round of columns.
 
         In a cluster each round of columns has a warp of its own, since columns stay in registers while blocks wait.
+        There are threads for two walks up each column, too. (Powers of two have as many as were measured.)
         """
         if self.halo:
-            return max(self.line_warps, self.parts)
+            nx = self.shape[1]
+            return max(self.line_warps, self.parts, math.ceil(2 * nx / WARP) if nx & (nx - 1) else 0)
         return self.line_warps + (self.line_warps < self.parts == self.spare)
 
     @property
