@@ -202,6 +202,7 @@ def functions():
         },
         "budgets": (diagnostics.budgets, {**of_solver, "omega": members, "forcing": members}),
         "cfl": (diagnostics.cfl, of_solver),
+        "resolution": (diagnostics.resolution, of_solver),
         "reynolds_number": (
             diagnostics.reynolds_number,
             {**of_solver, "length": (1.0, st.one_of(not_real(), not_positive()))},

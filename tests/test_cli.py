@@ -93,8 +93,17 @@ def test_a_spectral_flow(tmp_path):
 
 
 def test_quiet_is_quiet(tmp_path, capsys):
-    demo(tmp_path, "--quiet", "--no-plot")
+    # long waves only, so that there is no warning either
+    demo(tmp_path, "--quiet", "--no-plot", "--size", "32", "--viscosity", "0.5", "--spin-up", "80")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_flow_without_enough_points_is_noticed(tmp_path, capsys):
+    demo(tmp_path, "--quiet", "--no-plot")
+    out, message = capsys.readouterr()
+    assert out == ""
+    assert message.startswith("warpjaxns: the flow is not resolved: finite differences on 16 x 16 points")
+    assert len(message.splitlines()) == 1
 
 
 def test_help_mentions_every_option(capsys):

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -145,6 +146,18 @@ def test_a_member_that_blows_up_is_recorded_and_left_out(tmp_path, path):
             np.testing.assert_array_equal(file["t0_fields/vorticity"][row, -1], last)
         for group in ("t0_fields/vorticity", "t1_fields/velocity"):
             assert np.isfinite(file[group][:]).all()
+
+
+@pytest.mark.filterwarnings("always:the flow is not resolved")
+def test_a_flow_without_enough_points_is_noticed(tmp_path, capsys):
+    with pytest.warns(RuntimeWarning, match=r"finite differences on 16 x 24 points .* in the worst frame"):
+        generate(tmp_path / "coarse.h5", ENSEMBLE)
+    thick = dataclasses.replace(ENSEMBLE, viscosity=0.1, initial="random_vorticity", initial_wavenumber=1)
+    with warnings.catch_warnings(record=True) as caught:
+        generate(tmp_path / "fine.h5", thick)
+    assert not caught
+    assert cli.main([*TINY, "--output", str(tmp_path / "again.h5"), "--quiet"]) == 0
+    assert "warpjaxns: the flow is not resolved" in capsys.readouterr().err
 
 
 def test_spectral_flows(tmp_path, monkeypatch):

@@ -201,12 +201,67 @@ def facts() -> str:
     return table(["", *(f"{n}²" for n in sizes)], body)
 
 
+LEVELS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+DISCRETISATIONS = {  # the beginnings of the names of codes in `accuracy.json`
+    "finite differences": "finite differences",
+    "spectral, two-thirds": "spectral, rk4, two-thirds",
+    "spectral, smooth": "spectral, rk4, smooth",
+}
+
+
+def points() -> str:
+    """Return the points a side for an error, of each flow and discretisation."""
+    from accuracy_picture import TITLES, points_to
+
+    found, body = data("accuracy"), []
+    for flow, title in TITLES.items():
+        for name, scheme in DISCRETISATIONS.items():
+            cells = [points_to(found, flow, scheme, level) for level in LEVELS]
+            body.append([title, name, *(_marked(cell, lambda n: f"{n:.0f}") for cell in cells)])
+    return table(["flow", "discretisation", *map(_percent, LEVELS)], body)
+
+
+def accuracy() -> str:
+    """Return the milliseconds of a rollout with an error, of each flow and code."""
+    from accuracy_picture import FAMILIES, TITLES, time_to
+
+    found, body = data("accuracy"), []
+    for flow, title in TITLES.items():
+        for family in FAMILIES:
+            cells = [time_to(found, flow, family, "forward", 1, level) for level in LEVELS]
+            body.append([title, family, *(_marked(cell, lambda t: _short(1e3 * t)) for cell in cells)])
+    return table(["flow", "code", *map(_percent, LEVELS)], body)
+
+
+def device() -> str:
+    """Return where `accuracy.json` was measured."""
+    found = data("accuracy")
+    return f"Measured on: {found['device']['kind']}, JAX {found['versions']['jax']}."
+
+
+def _marked(cell, text):
+    """Return a cell of a table: a value and whether it is extrapolated, or nothing."""
+    if cell is None:
+        return ""
+    value, extrapolated = cell
+    return "~" + text(float(f"{value:.2g}")) if extrapolated else text(value)
+
+
+def _percent(level: float) -> str:
+    return f"{100 * level:g} %"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if value < 0.995 else two_digits(value)
+
+
 def _exponent(value: float) -> str:
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
-MADE = (perturbation, perturbation_factors, beside_xla, selection, speed, bounds, counters, facts)
+MADE = (perturbation, perturbation_factors, beside_xla, selection, speed, bounds, counters, facts, points, accuracy)
+MADE += (device,)
 TABLES: dict[str, Callable[[], str]] = {function.__name__: function for function in MADE}
 
 

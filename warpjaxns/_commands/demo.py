@@ -10,6 +10,7 @@ from .options import (
     add_discretisation,
     discretisation_of,
     number,
+    plain_warnings,
     require,
     say,
     seed,
@@ -64,7 +65,7 @@ def add(commands):
         type=Path, metavar="FOLDER")
     # fmt: on
     parser.add_argument("--no-plot", action="store_true", help="write no picture, and do without Matplotlib")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors and warnings")
 
 
 def _run(options):
@@ -72,7 +73,7 @@ def _run(options):
     import jax
 
     _fill_defaults(options, CPU if jax.default_backend() == "cpu" else ACCELERATOR)
-    with jax.enable_x64(options.precision == "float64"):
+    with jax.enable_x64(options.precision == "float64"), plain_warnings():
         solver = _solver(options)
         try:
             options.output.mkdir(parents=True, exist_ok=True)
@@ -129,11 +130,13 @@ def _experiment(solver, options):
     from tqdm import tqdm
 
     from .. import experiments
+    from ..diagnostics._resolution import resolution, warn_if_not_resolved
 
     size, device = options.size, jax.devices()[0].device_kind
     say(options, f"Decaying turbulence on {size} x {size} points, {options.precision}, on {device}")
     of_flow, of_noise = jax.random.split(jax.random.key(options.seed))
     flow = experiments.developed_turbulence(solver, key=of_flow, spin_up=options.spin_up, dtype=options.precision)
+    warn_if_not_resolved(resolution(solver, flow).error, solver, "at the start of the experiment")
     # Much smaller than the ball, so that the noise does not show in the end.
     noise = experiments.random_perturbation(flow, norm=options.radius / 20, key=of_noise)
     with tqdm(total=options.iterations, disable=options.quiet or None, desc="optimising", unit="it") as bar:

@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 
-from .options import UsageError, add_discretisation, discretisation_of, number, require, say, seed
+from .options import UsageError, add_discretisation, discretisation_of, number, plain_warnings, require, say, seed
 
 ARGUMENTS = (  # options that are arguments of `data.Ensemble` of the same name
     *("count", "steps", "save_every", "dt", "viscosity", "drag", "forcing_amplitude", "forcing_wavenumber"),
@@ -70,7 +69,7 @@ def add(commands):
     parser.add_argument("--shared-initial", action="store_true", help="all members start from the same field")
     parser.add_argument("--resume", action="store_true", help="go on where the same command was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file, or start over")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors and failed members")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors, warnings and failed members")
 
 
 def _run(options):
@@ -83,8 +82,7 @@ def _run(options):
         options.output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"argument --output: {error}") from error
-    with _Progress(options.quiet) as progress, warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: print(f"warpjaxns: {message}", file=sys.stderr)
+    with _Progress(options.quiet) as progress, plain_warnings():
         try:
             summary = data.generate(options.output, ensemble, report=progress, **again)
         except data.OptionsError as error:

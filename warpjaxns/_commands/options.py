@@ -1,9 +1,12 @@
 """Options, refusals and versions that the subcommands share."""
 
 import argparse
+import contextlib
 import importlib.util
 import math
 import platform
+import sys
+import warnings
 
 from .._version import VERSION
 
@@ -94,6 +97,15 @@ def versions() -> dict[str, str]:
 
     others = {name: version(name) for name in ("jax", "warp-lang", "equinox", "optax", "numpy")}
     return {"python": platform.python_version(), "warpjaxns": VERSION, **others}
+
+
+@contextlib.contextmanager
+def plain_warnings():
+    """Print warnings in this context as one line each, without their place in the source."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.showwarning = lambda message, *_, **__: print(f"warpjaxns: {message}", file=sys.stderr)
+        yield
 
 
 def say(options, *lines) -> None:

@@ -141,6 +141,24 @@ class SpectralColumns(NamedTuple):
     occupancy: int
 
 
+class SpectralResident(NamedTuple):
+    """Spectral members that stay in a block.
+
+    Args:
+        radix: the largest radix of the transforms.
+        threads: threads of the block.
+        columns: columns that are transformed at the same time, each with that of the opposite wavenumber.
+        occupancy: threads that are to share a multiprocessor.
+        members: fewest members.
+    """
+
+    radix: int
+    threads: int
+    columns: int
+    occupancy: int
+    members: int
+
+
 class Entries(NamedTuple):
     """Two entries: for few points, and for a saturated device."""
 
@@ -264,6 +282,10 @@ SPECTRAL_SWEEP = {
     1024: Entries(SpectralColumns(16, 4, 4, 1024), SpectralColumns(16, 4, 4, 1024)),
     2048: Entries(SpectralColumns(16, 2, 4, 1024), SpectralColumns(16, 2, 4, 1024)),
     4096: Entries(SpectralColumns(16, 1, 4, 1024), SpectralColumns(16, 1, 4, 1024)),
+}
+# Keyed by the most points a side. The first entry that fits is taken.
+SPECTRAL_RESIDENT = {
+    64: [SpectralResident(8, 512, 32, 1024, 133), SpectralResident(8, 512, 32, 512, 1)],
 }
 SPECTRAL_STREAMS = 2  # for the parts of an ensemble that saturates the device
 

@@ -40,6 +40,15 @@ def tendency(omega, viscosity, drag, force, *, grid, dealiasing, backend, integr
     return advection(omega, grid=grid, dealiasing=dealiasing, backend=backend) + rate * omega + force
 
 
+def _carry(gain, value):
+    """Return ``exp(c dt L) value``, given ``gain = expm1(c dt L)``.
+
+    The factor is near 1. Rounded to its type it would be wrong by the same amount in every step, and errors would add
+    up.
+    """
+    return value + gain * value
+
+
 def _over_steps(forcing):
     """Return the operand of a scan over steps, and the function that gets a step's forcing from it."""
     if forcing.shape[0] == 1:
@@ -51,14 +60,14 @@ def _step(x: Operands, *, integrator, grid, dealiasing, backend):
     """Return the function that takes a state and a forcing over one step. It returns the states after all stages."""
     where = {"grid": grid, "dealiasing": dealiasing, "backend": backend}
     rate, dt = linear_rate(Modes(grid, dealiasing), x.viscosity, x.drag, x.omega), _column(x.dt)
-    stages = [(a, b, jnp.exp(duration * dt * rate)) for a, b, duration in low_storage(integrator)]
+    stages = [(a, b, jnp.expm1(duration * dt * rate)) for a, b, duration in low_storage(integrator)]
 
     def step(state, force):
         kept, increment = [], None
-        for a, b, carry in stages:
+        for a, b, gain in stages:
             change = dt * (advection(state, **where) + force)
             increment = change if increment is None else a * increment + change
-            state, increment = carry * (state + b * increment), carry * increment
+            state, increment = _carry(gain, state + b * increment), _carry(gain, increment)
             kept.append(state)
         return kept
 
@@ -129,7 +138,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
     (states,) = kept if keep else advance(*x, steps=steps, keep=True, **how)[1:]
     modes, stages, dt = Modes(grid, dealiasing), low_storage(integrator), _column(x.dt)
     terms, rate = linear_terms(modes, x.omega), linear_rate(modes, x.viscosity, x.drag, x.omega)
-    carries = [jnp.exp(duration * dt * rate) for _, _, duration in stages]
+    gains = [jnp.expm1(duration * dt * rate) for _, _, duration in stages]
     by_step = (steps, len(stages), *x.omega.shape)
     before = jnp.concatenate([x.omega[None], states[:-1]]).reshape(by_step)
     after = states.reshape(by_step)
@@ -139,11 +148,11 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
         return jnp.sum(product, axis=(-3, -2, -1))
 
     def pull_back(stage, l, m, before, after, force):
-        (a, b, duration), carry = stages[stage], carries[stage]
-        p = carry * l
-        q = b * p if m is None else b * p + carry * m
+        (a, b, duration), gain = stages[stage], gains[stage]
+        p = _carry(gain, l)
+        q = b * p if m is None else b * p + _carry(gain, m)
         moved = pullback(before, q, **where)
-        product = l * after if m is None else l * after + m * (after - carry * before) / b
+        product = l * after if m is None else l * after + m * (after - _carry(gain, before)) / b
         shares = Operands(*[None] * len(x))
         wanted = {name: duration * x.dt * total(term * product) for name, term in terms.items() if getattr(wrt, name)}
         shares = shares._replace(**wanted)

@@ -17,7 +17,7 @@ from .._kernels.fft.transforms import roots_of_unity
 from .._kernels.hardware.address_table import NO_ARRAY
 from .._kernels.hardware.limits import CPU_MEMORY, SHARED_MEMORY
 from .._kernels.parameters import parameters
-from .._kernels.spectral import operators, stage, sweep
+from .._kernels.spectral import operators, resident, stage, sweep
 from .._kernels.spectral.places import Tables
 from .._kernels.spectral.plan import Plan
 from .._kernels.spectral.planner import make_plan
@@ -105,6 +105,9 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
     def launch(scale, tables, *given):
         x, (out, *scratch) = split(given, Operands)
         setting = Setting(plan, integrator, steps, scale, tables)
+        if plan.resident:
+            resident.advance(setting, _places(x), x.omega, out, keep)
+            return
 
         def run(x, out, increment, half):
             targets = [out[s] for s in range(count)] if keep else [out] * count
@@ -113,7 +116,7 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
         streams.launch(run, (x, out), tuple(scratch))
 
     out = (plan.complex, (count, batch, *modes) if keep else (batch, *modes))
-    outputs = [out, *_scratch(plan, streams, 1, modes)]
+    outputs = [out, *([] if plan.resident else _scratch(plan, streams, 1, modes))]
     (out, *_) = _call(launch, plan, grid, operands, ["spectral_advance", integrator, steps, keep], outputs, repeats)
     return [out[-1], out] if keep else [out]
 

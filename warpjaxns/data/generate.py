@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..diagnostics._resolution import warn_if_not_resolved
 from . import layout
 from .assemble import assemble
 from .background import Background
@@ -21,7 +22,7 @@ from .manifest import differences, manifest
 from .place import OptionsError, folder_of, refuse_to_lose, target_of
 from .record import Recorder
 from .records import DamagedError
-from .simulate import simulate
+from .simulate import simulate, solver_of
 from .work import WorkFolder
 
 Report = Callable[[int, int], None]
@@ -87,8 +88,9 @@ def generate(
         OSError: the disk is full, or does not work. Finished batches are kept.
 
     Warns:
-        RuntimeWarning: the viscosity of some members is too large for `dt`, and they will fail or be noise; a part is
-            damaged or belongs to another batch, and is computed again.
+        RuntimeWarning: the viscosity of some members is too large for `dt`, and they will fail or be noise; the flow is
+            not resolved in some frame (`diagnostics.resolution`); a part is damaged or belongs to another batch, and
+            is computed again.
     """
     if not isinstance(ensemble, Ensemble):
         raise TypeError(f"ensemble={ensemble!r}: expected a warpjaxns.data.Ensemble")
@@ -107,9 +109,10 @@ def generate(
     target.parent.mkdir(parents=True, exist_ok=True)
     with WorkFolder(target) as work:
         _begin(work, wanted, resume, overwrite)
-        _compute(work, ensemble, report)
+        error = _compute(work, ensemble, report)
         members, failed = assemble(work, ensemble, wanted, target)
         work.remove()
+    warn_if_not_resolved(error, solver_of(ensemble, [0]), "in the worst frame")
     return Summary(path, len(members), tuple(failed))
 
 
@@ -142,12 +145,13 @@ def _begin(work, wanted, resume, overwrite):
 
 
 def _compute(work, ensemble, report):
-    """Compute every batch that is not done yet."""
+    """Compute every batch that is not done yet. Return the largest estimated error of their frames."""
     report = report or (lambda done, total: None)
     missing = [batch for batch in range(ensemble.batches) if work.part(batch) is None]
     total = ensemble.count * ensemble.frames
     done = total - sum(len(ensemble.members(batch)) for batch in missing) * ensemble.frames
     report(done, total)
+    error = 0.0
     frames = simulate(ensemble, missing)
     length = layout.frames_per_chunk(ensemble)
     with (
@@ -161,11 +165,13 @@ def _compute(work, ensemble, report):
                 block = []
                 for _ in range(first, min(first + length, ensemble.frames)):
                     block.append(next(frames))
+                    error = max([error, *block[-1].error[block[-1].finite]])
                     background.check()
                     done += len(ensemble.members(batch))
                     report(done, total)
                 background.submit(recorder.write, block)
             background.submit(recorder.seal)
+    return error
 
 
 def _finished(path, wanted):

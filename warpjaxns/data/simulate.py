@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from .. import initial
 from .._adjoint import Direct
 from .._coarsen import coarsen
 from .._solver import NavierStokes2D
+from ..diagnostics import resolution
 from ..experiments import peak_wavenumber
 from ..forcing import kolmogorov
 from .ensemble import Ensemble, drawing, member_key
@@ -23,6 +24,7 @@ class Frame(NamedTuple):
     vorticity: np.ndarray | jax.Array  # (batch, nx, ny) float32
     velocity: np.ndarray | jax.Array  # (batch, nx, ny, 2) float32: u, v
     finite: np.ndarray | jax.Array  # (batch,) bool: energy and enstrophy of a member are finite
+    error: np.ndarray | jax.Array  # (batch,): the estimate of `diagnostics.resolution`
 
 
 def simulate(ensemble: Ensemble, batches: Iterable[int]) -> Iterator[Frame]:
@@ -43,7 +45,7 @@ def _frames(ensemble, batch):
     """Yield the frames of a batch on the device, enqueued one at a time."""
     members = ensemble.members(batch)
     members += members[-1:] * (ensemble.batch_size - len(members))
-    solver = _solver(ensemble, members)
+    solver = solver_of(ensemble, members)
     omega = _start(ensemble, np.asarray(members, np.uint32))
     omega = _rollout(solver, omega, steps=ensemble.spin_up)  # drops what the discretisation does not keep
     yield _observe(solver, omega, ensemble.saved_grid.shape)
@@ -52,8 +54,11 @@ def _frames(ensemble, batch):
         yield _observe(solver, omega, ensemble.saved_grid.shape)
 
 
-def _solver(ensemble, members):
-    parameters = {name: value.astype(ensemble.precision) for name, value in ensemble.parameters(members).items()}
+def solver_of(ensemble: Ensemble, members: list[int]) -> NavierStokes2D:
+    """Return the solver that advances members of an ensemble together."""
+    parameters: dict[str, Any] = {
+        name: value.astype(ensemble.precision) for name, value in ensemble.parameters(members).items()
+    }
     amplitude = parameters.pop("forcing_amplitude")
     steady = None
     if ensemble.forced:
@@ -106,4 +111,4 @@ def _observe(solver, omega, shape):
     velocity = jnp.stack((u, v), axis=-1)
     # Values are checked in float32, as they will be written. Their squares overflow some steps before they do.
     finite = jnp.isfinite(jnp.sum(vorticity**2, axis=(1, 2)) + jnp.sum(velocity**2, axis=(1, 2, 3)))
-    return Frame(vorticity, velocity, finite)
+    return Frame(vorticity, velocity, finite, resolution(solver, omega).error)

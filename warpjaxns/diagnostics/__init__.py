@@ -1,4 +1,4 @@
-"""Diagnostics of a flow: energy, spectra, budgets, fluxes, scales and the Lyapunov exponent.
+"""Diagnostics of a flow: energy, spectra, budgets, fluxes, scales, resolution and the Lyapunov exponent.
 
 All take vorticity ``(..., ny, nx)``, average over the box, and keep leading axes and the field's dtype. They can be
 differentiated, jitted and vmapped. Each raises TypeError if `omega` is not a float32 or float64 array, and ValueError
@@ -14,12 +14,14 @@ from ._budgets import Budget, Budgets, budgets
 from ._fields import energy, energy_spectrum, enstrophy, palinstrophy
 from ._fluxes import energy_flux, enstrophy_flux
 from ._lyapunov import Lyapunov, lyapunov_exponent
+from ._resolution import Resolution, resolution
 from ._scales import cfl, integral_scale, reynolds_number
 
 __all__ = [
     "Budget",
     "Budgets",
     "Lyapunov",
+    "Resolution",
     "budgets",
     "cfl",
     "energy",
@@ -32,6 +34,7 @@ __all__ = [
     "integral_scale",
     "lyapunov_exponent",
     "palinstrophy",
+    "resolution",
     "reynolds_number",
 ]
 

@@ -107,6 +107,7 @@ class Lines:
         bundle: lines that lie together.
         skew: complex numbers left free after every bundle.
         interleaved: lines whose threads take turns, as columns do that are neighbours in memory.
+        room: the least size of the buffer, which other lines may use in turn.
     """
 
     n: int
@@ -120,6 +121,7 @@ class Lines:
     skew: int = 0
     interleaved: int = 1
     narrow: bool = False
+    room: int = 0
 
     @property
     def values(self) -> int:
@@ -188,7 +190,7 @@ class Lines:
     @property
     def size(self) -> int:
         """Real numbers in the buffer: the shape of the tile that holds it."""
-        return 2 * (self.padded * self.count + (self.count - 1) // self.bundle * self.skew)
+        return max(self.room, 2 * (self.padded * self.count + (self.count - 1) // self.bundle * self.skew))
 
     @property
     def nbytes(self) -> int:

@@ -10,7 +10,7 @@ from ..fft.lines import Lines
 from ..hardware.limits import LARGEST_BLOCK
 from ..hardware.numbers import REALS, complex_type
 from ..hardware.streams import Streams
-from ..tuning import SpectralColumns, SpectralRows
+from ..tuning import SpectralColumns, SpectralResident, SpectralRows
 
 PITCH = 4  # complex numbers to which the rows of half-transformed fields are padded
 
@@ -24,6 +24,7 @@ class Plan:
         advance: blocks of those that work on columns, for a state alone.
         tangent: the same for a state and its tangent.
         sweep: the same for the backward sweep.
+        resident: how a block keeps a member through all steps; None where it does not.
         saturated: whether there are enough points to fill the device.
         shared_memory: bytes that a block may use.
         serial: for the CPU, where a block has one thread.
@@ -36,6 +37,7 @@ class Plan:
     advance: SpectralColumns
     tangent: SpectralColumns
     sweep: SpectralColumns
+    resident: SpectralResident | None = None
     saturated: bool = False
     shared_memory: int = 0
     serial: bool = False
@@ -45,7 +47,8 @@ class Plan:
         if not cpu:
             return self
         cuts = {name: getattr(self, name)._replace(columns=1) for name in ("advance", "tangent", "sweep")}
-        return dataclasses.replace(self, serial=True, rows=self.rows._replace(rows=1), **cuts)
+        resident = self.resident and self.resident._replace(columns=1)
+        return dataclasses.replace(self, serial=True, rows=self.rows._replace(rows=1), resident=resident, **cuts)
 
     @property
     def real(self) -> type:

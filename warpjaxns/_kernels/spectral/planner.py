@@ -5,6 +5,7 @@ import dataclasses
 from .. import tuning
 from ..hardware.limits import LARGEST_BLOCK, SHARED_MEMORY
 from .plan import Plan
+from .resident import Resident
 
 KINDS = {
     "advance": (tuning.SPECTRAL_COLUMNS, 2),
@@ -41,6 +42,16 @@ def make_plan(
             else:  # the sweep goes on with half of its columns (`Plan.sweeps_together`)
                 break
         plan = dataclasses.replace(plan, **{name: cut})
+    return _with_resident_members(plan, batch)
+
+
+def _with_resident_members(plan, batch):
+    entries = next((e for most, e in sorted(tuning.SPECTRAL_RESIDENT.items()) if max(plan.shape) <= most), [])
+    for entry in entries:
+        entry = entry._replace(columns=min(entry.columns, plan.modes[0]))
+        candidate = dataclasses.replace(plan, resident=entry)
+        if batch >= entry.members and Resident(candidate).fits():
+            return candidate
     return plan
 
 

@@ -42,15 +42,23 @@ def stepping(real) -> types.SimpleNamespace:
         b: real
         duration: real
 
+    @wp.func_native("return expm1(x);")
+    def expm1(x: real) -> real: ...
+
     @wp.func
-    def carry(stage: Stage, given: Numbers, m: Mode):
-        return wp.exp(stage.duration * given.dt * linear(given, m))
+    def gain_of(stage: Stage, given: Numbers, m: Mode):
+        """Return ``e - 1``. Rounded to its type, e would be wrong by the same amount in every step."""
+        return expm1(stage.duration * given.dt * linear(given, m))
+
+    @wp.func
+    def carry(gain: real, value: Complex):
+        return value + gain * value
 
     @wp.func
     def advance(w: Complex, d: Complex, n: Complex, stage: Stage, given: Numbers, m: Mode):
         increment = stage.a * d + given.dt * n
-        e = carry(stage, given, m)
-        return e * (w + stage.b * increment), e * increment
+        gain = gain_of(stage, given, m)
+        return carry(gain, w + stage.b * increment), carry(gain, increment)
 
     @wp.func
     def tangent(
@@ -66,15 +74,15 @@ def stepping(real) -> types.SimpleNamespace:
         m: Mode,
     ):
         increment = stage.a * dd + given.dt * dn + direction.dt * n
-        e = carry(stage, given, m)
+        gain = gain_of(stage, given, m)
         change = stage.duration * (given.dt * linear(direction, m) + direction.dt * linear(given, m))
-        return e * (dw + stage.b * increment) + change * w1, e * increment + change * d1
+        return carry(gain, dw + stage.b * increment) + change * w1, carry(gain, increment) + change * d1
 
     @wp.func
     def begin_adjoint(l: Complex, m: Complex, stage: Stage, given: Numbers, mode: Mode):
-        e = carry(stage, given, mode)
-        p = e * l
-        return p, stage.b * p + e * m
+        gain = gain_of(stage, given, mode)
+        p = carry(gain, l)
+        return p, stage.b * p + carry(gain, m)
 
     @wp.func
     def end_adjoint(p: Complex, q: Complex, moved: Complex, stage: Stage, given: Numbers):
@@ -82,7 +90,7 @@ def stepping(real) -> types.SimpleNamespace:
 
     @wp.func
     def exponent_share(l: Complex, m: Complex, w: Complex, w1: Complex, stage: Stage, given: Numbers, mode: Mode):
-        d1 = (w1 - carry(stage, given, mode) * w) / stage.b
+        d1 = (w1 - carry(gain_of(stage, given, mode), w)) / stage.b
         return wp.dot(l, w1) + wp.dot(m, d1)
 
     @wp.func
