@@ -31,13 +31,14 @@ def hand_in(monkeypatch, tables: dict) -> None:
 
 
 def hand_in_spectral(monkeypatch, columns: tuple, rows: tuple = (8, 4), memory: int | None = None) -> None:
-    """Cut all spectral kernels in one way until the test ends.
+    """Cut all spectral kernels in one way until the test ends, and keep no members resident.
 
     `columns`: radix, columns and columns at once. `rows`: radix and rows. `memory`: bytes of the device's blocks.
     """
     cut = {4096: always(tuning.SpectralColumns(*columns, 512))}
     monkeypatch.setattr(planner, "KINDS", {name: (cut, count) for name, (_, count) in planner.KINDS.items()})
-    monkeypatch.setattr(tuning, "SPECTRAL_ROWS", {4096: always(tuning.SpectralRows(*rows, 512))})
+    tables = {"SPECTRAL_ROWS": {4096: always(tuning.SpectralRows(*rows, 512))}, "SPECTRAL_RESIDENT": {}}
+    hand_in(monkeypatch, tables)
     if memory:
         monkeypatch.setattr(calls, "shared_memory", lambda: memory)
 

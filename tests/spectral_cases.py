@@ -12,7 +12,8 @@ from oracle import normal
 from warpjaxns import Grid
 from warpjaxns._spectral import engine
 
-SMALL, WIDE = Grid((6, 10), (2.0, 3.5)), Grid((9, 12), (0.7, 1.9))
+# members of SMALL are resident, those of WIDE are too large
+SMALL, WIDE = Grid((6, 10), (2.0, 3.5)), Grid((9, 72), (0.7, 5.9))
 BACKENDS = ["warp", "xla"]
 DTYPES = ["float32", "float64"]
 INTEGRATORS = ["rk3", "rk4"]

@@ -6,12 +6,13 @@ import jax
 import numpy as np
 import pytest
 from emulator import COMPILER, emulated
-from layouts import fast_cases, hand_in_spectral
+from layouts import fast_cases, hand_in, hand_in_spectral
 from spectral_cases import ALL, Case
 from test_spectral_advance import check
 from tolerances import ROLLOUT, relative_error
 
 from warpjaxns import Grid
+from warpjaxns._kernels import tuning
 from warpjaxns._kernels.spectral.planner import make_plan
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
@@ -60,6 +61,31 @@ def test_value_jvp_and_vjp(columns, rows, case, emulator, monkeypatch):
     assert {"stage_columns", "sweep_columns", "products", "begin"} <= set(emulator.launched)
 
 
+RESIDENTS = [  # (radix, threads, columns), and the case
+    ((8, 64, 2), Case(Grid((16, 24), (2.0, 3.3)), "smooth", dtype="float32", **EVERYTHING, direct=1)),
+    ((4, 32, 3), Case(Grid((20, 16), (2.0, 3.4)), integrator="rk4", repeats=2, steps=1, forcing="none")),
+    ((8, 96, 32), Case(Grid((12, 48), (2.0, 3.5)), dtype="float32", per_member=ALL, batch=3)),
+    ((8, 512, 32), Case(Grid((64, 64), (2.0, 3.6)), "smooth", dtype="float32", steps=1)),
+    ((8, 512, 32), Case(Grid((60, 64), (2.0, 3.7)), dtype="float64", steps=1, **EVERYTHING)),
+]
+
+
+def hand_in_residents(monkeypatch, entry):
+    hand_in_spectral(monkeypatch, (8, 2, 2))
+    hand_in(monkeypatch, {"SPECTRAL_RESIDENT": {64: [tuning.SpectralResident(*entry, 512, 1)]}})
+
+
+@pytest.mark.parametrize(
+    ("entry", "case"), [pytest.param(*r, marks=[pytest.mark.full] * (i > 0)) for i, r in enumerate(RESIDENTS)], ids=str
+)
+def test_resident_members(entry, case, emulator, monkeypatch):
+    hand_in_residents(monkeypatch, entry)
+    plan = make_plan(case.grid.shape, case.dtype, case.dealiasing, case.batch)
+    assert plan.resident.threads == entry[1]
+    check(case)
+    assert "resident_stages" in emulator.launched
+
+
 @pytest.mark.full
 def test_a_sweep_where_memory_is_short(emulator, monkeypatch):
     """Columns of strain and velocity take turns, and the tangent is not fused."""
@@ -71,19 +97,32 @@ def test_a_sweep_where_memory_is_short(emulator, monkeypatch):
     check(case)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("number", [0, 1, 4])
-def test_any_order_of_threads(number, emulator, monkeypatch):
-    """Blocks, and threads between two barriers, run in any order, and no bit depends on it."""
-    columns, rows, case = CASES[number]
-    hand_in_spectral(monkeypatch, columns, rows)
+def check_any_order(case, emulator):
     x = case.operands()
     f = jax.jit(jax.value_and_grad(lambda *x: case.fused("warp")(*x).sum(), (0, 1, 4)))
     results = []
     for emulator.order in range(4):
         results.append(jax.tree.map(np.asarray, f(*x)))
+    assert emulator.launched.count("sweep_columns") == 4 * (3 * case.steps + 1)
     for other in results[1:]:
         jax.tree.map(np.testing.assert_array_equal, results[0], other)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_any_order_of_threads(number, emulator, monkeypatch):
+    """Blocks, and threads between two barriers, run in any order, and no bit depends on it."""
+    columns, rows, case = CASES[number]
+    hand_in_spectral(monkeypatch, columns, rows)
+    check_any_order(case, emulator)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("number", [0, 2])
+def test_any_order_of_threads_of_resident_members(number, emulator, monkeypatch):
+    entry, case = RESIDENTS[number]
+    hand_in_residents(monkeypatch, entry)
+    check_any_order(case, emulator)
 
 
 # The emulator finds seeded faults.
