@@ -266,7 +266,7 @@ SPECTRAL_COLUMNS = {
     4096: Entries(SpectralColumns(16, 2, 1, 512), SpectralColumns(16, 2, 1, 512)),
 }
 SPECTRAL_TANGENT = {
-    64: Entries(SpectralColumns(4, 2, 4, 512), SpectralColumns(8, 8, 4, 1024)),
+    64: Entries(SpectralColumns(8, 8, 4, 512), SpectralColumns(8, 8, 4, 1024)),
     128: Entries(SpectralColumns(8, 2, 4, 512), SpectralColumns(16, 8, 2, 512)),
     256: Entries(SpectralColumns(16, 2, 4, 512), SpectralColumns(16, 8, 2, 512)),
     512: Entries(SpectralColumns(8, 2, 4, 1024), SpectralColumns(8, 4, 1, 512)),
@@ -275,7 +275,7 @@ SPECTRAL_TANGENT = {
     4096: Entries(SpectralColumns(16, 1, 2, 512), SpectralColumns(16, 1, 2, 512)),
 }
 SPECTRAL_SWEEP = {
-    64: Entries(SpectralColumns(4, 2, 4, 512), SpectralColumns(8, 8, 4, 512)),
+    64: Entries(SpectralColumns(8, 8, 4, 512), SpectralColumns(8, 8, 4, 512)),
     128: Entries(SpectralColumns(8, 2, 4, 512), SpectralColumns(16, 8, 4, 1024)),
     256: Entries(SpectralColumns(8, 2, 4, 512), SpectralColumns(8, 8, 2, 1024)),
     512: Entries(SpectralColumns(8, 2, 4, 1024), SpectralColumns(8, 4, 2, 1024)),
@@ -286,8 +286,8 @@ SPECTRAL_SWEEP = {
 # Keyed by the most points a side. The first entry that fits is taken.
 SPECTRAL_RESIDENT = {
     64: [SpectralResident(8, 512, 32, 1024, 133), SpectralResident(8, 512, 32, 512, 1)],
+    128: [SpectralResident(16, 512, 22, 512, 133)],
 }
-SPECTRAL_STREAMS = 2  # for the parts of an ensemble that saturates the device
 
 
 def entry(table: dict, n: int):

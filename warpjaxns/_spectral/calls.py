@@ -100,31 +100,25 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
     """Take the steps, and their repetitions, as one call."""
     state, plan = operands[0], _plan_of(grid, dealiasing, operands[0], platform)
     count, (batch, *modes, _) = steps * len(low_storage(integrator)), state.shape
-    streams = plan.streams(batch)
 
     def launch(scale, tables, *given):
         x, (out, *scratch) = split(given, Operands)
         setting = Setting(plan, integrator, steps, scale, tables)
         if plan.resident:
             resident.advance(setting, _places(x), x.omega, out, keep)
-            return
-
-        def run(x, out, increment, half):
+        else:
             targets = [out[s] for s in range(count)] if keep else [out] * count
-            stage.advance(setting, _places(x), x.omega, targets, [increment[0]], [half[0]])
-
-        streams.launch(run, (x, out), tuple(scratch))
+            stage.advance(setting, _places(x), x.omega, targets, scratch[:1], scratch[1:])
 
     out = (plan.complex, (count, batch, *modes) if keep else (batch, *modes))
-    outputs = [out, *([] if plan.resident else _scratch(plan, streams, 1, modes))]
+    outputs = [out, *([] if plan.resident else _scratch(plan, 1, batch, modes))]
     (out, *_) = _call(launch, plan, grid, operands, ["spectral_advance", integrator, steps, keep], outputs, repeats)
     return [out[-1], out] if keep else [out]
 
 
-def _scratch(plan, streams, count, modes):
+def _scratch(plan, count, batch, modes):
     """Return types and shapes of scratch: `count` states, and as many half-transformed fields."""
-    states = [(plan.complex, (streams.count, streams.members, *modes))] * count
-    return [*states, *[plan.halves(streams.count, streams.members)] * count]
+    return [*[(plan.complex, (batch, *modes))] * count, *[plan.halves(batch)] * count]
 
 
 def tangent_fits(omega, *, grid: Grid, dealiasing, platform: str, **_) -> bool:
@@ -138,23 +132,17 @@ def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platfor
     """Take the steps of a state and its tangent, as one call."""
     x, dx, _ = split(operands, Operands, Operands)
     plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
-    count, streams = steps * len(low_storage(integrator)), plan.streams(batch)
+    count = steps * len(low_storage(integrator))
     if _is_none(x.forcing) != _is_none(dx.forcing):  # one of forcing and its tangent is missing
         none = jnp.zeros((1, 1, *x.omega.shape[1:]), x.omega.dtype)
         x, dx = (each._replace(forcing=none) if _is_none(each.forcing) else each for each in (x, dx))
 
     def launch(scale, tables, *given):
         x, dx, (out, dout, *scratch) = split(given, Operands, Operands)
-        setting = Setting(plan, integrator, steps, scale, tables)
+        setting, targets = Setting(plan, integrator, steps, scale, tables), [(out, dout)] * count
+        stage.tangent(setting, _places(x), _places(dx), x.omega, dx.omega, targets, scratch[:2], scratch[2:])
 
-        def run(x, dx, out, dout, *scratch):
-            increments, halves = [array[0] for array in scratch[:2]], [array[0] for array in scratch[2:]]
-            targets = [(out, dout)] * count
-            stage.tangent(setting, _places(x), _places(dx), x.omega, dx.omega, targets, increments, halves)
-
-        streams.launch(run, (x, dx, out, dout), tuple(scratch))
-
-    outputs = [*[(plan.complex, (batch, *modes))] * 2, *_scratch(plan, streams, 2, modes)]
+    outputs = [*[(plan.complex, (batch, *modes))] * 2, *_scratch(plan, 2, batch, modes)]
     return _call(launch, plan, grid, [*x, *dx], ["spectral_advance_jvp", integrator, steps], outputs)[:2]
 
 
@@ -166,22 +154,18 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
         kept = advance(*x, steps=steps, keep=True, direct=False, repeats=1, platform=platform, **how)[1:]
     plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
     by_parameter, by_forcing = wrt.viscosity or wrt.drag or wrt.dt, wrt.forcing
-    parts, streams = plan.parts(plan.sweep), plan.streams(batch)
+    parts = plan.parts(plan.sweep)
     sums = (plan.real, (batch * parts * 3 if by_parameter else 1,))
     by_step = plan.complex, (x.forcing.shape[0], batch, *modes) if by_forcing else (1, 1, 1, 1)
 
     def launch(scale, tables, *given):
         x, (cotangent, kept, result, sums, by_step, *scratch) = split(given, Operands)
         setting = Setting(plan, integrator, steps, scale, tables)
+        totals = sums if by_parameter else None, by_step if by_forcing else None
+        work, halves = scratch[:2], scratch[2:]
+        sweep.adjoint(setting, _places(x), x.omega, kept, cotangent, result, work, halves, totals)
 
-        def run(x, cotangent, kept, result, sums, by_step, *scratch):
-            totals = sums if by_parameter else None, by_step if by_forcing else None
-            work, halves = [array[0] for array in scratch[:2]], [array[0] for array in scratch[2:]]
-            sweep.adjoint(setting, _places(x), x.omega, kept, cotangent, result, work, halves, totals)
-
-        streams.launch(run, (x, cotangent, kept, result, sums, by_step), tuple(scratch))
-
-    outputs = [(plan.complex, (batch, *modes)), sums, by_step, *_scratch(plan, streams, 2, modes)]
+    outputs = [(plan.complex, (batch, *modes)), sums, by_step, *_scratch(plan, 2, batch, modes)]
     key = ["spectral_adjoint", integrator, steps, wrt]
     result, sums, by_step, *_ = _call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
     total = jnp.sum(sums.reshape(batch, parts, 3), axis=1).T if by_parameter else [None] * 3

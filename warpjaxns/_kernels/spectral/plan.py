@@ -5,11 +5,9 @@ import functools
 import math
 
 from ..._coefficients import kept_wavenumbers
-from .. import tuning
 from ..fft.lines import Lines
 from ..hardware.limits import LARGEST_BLOCK
 from ..hardware.numbers import REALS, complex_type
-from ..hardware.streams import Streams
 from ..tuning import SpectralColumns, SpectralResident, SpectralRows
 
 PITCH = 4  # complex numbers to which the rows of half-transformed fields are padded
@@ -25,7 +23,6 @@ class Plan:
         tangent: the same for a state and its tangent.
         sweep: the same for the backward sweep.
         resident: how a block keeps a member through all steps; None where it does not.
-        saturated: whether there are enough points to fill the device.
         shared_memory: bytes that a block may use.
         serial: for the CPU, where a block has one thread.
     """
@@ -38,7 +35,6 @@ class Plan:
     tangent: SpectralColumns
     sweep: SpectralColumns
     resident: SpectralResident | None = None
-    saturated: bool = False
     shared_memory: int = 0
     serial: bool = False
 
@@ -87,9 +83,9 @@ class Plan:
         """Numbers from a wavenumber kx to -kx in a row of half-transformed numbers."""
         return -(-self.modes[0] // PITCH) * PITCH
 
-    def halves(self, *batch: int) -> tuple[type, tuple[int, ...]]:
+    def halves(self, batch: int) -> tuple[type, tuple[int, ...]]:
         """Return the type and shape of an array of half-transformed fields."""
-        return self.complex, (*batch, self.shape[0], 2 * self.pitch)
+        return self.complex, (batch, self.shape[0], 2 * self.pitch)
 
     @functools.cached_property
     def row_lines(self) -> Lines:
@@ -126,8 +122,3 @@ class Plan:
     def sweeps_together(self) -> bool:
         """Whether a block of the sweep has room for the columns of strain and velocity."""
         return self.fits(self.sweep, 4)
-
-    def streams(self, batch: int) -> Streams:
-        """Return the streams for a batch: a single one if the device is not saturated."""
-        most = tuning.SPECTRAL_STREAMS if self.saturated else 1
-        return Streams(batch, next(c for c in range(most, 0, -1) if -(-batch // c) * c <= tuning.UNEVEN * batch))
