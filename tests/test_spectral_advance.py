@@ -21,8 +21,8 @@ every_backend = pytest.mark.parametrize("backend", BACKENDS)
 SMOOTH = {"grid": WIDE, "dealiasing": "smooth"}
 CASES = [
     Case(integrator="rk4", per_member=ALL, forcing="per step", direct=1),
-    Case(**SMOOTH, dtype="float32", per_member=("viscosity", "forcing")),
-    Case(repeats=2, direct=1, per_member=("dt",), batch=3),
+    Case(**SMOOTH, dtype="float32", per_member=("viscosity", "forcing"), repeats=2, direct=1),
+    Case(repeats=2, direct=2, per_member=("dt",), batch=3),
     Case(steps=1, forcing="none"),
     Case(**SMOOTH, integrator="rk4", dtype="float32", per_member=ALL, forcing="per step", direct=1),
     Case(**SMOOTH, integrator="rk4", per_member=ALL, forcing="per step", direct=1),
@@ -54,7 +54,7 @@ def check(case, backend="warp"):
 
 
 @every_backend
-@pytest.mark.parametrize("case", fast_cases(CASES, 0, 1, 2), ids=str)
+@pytest.mark.parametrize("case", fast_cases(CASES, 0, 1), ids=str)
 def test_value_jvp_and_vjp(case, backend):
     check(case, backend)
 
@@ -75,9 +75,8 @@ def test_dot_product(case, backend):
         assert scale > 1e-3
 
 
-@pytest.mark.covering(1)
 @every_backend
-@pytest.mark.parametrize("wrt", [(0,), (1,), (2, 3), (4,), (0, 4)], ids=str)
+@pytest.mark.parametrize("wrt", fast_cases([(0,), (1,), (2, 3), (4,), (0, 4)], 2), ids=str)
 def test_part_of_the_arguments(wrt, backend):
     case = Case(grid=SMALL, per_member=("drag",), forcing="per step")
     operands, w = case.operands(), normal(3, (case.batch, *SMALL.shape))
@@ -88,9 +87,8 @@ def test_part_of_the_arguments(wrt, backend):
     assert_trees_close(gradient(case.fused(backend)), gradient(case.oracle), ROLLOUT)
 
 
-@pytest.mark.covering(1)
 @every_backend
-@pytest.mark.parametrize("moving", ["state", "forcing"])
+@pytest.mark.parametrize("moving", fast_cases(["state", "forcing"], 1))
 def test_one_of_forcing_and_its_tangent_is_missing(moving, backend):
     forced = Case(grid=SMALL, forcing="steady")
     omega, *parameters, force = forced.operands()
@@ -105,6 +103,7 @@ def test_one_of_forcing_and_its_tangent_is_missing(moving, backend):
     assert_trees_close(along(forced.fused(backend)), along(forced.oracle), ROLLOUT)
 
 
+@pytest.mark.full
 @every_backend
 def test_small_directions_keep_their_digits(backend):
     case = Case()
@@ -171,9 +170,8 @@ def test_against_differences(case, backend):
     check_grads(jax.jit(value), x, order=2, modes=["fwd", "rev"], **tolerance)
 
 
-@pytest.mark.covering(1)
 @every_backend
-@pytest.mark.parametrize("direct", [0, 1])
+@pytest.mark.parametrize("direct", fast_cases([0, 1], 1))
 def test_linearize_and_transpose(direct, backend):
     case = Case(direct=direct, per_member=("viscosity",), forcing="per step")
     x = case.operands()
@@ -192,7 +190,7 @@ def test_linearize_and_transpose(direct, backend):
     assert_close(again, along, ROLLOUT)
 
 
-@pytest.mark.covering(1)
+@pytest.mark.full
 @every_backend
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.checkpoint], ids=["plain", "checkpoint"])
 def test_scan_and_checkpoint(wrap, backend):
@@ -235,6 +233,7 @@ def test_the_states_that_are_kept(case, backend):
     assert_trees_close(with_kept, without)
 
 
+@pytest.mark.full
 @every_backend
 def test_jacobians(backend):
     """Many tangents share a state, and many cotangents."""
@@ -262,10 +261,13 @@ IN_AXES = {
 }
 
 
-@pytest.mark.covering(1)
-@pytest.mark.parametrize(("backend", "axes"), [("warp", axes) for axes in IN_AXES] + [("xla", "mixed"), ("xla", "all")])
-def test_vmap_is_a_loop(axes, backend):
-    in_axes, size = IN_AXES[axes], 3
+MAPS = [("warp", axes) for axes in IN_AXES] + [("xla", "mixed"), ("xla", "all")]
+
+
+@pytest.mark.parametrize("way", fast_cases(MAPS, 3), ids="-".join)
+def test_vmap_is_a_loop(way):
+    (backend, axes), size = way, 3
+    in_axes = IN_AXES[axes]
     case = Case(grid=SMALL, per_member=("dt",), forcing="per step", direct=int(axes == "all"))
     operands = list(zip(case.operands(), in_axes, strict=True))
     members = [[x * (1 + m / 7) if axis is not None else x for x, axis in operands] for m in range(size)]

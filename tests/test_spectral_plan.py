@@ -3,15 +3,15 @@
 import itertools
 
 import pytest
-from layouts import hand_in, hand_in_spectral
+from layouts import hand_in_spectral
 from spectral_cases import ALL, DEALIASINGS, DTYPES, WIDE, Case
 from test_spectral_advance import check
 
 from warpjaxns._kernels import tuning
 from warpjaxns._kernels.fft.lines import smooth
-from warpjaxns._kernels.hardware.limits import LARGEST_BLOCK, SHARED_MEMORY
-from warpjaxns._kernels.spectral.plan import Plan
+from warpjaxns._kernels.hardware.limits import CPU_MEMORY, LARGEST_BLOCK, SHARED_MEMORY
 from warpjaxns._kernels.spectral.planner import make_plan, unsupported
+from warpjaxns._kernels.spectral.resident import Resident
 from warpjaxns._spectral import calls
 
 KIB = 1024
@@ -93,6 +93,28 @@ def test_devices_with_less_memory(dtype, limit):
     assert seen[False] > 0 or limit > 99 * KIB
 
 
+@every_dtype
+def test_resident_members(dtype):
+    """A block has room for a member and all threads, and its lines do not wait for each other."""
+    lengths, seen = [n for n in range(4, 129) if smooth(n)], set()
+    for shape, batch in itertools.product(itertools.product(lengths, lengths), [1, 1024]):
+        plan = make_plan(shape, dtype, "smooth", batch)
+        if plan.resident:
+            resident, on_cpu = Resident(plan), Resident(plan.on(cpu=True))
+            seen.add((max(shape) > 64, batch))
+            assert resident.nbytes <= SHARED_MEMORY
+            assert on_cpu.nbytes <= CPU_MEMORY
+            assert (resident.block_dim <= LARGEST_BLOCK, on_cpu.block_dim) == (True, 1)
+            assert (resident.chunks - 1) * resident.columns < plan.modes[0] <= resident.chunks * resident.columns
+            for lines, most in ((resident.row_lines, shape[0]), (resident.column_lines, 2 * resident.columns)):
+                assert lines.alone
+                assert lines.groups <= most
+                assert lines.groups * lines.threads <= resident.block_dim
+                assert resident.block_dim % lines.threads == 0
+    assert {(False, 1), (False, 1024)} <= seen
+    assert dtype == "float64" or (True, 1024) in seen
+
+
 def test_on_the_cpu_a_thread_holds_a_line():
     for shape in ((5, 6), (45, 64), (2048, 96)):
         plan = make_plan(shape, "float64", "smooth").on(cpu=True)
@@ -112,7 +134,7 @@ def test_entries_are_what_a_square_grid_gets(table):
         for saturated, wanted in enumerate(entries):
             members = 1 + saturated * (tuning.SATURATED_ENSEMBLE_POINTS // n**2 + 1)
             plan = make_plan((n, n), "float32", "two-thirds", members)
-            if plan.saturated == saturated:
+            if saturated or n * n <= tuning.SATURATED_POINTS:
                 assert getattr(plan, name) == wanted, (n, saturated)
                 assert plan.rows == tuning.entry(tuning.SPECTRAL_ROWS, n)[saturated]
 
@@ -144,22 +166,3 @@ def test_a_sweep_where_memory_is_short(case, monkeypatch):
     assert not make_plan(shape, *where, shared_memory=memory).sweeps_together
     assert plan.sweeps_together
     check(case)
-
-
-IN_PARTS = [Case(batch=3, per_member=ALL, forcing="per step", direct=1), Case(batch=5, repeats=2)]
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("case", IN_PARTS, ids=str)
-def test_parts_of_an_ensemble(case, monkeypatch):
-    """Each part has its own stream, on the CPU one after the other."""
-    hand_in(monkeypatch, {"SATURATED_ENSEMBLE_POINTS": 0, "UNEVEN": 2.0})
-    cuts, streams = [], Plan.streams
-
-    def watched(self, batch):
-        cuts.append(streams(self, batch))
-        return cuts[-1]
-
-    monkeypatch.setattr(Plan, "streams", watched)
-    check(case)
-    assert {cut.count for cut in cuts} == {2}
