@@ -12,7 +12,7 @@ from spectral_cases import ALL, BACKENDS, DEALIASINGS, DTYPES, INTEGRATORS, SMAL
 from spectral_oracle import Oracle
 from tolerances import RELATIVE, ROLLOUT, SUMS, assert_close, relative_error
 
-from warpjaxns import Grid
+from warpjaxns import Grid, NavierStokes2D, Spectral
 from warpjaxns._spectral import engine
 
 # every parity, the smallest sizes, and sizes that Warp does not transform
@@ -76,8 +76,11 @@ def test_the_smallest_sizes(shape, backend):
 
 def test_other_sizes_have_no_kernels():
     case = Case(Grid((7, 11), (1.0, 1.4)), steps=3, forcing="per step")
-    assert "prime factor above 5" in engine.obstacle(case.grid, "float32", "cpu")
+    for platform in ("cpu", "cuda"):
+        assert "prime factor above 5" in engine.obstacle(case.grid, "float32", platform)
     assert engine.obstacle(WIDE, "float32", "cpu") is None
+    with pytest.raises(ValueError, match="prime factor above 5"):
+        NavierStokes2D(case.grid, viscosity=0.1, dt=0.1, discretisation=Spectral(), backend="warp")
     assert_close(jax.jit(case.fused("auto"))(*case.operands()), case.oracle(*case.operands()), ROLLOUT)
 
 
