@@ -41,6 +41,8 @@ def make_plan(
                 cut = cut._replace(columns=cut.columns // 2)
             else:  # the sweep goes on with half of its columns (`Plan.sweeps_together`)
                 break
+        if not plan.column_lines(cut, count).alone:  # the sweep transforms two columns forward and four back
+            cut = cut._replace(at_once=min(cut.at_once, 2))
         plan = dataclasses.replace(plan, **{name: cut})
     return _with_resident_members(plan, batch)
 
