@@ -71,6 +71,9 @@ def test_the_columns_of_all_blocks(dtype):
             assert lines.count == count * cut.columns
             assert lines.count % lines.groups == 0
             assert lines.threads * lines.values == ny
+        # the sweep transforms two columns of each kx forward and four back: no thread may miss a barrier of all
+        lines = plan.column_lines(plan.sweep, 4)
+        assert lines.alone or lines.groups <= 2 * lines.interleaved
         assert plan.row_lines.threads * plan.row_lines.values == nx
         assert rows == 2 * plan.highest[0] + 1
 

@@ -38,8 +38,6 @@ def sweep_columns(
     lines, parts, real = plan.column_lines(cut, count), plan.parts(cut), plan.real
     C, size = lines.interleaved, lines.size
     groups = lines.groups // C
-    # threads whose fields are not there yet take part where lines wait for all of the block; their lines are not used
-    sides = 2 if lines.alone else max(2, groups)
     by_line, by_column, by_mode = line_functions(lines), column_functions(plan, lines), symbols(real)
     forward, inverse, publish, load_factors = by_line.forward, by_line.inverse, by_line.publish, by_line.factors
     get, put, load, store, gather = by_line.get, by_line.put, by_column.load, by_column.store, by_column.gather
@@ -90,7 +88,7 @@ def sweep_columns(
         given_q = state_view(table, given_at.second, member, first)
         synchronise_dependent_launch()
         if ends:
-            for side in range(side_of, sides, groups):
+            for side in range(side_of, 2, groups):
                 line = side * C + c_of
                 values = load(table, half_at.state, member, side, first + c_of, t)
                 publish(forward(values, buffer, factors, line, t), buffer, line, t)
