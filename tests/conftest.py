@@ -29,7 +29,7 @@ MOST_WORKERS = 8  # a gigabyte each
 
 # Annotations are checked in all modules that JAX users reach, but not in kernels: Warp reads their source.
 CHECKED = ["_solver", "_operators", "_rollout", "_adjoint", "_checks", "_finite", "_grid", "_custom", "_primitives"]
-CHECKED += ["_finite_difference"]
+CHECKED += ["_finite_difference", "_spectral"]
 CHECKED += ["initial", "diagnostics", "experiments", "plotting", "forcing", "closures", "data", "_modes", "_coarsen"]
 CHECKED += ["_velocity", "_arrays"]
 CHECKED += ["benchmarks"]

@@ -24,6 +24,7 @@ from warpjaxns import _kernels
 from warpjaxns._kernels.finite_difference.plan import Plan
 from warpjaxns._kernels.finite_difference.resident.layout import Resident
 from warpjaxns._kernels.hardware.address_table import Buffer
+from warpjaxns._kernels.spectral.plan import Plan as SpectralPlan
 
 COMPILER = shutil.which("g++")
 FLAGS = ["-O1", "-w", "-std=c++17", "-fpermissive", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC"]
@@ -82,7 +83,7 @@ def emulated(monkeypatch, folder: Path) -> Emulator:
     `folder`: receives compiled kernels; processes may share it.
     """
     emulator = Emulator(folder)
-    for layout in (Plan, Resident):
+    for layout in (Plan, Resident, SpectralPlan):
         monkeypatch.setattr(layout, "on", lambda self, cpu: self)
     for module in pkgutil.walk_packages(_kernels.__path__, f"{_kernels.__name__}."):
         module = importlib.import_module(module.name)

@@ -3,6 +3,8 @@
 import pytest
 
 from warpjaxns._kernels import tuning
+from warpjaxns._kernels.spectral import planner
+from warpjaxns._spectral import calls
 
 
 def always(entry) -> tuning.Entries:
@@ -26,6 +28,19 @@ def hand_in(monkeypatch, tables: dict) -> None:
     """Put tables in the place of those of `tuning` until the test ends."""
     for name, table in tables.items():
         monkeypatch.setattr(tuning, name, table)
+
+
+def hand_in_spectral(monkeypatch, columns: tuple, rows: tuple = (8, 4), memory: int | None = None) -> None:
+    """Cut all spectral kernels in one way until the test ends, and keep no members resident.
+
+    `columns`: radix, columns and columns at once. `rows`: radix and rows. `memory`: bytes of the device's blocks.
+    """
+    cut = {4096: always(tuning.SpectralColumns(*columns, 512))}
+    monkeypatch.setattr(planner, "KINDS", {name: (cut, count) for name, (_, count) in planner.KINDS.items()})
+    tables = {"SPECTRAL_ROWS": {4096: always(tuning.SpectralRows(*rows, 512))}, "SPECTRAL_RESIDENT": {}}
+    hand_in(monkeypatch, tables)
+    if memory:
+        monkeypatch.setattr(calls, "shared_memory", lambda: memory)
 
 
 def fast_cases(cases: list, *numbers: int) -> list:

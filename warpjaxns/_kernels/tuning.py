@@ -203,7 +203,7 @@ SLABS = {  # None: columns are solved by a kernel of their own
     128: Entries(None, None),
     256: Entries(None, Slabs(8, 8, True, True, False)),
     512: Entries(None, Slabs(8, 16, True, True, False)),
-    768: Entries(None, Slabs(8, 16, False, True, False)),
+    768: Entries(Slabs(4, 8, True, True, False), Slabs(8, 16, False, True, False)),
     1024: Entries(Slabs(4, 8, True, True, False), Slabs(8, 16, False, True, False)),
     2048: Entries(Slabs(8, 8, False, True, True), Slabs(8, 8, False, True, True)),
     4096: Entries(Slabs(16, 8, False, False, True), Slabs(16, 8, False, False, True)),

@@ -27,7 +27,7 @@ def linear_terms(modes: Modes, like) -> dict:
 
     The symbols are real, so that the terms are their own adjoints.
     """
-    return {"viscosity": constant(-modes.squared[..., None], like), "drag": constant(-np.ones(()), like)}
+    return {"viscosity": constant(-modes.squared[..., None], like), "drag": constant(np.array(-1.0), like)}
 
 
 def linear_rate(modes: Modes, viscosity, drag, like):

@@ -17,10 +17,12 @@ from .._kernels.fft.transforms import roots_of_unity
 from .._kernels.hardware.address_table import NO_ARRAY
 from .._kernels.hardware.limits import CPU_MEMORY, SHARED_MEMORY
 from .._kernels.parameters import parameters
-from .._kernels.spectral import operators, resident, stage, sweep
+from .._kernels.spectral import operators, stage, sweep
 from .._kernels.spectral.places import Tables
 from .._kernels.spectral.plan import Plan
 from .._kernels.spectral.planner import make_plan
+from .._kernels.spectral.resident import stage as resident_stage
+from .._kernels.spectral.resident import sweep as resident_sweep
 from .._kernels.spectral.setting import Setting
 from .._kernels.spectral.symbols import symbols
 from .._primitives.operands import Operands, split
@@ -105,7 +107,7 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
         x, (out, *scratch) = split(given, Operands)
         setting = Setting(plan, integrator, steps, scale, tables)
         if plan.resident:
-            resident.advance(setting, _places(x), x.omega, out, keep)
+            resident_stage.advance(setting, _places(x), x.omega, out, keep)
         else:
             targets = [out[s] for s in range(count)] if keep else [out] * count
             stage.advance(setting, _places(x), x.omega, targets, scratch[:1], scratch[1:])
@@ -125,7 +127,7 @@ def tangent_fits(omega, *, grid: Grid, dealiasing, platform: str, **_) -> bool:
     """Return whether the lines of state and tangent fit the shared memory of the devices here."""
     plan = _plan_of(grid, dealiasing, omega, platform)
     limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
-    return plan.fits(plan.tangent, 4, limit)
+    return plan.resident_tangent is not None or plan.fits(plan.tangent, 4, limit)
 
 
 def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platform):
@@ -139,10 +141,15 @@ def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platfor
 
     def launch(scale, tables, *given):
         x, dx, (out, dout, *scratch) = split(given, Operands, Operands)
-        setting, targets = Setting(plan, integrator, steps, scale, tables), [(out, dout)] * count
-        stage.tangent(setting, _places(x), _places(dx), x.omega, dx.omega, targets, scratch[:2], scratch[2:])
+        setting = Setting(plan, integrator, steps, scale, tables)
+        given = setting, _places(x), _places(dx), x.omega, dx.omega
+        if plan.resident_tangent:
+            resident_stage.tangent(*given, out, dout)
+        else:
+            stage.tangent(*given, [(out, dout)] * count, scratch[:2], scratch[2:])
 
-    outputs = [*[(plan.complex, (batch, *modes))] * 2, *_scratch(plan, 2, batch, modes)]
+    scratch = [] if plan.resident_tangent else _scratch(plan, 2, batch, modes)
+    outputs = [*[(plan.complex, (batch, *modes))] * 2, *scratch]
     return _call(launch, plan, grid, [*x, *dx], ["spectral_advance_jvp", integrator, steps], outputs)[:2]
 
 
@@ -154,7 +161,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
         kept = advance(*x, steps=steps, keep=True, direct=False, repeats=1, platform=platform, **how)[1:]
     plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
     by_parameter, by_forcing = wrt.viscosity or wrt.drag or wrt.dt, wrt.forcing
-    parts = plan.parts(plan.sweep)
+    parts = 1 if plan.resident_sweep else plan.parts(plan.sweep)
     sums = (plan.real, (batch * parts * 3 if by_parameter else 1,))
     by_step = plan.complex, (x.forcing.shape[0], batch, *modes) if by_forcing else (1, 1, 1, 1)
 
@@ -162,10 +169,14 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
         x, (cotangent, kept, result, sums, by_step, *scratch) = split(given, Operands)
         setting = Setting(plan, integrator, steps, scale, tables)
         totals = sums if by_parameter else None, by_step if by_forcing else None
-        work, halves = scratch[:2], scratch[2:]
-        sweep.adjoint(setting, _places(x), x.omega, kept, cotangent, result, work, halves, totals)
+        given = setting, _places(x), x.omega, kept, cotangent, result
+        if plan.resident_sweep:
+            resident_sweep.adjoint(*given, totals)
+        else:
+            sweep.adjoint(*given, scratch[:2], scratch[2:], totals)
 
-    outputs = [(plan.complex, (batch, *modes)), sums, by_step, *_scratch(plan, 2, batch, modes)]
+    scratch = [] if plan.resident_sweep else _scratch(plan, 2, batch, modes)
+    outputs = [(plan.complex, (batch, *modes)), sums, by_step, *scratch]
     key = ["spectral_adjoint", integrator, steps, wrt]
     result, sums, by_step, *_ = _call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
     total = jnp.sum(sums.reshape(batch, parts, 3), axis=1).T if by_parameter else [None] * 3

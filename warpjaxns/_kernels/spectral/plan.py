@@ -23,6 +23,8 @@ class Plan:
         tangent: the same for a state and its tangent.
         sweep: the same for the backward sweep.
         resident: how a block keeps a member through all steps; None where it does not.
+        resident_tangent: the same with a tangent.
+        resident_sweep: the same for the backward sweep.
         shared_memory: bytes that a block may use.
         serial: for the CPU, where a block has one thread.
     """
@@ -35,6 +37,8 @@ class Plan:
     tangent: SpectralColumns
     sweep: SpectralColumns
     resident: SpectralResident | None = None
+    resident_tangent: SpectralResident | None = None
+    resident_sweep: SpectralResident | None = None
     shared_memory: int = 0
     serial: bool = False
 
@@ -43,8 +47,7 @@ class Plan:
         if not cpu:
             return self
         cuts = {name: getattr(self, name)._replace(columns=1) for name in ("advance", "tangent", "sweep")}
-        resident = self.resident and self.resident._replace(columns=1)
-        return dataclasses.replace(self, serial=True, rows=self.rows._replace(rows=1), resident=resident, **cuts)
+        return dataclasses.replace(self, serial=True, rows=self.rows._replace(rows=1), **cuts)
 
     @property
     def real(self) -> type:

@@ -5,7 +5,7 @@ import dataclasses
 from .. import tuning
 from ..hardware.limits import LARGEST_BLOCK, SHARED_MEMORY
 from .plan import Plan
-from .resident import Resident
+from .resident.layout import Resident
 
 KINDS = {
     "advance": (tuning.SPECTRAL_COLUMNS, 2),
@@ -48,13 +48,17 @@ def make_plan(
 
 
 def _with_resident_members(plan, batch):
-    entries = next((e for most, e in sorted(tuning.SPECTRAL_RESIDENT.items()) if max(plan.shape) <= most), [])
-    for entry in entries:
-        entry = entry._replace(columns=min(entry.columns, plan.modes[0]))
-        candidate = dataclasses.replace(plan, resident=entry)
-        if batch >= entry.members and Resident(candidate).fits():
-            return candidate
-    return plan
+    """Return the plan with members resident in shared memory, if they fit and are enough."""
+
+    def first(fields):
+        entries = next((e for most, e in sorted(tuning.SPECTRAL_RESIDENT.items()) if max(plan.shape) <= most), [])
+        for entry in entries:
+            entry = entry._replace(columns=min(entry.columns, plan.modes[0]))
+            if batch >= entry.members and Resident(plan, entry, fields).fits():
+                return entry
+        return None
+
+    return dataclasses.replace(plan, resident=first(1), resident_tangent=first(2), resident_sweep=first(2))
 
 
 def _fits_rows(plan):

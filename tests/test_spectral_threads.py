@@ -1,0 +1,136 @@
+"""Spectral kernels with all the threads of a block, as on a GPU, run on the CPU (`emulator`)."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from emulator import COMPILER, emulated
+from layouts import fast_cases, hand_in, hand_in_spectral
+from spectral_cases import ALL, Case
+from test_spectral_advance import check
+from tolerances import ROLLOUT, relative_error
+
+from warpjaxns import Grid
+from warpjaxns._kernels import tuning
+from warpjaxns._kernels.spectral.planner import make_plan
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
+
+EVERYTHING = {"per_member": ALL, "forcing": "per step"}
+# columns (radix, columns, at once), rows (radix, rows), and the case; in float64 a block has half the columns
+CASES = [
+    # neighbours share threads; the last block has fewer columns; the last block of rows has fewer rows
+    ((8, 4, 2), (8, 4), Case(Grid((18, 20), (2.0, 3.3)), "smooth", "rk3", "float32", **EVERYTHING, direct=1)),
+    ((8, 8, 2), (8, 4), Case(Grid((45, 75), (2.0, 3.4)), **EVERYTHING)),
+    ((4, 1, 1), (4, 1), Case(Grid((64, 96), (2.0, 3.5)), "smooth", "rk4", "float32", steps=1, forcing="none")),
+    ((8, 2, 4), (4, 8), Case(Grid((64, 20), (2.0, 3.6)), dtype="float32", direct=1, batch=3)),
+    ((16, 8, 1), (16, 3), Case(Grid((24, 36), (2.0, 3.7)), "smooth", dtype="float32", **EVERYTHING)),
+    ((16, 2, 4), (16, 2), Case(Grid((16, 1024), (0.2, 3.1)), steps=1, batch=1)),
+    ((16, 4, 2), (8, 5), Case(Grid((1024, 16), (3.1, 0.2)), dtype="float32", steps=1, batch=1, forcing="none")),
+    ((8, 2, 2), (8, 4), Case(Grid((96, 10), (2.0, 3.8)), "smooth", direct=1, **EVERYTHING)),  # Kx + 1 = 5 columns
+]
+ids = [f"{columns}-{rows}-{case}" for columns, rows, case in CASES]
+cases = pytest.mark.parametrize(
+    ("columns", "rows", "case"),
+    [pytest.param(*case, marks=[pytest.mark.full] * (i > 0), id=ids[i]) for i, case in enumerate(CASES)],
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, worker_id):
+    """Return the folder of compiled kernels, which all workers of xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "spectral_emulator"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def emulator(monkeypatch, folder):
+    return emulated(monkeypatch, folder)
+
+
+@cases
+def test_value_jvp_and_vjp(columns, rows, case, emulator, monkeypatch):
+    hand_in_spectral(monkeypatch, columns, rows)
+    plan = make_plan(case.grid.shape, case.dtype, case.dealiasing, case.batch)
+    assert plan.advance.columns == columns[1] // (2 if case.dtype == "float64" and columns[1] > 1 else 1)
+    assert (plan.advance.at_once, plan.rows.rows) == (columns[2], rows[1])
+    check(case)
+    assert {"stage_columns", "sweep_columns", "products", "begin"} <= set(emulator.launched)
+
+
+RESIDENTS = [  # (radix, threads, columns), and the case
+    ((8, 64, 2), Case(Grid((16, 24), (2.0, 3.3)), "smooth", dtype="float32", **EVERYTHING, direct=1)),
+    ((4, 32, 3), Case(Grid((20, 16), (2.0, 3.4)), integrator="rk4", repeats=2, steps=1, forcing="none")),
+    ((8, 96, 32), Case(Grid((12, 48), (2.0, 3.5)), dtype="float32", per_member=ALL, batch=3)),
+    ((8, 512, 32), Case(Grid((64, 64), (2.0, 3.6)), "smooth", dtype="float32", steps=1)),
+    ((8, 512, 32), Case(Grid((60, 64), (2.0, 3.7)), dtype="float64", steps=1, **EVERYTHING)),
+]
+
+
+def hand_in_residents(monkeypatch, entry):
+    hand_in_spectral(monkeypatch, (8, 2, 2))
+    hand_in(monkeypatch, {"SPECTRAL_RESIDENT": {64: [tuning.SpectralResident(*entry, 512, 1)]}})
+
+
+@pytest.mark.parametrize(
+    ("entry", "case"), [pytest.param(*r, marks=[pytest.mark.full] * (i > 0)) for i, r in enumerate(RESIDENTS)], ids=str
+)
+def test_resident_members(entry, case, emulator, monkeypatch):
+    hand_in_residents(monkeypatch, entry)
+    plan = make_plan(case.grid.shape, case.dtype, case.dealiasing, case.batch)
+    assert plan.resident.threads == entry[1]
+    check(case)
+    assert "resident_stages" in emulator.launched
+
+
+@pytest.mark.full
+def test_a_sweep_where_memory_is_short(emulator, monkeypatch):
+    """Columns of strain and velocity take turns, and the tangent is not fused."""
+    case = Case(Grid((96, 20), (2.0, 3.3)), dtype="float32", **EVERYTHING)
+    hand_in_spectral(monkeypatch, (8, 1, 1), memory=2000)
+    plan = make_plan(case.grid.shape, case.dtype, case.dealiasing, case.batch, 2000)
+    assert plan.fits(plan.advance, 2)
+    assert not plan.sweeps_together
+    check(case)
+
+
+def check_any_order(case, emulator):
+    x = case.operands()
+    f = jax.jit(jax.value_and_grad(lambda *x: case.fused("warp")(*x).sum(), (0, 1, 4)))
+    results = []
+    for emulator.order in range(4):
+        results.append(jax.tree.map(np.asarray, f(*x)))
+    assert emulator.launched.count("sweep_columns") == 4 * (3 * case.steps + 1)
+    for other in results[1:]:
+        jax.tree.map(np.testing.assert_array_equal, results[0], other)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_any_order_of_threads(number, emulator, monkeypatch):
+    """Blocks, and threads between two barriers, run in any order, and no bit depends on it."""
+    columns, rows, case = CASES[number]
+    hand_in_spectral(monkeypatch, columns, rows)
+    check_any_order(case, emulator)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("number", [0, 2])
+def test_any_order_of_threads_of_resident_members(number, emulator, monkeypatch):
+    entry, case = RESIDENTS[number]
+    hand_in_residents(monkeypatch, entry)
+    check_any_order(case, emulator)
+
+
+# The emulator finds seeded faults.
+@pytest.mark.parametrize("lost", fast_cases([r"__syncthreads\(\);", r"__syncwarp\(.*\);"]), ids=["block", "line"])
+def test_a_lost_barrier_shows(lost, emulator, monkeypatch):
+    hand_in_spectral(monkeypatch, (8, 1, 2))
+    case = Case(Grid((64, 60), (1.0, float(len(lost)))), dtype="float32", steps=1, forcing="none")
+    f, x = jax.jit(case.fused("warp")), case.operands()
+    emulator.change = lambda text: re.sub(lost, "", text)
+    emulator.order = 2
+    assert not relative_error(f(*x), case.oracle(*x)) < ROLLOUT[case.dtype]
