@@ -69,7 +69,7 @@ class Resident:
     @property
     def _columns(self):
         count = 2 * self.columns * self.fields
-        return dataclasses.replace(self._lines(self.plan.shape[0], 2 * self.columns), count=count)
+        return dataclasses.replace(self._lines(self.plan.shape[0], count), count=count)
 
     def _lines(self, n, most):
         lines = Lines(n, 1, 1, self.plan.real, self.cut.radix, self.plan.serial, narrow=True)
