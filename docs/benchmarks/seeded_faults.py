@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 KERNELS, PHYSICS = "_kernels/finite_difference", "_finite_difference"
+SPECTRAL = "_kernels/spectral"
 
 
 class Fault(NamedTuple):
@@ -111,7 +112,7 @@ FAULTS = [
     ),
     Fault(
         "swapped viscosity and drag in kernels",
-        f"{KERNELS}/tendency.py",
+        "_kernels/parameters.py",
         "result.viscosity, result.drag, result.dt, result.forcing = viscosity.place, drag.place,",
         "result.viscosity, result.drag, result.dt, result.forcing = drag.place, viscosity.place,",
         ("test_advance",),
@@ -160,9 +161,9 @@ FAULTS = [
     ),
     Fault(
         "wrong batch axis of the forcing",
-        f"{PHYSICS}/operands.py",
-        "dt=0, forcing=1), Kept",
-        "dt=0, forcing=0), Kept",
+        "_primitives/operands.py",
+        "dt=0, forcing=1)",
+        "dt=0, forcing=0)",
         ("test_advance_vmap",),
     ),
     Fault(
@@ -174,9 +175,9 @@ FAULTS = [
     ),
     Fault(
         "swapped transposes of state and tangent",
-        f"{PHYSICS}/advance.py",
+        "_primitives/steps.py",
         "return [None] * len(x) + results + [None] * len(kept)",
-        "results[1], results[2] = results[2], results[1]\n    return [None] * len(x) + results + [None] * len(kept)",
+        "results[1], results[2] = results[2], results[1]\n        return [None] * len(x) + results + [None] * len(kept)",
         ("test_advance",),
     ),
     Fault(
@@ -276,6 +277,41 @@ FAULTS = [
         "return min(wanted, segments - 1)",
         "return min(wanted, segments)",
         ("test_repeats",),
+    ),
+    Fault(
+        "wrong sign in the pullback of spectral kernels",
+        f"{SPECTRAL}/symbols.py",
+        "x * total[0] - y * rest[1])",
+        "x * total[0] + y * rest[1])",
+        ("test_spectral_algebra",),
+    ),
+    Fault(
+        "filter left out of the spectral sweep",
+        f"{SPECTRAL}/sweep.py",
+        "strain(mode_here, filtering * m)",
+        "strain(mode_here, m)",
+        ("test_spectral_advance",),
+    ),
+    Fault(
+        "integrating factor of the wrong stage",
+        f"{SPECTRAL}/stage.py",
+        "stage.a, stage.b, stage.duration = stages[number]",
+        "(stage.a, stage.b, _), stage.duration = stages[number], stages[number - 1][2]",
+        ("test_spectral_advance",),
+    ),
+    Fault(
+        "missing term in the spectral cotangent of dt",
+        f"{SPECTRAL}/sweep.py",
+        "rest += wp.dot(w1, moved)",
+        "rest += real(0.0)",
+        ("test_spectral_advance",),
+    ),
+    Fault(
+        "an operand that members share read as one of each",
+        f"{SPECTRAL}/rows.py",
+        "wp.where(y_at[2] == 1, row % ny, row)",
+        "row",
+        ("test_spectral_algebra",),
     ),
 ]
 

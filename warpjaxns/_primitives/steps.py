@@ -19,7 +19,7 @@ which they are not linear; its operators are closed under differentiation.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -50,7 +50,7 @@ class Numerics:
     name: str
     algebra: Any
     calls: Any
-    kept: Callable[..., list[tuple[int, ...]]]
+    kept: Callable[..., Sequence[tuple[int, ...]]]
     kept_arrays: int
     obstacle: Callable[..., str | None]
 

@@ -6,6 +6,8 @@ primitives. They also provide higher derivatives, since these operators are clos
 Operands are laid out as in `_primitives.operands`, states as in `modes`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -165,11 +167,12 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
 
     def step(l, inputs):
         before, after, force = inputs
-        force, m, shares = force_of(force), None, None
+        force, m = force_of(force), None
+        totals: Any = None
         for stage in reversed(range(len(stages))):
-            l, m, more = pull_back(stage, l, m, before[stage], after[stage], force)
-            shares = more if shares is None else jax.tree.map(jnp.add, shares, more)
-        return l, shares
+            l, m, shares = pull_back(stage, l, m, before[stage], after[stage], force)
+            totals = shares if totals is None else jax.tree.map(jnp.add, totals, shares)
+        return l, totals
 
     result, shares = jax.lax.scan(step, cotangent, (before, after, every), length=steps, reverse=True)
     totals = {name: jnp.sum(share, axis=0) for name, share in shares._asdict().items() if share is not None}
