@@ -11,7 +11,7 @@ from warpjaxns._kernels import tuning
 from warpjaxns._kernels.fft.lines import smooth
 from warpjaxns._kernels.hardware.limits import CPU_MEMORY, LARGEST_BLOCK, SHARED_MEMORY
 from warpjaxns._kernels.spectral.planner import make_plan, unsupported
-from warpjaxns._kernels.spectral.resident import Resident
+from warpjaxns._kernels.spectral.resident.layout import Resident
 from warpjaxns._spectral import calls
 
 KIB = 1024
@@ -101,21 +101,31 @@ def test_resident_members(dtype):
     """A block has room for a member and all threads, and its lines do not wait for each other."""
     lengths, seen = [n for n in range(4, 129) if smooth(n)], set()
     for shape, batch in itertools.product(itertools.product(lengths, lengths), [1, 1024]):
-        plan = make_plan(shape, dtype, "smooth", batch)
-        if plan.resident:
-            resident, on_cpu = Resident(plan), Resident(plan.on(cpu=True))
-            seen.add((max(shape) > 64, batch))
-            assert resident.nbytes <= SHARED_MEMORY
-            assert on_cpu.nbytes <= CPU_MEMORY
-            assert (resident.block_dim <= LARGEST_BLOCK, on_cpu.block_dim) == (True, 1)
-            assert (resident.chunks - 1) * resident.columns < plan.modes[0] <= resident.chunks * resident.columns
-            for lines, most in ((resident.row_lines, shape[0]), (resident.column_lines, 2 * resident.columns)):
-                assert lines.alone
-                assert lines.groups <= most
-                assert lines.groups * lines.threads <= resident.block_dim
-                assert resident.block_dim % lines.threads == 0
-    assert {(False, 1), (False, 1024)} <= seen
-    assert dtype == "float64" or (True, 1024) in seen
+        plan = make_plan(shape, dtype, "two-thirds", batch)
+        for fields, cut in ((1, plan.resident), (2, plan.resident_tangent), (2, plan.resident_sweep)):
+            if cut:
+                seen.add((fields, max(shape) > 64, batch))
+                check_resident(Resident(plan, cut, fields), Resident(plan.on(cpu=True), cut, fields))
+    assert {(fields, False, batch) for fields in (1, 2) for batch in (1, 1024)} <= seen
+    assert dtype == "float64" or (1, True, 1024) in seen
+
+
+def check_resident(resident, on_cpu):
+    (ny, _), width = resident.plan.shape, resident.plan.modes[0]
+    assert resident.nbytes <= SHARED_MEMORY
+    assert on_cpu.nbytes <= CPU_MEMORY
+    assert (resident.block_dim <= LARGEST_BLOCK, on_cpu.block_dim) == (True, 1)
+    assert (resident.chunks - 1) * resident.columns < width <= resident.chunks * resident.columns
+    assert resident.points * resident.block_dim >= resident.plan.modes[1] * resident.columns
+    count = 2 * resident.columns * resident.fields
+    for lines, most in ((resident.row_lines, ny), (resident.column_lines, count)):
+        assert lines.alone
+        assert lines.groups <= most
+        assert lines.groups * lines.threads <= resident.block_dim
+        assert resident.block_dim % lines.threads == 0
+        assert lines.size <= resident.size
+        # no two lines of threads have the same line
+        assert lines.groups == min(resident.block_dim // lines.threads, most)
 
 
 def test_on_the_cpu_a_thread_holds_a_line():
