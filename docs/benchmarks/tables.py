@@ -121,12 +121,23 @@ def selection() -> str:
 
 def speed() -> str:
     """Return times of all cases, and the factor by which XLA is slower."""
-    head, xla = ["members x grid", *TASKS, "XLA / Warp"], with_xla()
+    return _speed("bench", with_xla())
+
+
+def spectral_speed() -> str:
+    """Return the same of Fourier modes; Warp and XLA in one run."""
+    found, three = times("bench_spectral"), [TASKS[task] for task in list(TASKS)[:3]]
+    cases = {case for case, _, _ in found if all((case, "xla", task) in found for task in three)}
+    both = {case: tuple([found[case, who, task] for task in three] for who in ("warp", "xla")) for case in cases}
+    return _speed("bench_spectral", both)
+
+
+def _speed(run, xla):
     body = []
-    for case, found in rows("bench").items():
+    for case, found in rows(run).items():
         ratios = [two_digits(theirs / ours) for ours, theirs in zip(*xla[case], strict=True)] if case in xla else []
-        body.append([case, *map(figure, found), ", ".join(ratios)])
-    return table(head, body)
+        body.append([case, *map(figure, found), *([", ".join(ratios)] if xla else [])])
+    return table(["members x grid", *TASKS, *(["XLA / Warp"] if xla else [])], body)
 
 
 def bounds() -> str:
@@ -261,7 +272,7 @@ def _exponent(value: float) -> str:
 
 
 MADE = (perturbation, perturbation_factors, beside_xla, selection, speed, bounds, counters, facts, points, accuracy)
-MADE += (device,)
+MADE += (device, spectral_speed)
 TABLES: dict[str, Callable[[], str]] = {function.__name__: function for function in MADE}
 
 
