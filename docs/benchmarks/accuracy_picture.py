@@ -82,7 +82,7 @@ def draw(data: dict) -> "Figure":
             row[0].set_ylabel("milliseconds")
         for axes in panels[-1]:
             axes.set_xlabel("relative error of the vorticity")
-        _legend(figure, members)
+        _legend(figure, members, {record["family"] for record in data["times"]})
         figure.suptitle(f"{data['device'].get('kind', '')}, float32, every code at its best step")
     return figure
 
@@ -113,10 +113,11 @@ def _looks(members):
     return [one, crowd, crowd | {"marker": "s"}][: len(members)]
 
 
-def _legend(figure, members):
+def _legend(figure, members, families):
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=colour, linewidth=2.5, label=name) for name, colour in COLOURS.items()]
+    handles = [handle for handle in handles if handle.get_label() in families]
     for count, look in zip(members, _looks(members), strict=True):
         name = "one member" if count == 1 else f"{count} members"
         handles.append(Line2D([], [], color=GREY, label=name, **look))

@@ -38,10 +38,10 @@ def times(name: str) -> dict[tuple[str, str, str], float]:
 
 
 def rows(name: str, contender: str = "warp", tasks=TASKS) -> dict[str, list[float]]:
-    """Return the times of all tasks, by case."""
+    """Return the times of all tasks, by case; None for one that was not measured."""
     found = times(name)
     cases = dict.fromkeys(case for case, _, _ in found)
-    return {case: [found[case, contender, TASKS[task]] for task in tasks] for case in cases}
+    return {case: [found.get((case, contender, TASKS[task])) for task in tasks] for case in cases}
 
 
 def with_xla() -> dict[str, tuple[list[float], list[float]]]:
@@ -50,8 +50,10 @@ def with_xla() -> dict[str, tuple[list[float], list[float]]]:
     return {case: (rows(run, "warp", tasks)[case], rows(run, "xla", tasks)[case]) for case, run in WITH_XLA.items()}
 
 
-def figure(value: float) -> str:
-    """Return a number as text with three digits, or more before the point."""
+def figure(value: float | None) -> str:
+    """Return a number as text with three digits, or more before the point; nothing for None."""
+    if value is None:
+        return ""
     return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
@@ -215,8 +217,8 @@ def facts() -> str:
 LEVELS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 DISCRETISATIONS = {  # the beginnings of the names of codes in `accuracy.json`
     "finite differences": "finite differences",
-    "spectral, two-thirds": "spectral, rk4, two-thirds",
-    "spectral, smooth": "spectral, rk4, smooth",
+    "spectral, two-thirds": "spectral, rk3, two-thirds",
+    "spectral, smooth": "spectral, rk3, smooth",
 }
 
 
@@ -228,7 +230,8 @@ def points() -> str:
     for flow, title in TITLES.items():
         for name, scheme in DISCRETISATIONS.items():
             cells = [points_to(found, flow, scheme, level) for level in LEVELS]
-            body.append([title, name, *(_marked(cell, lambda n: f"{n:.0f}") for cell in cells)])
+            if any(cells):
+                body.append([title, name, *(_marked(cell, lambda n: f"{n:.0f}") for cell in cells)])
     return table(["flow", "discretisation", *map(_percent, LEVELS)], body)
 
 
@@ -240,7 +243,8 @@ def accuracy() -> str:
     for flow, title in TITLES.items():
         for family in FAMILIES:
             cells = [time_to(found, flow, family, "forward", 1, level) for level in LEVELS]
-            body.append([title, family, *(_marked(cell, lambda t: _short(1e3 * t)) for cell in cells)])
+            if any(cells):
+                body.append([title, family, *(_marked(cell, lambda t: _short(1e3 * t)) for cell in cells)])
     return table(["flow", "code", *map(_percent, LEVELS)], body)
 
 

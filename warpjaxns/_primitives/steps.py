@@ -30,6 +30,7 @@ from .define import batch_by_folding, bind, define, in_x64_of_operands, register
 from .operands import BATCH_AXES, HAS_BATCH, Operands, materialised, per_member, split
 
 COUNT = len(Operands._fields)
+FEW = 8  # repetitions that may be written out, one call each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +141,8 @@ class Steps:
     def _repeated_jvp(self, primals, tangents, *, steps, repeats, direct, **params):
         """Differentiate a scan, whose reverse mode keeps one state a repetition, or the stages of `direct` repetitions.
 
-        If only the last repetitions keep their stages, they are one call of more steps: a scan would copy the stages.
-        Operands without a tangent are not differentiated.
+        A scan would copy the stages. So a few repetitions that all keep them are not a scan, and if only the last ones
+        do, they are one call of more steps. Operands without a tangent are not differentiated.
         """
         moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
 
@@ -152,6 +153,12 @@ class Steps:
 
             def call(omega, steps, direct):
                 return bind(self.advance_p, omega, *operands[1:], steps=steps, direct=direct, repeats=1, **params)[0]
+
+            if direct == repeats <= FEW:
+                omega = operands[0]
+                for _ in range(repeats):
+                    omega = call(omega, steps, 1)
+                return [omega]
 
             def body(omega, _):
                 return call(omega, steps, int(direct == repeats)), None
