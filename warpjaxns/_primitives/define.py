@@ -18,7 +18,9 @@ from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
 from .._support import warp_obstacle
+from . import partition
 
+_members: dict[Primitive, Callable] = {}  # the batch axes of operands and of results, by `batch_by_folding`
 WIDE = [np.dtype(name) for name in ("float64", "int64", "uint64")]
 
 
@@ -46,12 +48,25 @@ def _holds_64_bits(value):
     return getattr(value, "dtype", None) in WIDE
 
 
-def lowering(function: Callable) -> Callable:
-    """Make the lowering rule of a primitive that computes ``function(*operands, **params)``, several results."""
-    lower = mlir.lower_fun(function, multiple_results=True)
+def lowering(function: Callable, name: str, members: Callable) -> Callable:
+    """Make the lowering rule of a primitive that computes ``function(*operands, **params)``, several results.
+
+    `name` and the parameters say what it computes. ``members(**params)`` gives the members' axis of each operand, and
+    that of each result, None where there is none. Along it the primitive is divided among devices (`partition`).
+    """
 
     def rule(ctx, *operands, **params):
-        return in_x64_of_operands(lambda _: lower(ctx, *operands, **params))(ctx.avals_in)
+        @in_x64_of_operands
+        def compute(*operands):
+            return function(*operands, **params)
+
+        def lower(_):
+            if partition.several_devices(ctx):
+                key = ctx.module_context.platforms, sorted(params.items())
+                return partition.lower(compute, ctx, operands, name, key, *members(**params))
+            return mlir.lower_fun(compute, multiple_results=True)(ctx, *operands)
+
+        return in_x64_of_operands(lower)(ctx.avals_in)
 
     return rule
 
@@ -59,7 +74,7 @@ def lowering(function: Callable) -> Callable:
 def define(
     name: str, abstract: Callable, xla: Callable, warp: Callable, find_obstacle: Callable = warp_obstacle
 ) -> Primitive:
-    """Define a primitive with several results.
+    """Define a primitive with several results. `batch_by_folding` must follow.
 
     `abstract(*avals, **params)` returns ``(shape, dtype)`` of each result. `xla` and `warp` compute the results, as
     lists or tuples. `warp` serves CUDA, and with ``backend="warp"`` also the CPU; its argument `platform` says which.
@@ -70,7 +85,8 @@ def define(
 
     @p.def_abstract_eval
     def _(*avals, **params):
-        return [_ffi.abstract_result(shape, dtype, *avals) for shape, dtype in abstract(*avals, **params)]
+        results = [_ffi.abstract_result(shape, dtype, *avals) for shape, dtype in abstract(*avals, **params)]
+        return partition.with_members(results, avals, name, *_members[p](**params))
 
     p.def_impl(functools.partial(apply_primitive, p))
 
@@ -81,7 +97,7 @@ def define(
             raise ValueError(f'backend="warp" cannot run on {platform}: {obstacle}')
         use_warp = not obstacle and (backend == "warp" or platform == "cuda")
         how = functools.partial(warp, platform=platform) if use_warp else xla
-        return lowering(how)(ctx, *operands, **params)
+        return lowering(how, name, _members[p])(ctx, *operands, **params)
 
     mlir.register_lowering(p, functools.partial(lower, "this platform"))
     for platform in ("cpu", "cuda"):
@@ -124,6 +140,7 @@ def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Cal
         return unfolded, axes_out
 
     batching.primitive_batchers[p] = in_x64_of_operands(rule)
+    _members[p] = lambda **params: (axes(**params), out_axes(**params))
     return rule
 
 

@@ -16,6 +16,7 @@ from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
 from .._kernels.batched import MOST, kernel_of_batch
+from . import partition
 from .define import in_x64_of_operands, lowering
 
 
@@ -125,13 +126,22 @@ def _shapes(operands, job, mapped):
 
 @kernel_p.def_abstract_eval
 def _abstract_eval(*operands, job, batch, mapped):
-    return [
+    results = [
         _ffi.abstract_result((*batch, *_ffi.shape_in_jax(shape, dtype)), _ffi.dtype_in_jax(dtype), *operands)
         for dtype, shape in job.results(_shapes(operands, job, mapped))
     ]
+    return partition.with_members(results, operands, job.name, *_members(job, batch, mapped))
+
+
+def _members(job, batch, mapped):
+    """Return the axis of each operand, and of each result, that the outermost `vmap` made."""
+    count = len(job.results([()] * len(mapped)))
+    return [0 if any(axes[:1]) else None for axes in mapped], [0 if batch else None] * count
 
 
 def _lower(*operands, job, batch, mapped):
+    if batch:  # of the members on a device
+        batch = (next(x.shape[0] for x, axes in zip(operands, mapped, strict=True) if axes[0]), *batch[1:])
     shapes = _shapes(operands, job, mapped)
     results = job.results(shapes)
     inputs, outputs = job.parameters
@@ -208,7 +218,7 @@ def _part(array, index, shape):
     return array if array.shape[0] == shape[0] else array[index * shape[0] : (index + 1) * shape[0]]
 
 
-mlir.register_lowering(kernel_p, lowering(_lower))
+mlir.register_lowering(kernel_p, lowering(_lower, "warp_kernel", _members))
 
 
 def _batch(operands, dims, *, job, batch, mapped):
