@@ -10,6 +10,7 @@ from jaxtyping import Array, Complex, Float, Int, Key
 from ._checks import check_grid
 from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
 from ._grid import Grid
+from ._primitives.fourier import irfft2, rfft2
 
 MARGIN = 1e-9  # relative, above the rounding of a wavenumber, which depends on the unit of length
 
@@ -83,7 +84,7 @@ def sum_over_shells(grid: Grid, density: Float[Array, "... ny modes"]) -> Float[
 def random_phases(grid: Grid, *, key: Key[Array, ""], dtype: np.dtype) -> Complex[Array, "ny modes"]:
     """Return random phases of a real field: complex numbers of modulus 1 for every mode of ``rfft2``."""
     # The transform of real noise has Hermitian phases for any shape; `sign` of a complex number is its phase.
-    return jnp.sign(jnp.fft.rfft2(jax.random.normal(key, grid.shape, dtype)))
+    return jnp.sign(rfft2(jax.random.normal(key, grid.shape, dtype)))
 
 
 def from_modes(
@@ -91,7 +92,7 @@ def from_modes(
 ) -> Float[Array, "ny nx"]:
     """Return the real field with the modes ``phase * modulus``, without its mean."""
     spectrum = (phase * jnp.asarray(modulus, phase.dtype)).at[0, 0].set(0)
-    return jnp.fft.irfft2(spectrum, s=grid.shape)
+    return irfft2(spectrum, grid.shape)
 
 
 def highest_wavenumber(grid: Grid, discretisation: Discretisation) -> float:

@@ -20,7 +20,7 @@ from .. import _ffi
 from .._support import warp_obstacle
 from . import partition
 
-_members: dict[Primitive, Callable] = {}  # the batch axes of operands and of results, by `batch_by_folding`
+_batch_axes: dict[Primitive, Callable] = {}  # the batch axes of operands and of results, by `batch_by_folding`
 WIDE = [np.dtype(name) for name in ("float64", "int64", "uint64")]
 
 
@@ -48,11 +48,11 @@ def _holds_64_bits(value):
     return getattr(value, "dtype", None) in WIDE
 
 
-def lowering(function: Callable, name: str, members: Callable) -> Callable:
+def lowering(function: Callable, name: str, batch_axes: Callable) -> Callable:
     """Make the lowering rule of a primitive that computes ``function(*operands, **params)``, several results.
 
-    `name` and the parameters say what it computes. ``members(**params)`` gives the members' axis of each operand, and
-    that of each result, None where there is none. Along it the primitive is divided among devices (`partition`).
+    `name` and the parameters say what it computes. ``batch_axes(**params)`` gives the batch axes of operands and those
+    of results, along which it may be divided among devices (`partition.lower`).
     """
 
     def rule(ctx, *operands, **params):
@@ -63,7 +63,7 @@ def lowering(function: Callable, name: str, members: Callable) -> Callable:
         def lower(_):
             if partition.several_devices(ctx):
                 key = ctx.module_context.platforms, sorted(params.items())
-                return partition.lower(compute, ctx, operands, name, key, *members(**params))
+                return partition.lower(compute, ctx, operands, name, key, *batch_axes(**params))
             return mlir.lower_fun(compute, multiple_results=True)(ctx, *operands)
 
         return in_x64_of_operands(lower)(ctx.avals_in)
@@ -86,7 +86,7 @@ def define(
     @p.def_abstract_eval
     def _(*avals, **params):
         results = [_ffi.abstract_result(shape, dtype, *avals) for shape, dtype in abstract(*avals, **params)]
-        return partition.with_members(results, avals, name, *_members[p](**params))
+        return partition.with_batch(results, avals, name, *_batch_axes[p](**params))
 
     p.def_impl(functools.partial(apply_primitive, p))
 
@@ -97,7 +97,7 @@ def define(
             raise ValueError(f'backend="warp" cannot run on {platform}: {obstacle}')
         use_warp = not obstacle and (backend == "warp" or platform == "cuda")
         how = functools.partial(warp, platform=platform) if use_warp else xla
-        return lowering(how, name, _members[p])(ctx, *operands, **params)
+        return lowering(how, name, _batch_axes[p])(ctx, *operands, **params)
 
     mlir.register_lowering(p, functools.partial(lower, "this platform"))
     for platform in ("cpu", "cuda"):
@@ -140,7 +140,7 @@ def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Cal
         return unfolded, axes_out
 
     batching.primitive_batchers[p] = in_x64_of_operands(rule)
-    _members[p] = lambda **params: (axes(**params), out_axes(**params))
+    _batch_axes[p] = lambda **params: [[(axis,) for axis in each(**params)] for each in (axes, out_axes)]
     return rule
 
 

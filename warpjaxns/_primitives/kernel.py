@@ -130,18 +130,20 @@ def _abstract_eval(*operands, job, batch, mapped):
         _ffi.abstract_result((*batch, *_ffi.shape_in_jax(shape, dtype)), _ffi.dtype_in_jax(dtype), *operands)
         for dtype, shape in job.results(_shapes(operands, job, mapped))
     ]
-    return partition.with_members(results, operands, job.name, *_members(job, batch, mapped))
+    return partition.with_batch(results, operands, job.name, *_batch_axes(job, batch, mapped))
 
 
-def _members(job, batch, mapped):
-    """Return the axis of each operand, and of each result, that the outermost `vmap` made."""
-    count = len(job.results([()] * len(mapped)))
-    return [0 if any(axes[:1]) else None for axes in mapped], [0 if batch else None] * count
+def _batch_axes(job, batch, mapped):
+    """Return the batch axes of each operand and of each result."""
+    counts = [[sum(axes[: i + 1]) - 1 if there else None for i, there in enumerate(axes)] for axes in mapped]
+    return counts, [tuple(range(len(batch)))] * len(job.results([()] * len(mapped)))
 
 
 def _lower(*operands, job, batch, mapped):
-    if batch:  # of the members on a device
-        batch = (next(x.shape[0] for x, axes in zip(operands, mapped, strict=True) if axes[0]), *batch[1:])
+    axes_of, _ = _batch_axes(job, batch, mapped)
+    for i in range(len(batch)):  # of the members that are on this device
+        lengths = (x.shape[axes[i]] for x, axes in zip(operands, axes_of, strict=True) if axes[i] is not None)
+        batch = (*batch[:i], next(lengths), *batch[i + 1 :])
     shapes = _shapes(operands, job, mapped)
     results = job.results(shapes)
     inputs, outputs = job.parameters
@@ -218,7 +220,7 @@ def _part(array, index, shape):
     return array if array.shape[0] == shape[0] else array[index * shape[0] : (index + 1) * shape[0]]
 
 
-mlir.register_lowering(kernel_p, lowering(_lower, "warp_kernel", _members))
+mlir.register_lowering(kernel_p, lowering(_lower, "warp_kernel", _batch_axes))
 
 
 def _batch(operands, dims, *, job, batch, mapped):

@@ -11,6 +11,7 @@ every device.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -40,7 +41,7 @@ def several_devices(ctx) -> bool:
 
 
 def lower(function: Callable, ctx, operands, name: str, key, axes: Sequence, out_axes: Sequence):
-    """Lower ``function(*operands)`` to a call that XLA's partitioner may divide among devices by members.
+    """Lower ``function(*operands)`` to a call that XLA's partitioner may divide among devices.
 
     Args:
         function: takes and returns several arrays. It may not depend on the number of members but by its operands.
@@ -48,12 +49,13 @@ def lower(function: Callable, ctx, operands, name: str, key, axes: Sequence, out
         operands: values of MLIR.
         name: that of the primitive, for messages.
         key: everything that the function depends on, plain data.
-        axes: the members' axis of each operand, or None for an operand that has none.
-        out_axes: that of each result.
+        axes: the batch axes of each operand, a tuple. Entries at the same place belong together, and None stands for
+            an axis that the operand does not have. An axis of length 1 is shared.
+        out_axes: those of each result.
     """
     avals, results = ctx.avals_in, ctx.avals_out
     shapes = [aval.shape for aval in (*avals, *results)]
-    places = _places(shapes, [*axes, *out_axes])
+    labels = _labels(shapes, [*axes, *out_axes])
 
     def types(*_):  # only the types of the results are looked at
         return tuple(jnp.zeros(aval.shape, aval.dtype) for aval in results)
@@ -64,36 +66,37 @@ def lower(function: Callable, ctx, operands, name: str, key, axes: Sequence, out
 
     def partition(mesh, given, wanted):
         found = [x.sharding for x in (*given, *wanted)]
-        for shape, place, sharding in zip(shapes, places, found[: len(given)], strict=False):
+        for shape, names, sharding in zip(shapes, labels, found[: len(given)], strict=False):
             for axis, shards in enumerate(_shards(sharding, len(shape))):
-                if shards > 1 and axis != place:
+                if shards > 1 and names[axis] is None:
                     raise ValueError(_message(name, shape, f"along axis {axis}, in {shards} parts"))
-        made = _along_members(found, shapes, places)
+        made = _along_batch(found, labels)
         devices = Mesh(np.array(found[0]._device_assignment), ("devices",))
         return devices, on_a_device, tuple(made[len(given) :]), tuple(made[: len(given)])
 
     split = custom_partitioning(types)
-    rule = SdyShardingRule(*_mappings(shapes, places, len(avals)))
+    factors = [ArrayMapping(*_factors(i, names)) for i, names in enumerate(labels)]
+    rule = SdyShardingRule(tuple(factors[: len(avals)]), tuple(factors[len(avals) :]))
     split.def_partition(partition, decode_shardings=False, sharding_rule=rule)
     values = mlir.lower_fun(split, multiple_results=True)(_knowing_devices(ctx), *operands)
     _name(values, ctx, name_of((name, key, [(aval.shape, aval.dtype.name) for aval in avals])))
     return values
 
 
-def _places(shapes, axes):
-    """Return the axis of each array that has an entry for each member, or None where members share one."""
-    lengths = [1 if axis is None else shape[axis] for shape, axis in zip(shapes, axes, strict=True)]
-    members = max(lengths)
-    return [axis if n == members > 1 else None for n, axis in zip(lengths, axes, strict=True)]
+def _labels(shapes, axes):
+    """Return for each array which batch axis each of its axes is, a number, or None for one that must stay whole."""
+    labels = [[None] * len(shape) for shape in shapes]
+    for number, places in enumerate(zip(*axes, strict=True)):
+        lengths = [1 if axis is None else shape[axis] for shape, axis in zip(shapes, places, strict=True)]
+        for names, axis, length in zip(labels, places, lengths, strict=True):
+            if length == max(lengths) > 1:
+                names[axis] = number
+    return labels
 
 
-def _mappings(shapes, places, count):
-    """Return factors of the axes of operands and results. All arrays have the factor of the members in common."""
-    mappings = [
-        ArrayMapping(*("members" if axis == place else f"array{i}_axis{axis}" for axis in range(len(shape))))
-        for i, (shape, place) in enumerate(zip(shapes, places, strict=True))
-    ]
-    return tuple(mappings[:count]), tuple(mappings[count:])
+def _factors(array, names):
+    """Return factors of the axes of an array. Arrays have those of the batch axes in common."""
+    return [f"array{array}_axis{i}" if number is None else f"batch{number}" for i, number in enumerate(names)]
 
 
 def _message(name, shape, how):
@@ -102,36 +105,41 @@ def _message(name, shape, how):
 
 def _shards(sharding, ndim):
     """Return the number of shards along each axis."""
-    tiles = [] if sharding is None else sharding._to_xla_hlo_sharding(ndim).tile_assignment_dimensions()
-    return tuple(tiles[:ndim]) or (1,) * ndim
+    hlo = sharding._to_xla_hlo_sharding(ndim)
+    return (1,) * ndim if hlo.is_replicated() else tuple(hlo.tile_assignment_dimensions()[:ndim])
 
 
-def _along_members(found, shapes, places):
-    """Return shardings of all arrays along the members, as the partitioner has `found` the most of them sharded."""
+def _along_batch(found, labels):
+    """Return shardings of all arrays along their batch axes, as that one is sharded which has the most shards."""
 
-    def shards_of(i):
-        return 1 if places[i] is None else _shards(found[i], len(shapes[i]))[places[i]]
+    def parts(sharding, names):
+        shards = zip(names, _shards(sharding, len(names)), strict=True)
+        return {number: n for number, n in shards if number is not None and n > 1}
 
-    best = max(range(len(found)), key=shards_of)
-    model, ndim, shards = found[best], len(shapes[best]), shards_of(best)
-    hlo, kind = model._to_xla_hlo_sharding(ndim), type(model)
-    whole = kind.get_replicated(model._device_assignment)
-    if shards == 1:
-        return [whole] * len(found)
-    tiles = hlo.tile_assignment_dimensions()
-    devices = np.moveaxis(np.reshape(hlo.tile_assignment_devices(), tiles), places[best], 0).reshape(shards, -1)
+    model, names = max(zip(found, labels, strict=True), key=lambda pair: math.prod(parts(*pair).values()))
+    shards, kind = parts(model, names), type(model)
+    if not shards:
+        return [kind.get_replicated(model._device_assignment)] * len(found)
+    hlo = model._to_xla_hlo_sharding(len(names))
+    # devices, with an axis for each batch axis that is sharded, and a last one for the copies
+    split = [names.index(number) for number in shards]
+    devices = np.reshape(hlo.tile_assignment_devices(), hlo.tile_assignment_dimensions())
+    devices = np.moveaxis(devices, split, range(len(split))).reshape(*shards.values(), -1)
 
-    def along(ndim, place):
-        if place is None:
-            return whole
+    def along(names):
+        here = [list(shards).index(number) for number in names if number in shards]
+        if not here:
+            return kind.get_replicated(model._device_assignment)
+        order = np.moveaxis(devices, here, range(len(here)))
         proto = hlo.to_proto()
         proto.iota_reshape_dims, proto.iota_transpose_perm, proto.last_tile_dims = [], [], []
-        proto.tile_assignment_dimensions = [*(shards if i == place else 1 for i in range(ndim)), devices.shape[1]]
-        proto.tile_assignment_devices = devices.flatten().tolist()
+        proto.tile_assignment_dimensions = [shards.get(number, 1) for number in names]
+        proto.tile_assignment_dimensions += [order.size // math.prod(shards[n] for n in names if n in shards)]
+        proto.tile_assignment_devices = order.flatten().tolist()
         proto.replicate_on_last_tile_dim = True
         return kind(model._device_assignment, proto)
 
-    return [along(len(shape), place) for shape, place in zip(shapes, places, strict=True)]
+    return [along(names) for names in labels]
 
 
 def _knowing_devices(ctx):
@@ -163,32 +171,26 @@ def _name(values, ctx, name):
 # Explicit axes of a mesh: types say what is sharded
 
 
-def with_members(results, avals, name: str, axes: Sequence, out_axes: Sequence):
-    """Return the types of results, which are sharded along the members as the operands are.
+def with_batch(results, avals, name: str, axes: Sequence, out_axes: Sequence):
+    """Return the types of results, which are sharded along the batch axes as the operands are.
 
     Raises:
-        ValueError: operands are sharded along another axis, or along the members in two ways.
+        ValueError: operands are sharded along another axis, or along one in two ways.
     """
     mesh = next((aval.sharding.mesh for aval in avals if not aval.sharding.mesh.empty), None)
     if mesh is None or not mesh._any_axis_explicit:
         return results
-    places = _places([aval.shape for aval in (*avals, *results)], [*axes, *out_axes])
-    ways = set()
-    for aval, place in zip(avals, places, strict=False):
-        spec = aval.sharding.spec
-        for axis, along in enumerate(spec):
-            if along is not None and axis != place:
-                raise ValueError(_message(name, aval.shape, f"as {spec}"))
-        if place is not None and len(spec) > place and spec[place] is not None:
-            ways.add(spec[place])
-    if len(ways) > 1:
-        raise ValueError(f"operands of '{name}' are sharded over members in several ways, {sorted(map(str, ways))}")
-    way = ways.pop() if ways else None
-
-    def spec(ndim, place):
-        return PartitionSpec(*(way if axis == place else None for axis in range(ndim)))
-
+    labels = _labels([aval.shape for aval in (*avals, *results)], [*axes, *out_axes])
+    ways: dict = {}
+    for aval, names in zip(avals, labels, strict=False):
+        for number, along in zip(names, aval.sharding.spec, strict=False):
+            if along is None:
+                continue
+            if number is None:
+                raise ValueError(_message(name, aval.shape, f"as {aval.sharding.spec}"))
+            if ways.setdefault(number, along) != along:
+                raise ValueError(f"operands of '{name}' are sharded in two ways, over {ways[number]} and {along}")
     return [
-        aval.update(sharding=NamedSharding(mesh, spec(aval.ndim, place)))
-        for aval, place in zip(results, places[len(avals) :], strict=True)
+        aval.update(sharding=NamedSharding(mesh, PartitionSpec(*map(ways.get, names))))
+        for aval, names in zip(results, labels[len(avals) :], strict=True)
     ]
