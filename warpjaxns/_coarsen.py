@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from ._arrays import with_axes
 from ._checks import check_field
 from ._grid import Grid
-from ._primitives.fourier import irfft2, rfft2
+from ._primitives.linear import irfft2, rfft2
 
 Field: TypeAlias = Float[Array, "... ny nx"]
 CoarseField: TypeAlias = Float[Array, "... coarse_ny coarse_nx"]

@@ -1,5 +1,6 @@
 """Fourier modes of the grid: wavenumbers, eigenvalues, shells, and fields made of modes."""
 
+import dataclasses
 import math
 
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import Array, Complex, Float, Int, Key
 from ._checks import check_grid
 from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
 from ._grid import Grid
-from ._primitives.fourier import irfft2, rfft2
+from ._primitives.linear import apply, irfft2, rfft2
 
 MARGIN = 1e-9  # relative, above the rounding of a wavenumber, which depends on the unit of length
 
@@ -76,9 +77,19 @@ def between(wavenumber: np.ndarray, lowest: float, highest: float) -> np.ndarray
 
 def sum_over_shells(grid: Grid, density: Float[Array, "... ny modes"]) -> Float[Array, "... shells"]:
     """Return the sums over every shell of `density`, one value for each mode of ``rfft2``."""
-    shell, batch = shell_of_modes(grid).ravel(), density.shape[:-2]
-    sums = jnp.zeros((*batch, shell.max() + 1), density.dtype)
-    return sums.at[..., shell].add(density.reshape(*batch, shell.size))
+    return apply(SumOverShells(grid), density)
+
+
+@dataclasses.dataclass(frozen=True)
+class SumOverShells:
+    """The map `sum_over_shells`."""
+
+    grid: Grid
+
+    def __call__(self, density):
+        shell, batch = shell_of_modes(self.grid).ravel(), density.shape[:-2]
+        sums = jnp.zeros((*batch, shell.max() + 1), density.dtype)
+        return sums.at[..., shell].add(density.reshape(*batch, shell.size))
 
 
 def random_phases(grid: Grid, *, key: Key[Array, ""], dtype: np.dtype) -> Complex[Array, "ny modes"]:

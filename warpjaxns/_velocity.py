@@ -14,7 +14,7 @@ from ._arrays import with_axes
 from ._checks import check_field, check_real
 from ._grid import Grid
 from ._operators import _check_pair
-from ._primitives.fourier import irfft2, rfft2
+from ._primitives.linear import irfft2, rfft2
 from ._show import show
 
 Field: TypeAlias = Float[Array, "... ny nx"]

@@ -21,7 +21,7 @@ from .._support import warp_obstacle
 from . import partition
 
 _batch_axes: dict[Primitive, Callable] = {}  # the batch axes of operands and of results, by `batch_by_folding`
-WIDE = [np.dtype(name) for name in ("float64", "int64", "uint64")]
+WIDE = [np.dtype(name) for name in ("float64", "int64", "uint64", "complex128")]
 
 
 def in_x64_of_operands(rule: Callable) -> Callable:

@@ -220,7 +220,11 @@ def _part(array, index, shape):
     return array if array.shape[0] == shape[0] else array[index * shape[0] : (index + 1) * shape[0]]
 
 
-mlir.register_lowering(kernel_p, lowering(_lower, "warp_kernel", _batch_axes))
+def _lowering(ctx, *operands, job, **params):
+    return lowering(_lower, job.name, _batch_axes)(ctx, *operands, job=job, **params)
+
+
+mlir.register_lowering(kernel_p, _lowering)
 
 
 def _batch(operands, dims, *, job, batch, mapped):

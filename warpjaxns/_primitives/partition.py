@@ -25,8 +25,8 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from .._names import name_of
 
 ADVICE = (
-    "fields live whole on a device for now, and only the batch axis can be sharded, of several the outermost one. "
-    "Put the mesh there, or gather the array with jax.device_put or jax.sharding.reshard"
+    "fields live whole on a device for now. Put the mesh on a batch axis, or gather the array first, with "
+    "jax.device_put, jax.lax.with_sharding_constraint or jax.sharding.reshard"
 )
 
 

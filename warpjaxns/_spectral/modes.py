@@ -20,7 +20,7 @@ import numpy as np
 from .._arrays import with_axes
 from .._coefficients import dealiasing_filter, kept_wavenumbers
 from .._grid import Grid
-from .._primitives.fourier import irfft2, rfft2
+from .._primitives.linear import irfft2, rfft2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +113,10 @@ def inverse(modes: Modes, coefficients):
     """Return the fields ``(..., ny, nx)`` with these coefficients."""
     (ky, kx), (ny, nx) = modes.highest, modes.grid.shape
     spectrum = jnp.swapaxes(coefficients * constant(1 / modes.multiplicity, coefficients), -1, -2)
-    none = jnp.zeros((*spectrum.shape[:-2], ny - 2 * ky - 1, kx + 1), spectrum.dtype)
-    spectrum = jnp.concatenate([spectrum[..., : ky + 1, :], none, spectrum[..., ky + 1 :, :]], axis=-2)
-    spectrum = jnp.pad(spectrum, [(0, 0)] * (spectrum.ndim - 1) + [(0, nx // 2 - kx)])
+    north, south = spectrum[..., : ky + 1, :], spectrum[..., ky + 1 :, :]
+    lead, right = [(0, 0)] * (spectrum.ndim - 2), (0, nx // 2 - kx)
+    parts = [jnp.pad(north, [*lead, (0, 0), right]), jnp.pad(south, [*lead, (ny - 2 * ky - 1, 0), right])]
+    spectrum = jnp.concatenate(parts, axis=-2)
     return irfft2(spectrum, modes.grid.shape, norm="ortho")
 
 

@@ -12,7 +12,7 @@ from .._discretisation import Discretisation, FiniteDifference, check_discretisa
 from .._grid import Grid
 from .._modes import fourier_modes, fundamental_wavenumber, sum_over_shells
 from .._operators import jacobian, projected, streamfunction
-from .._primitives.fourier import rfft2
+from .._primitives.linear import rfft2
 
 
 def energy_flux(

@@ -14,7 +14,7 @@ from .._coefficients import kept_wavenumbers
 from .._discretisation import Spectral
 from .._grid import Grid
 from .._modes import fourier_modes
-from .._primitives.fourier import rfft2
+from .._primitives.linear import rfft2
 from .._solver import NavierStokes2D, check_solver
 
 RESOLVED = 0.1  # the largest estimated error of a flow that counts as resolved

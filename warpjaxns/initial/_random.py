@@ -22,7 +22,7 @@ from .._modes import (
     random_phases,
     shell_of_modes,
 )
-from .._primitives.fourier import rfft2
+from .._primitives.linear import rfft2
 from .._show import show
 
 
