@@ -48,11 +48,11 @@ def _holds_64_bits(value):
     return getattr(value, "dtype", None) in WIDE
 
 
-def lowering(function: Callable, name: str, batch_axes: Callable) -> Callable:
+def lowering(function: Callable, name: str, batch_axes: Callable, foreign: bool) -> Callable:
     """Make the lowering rule of a primitive that computes ``function(*operands, **params)``, several results.
 
     `name` and the parameters say what it computes. ``batch_axes(**params)`` gives the batch axes of operands and those
-    of results, along which it may be divided among devices (`partition.lower`).
+    of results, along which it may be divided among devices (`partition.lower`). `foreign`: whether it calls Warp.
     """
 
     def rule(ctx, *operands, **params):
@@ -63,7 +63,7 @@ def lowering(function: Callable, name: str, batch_axes: Callable) -> Callable:
         def lower(_):
             if partition.several_devices(ctx):
                 key = ctx.module_context.platforms, sorted(params.items())
-                return partition.lower(compute, ctx, operands, name, key, *batch_axes(**params))
+                return partition.lower(compute, ctx, operands, name, key, foreign, *batch_axes(**params))
             return mlir.lower_fun(compute, multiple_results=True)(ctx, *operands)
 
         return in_x64_of_operands(lower)(ctx.avals_in)
@@ -97,7 +97,7 @@ def define(
             raise ValueError(f'backend="warp" cannot run on {platform}: {obstacle}')
         use_warp = not obstacle and (backend == "warp" or platform == "cuda")
         how = functools.partial(warp, platform=platform) if use_warp else xla
-        return lowering(how, name, _batch_axes[p])(ctx, *operands, **params)
+        return lowering(how, name, _batch_axes[p], use_warp)(ctx, *operands, **params)
 
     mlir.register_lowering(p, functools.partial(lower, "this platform"))
     for platform in ("cpu", "cuda"):

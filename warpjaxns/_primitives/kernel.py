@@ -221,7 +221,7 @@ def _part(array, index, shape):
 
 
 def _lowering(ctx, *operands, job, **params):
-    return lowering(_lower, job.name, _batch_axes)(ctx, *operands, job=job, **params)
+    return lowering(_lower, job.name, _batch_axes, True)(ctx, *operands, job=job, **params)
 
 
 mlir.register_lowering(kernel_p, _lowering)

@@ -11,6 +11,7 @@ every device.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -32,7 +33,7 @@ ADVICE = (
 
 def several_devices(ctx) -> bool:
     """Return whether XLA will divide the program: not on one device, inside a full `shard_map`, or for export."""
-    if ctx.module_context.lowering_parameters.for_export:
+    if ctx.module_context.lowering_parameters.for_export or not jax.config.jax_use_shardy_partitioner:
         return False
     context = ctx.module_context.axis_context
     if hasattr(context, "manual_axes"):
@@ -40,7 +41,7 @@ def several_devices(ctx) -> bool:
     return getattr(context, "num_devices", 1) > 1
 
 
-def lower(function: Callable, ctx, operands, name: str, key, axes: Sequence, out_axes: Sequence):
+def lower(function: Callable, ctx, operands, name: str, key, foreign: bool, axes: Sequence, out_axes: Sequence):
     """Lower ``function(*operands)`` to a call that XLA's partitioner may divide among devices.
 
     Args:
@@ -49,6 +50,7 @@ def lower(function: Callable, ctx, operands, name: str, key, axes: Sequence, out
         operands: values of MLIR.
         name: that of the primitive, for messages.
         key: everything that the function depends on, plain data.
+        foreign: whether it makes foreign calls.
         axes: the batch axes of each operand, a tuple. Entries at the same place belong together, and None stands for
             an axis that the operand does not have. An axis of length 1 is shared.
         out_axes: those of each result.
@@ -74,6 +76,8 @@ def lower(function: Callable, ctx, operands, name: str, key, axes: Sequence, out
         devices = Mesh(np.array(found[0]._device_assignment), ("devices",))
         return devices, on_a_device, tuple(made[len(given) :]), tuple(made[: len(given)])
 
+    if foreign and jax.config.jax_compilation_cache_dir:
+        _register_parts(on_a_device, ctx, labels)
     split = custom_partitioning(types)
     factors = [ArrayMapping(*_factors(i, names)) for i, names in enumerate(labels)]
     rule = SdyShardingRule(tuple(factors[: len(avals)]), tuple(factors[len(avals) :]))
@@ -81,6 +85,24 @@ def lower(function: Callable, ctx, operands, name: str, key, axes: Sequence, out
     values = mlir.lower_fun(split, multiple_results=True)(_knowing_devices(ctx), *operands)
     _name(values, ctx, name_of((name, key, [(aval.shape, aval.dtype.name) for aval in avals])))
     return values
+
+
+def _register_parts(function, ctx, labels):
+    """Register the foreign calls of a device, for all numbers of shards of a batch axis.
+
+    A program that JAX finds in its cache on disk needs them, and the partitioner does not call back for it.
+    """
+    context = ctx.module_context.axis_context
+    devices = context.mesh.size if hasattr(context, "mesh") else context.num_devices
+    numbers = {number for names in labels for number in names} - {None}
+    divided = itertools.product(numbers, (n for n in range(2, devices + 1) if devices % n == 0))
+    for number, shards in [(-1, 1), *divided]:
+        sizes = [
+            [-(-n // shards) if name == number else n for n, name in zip(aval.shape, names, strict=True)]
+            for aval, names in zip(ctx.avals_in, labels, strict=False)
+        ]
+        parts = [jax.ShapeDtypeStruct(size, aval.dtype) for size, aval in zip(sizes, ctx.avals_in, strict=True)]
+        jax.jit(function).trace(*parts).lower(lowering_platforms=tuple(ctx.module_context.platforms))
 
 
 def _labels(shapes, axes):
