@@ -21,7 +21,7 @@ from tolerances import ROLLOUT, assert_trees_close
 from warpjaxns import FiniteDifference, Grid, NavierStokes2D, Spectral, diagnostics, primitive, velocity_of
 
 GRID = Grid((6, 10), (2.0, 3.5))
-MEMBERS, DEVICES = 8, 4
+MEMBERS, DEVICES = 64, 4
 COLLECTIVES = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter|collective-broadcast"
 every_backend = pytest.mark.parametrize("backend", ["warp", "xla"])
 every_type = pytest.mark.parametrize("types", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
@@ -106,7 +106,7 @@ def test_no_communication(backend, discretisation, types, dtype, name):
     here = program.memory_analysis()
     assert here.argument_size_in_bytes * DEVICES == alone.argument_size_in_bytes
     assert here.output_size_in_bytes * DEVICES == alone.output_size_in_bytes
-    assert here.temp_size_in_bytes < 0.6 * alone.temp_size_in_bytes
+    assert here.temp_size_in_bytes < 0.4 * alone.temp_size_in_bytes
 
 
 @pytest.mark.full
@@ -210,24 +210,27 @@ def test_programs_have_names_of_their_content():
     assert text(3) == text(3) != text(4)
 
 
-ENVIRONMENT = """
+IMPORTS = """
 import jax, numpy as np, sys, warnings
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import warpjaxns as wns
 warnings.simplefilter("error")
+"""
+PROBLEM = """
 grid = wns.Grid((6, 10), (2.0, 3.5))
 solver = wns.NavierStokes2D(grid, viscosity=0.01, dt=0.05, backend="warp")
 f = jax.jit(jax.grad(lambda w: (jax.vmap(lambda w: solver.rollout(w, steps=3))(w) ** 2).sum()))
 w = np.random.default_rng(0).normal(size=(8, 6, 10)).astype("float32")
+sharding = NamedSharding(jax.make_mesh((4,), ("a",), (AxisType.Auto,)), PartitionSpec("a"))
 """
 
 
-def python(script, *arguments, devices):
-    """Start a Python process on so many devices."""
+def python(before, after, *arguments, devices):
+    """Start a Python process on so many devices, which has the problem between the two parts of its script."""
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
-    command = [sys.executable, "-c", ENVIRONMENT + script, *map(str, arguments)]
+    command = [sys.executable, "-c", IMPORTS + before + PROBLEM + after, *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -239,17 +242,18 @@ def output(process):
 
 @pytest.mark.full
 def test_the_cache_on_disk_serves_another_process(tmp_path):
-    script = """
+    before = """
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-mesh = jax.make_mesh((4,), ("a",), (AxisType.Auto,))
-w = jax.device_put(w, NamedSharding(mesh, PartitionSpec("a")))
+"""
+    after = """
+w = jax.device_put(w, sharding)
 events = []
 jax.monitoring.register_event_listener(lambda name, **_: events.append(name.split("/")[-1]))
 result = f(w)
 print("cache_hits" in events, "cache_misses" in events, float(np.abs(np.asarray(result)).sum()))
 """
-    first, second = (output(python(script, tmp_path, devices=4)).split() for _ in range(2))
+    first, second = (output(python(before, after, tmp_path, devices=4)).split() for _ in range(2))
     assert first[:2] == ["False", "True"]
     assert second[:2] == ["True", "False"]
     assert first[2] == second[2]
@@ -257,11 +261,12 @@ print("cache_hits" in events, "cache_misses" in events, float(np.abs(np.asarray(
 
 @pytest.mark.full
 def test_two_processes():
-    script = """
+    before = """
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]))
-mesh = jax.make_mesh((4,), ("a",), (AxisType.Auto,))
-x = jax.make_array_from_callback(w.shape, NamedSharding(mesh, PartitionSpec("a")), lambda index: w[index])
+"""
+    after = """
+x = jax.make_array_from_callback(w.shape, sharding, lambda index: w[index])
 text = f.lower(x).compile().as_text()
 result, alone = f(x), np.asarray(f(w))
 print(len(result.addressable_shards), all(np.array_equal(s.data, alone[s.index]) for s in result.addressable_shards))
@@ -270,6 +275,6 @@ print("all-gather" in text)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    processes = [python(script, port, rank, devices=2) for rank in range(2)]
+    processes = [python(before, after, port, rank, devices=2) for rank in range(2)]
     for process in processes:
         assert output(process).split() == ["2", "True", "False"]

@@ -111,7 +111,7 @@ def _labels(shapes, axes):
     for number, places in enumerate(zip(*axes, strict=True)):
         lengths = [1 if axis is None else shape[axis] for shape, axis in zip(shapes, places, strict=True)]
         for names, axis, length in zip(labels, places, lengths, strict=True):
-            if length == max(lengths) > 1:
+            if length != 1:
                 names[axis] = number
     return labels
 
