@@ -58,7 +58,7 @@ def rfft2(fields, norm: str | None = None):
 
 def irfft2(spectra, shape: tuple[int, int], norm: str | None = None):
     """Return `jax.numpy.fft.irfft2` of spectra: fields ``(..., *shape)``."""
-    return apply(Irfft2(tuple(shape), norm), spectra)
+    return apply(Irfft2((shape[0], shape[1]), norm), spectra)
 
 
 linear_p = Primitive("linear_map")

@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from .._names import name_of
 
+options: Any = jax.config
 ADVICE = (
     "fields live whole on a device for now. Put the mesh on a batch axis, or gather the array first, with "
     "jax.device_put, jax.lax.with_sharding_constraint or jax.sharding.reshard"
@@ -33,7 +35,7 @@ ADVICE = (
 
 def several_devices(ctx) -> bool:
     """Return whether XLA will divide the program: not on one device, inside a full `shard_map`, or for export."""
-    if ctx.module_context.lowering_parameters.for_export or not jax.config.jax_use_shardy_partitioner:
+    if ctx.module_context.lowering_parameters.for_export or not options.jax_use_shardy_partitioner:
         return False
     context = ctx.module_context.axis_context
     if hasattr(context, "manual_axes"):
@@ -76,7 +78,7 @@ def lower(function: Callable, ctx, operands, name: str, key, foreign: bool, axes
         devices = Mesh(np.array(found[0]._device_assignment), ("devices",))
         return devices, on_a_device, tuple(made[len(given) :]), tuple(made[: len(given)])
 
-    if foreign and jax.config.jax_compilation_cache_dir:
+    if foreign and options.jax_compilation_cache_dir:
         _register_parts(on_a_device, ctx, labels)
     split = custom_partitioning(types)
     factors = [ArrayMapping(*_factors(i, names)) for i, names in enumerate(labels)]
@@ -107,7 +109,7 @@ def _register_parts(function, ctx, labels):
 
 def _labels(shapes, axes):
     """Return for each array which batch axis each of its axes is, a number, or None for one that must stay whole."""
-    labels = [[None] * len(shape) for shape in shapes]
+    labels: list[list[int | None]] = [[None] * len(shape) for shape in shapes]
     for number, places in enumerate(zip(*axes, strict=True)):
         lengths = [1 if axis is None else shape[axis] for shape, axis in zip(shapes, places, strict=True)]
         for names, axis, length in zip(labels, places, lengths, strict=True):
