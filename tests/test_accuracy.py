@@ -79,6 +79,7 @@ def test_every_code_solves_the_same_equations(code, flow):
     assert_close(*slopes, {"float32": 1e-4})
 
 
+@pytest.mark.full
 def test_a_run_goes_on_and_is_merged_and_drawn(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(flows, "FLOWS", {"kolmogorov": FLOW})

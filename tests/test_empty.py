@@ -5,22 +5,37 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, jacobian, laplacian, streamfunction
+from warpjaxns import (
+    Checkpointed,
+    Direct,
+    FiniteDifference,
+    Grid,
+    NavierStokes2D,
+    Spectral,
+    jacobian,
+    laplacian,
+    streamfunction,
+)
 
 GRID = Grid((6, 10))
 EMPTY = jnp.zeros((0, *GRID.shape))
 
 
 @pytest.fixture(params=["warp", "xla"])
-def solver(request):
-    return NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend=request.param)
+def backend(request):
+    return request.param
+
+
+@pytest.fixture(params=[FiniteDifference(), Spectral()], ids=["finite", "spectral"])
+def solver(request, backend):
+    return NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend=backend, discretisation=request.param)
 
 
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(2)], ids=str)
 @pytest.mark.parametrize("lead", [(), (2,), (0,)], ids=str)
 @pytest.mark.parametrize("save_every", [None, 1, 3])
-def test_no_steps(solver, adjoint, lead, save_every):
-    solver = NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend=solver.backend, adjoint=adjoint)
+def test_no_steps(backend, adjoint, lead, save_every):
+    solver = NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend=backend, adjoint=adjoint)
     omega, control = jnp.ones((*lead, *GRID.shape)), jnp.zeros((0, *lead, *GRID.shape))
 
     def rollout(omega, control):
@@ -49,7 +64,7 @@ def test_no_members_in_a_vmap(solver, save_every):
 
 
 def test_operators_of_no_members(solver):
-    how = {"backend": solver.backend}
+    how = {"backend": solver.backend, "discretisation": solver.discretisation}
     for f in (streamfunction, laplacian):
         assert f(GRID, EMPTY, **how).shape == EMPTY.shape
     assert jacobian(GRID, EMPTY, jnp.ones((1, *GRID.shape)), **how).shape == EMPTY.shape

@@ -33,7 +33,7 @@ CASES = [
 ids = [f"{columns}-{rows}-{case}" for columns, rows, case in CASES]
 cases = pytest.mark.parametrize(
     ("columns", "rows", "case"),
-    [pytest.param(*case, marks=[pytest.mark.full] * (i > 0), id=ids[i]) for i, case in enumerate(CASES)],
+    [pytest.param(*case, marks=pytest.mark.full, id=name) for case, name in zip(CASES, ids, strict=True)],
 )
 
 

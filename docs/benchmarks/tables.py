@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
@@ -37,7 +38,7 @@ def times(name: str) -> dict[tuple[str, str, str], float]:
     return {(r["case"], r["contender"], r["what"]): 1e6 * r["seconds_per_step"] for r in records}
 
 
-def rows(name: str, contender: str = "warp", tasks=TASKS) -> dict[str, list[float]]:
+def rows(name: str, contender: str = "warp", tasks=TASKS) -> dict[str, list[Any]]:
     """Return the times of all tasks, by case; None for one that was not measured."""
     found = times(name)
     cases = dict.fromkeys(case for case, _, _ in found)

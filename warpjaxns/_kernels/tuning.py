@@ -239,8 +239,9 @@ TANGENT = {
 _64 = [Resident(1, 8, 576, 133), Resident(1, 8, 288, 67), Resident(2, 8, 160, 25), Resident(4, 4, 160, 1)]
 _80 = [Resident(1, 8, 544, 67), Resident(2, 8, 288, 25), Resident(4, 8, 256, 1)]
 _128 = [Resident(1, 16, 544, 67), Resident(2, 16, 288, 25), Resident(4, 8, 256, 1)]
+_96 = [*_128[:2], Resident(6, 8, 256, 1), _128[2]]
 RESIDENT = {
-    "advance": {64: _64, 80: _80, 128: _128},
+    "advance": {64: _64, 80: _80, 96: _96, 128: _128},
     "adjoint": {64: _64, 80: _80, 128: _128},
     "tangent": {64: _64, 80: _80[1:], 128: [Resident(2, 16, 288, 25), Resident(4, 8, 256, 2)]},
     "tangent float64": {64: [Resident(2, 8, 160, 25), Resident(4, 4, 160, 1)]},

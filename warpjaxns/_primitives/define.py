@@ -109,7 +109,19 @@ def register(p: Primitive, *, jvp: Callable, transpose: Callable | None = None) 
     """Register derivative rules, which run with x64 on if an operand is float64."""
     ad.primitive_jvps[p] = in_x64_of_operands(jvp)
     if transpose is not None:
-        ad.primitive_transposes[p] = in_x64_of_operands(transpose)
+        ad.primitive_transposes[p] = in_x64_of_operands(_of_some_cotangent(transpose))
+
+
+def _of_some_cotangent(transpose: Callable) -> Callable:
+    """Make a transpose rule that has nothing to do where all cotangents are symbolic zeros."""
+
+    @functools.wraps(transpose)
+    def rule(cotangents, *operands, **params):
+        if all(type(cotangent) is ad.Zero for cotangent in cotangents):
+            return [None] * len(operands)
+        return transpose(cotangents, *operands, **params)
+
+    return rule
 
 
 def bind(p: Primitive, *operands: jax.Array, **params) -> list[jax.Array]:
@@ -149,6 +161,7 @@ def define_self_adjoint(name: str, xla: Callable, warp: Callable) -> Primitive:
     p = define(name, lambda field, **_: [(field.shape, field.dtype)], xla, warp)
     batch_by_folding(p, axes=lambda **_: [0], out_axes=lambda **_: [0], full=lambda **_: [True])
     ad.deflinear2(p, lambda cotangents, _, **params: bind(p, *cotangents, **params))
+    ad.primitive_transposes[p] = _of_some_cotangent(ad.primitive_transposes[p])
     return p
 
 

@@ -259,8 +259,6 @@ class Steps:
     # all members share are summed over the members.
     def _tangent_transpose(self, cotangents, *operands, steps, **params):
         x, dx, kept = split(operands, Operands, Operands)
-        if type(cotangents[0]) is ad.Zero:
-            return [None] * len(operands)
         asked = Operands(*map(ad.is_undefined_primal, dx))
         wrt = asked._replace(omega=True)
         given = iter(bind(self.adjoint_p, *x, cotangents[0], *kept, steps=steps, wrt=wrt, **params))

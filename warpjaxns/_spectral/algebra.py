@@ -91,7 +91,7 @@ def advance(*operands, grid, integrator, dealiasing, steps, backend, keep=False,
         return kept[-1], jnp.stack(kept) if keep else None
 
     out, kept = jax.lax.scan(body, x.omega, every, length=steps)
-    return [out] if kept is None else [out, kept.reshape(-1, *out.shape)]
+    return [out] if kept is None else [out, kept.reshape(kept.shape[0] * kept.shape[1], *out.shape)]
 
 
 def advance_jvp(*operands, steps, **params):
