@@ -112,6 +112,12 @@ def register(p: Primitive, *, jvp: Callable, transpose: Callable | None = None) 
         ad.primitive_transposes[p] = in_x64_of_operands(_of_some_cotangent(transpose))
 
 
+def register_linear(p: Primitive, transpose: Callable) -> None:
+    """Register the derivative rules of a primitive that is linear in its one operand."""
+    ad.deflinear2(p, in_x64_of_operands(transpose))
+    ad.primitive_transposes[p] = _of_some_cotangent(ad.primitive_transposes[p])
+
+
 def _of_some_cotangent(transpose: Callable) -> Callable:
     """Make a transpose rule that has nothing to do where all cotangents are symbolic zeros."""
 
@@ -160,8 +166,7 @@ def define_self_adjoint(name: str, xla: Callable, warp: Callable) -> Primitive:
     """Define a primitive from one field ``(batch, ny, nx)`` to another, linear and its own transpose."""
     p = define(name, lambda field, **_: [(field.shape, field.dtype)], xla, warp)
     batch_by_folding(p, axes=lambda **_: [0], out_axes=lambda **_: [0], full=lambda **_: [True])
-    ad.deflinear2(p, lambda cotangents, _, **params: bind(p, *cotangents, **params))
-    ad.primitive_transposes[p] = _of_some_cotangent(ad.primitive_transposes[p])
+    register_linear(p, lambda cotangents, _, **params: bind(p, *cotangents, **params))
     return p
 
 

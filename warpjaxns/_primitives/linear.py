@@ -12,13 +12,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import batching, mlir
 from jax.interpreters.xla import apply_primitive
 from jax.sharding import AbstractMesh
 
 from .. import _ffi
 from . import partition
-from .define import bind, in_x64_of_operands, lowering
+from .define import bind, in_x64_of_operands, lowering, register_linear
 
 
 def apply(function: Callable, x: jax.Array, ndim: int = 2) -> jax.Array:
@@ -116,5 +116,5 @@ def _batch(operands, dims, **params):
 
 
 mlir.register_lowering(linear_p, _lower)
-ad.deflinear2(linear_p, in_x64_of_operands(_transpose))
+register_linear(linear_p, _transpose)
 batching.primitive_batchers[linear_p] = in_x64_of_operands(_batch)
