@@ -7,6 +7,7 @@ import numbers
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ._show import show
 
@@ -72,6 +73,79 @@ class Grid:
         """Coordinates ``(X, Y)`` [length] of every point, each of shape ``(ny, nx)`` and JAX's default float type."""
         x, y = jnp.meshgrid(jnp.asarray(self.x, float), jnp.asarray(self.y, float))
         return x, y
+
+    def over(self, mesh: Mesh, axis: str) -> "DividedGrid":
+        """Return this grid with its rows divided over an axis of a mesh of devices.
+
+        Each device holds a slab of ``ny / P`` rows, P being the length of the axis. A solver on such a grid has the
+        methods and results of any other, and its fields are sharded along y (`DividedGrid.sharding`).
+
+        Args:
+            mesh: devices. Its other axes may divide members.
+            axis: the name of one of its axes.
+
+        Raises:
+            TypeError: `mesh` is not a `jax.sharding.Mesh`.
+            ValueError: the mesh has no such axis, or its length does not divide ny into slabs of at least 2 rows.
+        """
+        return DividedGrid(self.shape, self.extent, devices=mesh, axis=axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class DividedGrid(Grid):
+    """A grid whose rows are divided over an axis of a mesh of devices. `Grid.over` makes one.
+
+    Args:
+        shape: as in `Grid`.
+        extent: as in `Grid`.
+        devices: the mesh.
+        axis: the name of the axis.
+
+    Raises:
+        TypeError: `devices` is not a `jax.sharding.Mesh`.
+        ValueError: the mesh has no such axis, or its length does not divide ny into slabs of at least 2 rows.
+    """
+
+    _: dataclasses.KW_ONLY
+    devices: Mesh
+    axis: str
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.devices, Mesh):
+            raise TypeError(f"mesh={show(self.devices)}: expected a jax.sharding.Mesh, as jax.make_mesh makes")
+        names = self.devices.axis_names
+        if self.axis not in names:
+            raise ValueError(f"axis={show(self.axis)}: the mesh has the axes {', '.join(map(repr, names))}")
+        ny = self.shape[0]
+        if ny % self.parts or ny // self.parts < 2:
+            fitting = [n for n in range(1, ny // 2 + 1) if ny % n == 0]
+            raise ValueError(
+                f"axis={show(self.axis)} has {self.parts} devices, which do not divide the {ny} rows of the grid into "
+                f"equal slabs of at least 2: expected a number of devices among {fitting}, or another ny"
+            )
+
+    @property
+    def parts(self) -> int:
+        """The number of slabs."""
+        return self.devices.shape[self.axis]
+
+    @property
+    def rows(self) -> int:
+        """The rows of a slab."""
+        return self.shape[0] // self.parts
+
+    def sharding(self, *leading: str | tuple[str, ...] | None) -> NamedSharding:
+        """Return the sharding of a field, for `jax.device_put`.
+
+        Args:
+            leading: for each leading axis of the field, the axis of the mesh that divides it, or None.
+        """
+        return NamedSharding(self.devices, PartitionSpec(*leading, self.axis, None))
+
+    def of_rows(self, rows: int) -> Grid:
+        """Return a periodic grid of so many rows (at least 4), with the same spacing."""
+        return Grid((rows, self.shape[1]), (rows * self.spacing[0], self.extent[1]))
 
 
 def _pair(name, value, kind, expected):

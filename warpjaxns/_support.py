@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import warp as wp
 
-from ._grid import Grid
+from ._grid import DividedGrid, Grid
 from ._kernels.fft.lines import smooth
 from ._kernels.finite_difference.planner import make_plan, unsupported
 from ._kernels.hardware.limits import CPU_MEMORY
@@ -15,6 +15,8 @@ from ._kernels.hardware.limits import CPU_MEMORY
 def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
     """Return why Warp cannot run this grid in this type on this platform ("cpu" or "cuda"), or None."""
     initialise()
+    if isinstance(grid, DividedGrid):
+        return "its grid is divided over devices"
     for n in grid.shape:
         if not smooth(n):
             return f"size {n} has a prime factor above 5; use sizes of the form 2^a 3^b 5^c"

@@ -5,6 +5,7 @@ from jax.interpreters import ad
 from .._coefficients import FIRST, SECOND
 from .._primitives.define import batch_by_folding, bind, define, register, sum_to
 from . import calls, reference
+from .divided import operators as divided
 
 
 def _abstract(a, b, **_):
@@ -15,7 +16,7 @@ def _xla(a, b, *, grid, scheme, backend):
     return [reference.jacobian(grid, a, b, scheme)]
 
 
-jacobian_p = define("jacobian", _abstract, _xla, calls.jacobian)
+jacobian_p = define("jacobian", _abstract, _xla, calls.jacobian, divided=divided.jacobian)
 batch_by_folding(jacobian_p, lambda **_: [0, 0], lambda **_: [0], lambda **_: [False, False])
 
 

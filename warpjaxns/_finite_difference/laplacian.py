@@ -2,6 +2,7 @@
 
 from .._primitives.define import bind, define_self_adjoint
 from . import calls, reference
+from .divided import operators as divided
 
 
 def _xla(a, *, grid, backend):
@@ -9,7 +10,7 @@ def _xla(a, *, grid, backend):
 
 
 # The stencil is symmetric.
-laplacian_p = define_self_adjoint("laplacian", _xla, calls.laplacian)
+laplacian_p = define_self_adjoint("laplacian", _xla, calls.laplacian, divided.laplacian)
 
 
 def laplacian(a, *, grid, backend):

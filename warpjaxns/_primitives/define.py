@@ -7,16 +7,19 @@ ranks never change, however `vmap`s are nested.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.interpreters.xla import apply_primitive
+from jax.sharding import AbstractMesh
 
 from .. import _ffi
+from .._grid import DividedGrid
 from .._support import warp_obstacle
 from . import partition
 
@@ -71,14 +74,43 @@ def lowering(function: Callable, name: str, batch_axes: Callable, foreign: bool)
     return rule
 
 
+def divided_lowering(function: Callable, name: str) -> Callable:
+    """Make the lowering rule of a primitive on a divided grid, whose `function` is a `shard_map` over the grid's mesh."""
+
+    def rule(ctx, *operands, **params):
+        @in_x64_of_operands
+        def compute(*operands):
+            with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):  # `function` brings the mesh of its grid
+                return function(*operands, **params)
+
+        def lower(_):
+            if getattr(ctx.module_context.axis_context, "manual_axes", ()):
+                raise ValueError(
+                    f"'{name}' on a divided grid inside a shard_map: it makes one of its own; call it outside, under "
+                    "jax.jit, with members sharded by their array"
+                )
+            types = [jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
+            return mlir.lower_fun(compute, multiple_results=True)(ctx.replace(avals_in=types), *operands)
+
+        return in_x64_of_operands(lower)(ctx.avals_in)
+
+    return rule
+
+
 def define(
-    name: str, abstract: Callable, xla: Callable, warp: Callable, find_obstacle: Callable = warp_obstacle
+    name: str,
+    abstract: Callable,
+    xla: Callable,
+    warp: Callable,
+    find_obstacle: Callable = warp_obstacle,
+    divided: Callable | None = None,
 ) -> Primitive:
     """Define a primitive with several results. `batch_by_folding` must follow.
 
     `abstract(*avals, **params)` returns ``(shape, dtype)`` of each result. `xla` and `warp` compute the results, as
     lists or tuples. `warp` serves CUDA, and with ``backend="warp"`` also the CPU; its argument `platform` says which.
-    ``find_obstacle(grid, dtype, platform)`` says why it cannot, or returns None.
+    ``find_obstacle(grid, dtype, platform)`` says why it cannot, or returns None. `divided` computes the results on a
+    `DividedGrid`, and takes what `warp` takes, with ``platform=None`` where Warp is not to be used.
     """
     p = Primitive(name)
     p.multiple_results = True
@@ -86,6 +118,8 @@ def define(
     @p.def_abstract_eval
     def _(*avals, **params):
         results = [_ffi.abstract_result(shape, dtype, *avals) for shape, dtype in abstract(*avals, **params)]
+        if isinstance(params["grid"], DividedGrid):
+            return partition.with_rows(results, avals, params["grid"], *_batch_axes[p](**params))
         return partition.with_batch(results, avals, name, *_batch_axes[p](**params))
 
     p.def_impl(functools.partial(apply_primitive, p))
@@ -96,6 +130,9 @@ def define(
         if backend == "warp" and obstacle:
             raise ValueError(f'backend="warp" cannot run on {platform}: {obstacle}')
         use_warp = not obstacle and (backend == "warp" or platform == "cuda")
+        if isinstance(grid, DividedGrid):
+            how = functools.partial(cast(Callable, divided), platform=platform if use_warp else None)
+            return divided_lowering(how, name)(ctx, *operands, **params)
         how = functools.partial(warp, platform=platform) if use_warp else xla
         return lowering(how, name, _batch_axes[p], use_warp)(ctx, *operands, **params)
 
@@ -162,9 +199,9 @@ def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Cal
     return rule
 
 
-def define_self_adjoint(name: str, xla: Callable, warp: Callable) -> Primitive:
+def define_self_adjoint(name: str, xla: Callable, warp: Callable, divided: Callable) -> Primitive:
     """Define a primitive from one field ``(batch, ny, nx)`` to another, linear and its own transpose."""
-    p = define(name, lambda field, **_: [(field.shape, field.dtype)], xla, warp)
+    p = define(name, lambda field, **_: [(field.shape, field.dtype)], xla, warp, divided=divided)
     batch_by_folding(p, axes=lambda **_: [0], out_axes=lambda **_: [0], full=lambda **_: [True])
     register_linear(p, lambda cotangents, _, **params: bind(p, *cotangents, **params))
     return p

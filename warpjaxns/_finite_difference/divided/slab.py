@@ -1,0 +1,118 @@
+"""A slab of a divided grid, as a domain of `algebra`: one row of each neighbour lies around it.
+
+Every function runs on each device, inside a `shard_map` over the axis of the mesh that divides the grid. `surround` and
+`gather` have one collective each. Spectra go through `_primitives.linear`, which keeps members on their devices.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..._coefficients import eigenvalues
+from ..._grid import DividedGrid, Grid
+from ..._primitives.linear import apply
+from .entering import Exchange, Message, constants
+
+
+@dataclasses.dataclass(frozen=True)
+class AlongX:
+    """The Fourier transform of rows."""
+
+    def __call__(self, fields):
+        return jnp.fft.rfft(fields, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class BackAlongX:
+    """The inverse of `AlongX`, for rows of `points` points."""
+
+    points: int
+
+    def __call__(self, spectra):
+        return jnp.fft.irfft(spectra, n=self.points, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Alone:
+    """The Poisson equation of a slab as if its rows were periodic, from transformed rows to transformed rows."""
+
+    grid: DividedGrid
+
+    def __call__(self, spectra):
+        shape = self.grid.rows, self.grid.shape[1]
+        along_y, along_x = (jnp.asarray(v, spectra.real.dtype) for v in eigenvalues(shape, self.grid.spacing))
+        # made here, for a table would have half as many numbers as the slab
+        denominator = along_y[:, None] + along_x[None, : spectra.shape[-1]]
+        green = jnp.where(denominator > 0, 1 / jnp.where(denominator > 0, denominator, 1), 0)
+        modes = jnp.fft.fft(spectra, axis=-2)
+        return jnp.fft.ifft(modes * green.reshape((1,) * (modes.ndim - 2) + green.shape), axis=-2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slab:
+    """The slab of this device."""
+
+    divided: DividedGrid
+
+    @property
+    def grid(self) -> Grid:
+        """A periodic grid of the slab's rows and one more on either side, whose outermost results are not used."""
+        return self.divided.of_rows(self.divided.rows + 2)
+
+    def surround(self, omega):
+        """Return the state and its streamfunction, each with the rows around the slab."""
+        alone, sums = self._alone(omega)
+        entering = Exchange(self.divided)(Message(*sums, omega[:, 0], omega[:, -1]))
+        rows = jnp.concatenate([entering.first[:, None], omega, entering.last[:, None]], axis=1)
+        return rows, self._with_all(alone, entering[:3])
+
+    def gather(self, omega, psi):
+        """Return the transpose of `surround`."""
+        like = jax.ShapeDtypeStruct(omega[:, 1:-1].shape, omega.dtype)
+        alone, sums = jax.eval_shape(self._alone, like)
+        to_alone, to_entering = jax.linear_transpose(self._with_all, alone, sums)(psi)
+        to_message = Exchange(self.divided).transposed(Message(*to_entering, omega[:, 0], omega[:, -1]))
+        (to_omega,) = jax.linear_transpose(self._alone, like)((to_alone, tuple(to_message[:3])))
+        others = self.divided.rows - 1
+        first = jnp.pad(to_message.first[:, None], ((0, 0), (0, others), (0, 0)))
+        last = jnp.pad(to_message.last[:, None], ((0, 0), (others, 0), (0, 0)))
+        return omega[:, 1:-1] + to_omega + (first + last)
+
+    def pad(self, field):
+        """Return a field with rows of zeros around."""
+        return jnp.pad(field, ((0, 0), (1, 1), (0, 0)))
+
+    def trim(self, field):
+        """Return a field without the rows around."""
+        return field[:, 1:-1]
+
+    def _alone(self, omega):
+        """Return transformed rows of psi as if the slab were periodic, and the first three parts of a `Message`."""
+        m, real, about = self.divided.rows, omega.dtype, constants(self.divided)
+        rate, around = (jnp.asarray(values, real) for values in (about.rate, about.around))
+        rows = apply(AlongX(), omega)
+        psi = apply(Alone(self.divided), rows)
+        j = jnp.arange(m, dtype=real)[:, None]
+        south = jnp.sum(jnp.exp(-rate[None] * (m - 1 - j))[None] * rows, axis=1)
+        north = jnp.sum(jnp.exp(-rate[None] * j)[None] * rows, axis=1)
+        first = rows[:, :, 0].real
+        mean = jnp.mean(first, axis=1, keepdims=True)
+        p = -jnp.mean((m - j[:, 0])[None] * (first - mean), axis=1)
+        q = psi[:, 0, 0].real / self.divided.spacing[0] ** 2
+        return psi, (around[None] * south, around[None] * north, jnp.stack([p, mean[:, 0], q], axis=-1))
+
+    def _with_all(self, alone, entering):
+        """Return psi and the rows around it, from the results of `_alone` and of `Exchange`."""
+        south, north, mean = entering
+        m, about, real = self.divided.rows, constants(self.divided), mean.dtype
+        rate, green = (jnp.asarray(values, real) for values in (about.rate, about.green))
+        j = jnp.arange(-1, m + 1, dtype=real)[:, None]
+        others = jnp.exp(-rate[None] * (j + 1))[None] * (green[None] * south)[:, None]
+        others += jnp.exp(-rate[None] * (m - j))[None] * (green[None] * north)[:, None]
+        dp, excess, dq = (part[:, None, None] for part in (mean[:, 0], mean[:, 1], mean[:, 2]))
+        of_mean = dq + (m - j)[None] * dp + ((m * (m + 1) - j * (j + 1)) / 2)[None] * excess
+        of_mean = jnp.where(np.arange(rate.size) == 0, self.divided.spacing[0] ** 2 * of_mean, 0)
+        spectra = jnp.concatenate([alone[:, -1:], alone, alone[:, :1]], axis=1) + others + of_mean
+        return apply(BackAlongX(self.divided.shape[1]), spectra)

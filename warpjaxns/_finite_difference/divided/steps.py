@@ -1,0 +1,64 @@
+"""Time steps on a divided grid: a `shard_map` of the steps of a slab, with one collective a stage.
+
+Each function takes what that of `algebra` takes. It is the whole call, a scan over its stages, that runs on each device.
+"""
+
+import functools
+
+import jax
+
+from ..._primitives.operands import Operands, split
+from .. import algebra
+from .operators import FIELD, on_slabs
+from .slab import Slab
+
+KEPT = 2  # the axis of rows of what is kept
+OPERANDS = Operands(FIELD, None, None, None, 2)
+
+
+def _given(x: Operands) -> Operands:
+    """Return the axes of rows of these operands. A forcing of a single number has none."""
+    return OPERANDS if x.forcing.shape[-1] > 1 else OPERANDS._replace(forcing=None)
+
+
+def advance(*operands, grid, keep, **params):
+    """Take the steps, and their repetitions."""
+    function = functools.partial(algebra.advance, grid=grid, keep=keep, domain=Slab(grid), **_local(params))
+    rows_out = [FIELD, KEPT, KEPT] if keep else [FIELD]
+    return on_slabs(function, grid, _given(Operands(*operands)), rows_out)(*operands)
+
+
+def advance_jvp(*operands, grid, direct=False, **params):
+    """Take the steps of a state and its tangent."""
+    x, dx, _ = split(operands, Operands, Operands)
+    function = functools.partial(algebra.advance_jvp, grid=grid, domain=Slab(grid), **_local(params))
+    return on_slabs(function, grid, [*_given(x), *_given(dx)], [FIELD] * 2)(*x, *dx)
+
+
+def tangent(*operands, keep, **params):
+    """Take the steps of a tangent. It does not use what is kept."""
+    x, dx, _ = split(operands, Operands, Operands)
+    return advance_jvp(*x, *dx, **params)[1:]
+
+
+def adjoint(*operands, grid, wrt, keep, **params):
+    """Sweep backwards over the steps."""
+    x, rest = split(operands, Operands)
+    rows = [*_given(x), FIELD, *[KEPT] * (len(rest) - 1)]
+    rows_out = [axis for axis, wanted in zip(OPERANDS, wrt, strict=True) if wanted]
+    how = {"grid": grid, "wrt": wrt, "keep": keep, "domain": Slab(grid), **_local(params)}
+
+    def function(*operands):
+        shares = algebra.adjoint(*operands, **how)
+        summed = [i for i, axis in enumerate(rows_out) if axis is None]
+        if summed:
+            for i, total in zip(summed, jax.lax.psum([shares[i] for i in summed], grid.axis), strict=True):
+                shares[i] = total
+        return shares
+
+    return on_slabs(function, grid, rows, rows_out)(*x, *rest)
+
+
+def _local(params):
+    """Return the parameters for functions of a slab. Their stencils are XLA's."""
+    return {name: value for name, value in params.items() if name != "platform"} | {"backend": "xla"}
