@@ -7,7 +7,7 @@ import numbers
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ._show import show
 
@@ -86,7 +86,8 @@ class Grid:
 
         Raises:
             TypeError: `mesh` is not a `jax.sharding.Mesh`.
-            ValueError: the mesh has no such axis, or its length does not divide ny into slabs of at least 2 rows.
+            ValueError: the mesh has no such axis, or axes of another type than `Auto`, or the axis does not divide ny
+                into slabs of at least 2 rows.
         """
         return DividedGrid(self.shape, self.extent, devices=mesh, axis=axis)
 
@@ -103,7 +104,8 @@ class DividedGrid(Grid):
 
     Raises:
         TypeError: `devices` is not a `jax.sharding.Mesh`.
-        ValueError: the mesh has no such axis, or its length does not divide ny into slabs of at least 2 rows.
+        ValueError: the mesh has no such axis, or axes of another type than `Auto`, or the axis does not divide ny into
+            slabs of at least 2 rows.
     """
 
     _: dataclasses.KW_ONLY
@@ -117,6 +119,11 @@ class DividedGrid(Grid):
         names = self.devices.axis_names
         if self.axis not in names:
             raise ValueError(f"axis={show(self.axis)}: the mesh has the axes {', '.join(map(repr, names))}")
+        if any(kind != AxisType.Auto for kind in self.devices.axis_types):
+            raise ValueError(
+                f"mesh has axes of the types {', '.join(kind.name for kind in self.devices.axis_types)}: expected Auto, as "
+                "jax.make_mesh(shape, names, axis_types=(jax.sharding.AxisType.Auto,) * len(names)) makes them"
+            )
         ny = self.shape[0]
         if ny % self.parts or ny // self.parts < 2:
             fitting = [n for n in range(1, ny // 2 + 1) if ny % n == 0]

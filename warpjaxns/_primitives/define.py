@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
@@ -89,8 +88,7 @@ def divided_lowering(function: Callable, name: str) -> Callable:
                     f"'{name}' on a divided grid inside a shard_map: it makes one of its own; call it outside, under "
                     "jax.jit, with members sharded by their array"
                 )
-            types = [jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
-            return mlir.lower_fun(compute, multiple_results=True)(ctx.replace(avals_in=types), *operands)
+            return mlir.lower_fun(compute, multiple_results=True)(ctx, *operands)
 
         return in_x64_of_operands(lower)(ctx.avals_in)
 
@@ -118,8 +116,6 @@ def define(
     @p.def_abstract_eval
     def _(*avals, **params):
         results = [_ffi.abstract_result(shape, dtype, *avals) for shape, dtype in abstract(*avals, **params)]
-        if isinstance(params["grid"], DividedGrid):
-            return partition.with_rows(results, avals, params["grid"], *_batch_axes[p](**params))
         return partition.with_batch(results, avals, name, *_batch_axes[p](**params))
 
     p.def_impl(functools.partial(apply_primitive, p))

@@ -24,7 +24,6 @@ from jax.experimental.custom_partitioning import ArrayMapping, SdyShardingRule, 
 from jax.interpreters import mlir
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from .._grid import DividedGrid
 from .._names import name_of
 
 options: Any = jax.config
@@ -219,23 +218,3 @@ def with_batch(results, avals, name: str, axes: Sequence, out_axes: Sequence):
         aval.update(sharding=NamedSharding(mesh, PartitionSpec(*map(ways.get, names))))
         for aval, names in zip(results, labels[len(avals) :], strict=True)
     ]
-
-
-def with_rows(results, avals, grid: DividedGrid, axes: Sequence, out_axes: Sequence):
-    """Return the types of results on a divided grid: fields are sharded along y too."""
-    mesh = next((aval.sharding.mesh for aval in avals if not aval.sharding.mesh.empty), None)
-    if mesh is None or not mesh._any_axis_explicit:
-        return results
-    labels = _labels([aval.shape for aval in (*avals, *results)], [*axes, *out_axes])
-    ways: dict = {}
-    for aval, names in zip(avals, labels, strict=False):
-        ways |= {n: along for n, along in zip(names, aval.sharding.spec, strict=False) if n is not None and along}
-
-    def spec(aval, names):
-        of_axes = list(map(ways.get, names))
-        if aval.ndim > 2:
-            of_axes[-2] = grid.axis
-        return PartitionSpec(*of_axes)
-
-    shardings = (NamedSharding(mesh, spec(aval, names)) for aval, names in zip(results, labels[len(avals) :], strict=True))
-    return [aval.update(sharding=sharding) for aval, sharding in zip(results, shardings, strict=True)]

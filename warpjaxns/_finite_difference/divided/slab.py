@@ -1,7 +1,7 @@
 """A slab of a divided grid, as a domain of `algebra`: one row of each neighbour lies around it.
 
 Every function runs on each device, inside a `shard_map` over the axis of the mesh that divides the grid. `surround` and
-`gather` have one collective each. Spectra go through `_primitives.linear`, which keeps members on their devices.
+`gather` have one collective each.
 """
 
 import dataclasses
@@ -12,42 +12,7 @@ import numpy as np
 
 from ..._coefficients import eigenvalues
 from ..._grid import DividedGrid, Grid
-from ..._primitives.linear import apply
 from .entering import Exchange, Message, constants
-
-
-@dataclasses.dataclass(frozen=True)
-class AlongX:
-    """The Fourier transform of rows."""
-
-    def __call__(self, fields):
-        return jnp.fft.rfft(fields, axis=-1)
-
-
-@dataclasses.dataclass(frozen=True)
-class BackAlongX:
-    """The inverse of `AlongX`, for rows of `points` points."""
-
-    points: int
-
-    def __call__(self, spectra):
-        return jnp.fft.irfft(spectra, n=self.points, axis=-1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Alone:
-    """The Poisson equation of a slab as if its rows were periodic, from transformed rows to transformed rows."""
-
-    grid: DividedGrid
-
-    def __call__(self, spectra):
-        shape = self.grid.rows, self.grid.shape[1]
-        along_y, along_x = (jnp.asarray(v, spectra.real.dtype) for v in eigenvalues(shape, self.grid.spacing))
-        # made here, for a table would have half as many numbers as the slab
-        denominator = along_y[:, None] + along_x[None, : spectra.shape[-1]]
-        green = jnp.where(denominator > 0, 1 / jnp.where(denominator > 0, denominator, 1), 0)
-        modes = jnp.fft.fft(spectra, axis=-2)
-        return jnp.fft.ifft(modes * green.reshape((1,) * (modes.ndim - 2) + green.shape), axis=-2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +57,8 @@ class Slab:
         """Return transformed rows of psi as if the slab were periodic, and the first three parts of a `Message`."""
         m, real, about = self.divided.rows, omega.dtype, constants(self.divided)
         rate, around = (jnp.asarray(values, real) for values in (about.rate, about.around))
-        rows = apply(AlongX(), omega)
-        psi = apply(Alone(self.divided), rows)
+        rows = jnp.fft.rfft(omega, axis=-1)
+        psi = jnp.fft.ifft(jnp.fft.fft(rows, axis=1) * self._green(real)[None], axis=1)
         j = jnp.arange(m, dtype=real)[:, None]
         south = jnp.sum(jnp.exp(-rate[None] * (m - 1 - j))[None] * rows, axis=1)
         north = jnp.sum(jnp.exp(-rate[None] * j)[None] * rows, axis=1)
@@ -115,4 +80,11 @@ class Slab:
         of_mean = dq + (m - j)[None] * dp + ((m * (m + 1) - j * (j + 1)) / 2)[None] * excess
         of_mean = jnp.where(np.arange(rate.size) == 0, self.divided.spacing[0] ** 2 * of_mean, 0)
         spectra = jnp.concatenate([alone[:, -1:], alone, alone[:, :1]], axis=1) + others + of_mean
-        return apply(BackAlongX(self.divided.shape[1]), spectra)
+        return jnp.fft.irfft(spectra, n=self.divided.shape[1], axis=-1)
+
+    def _green(self, real):
+        """Return the inverse of minus the Laplacian of a periodic slab, made from two short tables."""
+        shape = self.divided.rows, self.divided.shape[1]
+        along_y, along_x = (jnp.asarray(values, real) for values in eigenvalues(shape, self.divided.spacing))
+        denominator = along_y[:, None] + along_x[None, : shape[1] // 2 + 1]
+        return jnp.where(denominator > 0, 1 / jnp.where(denominator > 0, denominator, 1), 0)

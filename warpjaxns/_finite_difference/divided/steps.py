@@ -9,23 +9,23 @@ import jax
 
 from ..._primitives.operands import Operands, split
 from .. import algebra
-from .operators import FIELD, on_slabs
+from .operators import FIELD, Axes, on_slabs
 from .slab import Slab
 
-KEPT = 2  # the axis of rows of what is kept
-OPERANDS = Operands(FIELD, None, None, None, 2)
+NUMBERS, FIELDS = Axes(0, None), Axes(1, 2)  # of a parameter; of a forcing, and of what is kept
+OPERANDS = Operands(FIELD, NUMBERS, NUMBERS, NUMBERS, FIELDS)
 
 
 def _given(x: Operands) -> Operands:
-    """Return the axes of rows of these operands. A forcing of a single number has none."""
-    return OPERANDS if x.forcing.shape[-1] > 1 else OPERANDS._replace(forcing=None)
+    """Return the axes of these operands. A forcing of a single number has no rows."""
+    return OPERANDS if x.forcing.shape[-1] > 1 else OPERANDS._replace(forcing=Axes(1, None))
 
 
 def advance(*operands, grid, keep, **params):
     """Take the steps, and their repetitions."""
     function = functools.partial(algebra.advance, grid=grid, keep=keep, domain=Slab(grid), **_local(params))
-    rows_out = [FIELD, KEPT, KEPT] if keep else [FIELD]
-    return on_slabs(function, grid, _given(Operands(*operands)), rows_out)(*operands)
+    made = [FIELD, FIELDS, FIELDS] if keep else [FIELD]
+    return on_slabs(function, grid, _given(Operands(*operands)), made)(*operands)
 
 
 def advance_jvp(*operands, grid, direct=False, **params):
@@ -44,19 +44,19 @@ def tangent(*operands, keep, **params):
 def adjoint(*operands, grid, wrt, keep, **params):
     """Sweep backwards over the steps."""
     x, rest = split(operands, Operands)
-    rows = [*_given(x), FIELD, *[KEPT] * (len(rest) - 1)]
-    rows_out = [axis for axis, wanted in zip(OPERANDS, wrt, strict=True) if wanted]
+    given = [*_given(x), FIELD, *[FIELDS] * (len(rest) - 1)]
+    made = [axes for axes, wanted in zip(OPERANDS, wrt, strict=True) if wanted]
     how = {"grid": grid, "wrt": wrt, "keep": keep, "domain": Slab(grid), **_local(params)}
 
     def function(*operands):
         shares = algebra.adjoint(*operands, **how)
-        summed = [i for i, axis in enumerate(rows_out) if axis is None]
+        summed = [i for i, axes in enumerate(made) if axes is NUMBERS]
         if summed:
             for i, total in zip(summed, jax.lax.psum([shares[i] for i in summed], grid.axis), strict=True):
                 shares[i] = total
         return shares
 
-    return on_slabs(function, grid, rows, rows_out)(*x, *rest)
+    return on_slabs(function, grid, given, made)(*x, *rest)
 
 
 def _local(params):
