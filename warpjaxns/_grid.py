@@ -5,6 +5,7 @@ import math
 import numbers
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -149,6 +150,19 @@ class DividedGrid(Grid):
             leading: for each leading axis of the field, the axis of the mesh that divides it, or None.
         """
         return NamedSharding(self.devices, PartitionSpec(*leading, self.axis, None))
+
+    def place(self, field: jax.Array) -> jax.Array:
+        """Return a field ``(..., ny, nx)`` on the devices of the mesh, its rows divided among them.
+
+        Every function of the package does so with the fields that it is given. One that is on the mesh already stays.
+        """
+        lead = field.ndim - 2
+        if isinstance(field, jax.core.Tracer):
+            spec = PartitionSpec(*[PartitionSpec.UNCONSTRAINED] * lead, self.axis, None)
+            return jax.lax.with_sharding_constraint(field, NamedSharding(self.devices, spec))
+        if field.sharding.device_set == set(self.devices.devices.flat):
+            return field
+        return jax.device_put(field, self.sharding(*[None] * lead))
 
     def of_rows(self, rows: int) -> Grid:
         """Return a periodic grid of so many rows (at least 4), with the same spacing."""

@@ -15,11 +15,11 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.interpreters.xla import apply_primitive
-from jax.sharding import AbstractMesh
 
 from .. import _ffi
 from .._grid import DividedGrid
 from .._support import warp_obstacle
+from . import divided as on_devices
 from . import partition
 
 _batch_axes: dict[Primitive, Callable] = {}  # the batch axes of operands and of results, by `batch_by_folding`
@@ -73,28 +73,6 @@ def lowering(function: Callable, name: str, batch_axes: Callable, foreign: bool)
     return rule
 
 
-def divided_lowering(function: Callable, name: str) -> Callable:
-    """Make the lowering rule of a primitive on a divided grid, whose `function` is a `shard_map` over the grid's mesh."""
-
-    def rule(ctx, *operands, **params):
-        @in_x64_of_operands
-        def compute(*operands):
-            with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):  # `function` brings the mesh of its grid
-                return function(*operands, **params)
-
-        def lower(_):
-            if getattr(ctx.module_context.axis_context, "manual_axes", ()):
-                raise ValueError(
-                    f"'{name}' on a divided grid inside a shard_map: it makes one of its own; call it outside, under "
-                    "jax.jit, with members sharded by their array"
-                )
-            return mlir.lower_fun(compute, multiple_results=True)(ctx, *operands)
-
-        return in_x64_of_operands(lower)(ctx.avals_in)
-
-    return rule
-
-
 def define(
     name: str,
     abstract: Callable,
@@ -128,7 +106,8 @@ def define(
         use_warp = not obstacle and (backend == "warp" or platform == "cuda")
         if isinstance(grid, DividedGrid):
             how = functools.partial(cast(Callable, divided), platform=platform if use_warp else None)
-            return divided_lowering(how, name)(ctx, *operands, **params)
+            rule = on_devices.lowering(in_x64_of_operands(how), name)
+            return in_x64_of_operands(lambda _: rule(ctx, *operands, **params))(ctx.avals_in)
         how = functools.partial(warp, platform=platform) if use_warp else xla
         return lowering(how, name, _batch_axes[p], use_warp)(ctx, *operands, **params)
 

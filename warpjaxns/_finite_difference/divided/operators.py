@@ -4,60 +4,13 @@ The arrays of a primitive are those of the whole grid, so all its derivative and
 only how it is computed.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 from ..._grid import DividedGrid
+from ..._primitives.divided import FIELD, on_slabs
 from .. import reference
 from .slab import Slab
-
-class Axes(NamedTuple):
-    """The axes of an array along which its members and its rows lie. Rows: None for an array without rows."""
-
-    members: int
-    rows: int | None
-
-
-FIELD = Axes(0, 1)
-
-
-def on_slabs(function: Callable, grid: DividedGrid, axes: Sequence[Axes], axes_out: Sequence[Axes]) -> Callable:
-    """Make ``function(*slabs)`` a function of whole arrays. It returns a sequence.
-
-    Axes of the mesh that do not divide rows divide the members, if they divide their number. They would compute the same
-    otherwise. XLA could be told so as well, but would gather the members for each message.
-    """
-    others = tuple(name for name in grid.devices.axis_names if name != grid.axis)
-    shares = math.prod(grid.devices.shape[name] for name in others)
-
-    def spec(axes, divided):
-        names: list = [None] * (1 + max(axes.members, axes.rows or 0))
-        if divided and others:
-            names[axes.members] = others
-        if axes.rows is not None:
-            names[axes.rows] = grid.axis
-        return PartitionSpec(*names)
-
-    def call(*arrays):
-        members = [x.shape[each.members] for x, each in zip(arrays, axes, strict=True)]
-        batch = max(members)
-        specs = tuple(spec(each, n == batch and batch % shares == 0) for n, each in zip(members, axes, strict=True))
-        specs_out = tuple(spec(each, batch % shares == 0) for each in axes_out)
-        run = jax.shard_map(
-            lambda *slabs: tuple(function(*slabs)),
-            mesh=grid.devices,
-            in_specs=specs,
-            out_specs=specs_out,
-            check_vma=False,
-        )
-        return run(*arrays)
-
-    return call
 
 
 def poisson(omega, *, grid, **_):

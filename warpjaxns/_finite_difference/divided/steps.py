@@ -7,9 +7,9 @@ import functools
 
 import jax
 
+from ..._primitives.divided import FIELD, Axes, on_slabs
 from ..._primitives.operands import Operands, split
 from .. import algebra
-from .operators import FIELD, Axes, on_slabs
 from .slab import Slab
 
 NUMBERS, FIELDS = Axes(0, None), Axes(1, 2)  # of a parameter; of a forcing, and of what is kept
