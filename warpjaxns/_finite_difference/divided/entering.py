@@ -76,6 +76,11 @@ def constants(grid: DividedGrid) -> Constants:
     return Constants(rate, 2 * grid.shape[1] * factor * both, -there / slab, weights)
 
 
+def scaled(factors, numbers):
+    """Return real factors times complex numbers, which strict promotion of types has no product for."""
+    return jax.lax.complex(factors * numbers.real, factors * numbers.imag)
+
+
 @dataclasses.dataclass(frozen=True)
 class Exchange:
     """The map from the messages of all slabs to what enters each, on the devices of a `shard_map`."""
@@ -117,9 +122,9 @@ class Exchange:
     def _carried(self, everyone, here, sign):
         """Return the sum over t of ``c_t everyone[here + sign t]``, less this slab's own."""
         parts = self.grid.parts
-        in_order = jnp.take(everyone, (here + sign * np.arange(1, parts + 1)) % parts, axis=0)
+        in_order = jnp.take(everyone, (here + sign * np.arange(1, parts + 1, dtype=np.int32)) % parts, axis=0)
         weights = jnp.asarray(constants(self.grid).weights, everyone.real.dtype)
-        return jnp.sum(weights[:, None] * in_order, axis=0) - everyone[here]
+        return jnp.sum(scaled(weights[:, None], in_order), axis=0) - everyone[here]
 
     def _of_mean(self, everyone):
         """Return ``(dp, D, dq)`` of all slabs from ``(p_(-1), mean, q_m)`` of all slabs, ``(P, batch, 3)``."""

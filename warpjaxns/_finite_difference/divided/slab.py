@@ -12,7 +12,7 @@ import numpy as np
 
 from ..._coefficients import eigenvalues
 from ..._grid import DividedGrid, Grid
-from .entering import Exchange, Message, constants
+from .entering import Exchange, Message, constants, scaled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,15 +58,15 @@ class Slab:
         m, real, about = self.divided.rows, omega.dtype, constants(self.divided)
         rate, around = (jnp.asarray(values, real) for values in (about.rate, about.around))
         rows = jnp.fft.rfft(omega, axis=-1)
-        psi = jnp.fft.ifft(jnp.fft.fft(rows, axis=1) * self._green(real)[None], axis=1)
+        psi = jnp.fft.ifft(scaled(self._green(real)[None], jnp.fft.fft(rows, axis=1)), axis=1)
         j = jnp.arange(m, dtype=real)[:, None]
-        south = jnp.sum(jnp.exp(-rate[None] * (m - 1 - j))[None] * rows, axis=1)
-        north = jnp.sum(jnp.exp(-rate[None] * j)[None] * rows, axis=1)
-        first = rows[:, :, 0].real
-        mean = jnp.mean(first, axis=1, keepdims=True)
-        p = -jnp.mean((m - j[:, 0])[None] * (first - mean), axis=1)
+        south = jnp.sum(scaled(jnp.exp(-rate[None] * (m - 1 - j))[None], rows), axis=1)
+        north = jnp.sum(scaled(jnp.exp(-rate[None] * j)[None], rows), axis=1)
+        means = rows[:, :, 0].real
+        mean = jnp.mean(means, axis=1, keepdims=True)
+        p = -jnp.mean((m - j[:, 0])[None] * (means - mean), axis=1)
         q = psi[:, 0, 0].real / self.divided.spacing[0] ** 2
-        return psi, (around[None] * south, around[None] * north, jnp.stack([p, mean[:, 0], q], axis=-1))
+        return psi, (scaled(around[None], south), scaled(around[None], north), jnp.stack([p, mean[:, 0], q], axis=-1))
 
     def _with_all(self, alone, entering):
         """Return psi and the rows around it, from the results of `_alone` and of `Exchange`."""
@@ -74,12 +74,14 @@ class Slab:
         m, about, real = self.divided.rows, constants(self.divided), mean.dtype
         rate, green = (jnp.asarray(values, real) for values in (about.rate, about.green))
         j = jnp.arange(-1, m + 1, dtype=real)[:, None]
-        others = jnp.exp(-rate[None] * (j + 1))[None] * (green[None] * south)[:, None]
-        others += jnp.exp(-rate[None] * (m - j))[None] * (green[None] * north)[:, None]
+        others = scaled(jnp.exp(-rate[None] * (j + 1))[None], scaled(green[None], south)[:, None])
+        others += scaled(jnp.exp(-rate[None] * (m - j))[None], scaled(green[None], north)[:, None])
         dp, excess, dq = (part[:, None, None] for part in (mean[:, 0], mean[:, 1], mean[:, 2]))
         of_mean = dq + (m - j)[None] * dp + ((m * (m + 1) - j * (j + 1)) / 2)[None] * excess
-        of_mean = jnp.where(np.arange(rate.size) == 0, self.divided.spacing[0] ** 2 * of_mean, 0)
-        spectra = jnp.concatenate([alone[:, -1:], alone, alone[:, :1]], axis=1) + others + of_mean
+        is_mean = (np.arange(rate.size) == 0)[None, None]
+        of_mean = jnp.where(is_mean, self.divided.spacing[0] ** 2 * of_mean, jnp.zeros((), real))
+        around = jnp.concatenate([alone[:, -1:], alone, alone[:, :1]], axis=1) + others
+        spectra = jax.lax.complex(around.real + of_mean, around.imag)
         return jnp.fft.irfft(spectra, n=self.divided.shape[1], axis=-1)
 
     def _green(self, real):
