@@ -40,9 +40,9 @@ def jacobian(a, b, *, grid, scheme, **_):
 
 
 def rows_around(grid: DividedGrid, field):
-    """Return the rows of a slab and one row of either neighbour."""
+    """Return the rows of a slab, the one north of them and the one south of them."""
 
     def sent(row, by):
         return jax.lax.ppermute(row, grid.axis, [(d, (d + by) % grid.parts) for d in range(grid.parts)])
 
-    return jnp.concatenate([sent(field[:, -1:], 1), field, sent(field[:, :1], -1)], axis=1)
+    return jnp.concatenate([field, sent(field[:, :1], -1), sent(field[:, -1:], 1)], axis=1)

@@ -1,4 +1,6 @@
-"""A slab of a divided grid, as a domain of `algebra`: one row of each neighbour lies around it.
+"""A slab of a divided grid, as a domain of `algebra`: its m rows, then row m and row -1, which are its neighbours'.
+
+A periodic stencil on these m + 2 rows is right on the first m.
 
 Every function runs on each device, inside a `shard_map` over the axis of the mesh that divides the grid. `surround` and
 `gather` have one collective each.
@@ -30,28 +32,28 @@ class Slab:
         """Return the state and its streamfunction, each with the rows around the slab."""
         alone, sums = self._alone(omega)
         entering = Exchange(self.divided)(Message(*sums, omega[:, 0], omega[:, -1]))
-        rows = jnp.concatenate([entering.first[:, None], omega, entering.last[:, None]], axis=1)
+        rows = jnp.concatenate([omega, entering.last[:, None], entering.first[:, None]], axis=1)
         return rows, self._with_all(alone, entering[:3])
 
     def gather(self, omega, psi):
         """Return the transpose of `surround`."""
-        like = jax.ShapeDtypeStruct(omega[:, 1:-1].shape, omega.dtype)
+        like = jax.ShapeDtypeStruct(self.trim(omega).shape, omega.dtype)
         alone, sums = jax.eval_shape(self._alone, like)
         to_alone, to_entering = jax.linear_transpose(self._with_all, alone, sums)(psi)
-        to_message = Exchange(self.divided).transposed(Message(*to_entering, omega[:, 0], omega[:, -1]))
+        to_message = Exchange(self.divided).transposed(Message(*to_entering, omega[:, -1], omega[:, -2]))
         (to_omega,) = jax.linear_transpose(self._alone, like)((to_alone, tuple(to_message[:3])))
         others = self.divided.rows - 1
         first = jnp.pad(to_message.first[:, None], ((0, 0), (0, others), (0, 0)))
         last = jnp.pad(to_message.last[:, None], ((0, 0), (others, 0), (0, 0)))
-        return omega[:, 1:-1] + to_omega + (first + last)
+        return self.trim(omega) + to_omega + (first + last)
 
     def pad(self, field):
         """Return a field with rows of zeros around."""
-        return jnp.pad(field, ((0, 0), (1, 1), (0, 0)))
+        return jnp.pad(field, ((0, 0), (0, 2), (0, 0)))
 
     def trim(self, field):
         """Return a field without the rows around."""
-        return field[:, 1:-1]
+        return field[:, :-2]
 
     def _alone(self, omega):
         """Return transformed rows of psi as if the slab were periodic, and the first three parts of a `Message`."""
@@ -73,14 +75,14 @@ class Slab:
         south, north, mean = entering
         m, about, real = self.divided.rows, constants(self.divided), mean.dtype
         rate, green = (jnp.asarray(values, real) for values in (about.rate, about.green))
-        j = jnp.arange(-1, m + 1, dtype=real)[:, None]
+        j = jnp.asarray([*range(m + 1), -1], real)[:, None]
         others = scaled(jnp.exp(-rate[None] * (j + 1))[None], scaled(green[None], south)[:, None])
         others += scaled(jnp.exp(-rate[None] * (m - j))[None], scaled(green[None], north)[:, None])
         dp, excess, dq = (part[:, None, None] for part in (mean[:, 0], mean[:, 1], mean[:, 2]))
         of_mean = dq + (m - j)[None] * dp + ((m * (m + 1) - j * (j + 1)) / 2)[None] * excess
         is_mean = (np.arange(rate.size) == 0)[None, None]
         of_mean = jnp.where(is_mean, self.divided.spacing[0] ** 2 * of_mean, jnp.zeros((), real))
-        around = jnp.concatenate([alone[:, -1:], alone, alone[:, :1]], axis=1) + others
+        around = jnp.concatenate([alone, alone[:, :1], alone[:, -1:]], axis=1) + others
         spectra = jax.lax.complex(around.real + of_mean, around.imag)
         return jnp.fft.irfft(spectra, n=self.divided.shape[1], axis=-1)
 

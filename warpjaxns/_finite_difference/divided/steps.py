@@ -10,6 +10,7 @@ import jax
 from ..._primitives.divided import FIELD, Axes, on_slabs
 from ..._primitives.operands import Operands, split
 from .. import algebra
+from . import calls
 from .slab import Slab
 
 NUMBERS, FIELDS = Axes(0, None), Axes(1, 2)  # of a parameter; of a forcing, and of what is kept
@@ -21,17 +22,32 @@ def _given(x: Operands) -> Operands:
     return OPERANDS if x.forcing.shape[-1] > 1 else OPERANDS._replace(forcing=Axes(1, None))
 
 
-def advance(*operands, grid, keep, **params):
+def _local(grid, platform, params):
+    """Return the functions of a slab, and their parameters.
+
+    Steps and tangents run by Warp, where it is to be used. The sweep is made of `jax.numpy`.
+    """
+    slab = Slab(grid)
+    if platform:
+        return calls, {name: value for name, value in params.items() if name != "backend"} | {"slab": slab}
+    return algebra, params | {"grid": grid, "backend": "xla", "domain": slab}
+
+
+def advance(*operands, grid, platform, keep, **params):
     """Take the steps, and their repetitions."""
-    function = functools.partial(algebra.advance, grid=grid, keep=keep, domain=Slab(grid), **_local(params))
+    module, how = _local(grid, platform, params)
     made = [FIELD, FIELDS, FIELDS] if keep else [FIELD]
+    function = functools.partial(module.advance, keep=keep, **how)
     return on_slabs(function, grid, _given(Operands(*operands)), made)(*operands)
 
 
-def advance_jvp(*operands, grid, direct=False, **params):
+def advance_jvp(*operands, grid, platform, direct=False, **params):
     """Take the steps of a state and its tangent."""
     x, dx, _ = split(operands, Operands, Operands)
-    function = functools.partial(algebra.advance_jvp, grid=grid, domain=Slab(grid), **_local(params))
+    if platform and not calls.tangent_fits(x.omega, grid=grid, platform=platform):
+        platform = None
+    module, how = _local(grid, platform, params)
+    function = functools.partial(module.advance_jvp, **how)
     return on_slabs(function, grid, [*_given(x), *_given(dx)], [FIELD] * 2)(*x, *dx)
 
 
@@ -41,15 +57,19 @@ def tangent(*operands, keep, **params):
     return advance_jvp(*x, *dx, **params)[1:]
 
 
-def adjoint(*operands, grid, wrt, keep, **params):
+def adjoint(*operands, grid, platform, wrt, keep, **params):
     """Sweep backwards over the steps."""
     x, rest = split(operands, Operands)
     given = [*_given(x), FIELD, *[FIELDS] * (len(rest) - 1)]
     made = [axes for axes, wanted in zip(OPERANDS, wrt, strict=True) if wanted]
-    how = {"grid": grid, "wrt": wrt, "keep": keep, "domain": Slab(grid), **_local(params)}
+    module, how = _local(grid, platform, params)
+    _, sweep_how = _local(grid, None, params)
 
     def function(*operands):
-        shares = algebra.adjoint(*operands, **how)
+        if not keep:
+            kept = module.advance(*operands[:-1], keep=True, **how)[1:]
+            operands = *operands, *kept
+        shares = algebra.adjoint(*operands, keep=True, wrt=wrt, **sweep_how)
         summed = [i for i, axes in enumerate(made) if axes is NUMBERS]
         if summed:
             for i, total in zip(summed, jax.lax.psum([shares[i] for i in summed], grid.axis), strict=True):
@@ -57,8 +77,3 @@ def adjoint(*operands, grid, wrt, keep, **params):
         return shares
 
     return on_slabs(function, grid, given, made)(*x, *rest)
-
-
-def _local(params):
-    """Return the parameters for functions of a slab. Their stencils are XLA's."""
-    return {name: value for name, value in params.items() if name != "platform"} | {"backend": "xla"}
