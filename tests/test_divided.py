@@ -33,7 +33,7 @@ from warpjaxns import (
     velocity_of,
 )
 
-GRID = Grid((8, 10), (2.0, 3.5))
+GRID = Grid((16, 10), (2.0, 3.5))  # on 4 devices a slab is one band of four rows, for Warp
 TOLERANCE = {"float32": ROLLOUT["float32"], "float64": 1e-12}
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -102,7 +102,7 @@ ROUNDS = {
 }
 functions = pytest.mark.parametrize(
     "function",
-    [pytest.param(f, marks=pytest.mark.full if rounds is None else ()) for f, rounds in ROUNDS.items()],
+    [pytest.param(f, marks=pytest.mark.full if not rounds or f is gradient else ()) for f, rounds in ROUNDS.items()],
     ids=lambda f: f.__name__,
 )
 
@@ -122,6 +122,14 @@ def check(function, whole, divided, omega, rounds, members=()):
         assert sorted(collectives(program)) == sorted(rounds)
 
 
+def check_steps(backend, function, dtype, parts, advection, forcing, grid=GRID):
+    whole, divided = (
+        solver(g, advection=advection, forcing=forcing, backend=b)
+        for g, b in ((grid, "xla"), (grid.over(mesh_of(parts), "y"), backend))
+    )
+    check(function, whole, divided, flow(grid, dtype), ROUNDS[function] if parts > 1 else None)
+
+
 @pytest.mark.covering(1)
 @functions
 @every_dtype
@@ -129,9 +137,29 @@ def check(function, whole, divided, omega, rounds, members=()):
 @pytest.mark.parametrize("advection", ["arakawa", "central"])
 @pytest.mark.parametrize("forcing", [True, False])
 def test_steps(function, dtype, parts, advection, forcing):
-    whole, divided = (solver(g, advection=advection, forcing=forcing) for g in (GRID, GRID.over(mesh_of(parts), "y")))
-    rounds = ROUNDS[function] if parts > 1 else None
-    check(function, whole, divided, flow(GRID, dtype), rounds)
+    check_steps("xla", function, dtype, parts, advection, forcing)
+
+
+@pytest.mark.covering(1)
+@pytest.mark.parametrize(
+    "function",
+    [pytest.param(f, marks=pytest.mark.full if f not in (tangent, gradient) else ()) for f in ROUNDS],
+    ids=lambda f: f.__name__,
+)
+@every_dtype
+@pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.full)])
+@pytest.mark.parametrize("advection", ["arakawa", pytest.param("central", marks=pytest.mark.full)])
+@pytest.mark.parametrize("forcing", [True, pytest.param(False, marks=pytest.mark.full)])
+def test_steps_by_warp(function, dtype, parts, advection, forcing):
+    check_steps("warp", function, dtype, parts, advection, forcing)
+
+
+@pytest.mark.full
+@every_dtype
+@pytest.mark.parametrize("shape", [(48, 128), (32, 45), (24, 16)], ids=str)
+@pytest.mark.parametrize("function", [forward, tangent, gradient], ids=lambda f: f.__name__)
+def test_many_bands_by_warp(dtype, shape, function):
+    check_steps("warp", function, dtype, 2, "arakawa", True, Grid(shape, (2.0, 3.5)))
 
 
 def test_direct():
@@ -206,7 +234,8 @@ def test_diagnostics(name, shape):
         "closure": lambda s, w: closures.smagorinsky(s.grid, w, 0.1),
     }[name]
     members = ["members"] if len(shape) == 2 else [None]
-    check(function, solver(GRID), solver(GRID.over(mesh_of(*shape), "y")), flow(GRID, batch=(2,)), None, members)
+    whole, divided = solver(GRID), solver(GRID.over(mesh_of(*shape), "y"))
+    check(function, whole, divided, flow(GRID, batch=(2,)), None, members)
 
 
 def test_initial_flows_are_divided(key):
@@ -243,6 +272,8 @@ def test_errors():
         Grid((4, 8)).over(mesh, "y")
     with pytest.raises(ValueError, match="Explicit: expected Auto"):
         GRID.over(jax.make_mesh((4,), ("y",), axis_types=(AxisType.Explicit,)), "y")
+    with pytest.raises(ValueError, match='backend="warp".* each device has 2 rows; use an even number'):
+        NavierStokes2D(Grid((8, 8)).over(mesh, "y"), viscosity=1.0, dt=0.1, backend="warp")
     with pytest.raises(ValueError, match=r"Spectral.*expected FiniteDifference\(\)"):
         NavierStokes2D(GRID.over(mesh, "y"), viscosity=1.0, dt=0.1, discretisation=Spectral())
 
