@@ -35,7 +35,7 @@ FEW = 8  # repetitions that may be written out, one call each
 
 @dataclasses.dataclass(frozen=True)
 class Numerics:
-    """What a discretisation gives to its time steps.
+    """Numerics that a discretisation gives to its time steps.
 
     Args:
         name: begins the names of the primitives.
