@@ -97,7 +97,8 @@ def _compute(x, *, function, transposed, **argument):
     if not transposed:
         return [function(x)]
     given, made = _types(function, transposed=True, **argument)
-    operand = jax.ShapeDtypeStruct((*x.shape[: x.ndim - given.ndim], *made.shape), made.dtype)
+    operand = jnp.zeros((*x.shape[: x.ndim - given.ndim], *made.shape), made.dtype)
+    operand, x = _ffi.align(operand, x)  # only the type of the operand is looked at
     return list(jax.linear_transpose(function, operand)(x))
 
 
