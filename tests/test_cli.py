@@ -45,7 +45,9 @@ def folder(tmp_path_factory):
 def test_figures(folder):
     figures = json.loads((folder / "optimal_perturbation.json").read_text())
     parameters, result = figures["parameters"], figures["result"]
-    assert set(parameters) == {option[2:].replace("-", "_") for option in OPTIONS[:13]}
+    of_discretisation = {"advection", "integrator", "dealiasing"}  # the parameter `discretisation` has those it uses
+    assert set(parameters) == {option[2:].replace("-", "_") for option in OPTIONS[:16]} - of_discretisation
+    assert parameters["discretisation"] == {"name": "finite-difference", "advection": "arakawa"}
     assert (parameters["size"], parameters["dt"], parameters["adjoint"]) == (16, 0.032, "checkpointed")
     assert len(figures["history"]["loss"]) == len(figures["history"]["relative_norm"]) == 4
     assert result["loss_last"] < result["loss_first"] < 0

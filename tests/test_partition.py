@@ -182,6 +182,27 @@ def test_a_field_that_is_divided(types, backend, spec):
         jax.jit(functools.partial(diagnostics.energy_spectrum, GRID))(x)
 
 
+@pytest.mark.covering(1)
+@every_type
+@every_discretisation
+@pytest.mark.parametrize("spec", [(None, "a"), ("a", "b")], ids=str)
+@pytest.mark.parametrize("kind", ["axes", "vmap", "operator"])
+def test_leading_axes_that_are_divided(types, discretisation, spec, kind):
+    """Members become one axis, of which the parts must be contiguous: an inner axis may not be divided alone."""
+    s = solver("xla", discretisation)
+    f = {
+        "axes": jax.grad(lambda w: jnp.sum(jnp.sin(s.rollout(w, steps=2)))),
+        "vmap": jax.vmap(jax.vmap(functools.partial(s.rollout, steps=2))),
+        "operator": functools.partial(diagnostics.energy, GRID, discretisation=discretisation),
+    }[kind]
+    x = placed(normal(0, (4, 8, *GRID.shape)), *spec, shape=(2, 2), types=types)
+    with pytest.raises(Exception, match="shard the outermost one"):
+        jax.jit(f).lower(x).compile()
+    x = placed(normal(0, (2, 8, *GRID.shape)), "a", "b" if spec[0] else None, shape=(2, 2), types=types)
+    _, actual = check(f, x, exact=False)
+    assert jax.tree.leaves(actual)[0].sharding.shard_shape((2, 8))[:2] == (1, 4 if spec[0] else 8)
+
+
 @wp.kernel(module="unique")
 def scale(x: wp.array2d(dtype=wp.float64), factor: wp.array(dtype=wp.float64), y: wp.array2d(dtype=wp.float64)):
     i, j = wp.tid()

@@ -3,11 +3,16 @@
 They do the mathematics of the fused kernels one operation at a time. They are the ``"xla"`` backend of the fused
 primitives. They also provide higher derivatives, since these operators are closed under differentiation.
 
+Only `poisson` runs on the backend that is asked for. The others are stencils, which XLA fuses with each other and with
+the sums around them. A foreign call for each would take the host longer than the device, and devices of one process in
+turn.
+
 Operands are laid out as in `_primitives.operands`. A *domain* says what the points of a state see of the grid: `Whole`,
 all of it, or a slab of a grid that is divided over devices (`divided.slabs`), with rows of its neighbours around it.
 """
 
 import dataclasses
+import functools
 from typing import Any, Protocol
 
 import jax
@@ -75,15 +80,15 @@ def _column(values):
     return values[:, None, None]
 
 
-def linear_terms(omega, *, grid, backend) -> dict:
+def linear_terms(omega, *, grid) -> dict:
     """Return the linear terms of R, each without its coefficient, by the coefficient's name."""
-    return {"viscosity": laplacian(omega, grid=grid, backend=backend), "drag": -omega}
+    return {"viscosity": laplacian(omega, grid=grid, backend="xla"), "drag": -omega}
 
 
-def tendency(omega, psi, viscosity, drag, force, *, grid, scheme, backend, trim=lambda field: field):
+def tendency(omega, psi, viscosity, drag, force, *, grid, scheme, trim=lambda field: field):
     """Return ``R(w) = J(psi, w) + nu Lap w - mu w + f``. `trim`: that of a `Domain`, whose rows `force` has."""
-    terms = linear_terms(omega, grid=grid, backend=backend)
-    advection = jacobian(psi, omega, grid=grid, scheme=scheme, backend=backend)
+    terms = linear_terms(omega, grid=grid)
+    advection = jacobian(psi, omega, grid=grid, scheme=scheme, backend="xla")
     return trim(advection + _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"]) + force
 
 
@@ -97,7 +102,7 @@ def _over_steps(forcing):
 def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, repeats=1, domain=None):
     """Return ``[omega]`` after the steps, or ``[omega, *Kept]`` with `keep`. `repeats` needs steady forcing."""
     domain = domain or Whole(grid, backend)
-    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "backend": backend, "trim": domain.trim}
+    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     x, _ = split(operands, Operands)
     steps *= repeats
     every, force_of = _over_steps(x.forcing)
@@ -126,21 +131,21 @@ def advance_jvp(*operands, grid, scheme, steps, backend, domain=None):
     cores.
     """
     domain = domain or Whole(grid, backend)
-    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "backend": backend, "trim": domain.trim}
+    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     x, dx, _ = split(operands, Operands, Operands)
     # a shared parameter may have a tangent of its own for each member, and the other way round
     x, dx = (Operands(*each) for each in zip(*map(jnp.broadcast_arrays, x, dx), strict=True))
     every, force_of = _over_steps(x.forcing)
     devery, dforce_of = _over_steps(dx.forcing)
 
-    def rate_at(state, psi, viscosity, drag, force):
-        return tendency(state, psi, viscosity, drag, force, **how)
+    rate_at = functools.partial(tendency, **how)
 
     def step(start, forces):
         force, dforce = force_of(forces[0]), dforce_of(forces[1])
         (state, dstate), (first, dfirst) = start, start
         for a, b, c in runge_kutta(state.dtype):
-            seen, dseen = zip(*(jnp.split(f, 2) for f in domain.surround(jnp.concatenate([state, dstate]))), strict=True)
+            both = domain.surround(jnp.concatenate([state, dstate]))
+            seen, dseen = zip(*(jnp.split(field, 2) for field in both), strict=True)
             at, towards = (*seen, x.viscosity, x.drag, force), (*dseen, dx.viscosity, dx.drag, dforce)
             rate, drate = jax.jvp(rate_at, at, towards)
             dstate = b * dstate + c * (_column(x.dt) * drate + _column(dx.dt) * rate)
@@ -169,7 +174,6 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
     that of f.
     """
     domain = domain or Whole(grid, backend)
-    where: dict[str, Any] = {"grid": domain.grid, "backend": backend}
     x, (cotangent, *kept) = split(operands, Operands)
     if not keep:
         kept = advance(*x, grid=grid, scheme=scheme, steps=steps, keep=True, backend=backend, domain=domain)[1:]
@@ -183,19 +187,19 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
     def pull_back(stage, l, kept, force):
         _, b, c = coefficients[stage]
         w, psi, h, around = kept.states[stage], kept.psis[stage], c * x.dt, domain.pad(l)
-        to_psi = jacobian(w, around, scheme=FIRST[scheme], **where)
-        local = jacobian(around, psi, scheme=SECOND[scheme], **where)
+        to_psi = jacobian(w, around, grid=domain.grid, scheme=FIRST[scheme], backend="xla")
+        local = jacobian(around, psi, grid=domain.grid, scheme=SECOND[scheme], backend="xla")
         # the linear terms are their own adjoints
-        terms = linear_terms(around, **where)
+        terms = linear_terms(around, grid=domain.grid)
         diffused, damped = _column(x.viscosity) * terms["viscosity"], _column(x.drag) * terms["drag"]
         to_state = b * l + _column(h) * domain.gather(local + diffused + damped, to_psi)
         shares = Operands(*[None] * len(x))
         if wrt.viscosity or wrt.drag:
-            terms = linear_terms(w, **where)
+            terms = linear_terms(w, grid=domain.grid)
             wanted = {name: h * inner(l, domain.trim(term)) for name, term in terms.items() if getattr(wrt, name)}
             shares = shares._replace(**wanted)
         if wrt.dt:
-            rate = tendency(w, psi, x.viscosity, x.drag, force, scheme=scheme, trim=domain.trim, **where)
+            rate = tendency(w, psi, x.viscosity, x.drag, force, grid=domain.grid, scheme=scheme, trim=domain.trim)
             shares = shares._replace(dt=c * inner(l, rate))
         if wrt.forcing:
             shares = shares._replace(forcing=_column(h) * l)

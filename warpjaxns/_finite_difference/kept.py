@@ -1,4 +1,4 @@
-"""What reverse mode keeps of a stage."""
+"""The arrays that reverse mode keeps of a stage."""
 
 from typing import Any, NamedTuple
 

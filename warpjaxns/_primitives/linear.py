@@ -22,9 +22,9 @@ from jax.sharding import AbstractMesh
 from .. import _ffi
 from .._grid import DividedGrid, Grid
 from . import partition
+from .define import bind, in_x64_of_operands, lowering, register_linear
 from .divided import FIELD, Axes, on_slabs
 from .divided import lowering as lower_on_slabs
-from .define import bind, in_x64_of_operands, lowering, register_linear
 
 
 def apply(function: Callable, x: jax.Array, ndim: int = 2) -> jax.Array:
@@ -140,7 +140,8 @@ def _compute(x, *, function, transposed, **argument):
     if not transposed:
         return [function(x)]
     given, made = _types(function, transposed=True, **argument)
-    operand = jax.ShapeDtypeStruct((*x.shape[: x.ndim - given.ndim], *made.shape), made.dtype)
+    operand = jnp.zeros((*x.shape[: x.ndim - given.ndim], *made.shape), made.dtype)
+    operand, x = _ffi.align(operand, x)  # only the type of the operand is looked at
     return list(jax.linear_transpose(function, operand)(x))
 
 

@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def filtered(self) -> bool:
-        """Whether products are multiplied by a filter."""
+        """True where products are multiplied by a filter."""
         return self.dealiasing == "smooth"
 
     @property
@@ -123,5 +123,5 @@ class Plan:
 
     @property
     def sweeps_together(self) -> bool:
-        """Whether a block of the sweep has room for the columns of strain and velocity."""
+        """True where a block of the sweep has room for the columns of strain and velocity."""
         return self.fits(self.sweep, 4)

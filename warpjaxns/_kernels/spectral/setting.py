@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Any
 
+import warp as wp
+
+from ..._coefficients import low_storage
 from .places import Tables
 from .plan import Plan
 
@@ -16,3 +19,10 @@ class Setting:
     steps: int
     scale: Any
     tables: Tables
+
+    @property
+    def coefficients(self) -> list:
+        """The coefficients a and b of all stages and their durations, a vector each."""
+        stages = low_storage(self.integrator)
+        Coefficients = wp.types.vector(length=len(stages), dtype=self.plan.real)
+        return [Coefficients(*column) for column in zip(*stages, strict=True)]

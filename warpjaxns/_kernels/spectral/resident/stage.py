@@ -217,8 +217,6 @@ def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, o
 def _launch(setting, resident, parameters, omega, keep, places):
     stages, tables, (state, out, kept) = low_storage(setting.integrator), setting.tables, places
     kernel = resident_stages(resident, len(stages), parameters[0].forcing != NO_ARRAY, keep)
-    Coefficients = wp.types.vector(length=len(stages), dtype=setting.plan.real)
-    coefficients = [Coefficients(*column) for column in zip(*stages, strict=True)]
-    arguments = [*coefficients, setting.scale, setting.steps, *parameters, state]
+    arguments = [*setting.coefficients, setting.scale, setting.steps, *parameters, state]
     arguments += [tables.roots_y, tables.roots_x, tables.filters, out, kept]
     launch(kernel, omega.table, omega.shape[0], arguments, resident.block_dim)

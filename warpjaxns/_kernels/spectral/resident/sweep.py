@@ -209,9 +209,7 @@ def adjoint(setting: Setting, parameters: Parameters, omega, kept, cotangent, re
     tables, (sums, by_step) = setting.tables, totals
     forced = parameters.forcing != NO_ARRAY
     kernel = resident_sweep(resident, len(stages), sums is not None, by_step is not None, forced)
-    Coefficients = wp.types.vector(length=len(stages), dtype=setting.plan.real)
-    coefficients = [Coefficients(*column) for column in zip(*stages, strict=True)]
-    arguments = [*coefficients, setting.scale, setting.steps, parameters, omega, kept.slices, cotangent]
+    arguments = [*setting.coefficients, setting.scale, setting.steps, parameters, omega, kept.slices, cotangent]
     arguments += [tables.roots_y, tables.roots_x, tables.filters, result]
     arguments += [NO_ARRAY if sums is None else sums, NO_ARRAY if by_step is None else by_step.slices]
     launch(kernel, omega.table, omega.shape[0], arguments, resident.block_dim)
