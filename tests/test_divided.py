@@ -51,7 +51,10 @@ def flow(grid, dtype="float64", batch=()):
     return jnp.asarray(5 * waves + np.asarray(normal(0, (*batch, *grid.shape))) + 0.3, dtype)
 
 
-def solver(grid, adjoint=Checkpointed(), advection="arakawa", backend="xla", forcing=True):
+CHECKPOINTED = Checkpointed()
+
+
+def solver(grid, adjoint=CHECKPOINTED, advection="arakawa", backend="xla", forcing=True):
     force = normal(1, grid.shape) if forcing else None
     how = {"adjoint": adjoint, "discretisation": FiniteDifference(advection), "backend": backend}
     return NavierStokes2D(grid, viscosity=0.01, drag=0.2, dt=0.03, forcing=force, check_finite=False, **how)
@@ -272,7 +275,7 @@ def test_errors():
         Grid((4, 8)).over(mesh, "y")
     with pytest.raises(ValueError, match="Explicit: expected Auto"):
         GRID.over(jax.make_mesh((4,), ("y",), axis_types=(AxisType.Explicit,)), "y")
-    with pytest.raises(ValueError, match='backend="warp".* each device has 2 rows; use an even number'):
+    with pytest.raises(ValueError, match=r'backend="warp".* each device has 2 rows; use an even number'):
         NavierStokes2D(Grid((8, 8)).over(mesh, "y"), viscosity=1.0, dt=0.1, backend="warp")
     with pytest.raises(ValueError, match=r"Spectral.*expected FiniteDifference\(\)"):
         NavierStokes2D(GRID.over(mesh, "y"), viscosity=1.0, dt=0.1, discretisation=Spectral())
@@ -283,9 +286,9 @@ def test_eight_devices():
     """The steps and their derivatives on 8 slabs of one row pair, in a process that has so many devices."""
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
     script = (
-        "import jax; jax.config.update('jax_enable_x64', True); import test_divided as t; g = t.Grid((16, 10), (2, 3.5));"
-        "t.GRID = g; a, b = (t.solver(x) for x in (g, g.over(t.mesh_of(8), 'y')));"
-        "[t.check(f, a, b, t.flow(g), rounds) for f, rounds in t.ROUNDS.items()]"
+        "import jax; jax.config.update('jax_enable_x64', True); import test_divided as t;"
+        "a, b = (t.solver(grid) for grid in (t.GRID, t.GRID.over(t.mesh_of(8), 'y')));"
+        "[t.check(f, a, b, t.flow(t.GRID), rounds) for f, rounds in t.ROUNDS.items()]"
     )
     here = Path(__file__).parent
     environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": f"{here}:{here.parent}"}

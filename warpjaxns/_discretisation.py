@@ -201,7 +201,7 @@ def check_discretisation(value: Any, grid: Grid | None = None) -> None:
     if isinstance(grid, DividedGrid) and isinstance(value, Spectral):
         raise ValueError(
             f"discretisation={show(value)}: modes need the whole grid on each device, and this one is divided over "
-            f"{show(grid.axis)}; expected FiniteDifference(), or a Grid that is not divided, whose members may be sharded"
+            f"{show(grid.axis)}; expected FiniteDifference(), or a Grid that is not divided: its members may be sharded"
         )
 
 

@@ -122,8 +122,8 @@ class DividedGrid(Grid):
             raise ValueError(f"axis={show(self.axis)}: the mesh has the axes {', '.join(map(repr, names))}")
         if any(kind != AxisType.Auto for kind in self.devices.axis_types):
             raise ValueError(
-                f"mesh has axes of the types {', '.join(kind.name for kind in self.devices.axis_types)}: expected Auto, as "
-                "jax.make_mesh(shape, names, axis_types=(jax.sharding.AxisType.Auto,) * len(names)) makes them"
+                f"mesh has axes of the types {', '.join(kind.name for kind in self.devices.axis_types)}: expected "
+                "Auto, as jax.make_mesh(shape, names, axis_types=(jax.sharding.AxisType.Auto,) * len(names)) makes them"
             )
         ny = self.shape[0]
         if ny % self.parts or ny // self.parts < 2:

@@ -28,8 +28,8 @@ FIELD = Axes(0, 1)
 def on_slabs(function: Callable, grid: DividedGrid, axes: Sequence[Axes], axes_out: Sequence[Axes]) -> Callable:
     """Make ``function(*slabs)`` a function of whole arrays. It returns a sequence.
 
-    Axes of the mesh that do not divide rows divide the members, if they divide their number. They would compute the same
-    otherwise. XLA could be told so as well, but would gather the members for each message.
+    All other axes of the mesh divide the members, if they divide their number. Otherwise they compute the same. XLA
+    could do so by itself, but would gather the members for each message.
     """
     others = tuple(name for name in grid.devices.axis_names if name != grid.axis)
     shares = math.prod(grid.devices.shape[name] for name in others)

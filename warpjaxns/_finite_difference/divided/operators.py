@@ -1,7 +1,7 @@
 """The operators on a divided grid: each is a `shard_map` of a function of a slab.
 
-The arrays of a primitive are those of the whole grid, so all its derivative and batching rules hold as they are. Here is
-only how it is computed.
+The arrays of a primitive are those of the whole grid, so all its derivative and batching rules hold as they are. This
+file says only how it is computed.
 """
 
 import jax

@@ -39,8 +39,9 @@ class Slab:
         """Return the transpose of `surround`."""
         like = jax.ShapeDtypeStruct(self.trim(omega).shape, omega.dtype)
         alone, sums = jax.eval_shape(self._alone, like)
-        to_alone, to_entering = jax.linear_transpose(self._with_all, alone, sums)(psi)
-        to_message = Exchange(self.divided).transposed(Message(*to_entering, omega[:, -1], omega[:, -2]))
+        to_alone, (south, north, mean) = jax.linear_transpose(self._with_all, alone, sums)(psi)
+        cotangent = Message(south, north, mean, omega[:, -1], omega[:, -2])
+        to_message = Exchange(self.divided).transposed(cotangent)
         (to_omega,) = jax.linear_transpose(self._alone, like)((to_alone, tuple(to_message[:3])))
         others = self.divided.rows - 1
         first = jnp.pad(to_message.first[:, None], ((0, 0), (0, others), (0, 0)))

@@ -1,6 +1,6 @@
 """Time steps on a divided grid: a `shard_map` of the steps of a slab, with one collective a stage.
 
-Each function takes what that of `algebra` takes. It is the whole call, a scan over its stages, that runs on each device.
+Each function takes what that of `algebra` takes. All its steps run on each device, with the scan around them.
 """
 
 import functools
