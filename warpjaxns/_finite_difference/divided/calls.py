@@ -35,15 +35,15 @@ class Calls:
     scheme: str
     plan: Plan
 
-    def begin(self, fields):
-        """Return the spectra of fields without rows around them."""
-        shape = (len(fields), *fields[0].shape)
+    def begin(self, fields, forcing, keep: bool):
+        """Return the spectra of fields without rows around them. `forcing`, `keep`: of the stages to come."""
+        count, batch, forced = len(fields), fields[0].shape[0], forcing.shape[-1] > 1
 
         def launch(tables, *arrays):
-            kernels.begin(self._setting(tables), list(arrays[: shape[0]]), arrays[shape[0] :])
+            kernels.begin(self._setting(tables), list(arrays[:count]), arrays[count:], forced, keep)
 
         padded = [self.slab.pad(field) for field in fields]
-        return self._call(launch, ["begin"], padded, [self.plan.real] * shape[0], self._spectra(shape[1]))
+        return self._call(launch, ["begin", forced, keep], padded, [self.plan.real] * count, self._spectra(batch))
 
     def stage(self, stage: int, parameters: list[Operands], start, state, entering, spectra, keep: bool):
         """Return the fields after a stage, their spectra, and with `keep` the streamfunction.
@@ -174,7 +174,7 @@ def advance(*operands, slab: Slab, scheme, steps, keep=False, direct=False, repe
             state = new
         return [state, *spectra], Kept(*map(jnp.stack, zip(*kept, strict=True))) if keep else None
 
-    first = [slab.pad(x.omega), *calls.begin([x.omega])]
+    first = [slab.pad(x.omega), *calls.begin([x.omega], x.forcing, keep)]
     (out, *_), kept = jax.lax.scan(step, first, every, length=steps * repeats)
     if kept is None:
         return [slab.trim(out)]
@@ -199,6 +199,6 @@ def advance_jvp(*operands, slab: Slab, scheme, steps):
             fields, spectra, _ = calls.stage(stage, given, start, fields, calls.packed(entering, 2), spectra, False)
         return [*fields, *spectra], None
 
-    first = [slab.pad(x.omega), slab.pad(dx.omega), *calls.begin([x.omega, dx.omega])]
+    first = [slab.pad(x.omega), slab.pad(dx.omega), *calls.begin([x.omega, dx.omega], x.forcing, False)]
     out, _ = jax.lax.scan(step, first, (every, devery), length=steps)
     return [slab.trim(field) for field in out[:2]]

@@ -16,7 +16,7 @@ import functools
 import warp as wp
 
 from ..._coefficients import runge_kutta
-from ..hardware.address_table import NO_ARRAY, Buffer, Place, Table, kernel, launch
+from ..hardware.address_table import NO_ARRAY, Buffer, Place, Table, kernel, launch, load
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view, vector_view
@@ -72,9 +72,17 @@ def add_entering(plan: Plan) -> wp.Kernel:
     return add_entering
 
 
-def begin(setting: Setting, states: list[Buffer], spectra) -> None:
-    """Launch the transforms of states, and the sums of their slabs. `spectra`: `Plan.scratch`, to write to."""
-    Spectra(setting.plan.on(states[0].on_cpu), setting.tables, spectra).begin(*states)
+def begin(setting: Setting, states: list[Buffer], spectra, forced: bool, keep_psi: bool) -> None:
+    """Launch the transforms of states, and the sums of their slabs. `spectra`: `Plan.scratch`, to write to.
+
+    The kernels of a stage are loaded too. To load one later could wait for a collective on this device, for which
+    another device waits that wants Warp's lock.
+    """
+    plan, table = setting.plan.on(states[0].on_cpu), setting.tables.modes.table
+    kernel = stage_rows(plan, setting.scheme, forced=forced, keep_psi=keep_psi)
+    load(add_entering(plan), table, ROW_BLOCK)
+    load(kernel, table, plan.bounds(plan.stage_lines, plan.occupancy)[0])
+    Spectra(plan, setting.tables, spectra).begin(*states)
 
 
 def stage(
