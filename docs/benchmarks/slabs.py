@@ -3,8 +3,8 @@
     python docs/benchmarks/slabs.py --size 8192 --devices 1 2 4 8 --output docs/benchmarks/slabs.json
     python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2 --devices 1 2 4    # on a CPU
 
-Each case is a process of its own, so that a case which runs out of memory leaves the others alone, and so that the peak
-of memory is its own. One device runs the grid as it is (`whole`), and also as a single slab, which shows what slabs cost.
+Each case is a process of its own: one that runs out of memory leaves the others alone, and its peak of memory is its
+own. One device runs the grid as it is (`whole`), and also as a single slab, which shows what slabs cost.
 """
 
 import argparse
