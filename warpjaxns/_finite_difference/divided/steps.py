@@ -25,7 +25,6 @@ def _given(x: Operands) -> Operands:
 def _local(grid, platform, params):
     """Return the functions of a slab, and their parameters.
 
-    Steps and tangents run by Warp, where it is to be used. The sweep is made of `jax.numpy`.
     """
     slab = Slab(grid)
     if platform:
@@ -63,13 +62,13 @@ def adjoint(*operands, grid, platform, wrt, keep, **params):
     given = [*_given(x), FIELD, *[FIELDS] * (len(rest) - 1)]
     made = [axes for axes, wanted in zip(OPERANDS, wrt, strict=True) if wanted]
     module, how = _local(grid, platform, params)
-    _, sweep_how = _local(grid, None, params)
+
+    sweep = calls.adjoint if platform else functools.partial(algebra.adjoint, keep=True)
 
     def function(*operands):
         if not keep:
-            kept = module.advance(*operands[:-1], keep=True, **how)[1:]
-            operands = *operands, *kept
-        shares = algebra.adjoint(*operands, keep=True, wrt=wrt, **sweep_how)
+            operands = *operands, *module.advance(*operands[:-1], keep=True, **how)[1:]
+        shares = sweep(*operands, wrt=wrt, **how)
         summed = [i for i, axes in enumerate(made) if axes is NUMBERS]
         if summed:
             for i, total in zip(summed, jax.lax.psum([shares[i] for i in summed], grid.axis), strict=True):

@@ -27,6 +27,8 @@ from .plan import Plan
 from .poisson import Spectra
 from .setting import Setting
 from .stage import stage_rows
+from .sums import parameter_sums
+from .sweep import source_rows, sweep_rows
 
 
 @functools.cache
@@ -70,6 +72,26 @@ def add_entering(plan: Plan) -> wp.Kernel:
             put(out, pitch + k, get(given, pitch + k) + north)
 
     return add_entering
+
+
+@functools.cache
+def copy_edges(plan: Plan) -> wp.Kernel:
+    """Make the kernel that writes the two rows at the end of fields."""
+    (ny, nx), real = plan.shape, plan.real
+    row, edge = row_view(real, plan.shape), row_view(real, (plan.edges, nx))
+    first, count = ny - plan.edges, plan.edges
+
+    @kernel(launch_bounds=ROW_BLOCK)
+    def copy_edges(table: Table, edges_at: Place, out_at: Place):
+        index, _ = wp.tid()
+        member, i, thread = locate(index, count)
+        given = edge(table, edges_at, member, i, 0)
+        out = row(table, out_at, member, first + i, 0)
+        synchronise_dependent_launch()
+        for j in range(thread, nx, wp.block_dim()):
+            out[j] = given[j]
+
+    return copy_edges
 
 
 def begin(setting: Setting, states: list[Buffer], spectra, forced: bool, keep_psi: bool) -> None:
@@ -121,3 +143,52 @@ def stage(
     made = [out[0], out[-1], after.out[0], after.out[-1], psi or out[0]]
     after.launch(plan, kernel, batch, [*first, *read, *made], plan.stage_lines)
     after.solve()
+
+
+def begin_sweep(setting: Setting, forced: bool, by_parameter: bool, state, cotangent, spectra) -> None:
+    """Launch the transforms of F(w, l), and the sums of their slabs. Kernels of the sweep are loaded, as by `begin`."""
+    plan, table = setting.plan.on(state.on_cpu), setting.tables.modes.table
+    load(add_entering(plan), table, ROW_BLOCK)
+    load(copy_edges(plan), table, ROW_BLOCK)
+    load(sweep_rows(plan, setting.scheme), table, plan.bounds(plan.sweep_lines, plan.occupancy)[0])
+    if by_parameter:
+        load(parameter_sums(plan, setting.scheme, forced), table, ROW_BLOCK)
+    _source(setting, plan, state, cotangent, Spectra(plan, setting.tables, spectra))
+
+
+def sweep(setting: Setting, stage: int, weights, parameters, arrays, entering, edges, given, solved, out, spectra, totals):
+    """Launch the adjoint of a stage: ``out = a first + e second + b l + c dt R'^T l``, and the transforms of the next F.
+
+    Args:
+        setting: as in `stage`.
+        stage: its number in a step.
+        weights: (a, e).
+        parameters: those of the state.
+        arrays: first, second, the cotangent l, psi and w of the stage, and w of the stage before.
+        entering: what enters from other devices.
+        edges: two rows of the result that belong to other devices.
+        given: spectra of F(w, l).
+        solved: sums, to work in.
+        out: cotangent to write to.
+        spectra: those of the next F, to write to.
+        totals: sums of each row for the parameters, or None.
+    """
+    first, second, l, psi, w, before = arrays
+    plan, batch, tables = setting.plan.on(l.on_cpu), l.shape[0], table_places(setting.tables)
+    modes, metric, (_, b, c) = setting.tables.modes, setting.metric, runge_kutta(setting.plan.dtype)[stage]
+    table, after = modes.table, Spectra(plan, setting.tables, spectra)
+    if totals is not None:
+        kernel = parameter_sums(plan, setting.scheme, parameters.forcing != NO_ARRAY)
+        launch(kernel, table, batch * plan.shape[0], [1, c, metric, parameters, 0, w, psi, l, totals], ROW_BLOCK)
+    launch(copy_edges(plan), table, batch * plan.edges, [edges, out], ROW_BLOCK)
+    launch(add_entering(plan), table, batch * plan.slabs, [modes, given[0][0], entering, solved[0]], ROW_BLOCK)
+    read = [first, second, l, psi, l, 0, spectrum(given[1][0], solved[0]), tables]
+    arguments = [*weights, b, c, metric, parameters, *read, out, *after.out]
+    after.launch(plan, sweep_rows(plan, setting.scheme), batch, arguments, plan.sweep_lines)
+    _source(setting, plan, before, out, after)
+
+
+def _source(setting, plan, state, cotangent, spectra):
+    arguments = [state, cotangent, setting.metric, table_places(setting.tables), *spectra.out]
+    spectra.launch(plan, source_rows(plan, setting.scheme), cotangent.shape[0], arguments, plan.slab_lines)
+    spectra.solve(centre=True)
