@@ -29,10 +29,11 @@ def measure(task: str, size: tuple[int, int], devices: int, backend: str, dtype:
     import warpjaxns as wns
 
     jax.config.update("jax_enable_x64", dtype == "float64")
-    grid = wns.Grid(size)
+    grid, sharding = wns.Grid(size), None
     if devices:
         mesh = Mesh(np.array(jax.devices()[:devices]), ("y",), axis_types=(AxisType.Auto,))
         grid = grid.over(mesh, "y")
+        sharding = grid.sharding()
     solver = wns.NavierStokes2D(grid, viscosity=1e-4, dt=1e-4, backend=backend, check_finite=False)
 
     def start():  # made where it lives: one device may not hold it
@@ -44,18 +45,19 @@ def measure(task: str, size: tuple[int, int], devices: int, backend: str, dtype:
         return jnp.mean(solver.rollout(omega, steps=steps) ** 2)
 
     functions = {"forward": lambda w: solver.rollout(w, steps=steps), "gradient": jax.grad(mean_square)}
-    omega = jax.jit(start, out_shardings=grid.sharding() if devices else None)()
+    omega = jax.jit(start, out_shardings=sharding)()
     began = time.perf_counter()
     program = jax.jit(functions[task]).lower(omega).compile()
     compiled = time.perf_counter()
     jax.block_until_ready(program(omega))
     first = time.perf_counter()
-    samples = []
+    samples, result = [], omega
     for _ in range(repeat):
         before = time.perf_counter()
         result = jax.block_until_ready(program(omega))
         samples.append(1e6 * (time.perf_counter() - before) / steps)
-    text, used = program.as_text(), program.memory_analysis()
+    text, used = program.as_text() or "", program.memory_analysis()
+    assert used is not None
     peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.devices()[: devices or 1]]
     return {
         "microseconds_a_step": samples,

@@ -23,9 +23,7 @@ def _given(x: Operands) -> Operands:
 
 
 def _local(grid, platform, params):
-    """Return the functions of a slab, and their parameters.
-
-    """
+    """Return the functions of a slab, and their parameters."""
     slab = Slab(grid)
     if platform:
         return calls, {name: value for name, value in params.items() if name != "backend"} | {"slab": slab}
@@ -62,7 +60,6 @@ def adjoint(*operands, grid, platform, wrt, keep, **params):
     given = [*_given(x), FIELD, *[FIELDS] * (len(rest) - 1)]
     made = [axes for axes, wanted in zip(OPERANDS, wrt, strict=True) if wanted]
     module, how = _local(grid, platform, params)
-
     sweep = calls.adjoint if platform else functools.partial(algebra.adjoint, keep=True)
 
     def function(*operands):

@@ -156,8 +156,10 @@ def begin_sweep(setting: Setting, forced: bool, by_parameter: bool, state, cotan
     _source(setting, plan, state, cotangent, Spectra(plan, setting.tables, spectra))
 
 
-def sweep(setting: Setting, stage: int, weights, parameters, arrays, entering, edges, given, solved, out, spectra, totals):
-    """Launch the adjoint of a stage: ``out = a first + e second + b l + c dt R'^T l``, and the transforms of the next F.
+def sweep(
+    setting: Setting, stage: int, weights, parameters, arrays, entering, edges, given, solved, out, spectra, totals
+):
+    """Launch the adjoint of a stage, ``out = a first + e second + b l + c dt R'^T l``, and transforms of the next F.
 
     Args:
         setting: as in `stage`.
