@@ -143,11 +143,13 @@ def adjoint(*operands, slab: Slab, scheme, steps, wrt):
         )
         return l_out, spectra, totals, (c * x.dt)[:, None, None] * slab.trim(l)
 
+    kept_states = kept[0]
+
     def step(carry, inputs):
         (l, *spectra), forced = carry[0], carry[1]
         kept, number, force = inputs
         given = x._replace(forcing=force_of(force))
-        previous = jax.lax.dynamic_index_in_dim(stages.states, jnp.maximum(number - 1, 0), keepdims=False)[STAGES - 1]
+        previous = jax.lax.dynamic_index_in_dim(kept_states, jnp.maximum(STAGES * number - 1, 0), keepdims=False)
         late, spectra, *third = pull_back(2, given, l, spectra, kept.states[2], kept.psis[2], kept.states[1])
         early, spectra, *second = pull_back(1, given, late, spectra, kept.states[1], kept.psis[1], kept.states[0])
         out, spectra, *one = pull_back(0, given, early, spectra, kept.states[0], kept.psis[0], previous, (l, late))
