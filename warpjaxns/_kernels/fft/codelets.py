@@ -99,7 +99,7 @@ UNROLL
       o = z(TWICE_LESS(e.x, sum.x), TWICE_LESS(e.y, sum.y));
       e = sum;
     }
-    static CUDA_CALLABLE void twiddled_dft(Z* v, const Z* w, int radix, real s) {
+    static CUDA_CALLABLE void twiddled_dft(Z* v, const Z* w, int powers, int radix, real s) {
       const real h = real(0.70710678118654752440);
       const real cosine[4] = {1, real(0.92387953251128675613), h, real(0.38268343236508977173)};
       Z u[16], power[5];   // u: v in the order of reversed bits; power: w^1, w^2, w^4, w^8
@@ -113,7 +113,7 @@ UNROLL
       }
 UNROLL
       for (int level = 1; (2 << level) <= radix; ++level)
-        power[level] = level == 2 ? w[1] : mul(power[level - 1], power[level - 1]);
+        power[level] = level == 2 && powers == 2 ? w[1] : mul(power[level - 1], power[level - 1]);
       int level = 0;
 UNROLL
       for (int half = radix / 2; half >= 1; half /= 2) ++level;
@@ -132,15 +132,15 @@ UNROLL
 UNROLL
       for (int r = 0; r < radix; ++r) v[r] = u[r];
     }
-    // v[r] *= w^r
-    static CUDA_CALLABLE void twiddle(Z* v, const Z* w, int radix) {
+    // v[r] *= w^r, powers by halving or with w^4
+    static CUDA_CALLABLE void twiddle(Z* v, const Z* w, int powers, int radix) {
       Z power[20];
       power[1] = w[0];
-      if (radix > 4) power[4] = w[1];
+      if (powers == 2) power[4] = w[1];
 UNROLL
       for (int r = 1; r < radix; ++r) {
-        const int part = r < 4 ? r / 2 : r % 4 ? r % 4 : 4;
-        if (r != 1 && r != 4) power[r] = mul(power[part], power[r - part]);
+        const int part = powers == 1 || r < 4 ? r / 2 : r % 4 ? r % 4 : 4;
+        if (r > 1 && (r != 4 || powers == 1)) power[r] = mul(power[part], power[r - part]);
         v[r] = mul(v[r], power[r]);
       }
     }
@@ -196,8 +196,7 @@ UNROLL
           }}
         }}"""
 
-# Loads the twiddle factors w that a thread needs in a pass. For a radix above 4 these are w and w^4, for w^4 would be
-# four times less exact if it came from w.
+# Loads the twiddle factors that a thread needs in a pass: w, and w^4 where lines are precise.
 FACTORS = r"""
   for (int q = 0; q < {count}; ++q)
     for (int power = 0; power < {powers}; ++power)

@@ -172,12 +172,13 @@ def _transform(lines: Lines, sign: int) -> Callable:
 
 def _pass(lines: Lines, number: int) -> str:
     radix, span = lines.passes[number]
+    powers = lines.powers(radix)
     dft = "F::dft(u, RADIX, SIGN);"
     if span > 1:
         if radix & (radix - 1):
-            dft = f"F::twiddle(u, w{span}[q], RADIX); {dft}"
+            dft = f"F::twiddle(u, w{span}[q], {powers}, RADIX); {dft}"
         else:
-            dft = f"F::twiddled_dft(u, w{span}[q], RADIX, SIGN);"
+            dft = f"F::twiddled_dft(u, w{span}[q], {powers}, RADIX, SIGN);"
     following = lines.passes[number + 1 :]
     read = READ
     if following and not lines.even(following[0][0]):
