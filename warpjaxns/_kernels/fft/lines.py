@@ -206,6 +206,11 @@ class Lines:
         """Return the twiddle factors that a thread needs in a pass: 1 if all its butterflies have the same."""
         return 1 if self.threads % span == 0 else self.butterflies(radix)
 
+    @staticmethod
+    def powers(radix: int) -> int:
+        """Return the powers of a twiddle factor that a thread loads: w, and w^4 if the radix is larger."""
+        return 2 if radix > 4 else 1
+
     def butterflies(self, radix: int) -> int:
         """Return the most butterflies of a thread in a pass."""
         return -(-self.n // radix // self.threads)
@@ -219,7 +224,7 @@ class Lines:
         """The type of a thread's twiddle factors of all passes: a vector in registers, or their table."""
         if not self.keep_factors:
             return wp.array(dtype=wp.types.vector(length=2, dtype=self.real))
-        count = sum(self.factors(radix, span) for radix, span in self.passes[1:])
+        count = sum(self.powers(radix) * self.factors(radix, span) for radix, span in self.passes[1:])
         return wp.types.vector(length=2 * max(count, 1), dtype=self.real)
 
     @property
