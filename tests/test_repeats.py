@@ -12,7 +12,7 @@ from oracle import normal, vdot
 from test_advance import ALL, SMALL, Case, check_against, every_backend, expected, loss
 from tolerances import DOT, ROLLOUT, assert_close, assert_trees_close
 
-from warpjaxns import Checkpointed, Direct, NavierStokes2D, _ffi
+from warpjaxns import Checkpointed, Direct, FiniteDifference, NavierStokes2D, Spectral, _ffi
 from warpjaxns._kernels.hardware import address_table, views
 from warpjaxns._kernels.hardware.address_table import Place, Table
 from warpjaxns._kernels.hardware.intrinsics import synchronise_dependent_launch
@@ -276,3 +276,19 @@ def test_a_rollout_is_one_call():
     assert text.count("= advance[") == 1
     assert "repeats=10" in text
     assert "scan[" not in text
+
+
+@pytest.mark.parametrize(("discretisation", "calls"), [(FiniteDifference(), 12), (Spectral(), 25)], ids=["fd", "modes"])
+def test_foreign_calls_of_a_hessian_product(discretisation, calls):
+    how = {"discretisation": discretisation, "backend": "warp", "check_finite": False}
+    solver = NavierStokes2D(SMALL, viscosity=1e-2, dt=1e-2, **how)
+
+    def launches(steps):
+        gradient = jax.grad(lambda w: jnp.sum(jnp.sin(solver.rollout(w, steps=steps))))
+        product = jax.jit(lambda w: jax.jvp(gradient, (w,), (w,))[1]).lower(omega).compile()
+        before = _ffi.statistics()["launches"]
+        jax.block_until_ready(product(omega))
+        return _ffi.statistics()["launches"] - before
+
+    omega = normal(0, SMALL.shape)
+    assert launches(4) - launches(2) == 2 * calls

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from ._arrays import with_axes
 from ._checks import check_field
 from ._grid import Grid
+from ._primitives.linear import irfft2, rfft2
 
 Field: TypeAlias = Float[Array, "... ny nx"]
 CoarseField: TypeAlias = Float[Array, "... coarse_ny coarse_nx"]
@@ -47,9 +48,9 @@ def coarsen(grid: Grid, omega: Field, shape: tuple[int, int]) -> CoarseField:
     along_x, kept_x = _waves(np.fft.rfftfreq(coarse_nx, 1 / coarse_nx), coarse_nx, nx)
     scale = kept_y[:, None] * kept_x * (coarse_ny * coarse_nx / (ny * nx))
 
-    spectrum = jnp.fft.rfft2(omega)[..., along_y, :][..., along_x]
+    spectrum = rfft2(omega)[..., along_y, :][..., along_x]
     scale = with_axes(jnp.asarray(scale, spectrum.dtype), spectrum.ndim)
-    return jnp.fft.irfft2(spectrum * scale, s=coarse.shape)
+    return irfft2(spectrum * scale, coarse.shape)
 
 
 def _waves(number, few, many):

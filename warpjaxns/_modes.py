@@ -1,5 +1,6 @@
 """Fourier modes of the grid: wavenumbers, eigenvalues, shells, and fields made of modes."""
 
+import dataclasses
 import math
 
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Array, Complex, Float, Int, Key
 from ._checks import check_grid
 from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
 from ._grid import Grid
+from ._primitives.linear import apply, irfft2, rfft2
 
 MARGIN = 1e-9  # relative, above the rounding of a wavenumber, which depends on the unit of length
 
@@ -75,15 +77,25 @@ def between(wavenumber: np.ndarray, lowest: float, highest: float) -> np.ndarray
 
 def sum_over_shells(grid: Grid, density: Float[Array, "... ny modes"]) -> Float[Array, "... shells"]:
     """Return the sums over every shell of `density`, one value for each mode of ``rfft2``."""
-    shell, batch = shell_of_modes(grid).ravel(), density.shape[:-2]
-    sums = jnp.zeros((*batch, shell.max() + 1), density.dtype)
-    return sums.at[..., shell].add(density.reshape(*batch, shell.size))
+    return apply(SumOverShells(grid), density)
+
+
+@dataclasses.dataclass(frozen=True)
+class SumOverShells:
+    """The map `sum_over_shells`."""
+
+    grid: Grid
+
+    def __call__(self, density):
+        shell, batch = shell_of_modes(self.grid).ravel(), density.shape[:-2]
+        sums = jnp.zeros((*batch, shell.max() + 1), density.dtype)
+        return sums.at[..., shell].add(density.reshape(*batch, shell.size))
 
 
 def random_phases(grid: Grid, *, key: Key[Array, ""], dtype: np.dtype) -> Complex[Array, "ny modes"]:
     """Return random phases of a real field: complex numbers of modulus 1 for every mode of ``rfft2``."""
     # The transform of real noise has Hermitian phases for any shape; `sign` of a complex number is its phase.
-    return jnp.sign(jnp.fft.rfft2(jax.random.normal(key, grid.shape, dtype)))
+    return jnp.sign(rfft2(jax.random.normal(key, grid.shape, dtype)))
 
 
 def from_modes(
@@ -91,7 +103,7 @@ def from_modes(
 ) -> Float[Array, "ny nx"]:
     """Return the real field with the modes ``phase * modulus``, without its mean."""
     spectrum = (phase * jnp.asarray(modulus, phase.dtype)).at[0, 0].set(0)
-    return jnp.fft.irfft2(spectrum, s=grid.shape)
+    return irfft2(spectrum, grid.shape)
 
 
 def highest_wavenumber(grid: Grid, discretisation: Discretisation) -> float:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from ._checks import check_field, check_leading_axes
 from ._discretisation import Discretisation, FiniteDifference, check_backend, check_discretisation, engine_of
 from ._grid import Grid
+from ._primitives.folding import merge
 
 Field: TypeAlias = Float[Array, "... ny nx"]
 
@@ -148,4 +149,4 @@ def _apply(operator, name, field, grid, discretisation, backend):
 
 def _flat(field):
     """Return a field with all leading axes as one."""
-    return field.reshape(-1, *field.shape[-2:])
+    return merge(field, 0, field.ndim - 2)

@@ -18,6 +18,7 @@ from ._finite import raise_if_not_finite
 from ._grid import Grid
 from ._methods import method
 from ._operators import streamfunction
+from ._primitives.folding import merge
 from ._rollout import final_state, saved_states
 from ._show import show
 
@@ -138,7 +139,7 @@ class NavierStokes2D(eqx.Module):
         kept = self.adjoint.direct(steps // between * -(-between // length), length, step_bytes)
 
         # a scan's state varies over all mesh axes that anything varies over, from the start
-        operands = align(omega0.reshape(-1, *self.grid.shape), viscosity, drag, dt, control)
+        operands = align(merge(omega0, 0, omega0.ndim - 2), viscosity, drag, dt, control)
         how = {"length": length, "direct": kept, **self._numerics}
         if save_every is None:
             out = final_state(*operands, steps=steps, **how)
@@ -154,7 +155,7 @@ class NavierStokes2D(eqx.Module):
     def tendency(self, omega: Field) -> Field:
         """Return the right-hand side ``J(psi, omega) + nu Lap(omega) - mu omega + f`` [1/time^2], of omega's shape."""
         omega = self._state("omega", omega)
-        flat = omega.reshape(-1, *self.grid.shape)
+        flat = merge(omega, 0, omega.ndim - 2)
         viscosity, drag, _ = self._parameters(omega)
         force = self._forcing(omega, None, 1)[0]
         rate = self._engine.tendency(flat, viscosity, drag, force, **self._how)
@@ -231,7 +232,7 @@ class NavierStokes2D(eqx.Module):
             value = jnp.asarray(getattr(self, name), omega.dtype)
             if value.ndim:
                 value = _broadcast(name, value, lead, lead, omega)
-            out.append(value.reshape(-1))
+            out.append(merge(value, 0, value.ndim))
         return tuple(out)
 
     def _forcing(self, omega, control, steps):
@@ -242,7 +243,7 @@ class NavierStokes2D(eqx.Module):
             steady = check_field("forcing", self.forcing, self.grid).astype(omega.dtype)  # `eqx.tree_at` checks nothing
             if steady.ndim > 2:
                 steady = _broadcast("forcing", steady, (*lead, *grid), lead, omega)
-            total = steady.reshape(1, -1, *grid)
+            total = merge(steady, 0, steady.ndim - 2)[None]
         if control is not None:
             control = check_field("forcing", control, self.grid).astype(omega.dtype)
             if control.ndim < 3 or control.shape[0] != steps:
@@ -250,13 +251,12 @@ class NavierStokes2D(eqx.Module):
                     f"forcing has shape {control.shape}: expected one field a step, "
                     f"(steps, ..., ny, nx) = ({steps}, ..., {grid[0]}, {grid[1]})"
                 )
-            members = 1
-            if control.ndim > 3:
+            if control.ndim == 3:
+                control = control[:, None]
+            else:
                 missing = max(len(lead) - (control.ndim - 3), 0)
                 control = control.reshape(steps, *(1,) * missing, *control.shape[1:])
-                control = _broadcast("forcing", control, (steps, *lead, *grid), lead, omega)
-                members = math.prod(lead)
-            control = control.reshape(steps, members, *grid)
+                control = merge(_broadcast("forcing", control, (steps, *lead, *grid), lead, omega), 1, len(lead))
             total = control if self.forcing is None else total + control
         return total
 

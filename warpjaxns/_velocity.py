@@ -14,6 +14,7 @@ from ._arrays import with_axes
 from ._checks import check_field, check_real
 from ._grid import Grid
 from ._operators import _check_pair
+from ._primitives.linear import irfft2, rfft2
 from ._show import show
 
 Field: TypeAlias = Float[Array, "... ny nx"]
@@ -44,7 +45,7 @@ def vorticity_of(grid: Grid, u: Field, v: Field) -> Field:
     """
     u, v = check_velocity(grid, u, v)
     along_y, along_x, _ = _symbols(grid, u)
-    return jnp.fft.irfft2(along_x * jnp.fft.rfft2(v) - along_y * jnp.fft.rfft2(u), s=grid.shape)
+    return irfft2(along_x * rfft2(v) - along_y * rfft2(u), grid.shape)
 
 
 def velocity_of(
@@ -74,7 +75,7 @@ def velocity_of(
     """
     omega = check_field("omega", omega, grid)
     along_y, along_x, inverse = _symbols(grid, omega)
-    psi = jnp.fft.rfft2(omega) * inverse.astype(along_y.dtype)
+    psi = rfft2(omega) * inverse.astype(along_y.dtype)
     parts = []
     for spectrum, value in zip((along_y * psi, -along_x * psi), _pair(mean), strict=True):
         check_real("mean", value, scalar=False)
@@ -85,7 +86,7 @@ def velocity_of(
                 f"mean has a part of shape {jnp.shape(value)}: expected one number, or one for each of the leading "
                 f"axes of omega {omega.shape[:-2]}"
             ) from None
-        parts.append(jnp.fft.irfft2(spectrum, s=grid.shape) + uniform[..., None, None])
+        parts.append(irfft2(spectrum, grid.shape) + uniform[..., None, None])
     return parts[0], parts[1]
 
 

@@ -24,6 +24,7 @@ from ._checks import check_field, check_real
 from ._discretisation import Discretisation, FiniteDifference, engine_of
 from ._grid import Grid
 from ._operators import streamfunction
+from ._primitives.folding import merge
 
 __all__ = ["smagorinsky", "strain_rate"]
 
@@ -74,7 +75,7 @@ def smagorinsky(
     eddy = jnp.asarray(constant, omega.dtype) ** 2 * (dx * dy) * strain
     engine = engine_of(discretisation)
     how = engine.static(discretisation, grid, "auto")
-    flat = (field.reshape(-1, *grid.shape) for field in (eddy, omega))
+    flat = (merge(field, 0, field.ndim - 2) for field in (eddy, omega))
     return engine.diffusion(*flat, **how).reshape(omega.shape)
 
 

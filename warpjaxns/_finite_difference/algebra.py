@@ -3,6 +3,10 @@
 They do the mathematics of the fused kernels one operation at a time. They are the ``"xla"`` backend of the fused
 primitives. They also provide higher derivatives, since these operators are closed under differentiation.
 
+Only `poisson` runs on the backend that is asked for. The others are stencils, which XLA fuses with each other and with
+the sums around them. A foreign call for each would take the host longer than the device, and devices of one process in
+turn.
+
 Operands are laid out as in `_primitives.operands`.
 """
 
@@ -23,15 +27,15 @@ def _column(values):
     return values[:, None, None]
 
 
-def linear_terms(omega, *, grid, backend) -> dict:
+def linear_terms(omega, *, grid) -> dict:
     """Return the linear terms of R, each without its coefficient, by the coefficient's name."""
-    return {"viscosity": laplacian(omega, grid=grid, backend=backend), "drag": -omega}
+    return {"viscosity": laplacian(omega, grid=grid, backend="xla"), "drag": -omega}
 
 
-def tendency(omega, psi, viscosity, drag, force, *, grid, scheme, backend):
+def tendency(omega, psi, viscosity, drag, force, *, grid, scheme):
     """Return ``R(w) = J(psi, w) + nu Lap w - mu w + f``."""
-    terms = linear_terms(omega, grid=grid, backend=backend)
-    advection = jacobian(psi, omega, grid=grid, scheme=scheme, backend=backend)
+    terms = linear_terms(omega, grid=grid)
+    advection = jacobian(psi, omega, grid=grid, scheme=scheme, backend="xla")
     return advection + _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"] + force
 
 
@@ -54,7 +58,7 @@ def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, r
             psi = poisson(state, grid=grid, backend=backend)
             kept.append(Kept(state, psi))
             at = state, psi, x.viscosity, x.drag, force_of(force)
-            rate = tendency(*at, grid=grid, scheme=scheme, backend=backend)
+            rate = tendency(*at, grid=grid, scheme=scheme)
             state = b * state + c * _column(x.dt) * rate
             if a:
                 state = a * start + state
@@ -80,7 +84,7 @@ def advance_jvp(*operands, grid, scheme, steps, backend):
     devery, dforce_of = _over_steps(dx.forcing)
 
     def rate_at(state, psi, viscosity, drag, force):
-        return tendency(state, psi, viscosity, drag, force, scheme=scheme, **where)
+        return tendency(state, psi, viscosity, drag, force, grid=grid, scheme=scheme)
 
     def step(start, forces):
         force, dforce = force_of(forces[0]), dforce_of(forces[1])
@@ -128,19 +132,19 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
     def pull_back(stage, l, kept, force):
         _, b, c = coefficients[stage]
         w, psi, h = kept.states[stage], kept.psis[stage], c * x.dt
-        solved = poisson(jacobian(w, l, scheme=FIRST[scheme], **where), **where)
-        local = jacobian(l, psi, scheme=SECOND[scheme], **where)
+        solved = poisson(jacobian(w, l, grid=grid, scheme=FIRST[scheme], backend="xla"), **where)
+        local = jacobian(l, psi, grid=grid, scheme=SECOND[scheme], backend="xla")
         # the linear terms are their own adjoints
-        terms = linear_terms(l, **where)
+        terms = linear_terms(l, grid=grid)
         diffused, damped = _column(x.viscosity) * terms["viscosity"], _column(x.drag) * terms["drag"]
         to_state = b * l + _column(h) * (solved + local + diffused + damped)
         shares = Operands(*[None] * len(x))
         if wrt.viscosity or wrt.drag:
-            terms = linear_terms(w, **where)
+            terms = linear_terms(w, grid=grid)
             wanted = {name: h * inner(l, term) for name, term in terms.items() if getattr(wrt, name)}
             shares = shares._replace(**wanted)
         if wrt.dt:
-            rate = tendency(w, psi, x.viscosity, x.drag, force, scheme=scheme, **where)
+            rate = tendency(w, psi, x.viscosity, x.drag, force, grid=grid, scheme=scheme)
             shares = shares._replace(dt=c * inner(l, rate))
         if wrt.forcing:
             shares = shares._replace(forcing=_column(h) * l)

@@ -59,9 +59,10 @@ def to_field(state, **_):
     return state
 
 
-def tendency(field, viscosity, drag, force, **how):
+def tendency(field, viscosity, drag, force, *, grid, scheme, backend):
     """Return ``J(psi, w) + nu Lap(w) - mu w + f``."""
-    return algebra.tendency(field, streamfunction(field, **how), viscosity, drag, force, **how)
+    psi = streamfunction(field, grid=grid, backend=backend)
+    return algebra.tendency(field, psi, viscosity, drag, force, grid=grid, scheme=scheme)
 
 
 def streamfunction(field, *, grid, backend, **_):

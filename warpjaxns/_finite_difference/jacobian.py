@@ -3,7 +3,8 @@
 from jax.interpreters import ad
 
 from .._coefficients import FIRST, SECOND
-from .._primitives.define import batch_by_folding, bind, define, register, sum_to
+from .._primitives.define import bind, define, register
+from .._primitives.folding import batch_by_folding, sum_to
 from . import calls, reference
 
 

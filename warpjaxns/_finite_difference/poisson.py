@@ -1,6 +1,7 @@
 """``psi = (-Lap)^-1 omega``: a primitive that is linear and its own transpose."""
 
-from .._primitives.define import bind, define_self_adjoint
+from .._primitives.define import bind
+from .._primitives.folding import define_self_adjoint
 from . import calls, reference
 
 

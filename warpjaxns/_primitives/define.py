@@ -1,25 +1,20 @@
-"""Definition of primitives: backends, eager calls, batching, and helpers for transposition.
-
-Operands have one explicit batch axis of length 1 or B. Fields that set B (states, cotangents) have length B. Parameters
-of length 1 are shared by all members. Kernels read them without a copy. `vmap` folds its axis into the batch axis, so
-ranks never change, however `vmap`s are nested.
-"""
+"""Definition of primitives: backends, eager calls, division among devices, and derivative rules."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, mlir
 from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
 from .._support import warp_obstacle
+from . import partition
 
-WIDE = [np.dtype(name) for name in ("float64", "int64", "uint64")]
+batch_axes: dict[Primitive, Callable] = {}  # the batch axes of operands and of results (`folding`)
+WIDE = [np.dtype(name) for name in ("float64", "int64", "uint64", "complex128")]
 
 
 def in_x64_of_operands(rule: Callable) -> Callable:
@@ -46,12 +41,25 @@ def _holds_64_bits(value):
     return getattr(value, "dtype", None) in WIDE
 
 
-def lowering(function: Callable) -> Callable:
-    """Make the lowering rule of a primitive that computes ``function(*operands, **params)``, several results."""
-    lower = mlir.lower_fun(function, multiple_results=True)
+def lowering(function: Callable, name: str, batch_axes: Callable, foreign: bool) -> Callable:
+    """Make the lowering rule of a primitive that computes ``function(*operands, **params)``, several results.
+
+    `name` and the parameters say what it computes. ``batch_axes(**params)`` gives the batch axes of operands and those
+    of results, along which it may be divided among devices (`partition.lower`). `foreign`: whether it calls Warp.
+    """
 
     def rule(ctx, *operands, **params):
-        return in_x64_of_operands(lambda _: lower(ctx, *operands, **params))(ctx.avals_in)
+        @in_x64_of_operands
+        def compute(*operands):
+            return function(*operands, **params)
+
+        def lower(_):
+            if partition.several_devices(ctx):
+                key = ctx.module_context.platforms, sorted(params.items())
+                return partition.lower(compute, ctx, operands, name, key, foreign, *batch_axes(**params))
+            return mlir.lower_fun(compute, multiple_results=True)(ctx, *operands)
+
+        return in_x64_of_operands(lower)(ctx.avals_in)
 
     return rule
 
@@ -59,7 +67,7 @@ def lowering(function: Callable) -> Callable:
 def define(
     name: str, abstract: Callable, xla: Callable, warp: Callable, find_obstacle: Callable = warp_obstacle
 ) -> Primitive:
-    """Define a primitive with several results.
+    """Define a primitive with several results. `folding.batch_by_folding` must follow.
 
     `abstract(*avals, **params)` returns ``(shape, dtype)`` of each result. `xla` and `warp` compute the results, as
     lists or tuples. `warp` serves CUDA, and with ``backend="warp"`` also the CPU; its argument `platform` says which.
@@ -70,7 +78,8 @@ def define(
 
     @p.def_abstract_eval
     def _(*avals, **params):
-        return [_ffi.abstract_result(shape, dtype, *avals) for shape, dtype in abstract(*avals, **params)]
+        results = [_ffi.abstract_result(shape, dtype, *avals) for shape, dtype in abstract(*avals, **params)]
+        return partition.with_batch(results, avals, name, *batch_axes[p](**params))
 
     p.def_impl(functools.partial(apply_primitive, p))
 
@@ -81,7 +90,7 @@ def define(
             raise ValueError(f'backend="warp" cannot run on {platform}: {obstacle}')
         use_warp = not obstacle and (backend == "warp" or platform == "cuda")
         how = functools.partial(warp, platform=platform) if use_warp else xla
-        return lowering(how)(ctx, *operands, **params)
+        return lowering(how, name, batch_axes[p], use_warp)(ctx, *operands, **params)
 
     mlir.register_lowering(p, functools.partial(lower, "this platform"))
     for platform in ("cpu", "cuda"):
@@ -94,6 +103,12 @@ def register(p: Primitive, *, jvp: Callable, transpose: Callable | None = None) 
     ad.primitive_jvps[p] = in_x64_of_operands(jvp)
     if transpose is not None:
         ad.primitive_transposes[p] = in_x64_of_operands(_of_some_cotangent(transpose))
+
+
+def register_linear(p: Primitive, transpose: Callable) -> None:
+    """Register the derivative rules of a primitive that is linear in its one operand."""
+    ad.deflinear2(p, in_x64_of_operands(transpose))
+    ad.primitive_transposes[p] = _of_some_cotangent(ad.primitive_transposes[p])
 
 
 def _of_some_cotangent(transpose: Callable) -> Callable:
@@ -111,60 +126,3 @@ def _of_some_cotangent(transpose: Callable) -> Callable:
 def bind(p: Primitive, *operands: jax.Array, **params) -> list[jax.Array]:
     """Bind with all operands varying over the same mesh axes, so that JAX sums cotangents of replicated operands."""
     return p.bind(*_ffi.align(*operands), **params)
-
-
-def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Callable) -> Callable:
-    """Register and return the batching rule, which folds the mapped axis into the batch axis.
-
-    `axes(**params)` and `out_axes(**params)` give the batch axis of each operand and result. `full(**params)` gives for
-    each operand whether it must have the full batch axis (True) or may stay shared (False).
-    """
-
-    def rule(operands, dims, **params):
-        size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
-        layout = list(zip(operands, dims, axes(**params), full(**params), strict=True))
-        # length of the batch axis before this vmap: that of the operands which set it
-        lengths = (_without(x.shape, d)[axis] for x, d, axis, _ in layout)
-        inner = next((n for n in lengths if n != 1), 1)  # it may be 0
-        folded = [fold(x, d, axis, size, inner, is_full) for x, d, axis, is_full in layout]
-        results = bind(p, *folded, **params)
-        axes_out = tuple(out_axes(**params))
-        unfolded = [
-            y.reshape(*y.shape[:axis], size, inner, *y.shape[axis + 1 :])
-            for y, axis in zip(results, axes_out, strict=True)
-        ]
-        return unfolded, axes_out
-
-    batching.primitive_batchers[p] = in_x64_of_operands(rule)
-    return rule
-
-
-def define_self_adjoint(name: str, xla: Callable, warp: Callable) -> Primitive:
-    """Define a primitive from one field ``(batch, ny, nx)`` to another, linear and its own transpose."""
-    p = define(name, lambda field, **_: [(field.shape, field.dtype)], xla, warp)
-    batch_by_folding(p, axes=lambda **_: [0], out_axes=lambda **_: [0], full=lambda **_: [True])
-    ad.deflinear2(p, lambda cotangents, _, **params: bind(p, *cotangents, **params))
-    ad.primitive_transposes[p] = _of_some_cotangent(ad.primitive_transposes[p])
-    return p
-
-
-def _without(shape: Sequence, dim: int | None) -> tuple:
-    return tuple(shape) if dim is None else (*shape[:dim], *shape[dim + 1 :])
-
-
-def fold(x, dim: int | None, axis: int, size, inner, is_full: bool):
-    """Merge the mapped axis `dim` (None: not mapped) into the batch axis `axis`. Its length is 1 or size * inner."""
-    if dim is None:
-        if x.shape[axis] == 1 and not is_full:
-            return x
-        x = jnp.expand_dims(x, axis)
-    else:
-        x = jnp.moveaxis(x, dim, axis)
-    head, tail = x.shape[:axis], x.shape[axis + 2 :]
-    return jnp.broadcast_to(x, (*head, size, inner, *tail)).reshape(*head, size * inner, *tail)
-
-
-def sum_to(cotangent, shape: Sequence[Any]):
-    """Sum a per-member cotangent over the batch axes along which its operand was shared."""
-    axes = tuple(i for i, (n, m) in enumerate(zip(cotangent.shape, shape, strict=True)) if n != m)
-    return jnp.sum(cotangent, axis=axes, keepdims=True) if axes else cotangent

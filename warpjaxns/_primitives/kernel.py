@@ -16,6 +16,7 @@ from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
 from .._kernels.batched import MOST, kernel_of_batch
+from . import partition
 from .define import in_x64_of_operands, lowering
 
 
@@ -125,13 +126,24 @@ def _shapes(operands, job, mapped):
 
 @kernel_p.def_abstract_eval
 def _abstract_eval(*operands, job, batch, mapped):
-    return [
+    results = [
         _ffi.abstract_result((*batch, *_ffi.shape_in_jax(shape, dtype)), _ffi.dtype_in_jax(dtype), *operands)
         for dtype, shape in job.results(_shapes(operands, job, mapped))
     ]
+    return partition.with_batch(results, operands, job.name, *_batch_axes(job, batch, mapped))
+
+
+def _batch_axes(job, batch, mapped):
+    """Return the batch axes of each operand and of each result."""
+    counts = [[sum(axes[: i + 1]) - 1 if there else None for i, there in enumerate(axes)] for axes in mapped]
+    return counts, [tuple(range(len(batch)))] * len(job.results([()] * len(mapped)))
 
 
 def _lower(*operands, job, batch, mapped):
+    axes_of, _ = _batch_axes(job, batch, mapped)
+    for i in range(len(batch)):  # of the members that are on this device
+        lengths = (x.shape[axes[i]] for x, axes in zip(operands, axes_of, strict=True) if axes[i] is not None)
+        batch = (*batch[:i], next(lengths), *batch[i + 1 :])
     shapes = _shapes(operands, job, mapped)
     results = job.results(shapes)
     inputs, outputs = job.parameters
@@ -208,7 +220,11 @@ def _part(array, index, shape):
     return array if array.shape[0] == shape[0] else array[index * shape[0] : (index + 1) * shape[0]]
 
 
-mlir.register_lowering(kernel_p, lowering(_lower))
+def _lowering(ctx, *operands, job, **params):
+    return lowering(_lower, job.name, _batch_axes, True)(ctx, *operands, job=job, **params)
+
+
+mlir.register_lowering(kernel_p, _lowering)
 
 
 def _batch(operands, dims, *, job, batch, mapped):

@@ -26,7 +26,8 @@ import jax
 from jax.extend.core import Var
 from jax.interpreters import ad, batching, partial_eval
 
-from .define import batch_by_folding, bind, define, in_x64_of_operands, register, sum_to
+from .define import bind, define, in_x64_of_operands, register
+from .folding import batch_by_folding, sum_to
 from .operands import BATCH_AXES, HAS_BATCH, Operands, materialised, per_member, split
 
 COUNT = len(Operands._fields)

@@ -20,6 +20,7 @@ import numpy as np
 from .._arrays import with_axes
 from .._coefficients import dealiasing_filter, kept_wavenumbers
 from .._grid import Grid
+from .._primitives.linear import irfft2, rfft2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +103,7 @@ def as_state(coefficients):
 def forward(modes: Modes, fields):
     """Return the coefficients of fields ``(..., ny, nx)``. The modes that a state does not keep are lost."""
     (ky, kx), ny = modes.highest, modes.grid.shape[0]
-    spectrum = jnp.fft.rfft2(fields, norm="ortho")[..., : kx + 1]
+    spectrum = rfft2(fields, norm="ortho")[..., : kx + 1]
     kept = jnp.concatenate([spectrum[..., : ky + 1, :], spectrum[..., ny - ky :, :]], axis=-2)
     kept = jnp.swapaxes(kept, -1, -2)
     return kept * constant(modes.multiplicity, kept)
@@ -112,10 +113,11 @@ def inverse(modes: Modes, coefficients):
     """Return the fields ``(..., ny, nx)`` with these coefficients."""
     (ky, kx), (ny, nx) = modes.highest, modes.grid.shape
     spectrum = jnp.swapaxes(coefficients * constant(1 / modes.multiplicity, coefficients), -1, -2)
-    none = jnp.zeros((*spectrum.shape[:-2], ny - 2 * ky - 1, kx + 1), spectrum.dtype)
-    spectrum = jnp.concatenate([spectrum[..., : ky + 1, :], none, spectrum[..., ky + 1 :, :]], axis=-2)
-    spectrum = jnp.pad(spectrum, [(0, 0)] * (spectrum.ndim - 1) + [(0, nx // 2 - kx)])
-    return jnp.fft.irfft2(spectrum, s=modes.grid.shape, norm="ortho")
+    north, south = spectrum[..., : ky + 1, :], spectrum[..., ky + 1 :, :]
+    lead, right = [(0, 0)] * (spectrum.ndim - 2), (0, nx // 2 - kx)
+    parts = [jnp.pad(north, [*lead, (0, 0), right]), jnp.pad(south, [*lead, (ny - 2 * ky - 1, 0), right])]
+    spectrum = jnp.concatenate(parts, axis=-2)
+    return irfft2(spectrum, modes.grid.shape, norm="ortho")
 
 
 def to_state(modes: Modes, field):

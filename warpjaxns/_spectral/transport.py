@@ -8,7 +8,8 @@ states alike (`modes`).
 
 from jax.interpreters import ad
 
-from .._primitives.define import batch_by_folding, bind, define, register, sum_to
+from .._primitives.define import bind, define, register
+from .._primitives.folding import batch_by_folding, sum_to
 from . import calls, reference
 from .modes import Modes
 from .obstacle import warp_obstacle

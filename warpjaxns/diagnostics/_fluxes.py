@@ -12,6 +12,7 @@ from .._discretisation import Discretisation, FiniteDifference, check_discretisa
 from .._grid import Grid
 from .._modes import fourier_modes, fundamental_wavenumber, sum_over_shells
 from .._operators import jacobian, projected, streamfunction
+from .._primitives.linear import rfft2
 
 
 def energy_flux(
@@ -63,7 +64,7 @@ def _flux(grid, weight, advection):
     """Return minus ``<weight_K advection>`` for every K, as a running sum over shells."""
     _, _, multiplicity = fourier_modes(grid)
     share = jnp.asarray(multiplicity / math.prod(grid.shape) ** 2, weight.dtype)
-    a, b = jnp.fft.rfft2(weight), jnp.fft.rfft2(advection)
+    a, b = rfft2(weight), rfft2(advection)
     gain = sum_over_shells(grid, (a.real * b.real + a.imag * b.imag) * with_axes(share, a.ndim))
     edges = fundamental_wavenumber(grid) * (np.arange(1, gain.shape[-1] + 1) + 0.5)
     return jnp.asarray(edges, weight.dtype), -jnp.cumsum(gain, axis=-1)

@@ -14,6 +14,7 @@ from .._coefficients import kept_wavenumbers
 from .._discretisation import Spectral
 from .._grid import Grid
 from .._modes import fourier_modes
+from .._primitives.linear import rfft2
 from .._solver import NavierStokes2D, check_solver
 
 RESOLVED = 0.1  # the largest estimated error of a flow that counts as resolved
@@ -121,7 +122,7 @@ def _shares(grid, omega, *weights):
     _, _, multiplicity = fourier_modes(grid)
     # Scaled to the largest value, so that no square under- or overflows. The shares do not depend on it.
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(omega), axis=(-2, -1), keepdims=True))
-    modes = jnp.fft.rfft2(omega / jnp.where(largest == 0, 1, largest), norm="forward")
+    modes = rfft2(omega / jnp.where(largest == 0, 1, largest), norm="forward")
     density = modes.real**2 + modes.imag**2
 
     def total(weight):

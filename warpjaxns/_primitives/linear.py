@@ -1,0 +1,121 @@
+"""Linear maps of fields that stay on their devices, such as Fourier transforms: a primitive for all of them.
+
+XLA gathers a sharded array before it transforms it, up to JAX 0.10 even where only the batch is sharded. On meshes with
+explicit axes JAX asks users where sums of a scatter go. Within a primitive neither happens (`partition`). All leading
+axes are batch axes. The transpose is that of JAX.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
+from jax.interpreters.xla import apply_primitive
+from jax.sharding import AbstractMesh
+
+from .. import _ffi
+from . import partition
+from .define import bind, in_x64_of_operands, lowering, register_linear
+
+
+def apply(function: Callable, x: jax.Array, ndim: int = 2) -> jax.Array:
+    """Return ``function(x)``, linear in the last `ndim` axes of x, for each entry of the leading ones.
+
+    `function` is a frozen dataclass that can be called, with plain data as its fields.
+    """
+    x = jnp.asarray(x)
+    return bind(linear_p, x, function=function, shape=x.shape[x.ndim - ndim :], dtype=x.dtype.name, transposed=False)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rfft2:
+    """The map `rfft2`."""
+
+    norm: str | None
+
+    def __call__(self, fields):
+        return jnp.fft.rfft2(fields, norm=self.norm)
+
+
+@dataclasses.dataclass(frozen=True)
+class Irfft2:
+    """The map `irfft2`."""
+
+    shape: tuple[int, int]
+    norm: str | None
+
+    def __call__(self, spectra):
+        return jnp.fft.irfft2(spectra, s=self.shape, norm=self.norm)
+
+
+def rfft2(fields, norm: str | None = None):
+    """Return `jax.numpy.fft.rfft2` of fields ``(..., ny, nx)``."""
+    return apply(Rfft2(norm), fields)
+
+
+def irfft2(spectra, shape: tuple[int, int], norm: str | None = None):
+    """Return `jax.numpy.fft.irfft2` of spectra: fields ``(..., *shape)``."""
+    return apply(Irfft2((shape[0], shape[1]), norm), spectra)
+
+
+linear_p = Primitive("linear_map")
+linear_p.multiple_results = True
+linear_p.def_impl(functools.partial(apply_primitive, linear_p))
+
+
+@in_x64_of_operands
+def _result(argument, function):
+    with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
+        return jax.eval_shape(function, argument)
+
+
+@functools.cache
+def _types(function, shape, dtype, transposed):
+    """Return the types of operand and result for a single member."""
+    argument = jax.ShapeDtypeStruct(shape, dtype)
+    result = _result(argument, function)
+    return (result, argument) if transposed else (argument, result)
+
+
+def _batch_axes(x, types):
+    axes = tuple(range(x.ndim - types[0].ndim))
+    return [axes], [axes]
+
+
+@linear_p.def_abstract_eval
+def _abstract_eval(x, *, function, **which):
+    types = _types(function, **which)
+    lead = x.shape[: x.ndim - types[0].ndim]
+    result = _ffi.abstract_result((*lead, *types[1].shape), types[1].dtype, x)
+    return partition.with_batch([result], [x], type(function).__name__, *_batch_axes(x, types))
+
+
+def _compute(x, *, function, transposed, **argument):
+    if not transposed:
+        return [function(x)]
+    given, made = _types(function, transposed=True, **argument)
+    operand = jnp.zeros((*x.shape[: x.ndim - given.ndim], *made.shape), made.dtype)
+    operand, x = _ffi.align(operand, x)  # only the type of the operand is looked at
+    return list(jax.linear_transpose(function, operand)(x))
+
+
+def _lower(ctx, x, *, function, **which):
+    axes = _batch_axes(ctx.avals_in[0], _types(function, **which))
+    rule = lowering(_compute, type(function).__name__, lambda **_: axes, False)
+    return rule(ctx, x, function=function, **which)
+
+
+def _transpose(cotangents, _, *, transposed, **params):
+    return bind(linear_p, *cotangents, transposed=not transposed, **params)
+
+
+def _batch(operands, dims, **params):
+    return bind(linear_p, jnp.moveaxis(operands[0], dims[0], 0), **params), [0]
+
+
+mlir.register_lowering(linear_p, _lower)
+register_linear(linear_p, _transpose)
+batching.primitive_batchers[linear_p] = in_x64_of_operands(_batch)
