@@ -1,6 +1,7 @@
 """Tests on CUDA. None needs Warp's CPU backend."""
 
 import functools
+import gc
 
 import jax
 import jax.numpy as jnp
@@ -236,3 +237,26 @@ def test_dependent_launch_changes_no_bit(adjoint, monkeypatch):
     assert dependencies[-1] == 0
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_garbage_is_collected_while_a_graph_is_captured(monkeypatch):
+    """XLA unloads the modules of dropped programs in the thread that drops them."""
+    solver, omega = make(SMALL, "warp"), field(SMALL, "float32")
+    expected, run, collected = solver.rollout(omega, steps=3), _ffi._run, []
+
+    def collect(*arguments):
+        collected.append(gc.collect())
+        run(*arguments)
+
+    monkeypatch.setattr(_ffi, "_run", collect)
+    _ffi.clear()
+    jax.clear_caches()
+    gc.disable()
+    try:
+        cycle = [jax.jit(lambda x: x * jnp.sin(x)).lower(omega).compile()]
+        cycle.append(cycle)
+        del cycle
+        np.testing.assert_array_equal(solver.rollout(omega, steps=3), expected)
+    finally:
+        gc.enable()
+    assert collected[0] > 0

@@ -289,7 +289,8 @@ class _Replay:
         self.table = wp.empty(len(arrays), dtype=cast(Any, wp.uint64), device=device)
         arguments = [Addresses(), self.table]
         self.fill: Any = wp.launch(fill, dim=1, inputs=arguments, device=device, record_cmd=True)
-        with wp.ScopedCapture() as capture:
+        # relaxed, since Python may collect garbage meanwhile, and XLA then unloads modules in this thread
+        with wp.ScopedCapture(capture_mode=wp.CaptureMode.RELAXED) as capture:
             _run(program, address_table.buffers(self.table, arrays))
         self.graph: Any = capture.graph
         make_programmatic(self.graph.graph.value)

@@ -24,6 +24,15 @@ from warpjaxns._kernels.finite_difference.setting import Setting
 from warpjaxns._kernels.hardware.address_table import NO_ARRAY, buffers
 from warpjaxns._kernels.hardware.numbers import complex_type
 from warpjaxns._kernels.parameters import parameters
+from warpjaxns._kernels.spectral import operators as spectral_operators
+from warpjaxns._kernels.spectral import places as spectral_places
+from warpjaxns._kernels.spectral import planner as spectral_planner
+from warpjaxns._kernels.spectral import setting as spectral_setting
+from warpjaxns._kernels.spectral import stage as spectral_stage
+from warpjaxns._kernels.spectral import sweep as spectral_sweep
+from warpjaxns._kernels.spectral.resident import stage as spectral_resident_stage
+from warpjaxns._kernels.spectral.resident import sweep as spectral_resident_sweep
+from warpjaxns._kernels.spectral.symbols import symbols
 
 # (ny, nx), members, dtype: few long lines reach the plans of large grids in little time
 CASES = [
@@ -36,6 +45,15 @@ CASES = [
     *[(shape, 1, "float32") for shape in ((64, 4096), (2048, 64), (4096, 16))],
     *[((45, 75), 2, "float32"), ((96, 100), 1, "float64"), ((256, 256), 2, "float64"), ((64, 2048), 1, "float64")],
     *[((64, 64), 3, "float64"), ((64, 64), 30, "float64"), ((128, 128), 10, "float64")],
+]
+# the same for Fourier modes: resident or not, factors 3 and 5, columns that wait for others, the longest lines
+SPECTRAL_CASES = [
+    *[((64, 64), count, "float32") for count in (1, 150)],
+    *[((128, 128), 60, "float32"), ((128, 64), 3, "float64"), ((60, 64), 2, "float64"), ((96, 96), 2, "float32")],
+    *[((256, 192), 1, "float32"), ((192, 384), 1, "float32"), ((192, 48), 1, "float64"), ((81, 50), 2, "float32")],
+    *[((n, 32), 1, "float32") for n in (512, 1000, 1024, 2048, 4096, 8192)],
+    *[((32, n), 1, "float32") for n in (512, 1000, 1024, 2048, 4096, 8192)],
+    *[((4096, 16), 1, "float64"), ((16, 4096), 1, "float64"), ((256, 256), 30, "float32")],
 ]
 
 
@@ -89,17 +107,72 @@ def one_step(shape, batch, dtype, device):
     return float(np.abs(arrays[8].numpy()).max())
 
 
+def one_spectral_step(shape, batch, dtype, device):
+    """Launch a step with and without forcing, its adjoint with all sums, its tangent, and the bilinear operators."""
+    plan = spectral_planner.make_plan(shape, dtype, "smooth", batch)
+    plan = plan.on(cpu=True) if wp.get_device(device).is_cpu else plan
+    random, modes, count = np.random.default_rng(0), (batch, *plan.modes), 3
+    scale = symbols(plan.real).Scale()
+    scale.y, scale.x, scale.gain = 1.0, 1.0, plan.gain
+
+    def values(x, kind=plan.real):
+        return wp.array(np.asarray(x, dtype), dtype=kind, device=device)
+
+    def zeros(*shape, kind=plan.complex):
+        return wp.zeros(shape, dtype=kind, device=device)
+
+    states = [values(random.standard_normal((*modes, 2)), plan.complex) for _ in range(3)]
+    kept = values(random.standard_normal((count, *modes, 2)), plan.complex)
+    work = [zeros(*modes) for _ in range(6)]
+    halves = [zeros(*plan.halves(batch)[1]) for _ in range(2)]
+    sums = zeros(batch * plan.parts(plan.sweep) * 3, kind=plan.real)
+    arrays = [*(values(roots_of_unity(n, dtype), plan.complex) for n in shape), values(np.ones(sum(plan.modes)))]
+    arrays += [
+        *(values([x]) for x in (1e-3, 0.1, 1e-3)),
+        values(random.standard_normal((1, 1, *modes[1:], 2)), plan.complex),
+    ]
+    arrays += [zeros(1, *modes), sums, kept, *states, *work, *halves]
+    table = wp.array(np.array([a.ptr for a in arrays], np.uint64), dtype=wp.uint64, device=device)
+    given = buffers(table, arrays)
+    tables, (viscosity, drag, dt, forcing, by_step, sums, kept, w, dw, l) = (
+        spectral_places.Tables(*given[:3]),
+        given[3:13],
+    )
+    work, halves = given[13:19], given[19:]
+    setting = spectral_setting.Setting(plan, "rk3", 1, scale, tables)
+    forced, unforced = (parameters(viscosity, drag, dt, place) for place in (forcing.slices, NO_ARRAY))
+    spectral_operators.advection(plan, scale, tables, w, work[0], halves[0])
+    spectral_operators.transport(plan, scale, tables, w, dw, work[0], *halves)
+    spectral_operators.pullback(plan, scale, tables, w, l, work[0], *halves)
+    spectral_stage.advance(setting, forced, w, [kept[s] for s in range(count)], work[:1], halves[:1])
+    spectral_stage.advance(setting, unforced, w, [work[0]] * count, work[1:2], halves[:1])
+    spectral_sweep.adjoint(setting, forced, w, kept, l, work[0], work[1:3], halves, (sums, by_step))
+    if plan.fits(plan.tangent, 4):
+        spectral_stage.tangent(setting, forced, forced, w, dw, [work[:2]] * count, work[2:4], halves)
+    if plan.resident:
+        spectral_resident_stage.advance(setting, forced, w, kept, True)
+        spectral_resident_stage.advance(setting, unforced, w, work[0], False)
+    if plan.resident_tangent:
+        spectral_resident_stage.tangent(setting, forced, forced, w, dw, *work[:2])
+    if plan.resident_sweep:
+        spectral_resident_sweep.adjoint(setting, forced, w, kept, l, work[0], (sums, by_step))
+    return float(np.abs(arrays[13].numpy()).max())
+
+
 def main(argv: list[str] | None = None):
     """Launch all cases, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--start", type=int, default=0, help="leave out so many cases")
     parser.add_argument("--every", type=int, default=1, help="take one in so many of the others")
+    parser.add_argument("--discretisation", choices=("finite-difference", "spectral"), default="finite-difference")
     options = parser.parse_args(argv)
+    spectral = options.discretisation == "spectral"
+    cases, launch = (SPECTRAL_CASES, one_spectral_step) if spectral else (CASES, one_step)
     wp.config.log_level = wp.LOG_WARNING
     with wp.ScopedDevice(options.device):
-        for case in CASES[options.start :: options.every]:
-            print(*case, one_step(*case, options.device), flush=True)
+        for case in cases[options.start :: options.every]:
+            print(*case, launch(*case, options.device), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ call, so that XLA owns, reuses and counts it. The plan is part of a call's key, 
 different calls.
 """
 
-import dataclasses
 import functools
 
 import jax.numpy as jnp
@@ -66,10 +65,7 @@ def _call(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
 def _plan_of(grid: Grid, dealiasing: str, state, platform: str) -> Plan:
     """Return the plan for states ``(batch, columns, rows, 2)``."""
     plan = make_plan(grid.shape, np.dtype(state.dtype).name, dealiasing, state.shape[0], shared_memory())
-    if platform == "cpu":
-        return plan.on(cpu=True)
-    # resident tangents and sweeps have not run on CUDA since a race of their lines was mended; those by columns have
-    return dataclasses.replace(plan, resident_tangent=None, resident_sweep=None)
+    return plan.on(cpu=True) if platform == "cpu" else plan
 
 
 def advection(a, *, grid, dealiasing, backend, platform):

@@ -99,11 +99,11 @@ UNROLL
       o = z(TWICE_LESS(e.x, sum.x), TWICE_LESS(e.y, sum.y));
       e = sum;
     }
-    static CUDA_CALLABLE void twiddled_dft(Z* v, Z w, int radix, real s) {
+    static CUDA_CALLABLE void twiddled_dft(Z* v, const Z* w, int powers, int radix, real s) {
       const real h = real(0.70710678118654752440);
       const real cosine[4] = {1, real(0.92387953251128675613), h, real(0.38268343236508977173)};
       Z u[16], power[5];   // u: v in the order of reversed bits; power: w^1, w^2, w^4, w^8
-      power[0] = w;
+      power[0] = w[0];
 UNROLL
       for (int r = 0; r < radix; ++r) {
         int reversed = 0;
@@ -112,7 +112,8 @@ UNROLL
         u[reversed] = v[r];
       }
 UNROLL
-      for (int level = 1; (2 << level) <= radix; ++level) power[level] = mul(power[level - 1], power[level - 1]);
+      for (int level = 1; (2 << level) <= radix; ++level)
+        power[level] = level == 2 && powers == 2 ? w[1] : mul(power[level - 1], power[level - 1]);
       int level = 0;
 UNROLL
       for (int half = radix / 2; half >= 1; half /= 2) ++level;
@@ -131,13 +132,15 @@ UNROLL
 UNROLL
       for (int r = 0; r < radix; ++r) v[r] = u[r];
     }
-    // v[r] *= w^r. Powers by halving, so that rounding grows with log(r) only.
-    static CUDA_CALLABLE void twiddle(Z* v, Z w, int radix) {
+    // v[r] *= w^r, powers by halving or with w^4
+    static CUDA_CALLABLE void twiddle(Z* v, const Z* w, int powers, int radix) {
       Z power[20];
-      power[1] = w;
+      power[1] = w[0];
+      if (powers == 2) power[4] = w[1];
 UNROLL
       for (int r = 1; r < radix; ++r) {
-        if (r > 1) power[r] = mul(power[r / 2], power[r - r / 2]);
+        const int part = powers == 1 || r < 4 ? r / 2 : r % 4 ? r % 4 : 4;
+        if (r > 1 && (r != 4 || powers == 1)) power[r] = mul(power[part], power[r - part]);
         v[r] = mul(v[r], power[r]);
       }
     }
@@ -193,23 +196,29 @@ UNROLL
           }}
         }}"""
 
-# Loads the twiddle factors that a thread needs in a pass.
+# Loads the twiddle factors that a thread needs in a pass: w, and w^4 where lines are precise.
 FACTORS = r"""
   for (int q = 0; q < {count}; ++q)
-    ((typename F::Z*)&result)[{first} + q] = LOAD(roots.data, (unsigned)(t + q * {threads}) % {span} * {stride});
+    for (int power = 0; power < {powers}; ++power)
+      ((typename F::Z*)&result)[{first} + {powers} * q + power] = LOAD(roots.data, {root});
 """
-# Takes them for a transform, from a thread's registers or from the table. One factor is enough where all butterflies of
-# a thread have the same.
+# Takes them for a transform, from a thread's registers or from the table. They serve all butterflies of a thread if
+# these have the same.
 TWIDDLES = r"""
-    Z w{span}[{butterflies}];
+    Z w{span}[{butterflies}][{powers}];
 UNROLL
     for (int q = 0; q < {butterflies}; ++q) {{
       const unsigned own = {count} == 1 ? 0 : q;
-      w{span}[q] = {source};
-      w{span}[q].y *= SIGN;
+UNROLL
+      for (int power = 0; power < {powers}; ++power) {{
+        w{span}[q][power] = {source};
+        w{span}[q][power].y *= SIGN;
+      }}
     }}
 """
-KEPT, LOADED = "((const Z*)&kept)[{first} + own]", "LOAD(factors.data, (t + own * THREADS) % {span} * {stride})"
+KEPT, LOADED = "((const Z*)&kept)[{first} + {powers} * own + power]", "LOAD(factors.data, {root})"
+# The index in the table of the factors of butterfly `q`, to the power 1 or 4.
+ROOT = "(unsigned)(t + {q} * {threads}) % {span} * {stride} * (1 + 3 * power)"
 
 TRANSFORM = r"""
   constexpr int N = {n}, THREADS = {threads}, VALUES = {values};

@@ -104,6 +104,7 @@ class Lines:
         narrow: whether lines must not wait for each other (`factorise`).
         serial: for the CPU, where a block has one thread.
         keep_factors: whether a thread keeps its twiddle factors in registers from one transform to the next.
+        precise: whether threads read w^4 beside a twiddle factor w, which halves rounding errors.
         bundle: lines that lie together.
         skew: complex numbers left free after every bundle.
         interleaved: lines whose threads take turns, as columns do that are neighbours in memory.
@@ -117,6 +118,7 @@ class Lines:
     radix: int = 16
     serial: bool = False
     keep_factors: bool = False
+    precise: bool = False
     bundle: int = 1
     skew: int = 0
     interleaved: int = 1
@@ -206,6 +208,10 @@ class Lines:
         """Return the twiddle factors that a thread needs in a pass: 1 if all its butterflies have the same."""
         return 1 if self.threads % span == 0 else self.butterflies(radix)
 
+    def powers(self, radix: int) -> int:
+        """Return how many powers of a twiddle factor a thread loads: w, and w^4 if it matters."""
+        return 2 if self.precise and radix > 4 else 1
+
     def butterflies(self, radix: int) -> int:
         """Return the most butterflies of a thread in a pass."""
         return -(-self.n // radix // self.threads)
@@ -219,7 +225,7 @@ class Lines:
         """The type of a thread's twiddle factors of all passes: a vector in registers, or their table."""
         if not self.keep_factors:
             return wp.array(dtype=wp.types.vector(length=2, dtype=self.real))
-        count = sum(self.factors(radix, span) for radix, span in self.passes[1:])
+        count = sum(self.powers(radix) * self.factors(radix, span) for radix, span in self.passes[1:])
         return wp.types.vector(length=2 * max(count, 1), dtype=self.real)
 
     @property

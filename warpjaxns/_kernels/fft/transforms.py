@@ -28,6 +28,7 @@ from .codelets import (
     PUBLISH,
     READ,
     READ_BUTTERFLIES,
+    ROOT,
     TAKE,
     TRANSFORM,
     TWIDDLES,
@@ -133,26 +134,24 @@ def _native(lines: Lines, body: str) -> str:
 
 
 def _twiddled(lines: Lines) -> list[dict]:
-    """Return the passes that have twiddle factors, and the indices of a thread's factors, for the native code."""
+    """Return the passes that have twiddle factors, and where a thread's factors are, for the native code."""
     passes, first = [], 0
     for radix, span in lines.passes[1:]:
-        count, stride = lines.factors(radix, span), lines.n // span // radix
-        butterflies = lines.butterflies(radix)
-        passes.append(
-            {"radix": radix, "span": span, "butterflies": butterflies, "count": count, "first": first, "stride": stride}
-        )
-        first += count
+        given = {"span": span, "stride": lines.n // span // radix, "threads": lines.threads, "first": first}
+        given |= {"powers": lines.powers(radix), "count": lines.factors(radix, span)}
+        passes.append({"butterflies": lines.butterflies(radix), **given})
+        first += given["powers"] * given["count"]
     return passes
 
 
 def _factors(lines: Lines) -> str:
-    load = "".join(FACTORS.format(threads=lines.threads, **each) for each in _twiddled(lines))
+    load = "".join(FACTORS.format(root=ROOT.format(q="q", **each), **each) for each in _twiddled(lines))
     return f"\n  wp::vec_t<{lines.Factors._length_}, real> result;{load}  return result;\n"
 
 
 def _transform(lines: Lines, sign: int) -> Callable:
-    source = KEPT if lines.keep_factors else LOADED
-    twiddles = "".join(TWIDDLES.format(source=source.format(**each), **each) for each in _twiddled(lines))
+    source = KEPT if lines.keep_factors else LOADED.format(root=ROOT)
+    twiddles = "".join(TWIDDLES.format(source=source.format(q="own", **each), **each) for each in _twiddled(lines))
     most = max(radix * lines.butterflies(radix) for radix, _ in lines.passes)
     in_place = most == lines.values
     body = TRANSFORM.format(
@@ -173,12 +172,13 @@ def _transform(lines: Lines, sign: int) -> Callable:
 
 def _pass(lines: Lines, number: int) -> str:
     radix, span = lines.passes[number]
+    powers = lines.powers(radix)
     dft = "F::dft(u, RADIX, SIGN);"
     if span > 1:
         if radix & (radix - 1):
-            dft = f"F::twiddle(u, w{span}[q], RADIX); {dft}"
+            dft = f"F::twiddle(u, w{span}[q], {powers}, RADIX); {dft}"
         else:
-            dft = f"F::twiddled_dft(u, w{span}[q], RADIX, SIGN);"
+            dft = f"F::twiddled_dft(u, w{span}[q], {powers}, RADIX, SIGN);"
     following = lines.passes[number + 1 :]
     read = READ
     if following and not lines.even(following[0][0]):

@@ -94,12 +94,14 @@ class Plan:
     def row_lines(self) -> Lines:
         """Lines of a block of the row kernels."""
         groups = 1 if self.serial else self.rows.rows
-        return Lines(self.shape[1], groups, groups, self.real, self.rows.radix, self.serial, narrow=groups > 1)
+        return Lines(
+            self.shape[1], groups, groups, self.real, self.rows.radix, self.serial, precise=True, narrow=groups > 1
+        )
 
     def column_lines(self, cut: SpectralColumns, count: int = 2) -> Lines:
         """Return the lines of a block of the column kernels. `count`: columns of each kx that are in memory."""
         groups = 1 if self.serial else cut.columns * min(cut.at_once, count)
-        lines = Lines(self.shape[0], count * cut.columns, groups, self.real, cut.radix, self.serial)
+        lines = Lines(self.shape[0], count * cut.columns, groups, self.real, cut.radix, self.serial, precise=True)
         return dataclasses.replace(lines, interleaved=cut.columns)
 
     def parts(self, cut: SpectralColumns) -> int:

@@ -72,7 +72,7 @@ class Resident:
         return dataclasses.replace(self._lines(self.plan.shape[0], count), count=count)
 
     def _lines(self, n, most):
-        lines = Lines(n, 1, 1, self.plan.real, self.cut.radix, self.plan.serial, narrow=True)
+        lines = Lines(n, 1, 1, self.plan.real, self.cut.radix, self.plan.serial, precise=True, narrow=True)
         groups = min(max(self.block_dim // lines.threads, 1), most)
         return dataclasses.replace(lines, count=groups, groups=groups)
 
