@@ -2,6 +2,7 @@
 
 import functools
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 from oracle import normal
-from test_partition import collectives
+from test_partition import collectives, output
 from tolerances import RELATIVE, ROLLOUT, assert_trees_close, relative_error
 
 from warpjaxns import (
@@ -303,3 +304,40 @@ def test_eight_devices():
     here = Path(__file__).parent
     environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": f"{here}:{here.parent}"}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=600)
+
+
+TWO_PROCESSES = """
+import sys, jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]))
+import test_divided as t
+mesh = jax.make_mesh((4,), ("y",), (t.AxisType.Auto,))
+grid, omega = t.GRID.over(mesh, "y"), t.flow(t.GRID)
+expected = np.asarray(t.gradient(t.solver(t.GRID), omega))
+for backend in ("xla", "warp"):
+    made = jax.jit(t.gradient)(t.solver(grid, backend=backend), grid.place(omega))
+    print(all(t.relative_error(s.data, expected[s.index]) < 1e-12 for s in made.addressable_shards))
+"""
+
+
+@pytest.mark.full
+def test_two_processes():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    here = Path(__file__).parent
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, **flags, "PYTHONPATH": f"{here}:{here.parent}"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES, str(port), str(rank)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        assert output(process).split()[-2:] == ["True", "True"]

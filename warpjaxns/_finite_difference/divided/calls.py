@@ -100,7 +100,7 @@ def adjoint(*operands, slab: Slab, scheme, steps, wrt):
     x, (cotangent, *kept) = split(operands, Operands)
     calls, m = _calls(slab, scheme, x.omega, "sweep"), slab.divided.rows
     by_parameter, steady = wrt.viscosity or wrt.drag or wrt.dt, wrt.forcing and x.forcing.shape[0] == 1
-    stages = Kept(*(field.reshape(steps, STAGES, *field.shape[1:]) for field in kept))
+    kept = Kept(*kept)
     every, force_of = _padded(x.forcing, slab)
     coefficients = runge_kutta(x.omega.dtype)
 
@@ -143,16 +143,20 @@ def adjoint(*operands, slab: Slab, scheme, steps, wrt):
         )
         return l_out, spectra, totals, (c * x.dt)[:, None, None] * slab.trim(l)
 
-    kept_states = kept[0]
-
     def step(carry, inputs):
         (l, *spectra), forced = carry[0], carry[1]
-        kept, number, force = inputs
+        number, force = inputs
         given = x._replace(forcing=force_of(force))
-        previous = jax.lax.dynamic_index_in_dim(kept_states, jnp.maximum(STAGES * number - 1, 0), keepdims=False)
-        late, spectra, *third = pull_back(2, given, l, spectra, kept.states[2], kept.psis[2], kept.states[1])
-        early, spectra, *second = pull_back(1, given, late, spectra, kept.states[1], kept.psis[1], kept.states[0])
-        out, spectra, *one = pull_back(0, given, early, spectra, kept.states[0], kept.psis[0], previous, (l, late))
+
+        def at(fields, stage):  # a scan over kept fields would copy them all, since F needs those of two steps
+            return jax.lax.dynamic_index_in_dim(fields, jnp.maximum(STAGES * number + stage, 0), keepdims=False)
+
+        def seen(stage):
+            return at(kept.states, stage), at(kept.psis, stage), at(kept.states, stage - 1)
+
+        late, spectra, *third = pull_back(2, given, l, spectra, *seen(2))
+        early, spectra, *second = pull_back(1, given, late, spectra, *seen(1))
+        out, spectra, *one = pull_back(0, given, early, spectra, *seen(0), (l, late))
         totals, forces = (sum(each[1:], each[0]) for each in zip(third, second, one, strict=True))
         forced = forced + forces if steady else forced
         return ([out, *spectra], forced), (totals, forces if wrt.forcing and not steady else None)
@@ -161,11 +165,11 @@ def adjoint(*operands, slab: Slab, scheme, steps, wrt):
     here, parts = jax.lax.axis_index(slab.divided.axis), slab.divided.parts
     edges = jnp.stack([own[(here + 1) % parts, 0], own[(here - 1) % parts, 1]], axis=1)
     l = with_edges(slab.pad(cotangent), edges)
-    spectra = calls.begin_sweep(stages.states[-1, -1], l, x.forcing, by_parameter)
+    spectra = calls.begin_sweep(kept.states[-1], l, x.forcing, by_parameter)
     none = jnp.zeros(cotangent.shape if steady else (1, 1, 1), cotangent.dtype)
     numbers = jnp.arange(steps, dtype=jnp.int32)
     ((l, *_), forced), (totals, forces) = jax.lax.scan(
-        step, ([l, *spectra], none), (stages, numbers, every), length=steps, reverse=True
+        step, ([l, *spectra], none), (numbers, every), length=steps, reverse=True
     )
     shares = [None] * 3
     if by_parameter:
