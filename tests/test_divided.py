@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import warp as wp
 from jax.sharding import AxisType, Mesh
 from oracle import normal
 from test_partition import collectives, output
@@ -33,6 +34,8 @@ from warpjaxns import (
     streamfunction,
     velocity_of,
 )
+from warpjaxns._kernels.finite_difference import divided as kernels
+from warpjaxns._kernels.finite_difference.planner import make_divided_plan
 
 GRID = Grid((16, 10), (2.0, 3.5))  # on 4 devices a slab is one band of four rows, for Warp
 TOLERANCE = {"float32": ROLLOUT["float32"], "float64": 1e-12}
@@ -250,6 +253,16 @@ def test_diagnostics(name, shape):
     members = ["members"] if len(shape) == 2 else [None]
     whole, divided = solver(GRID), solver(GRID.over(mesh_of(*shape), "y"))
     check(function, whole, divided, flow(GRID, batch=(2,)), None, members)
+
+
+@pytest.mark.full
+@every_dtype
+def test_kernels_are_loaded_beforehand(dtype):
+    """On the CPU, where a kernel may also be loaded later: those that are named can be."""
+    device = [wp.get_device("cpu")]
+    for kind, load in (("state", kernels.load), ("tangent", kernels.load), ("sweep", kernels.load_sweep)):
+        plan = make_divided_plan(GRID.shape, dtype, kind=kind).on(cpu=True)
+        load(plan, "arakawa", True, *([True] if kind == "state" else [False] if kind == "tangent" else []), device)
 
 
 def test_initial_flows_are_divided(key):

@@ -20,15 +20,15 @@ from .slab import Slab
 from .stages import Calls, with_edges
 
 
-def _calls(slab: Slab, scheme: str, omega, kind: str) -> Calls:
+def _calls(slab: Slab, scheme: str, omega, kind: str, platform: str) -> Calls:
     shape, dtype = (slab.divided.rows, slab.divided.shape[1]), np.dtype(omega.dtype).name
-    return Calls(slab, scheme, make_divided_plan(shape, dtype, omega.shape[0], shared_memory(), kind))
+    return Calls(slab, scheme, make_divided_plan(shape, dtype, omega.shape[0], shared_memory(), kind), platform)
 
 
 def tangent_fits(omega, *, grid: DividedGrid, platform: str) -> bool:
     """Return whether the lines of state and tangent fit the shared memory of the devices here."""
     limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
-    plan = _calls(Slab(grid), "", omega, "tangent").plan.on(platform == "cpu")
+    plan = _calls(Slab(grid), "", omega, "tangent", platform).plan.on(platform == "cpu")
     return plan.stage_lines.nbytes <= limit and plan.stage_lines.block_dim <= LARGEST_BLOCK
 
 
@@ -41,10 +41,10 @@ def _padded(forcing, slab: Slab):
     return forcing, lambda force: force[None]
 
 
-def advance(*operands, slab: Slab, scheme, steps, keep=False, direct=False, repeats=1):
+def advance(*operands, slab: Slab, platform, scheme, steps, keep=False, direct=False, repeats=1):
     """Take the steps of `algebra.advance`."""
     x, _ = split(operands, Operands)
-    calls = _calls(slab, scheme, x.omega, "state")
+    calls = _calls(slab, scheme, x.omega, "state", platform)
     every, force_of = _padded(x.forcing, slab)
 
     def step(carry, force):
@@ -67,13 +67,13 @@ def advance(*operands, slab: Slab, scheme, steps, keep=False, direct=False, repe
     return [slab.trim(out), *(field.reshape(STAGES * steps, *field.shape[2:]) for field in kept)]
 
 
-def advance_jvp(*operands, slab: Slab, scheme, steps):
+def advance_jvp(*operands, slab: Slab, platform, scheme, steps):
     """Take the steps of `algebra.advance_jvp`."""
     x, dx, _ = split(operands, Operands, Operands)
     if (x.forcing.shape[-1] > 1) != (dx.forcing.shape[-1] > 1):  # one of forcing and its tangent is missing
         none = jnp.zeros((1, 1, *x.omega.shape[1:]), x.omega.dtype)
         x, dx = (each if each.forcing.shape[-1] > 1 else each._replace(forcing=none) for each in (x, dx))
-    calls = _calls(slab, scheme, x.omega, "tangent")
+    calls = _calls(slab, scheme, x.omega, "tangent", platform)
     (every, force_of), (devery, dforce_of) = _padded(x.forcing, slab), _padded(dx.forcing, slab)
 
     def step(carry, forces):
@@ -90,7 +90,7 @@ def advance_jvp(*operands, slab: Slab, scheme, steps):
     return [slab.trim(field) for field in out[:2]]
 
 
-def adjoint(*operands, slab: Slab, scheme, steps, wrt):
+def adjoint(*operands, slab: Slab, platform, scheme, steps, wrt):
     """Sweep backwards, as `algebra.adjoint` does, over stages that were kept.
 
     F(w, l) needs l on rows -1 and m, before any message of the next stage. So each device computes these rows of l too.
@@ -98,7 +98,7 @@ def adjoint(*operands, slab: Slab, scheme, steps, wrt):
     Poisson equation. The first cotangent has a message of its own.
     """
     x, (cotangent, *kept) = split(operands, Operands)
-    calls, m = _calls(slab, scheme, x.omega, "sweep"), slab.divided.rows
+    calls, m = _calls(slab, scheme, x.omega, "sweep", platform), slab.divided.rows
     by_parameter, steady = wrt.viscosity or wrt.drag or wrt.dt, wrt.forcing and x.forcing.shape[0] == 1
     kept = Kept(*kept)
     every, force_of = _padded(x.forcing, slab)
@@ -165,7 +165,7 @@ def adjoint(*operands, slab: Slab, scheme, steps, wrt):
     here, parts = jax.lax.axis_index(slab.divided.axis), slab.divided.parts
     edges = jnp.stack([own[(here + 1) % parts, 0], own[(here - 1) % parts, 1]], axis=1)
     l = with_edges(slab.pad(cotangent), edges)
-    spectra = calls.begin_sweep(kept.states[-1], l, x.forcing, by_parameter)
+    spectra = calls.begin_sweep(kept.states[-1], l, x.forcing)
     none = jnp.zeros(cotangent.shape if steady else (1, 1, 1), cotangent.dtype)
     numbers = jnp.arange(steps, dtype=jnp.int32)
     ((l, *_), forced), (totals, forces) = jax.lax.scan(

@@ -10,6 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import warp as wp
 
 from ..._coefficients import metric
 from ..._kernels.finite_difference import divided as kernels
@@ -24,21 +25,33 @@ from .slab import Slab
 
 @dataclasses.dataclass(frozen=True)
 class Calls:
-    """The foreign calls of the steps of one or two fields, a state and its tangent."""
+    """The foreign calls of the steps of one or two fields, a state and its tangent, or of the sweep.
+
+    Their kernels are loaded when they are traced, on the CUDA devices of this process that hold slabs. To load one later
+    may wait for what runs on a device. That may be a collective that waits for a device that wants Warp's lock.
+    """
 
     slab: Slab
     scheme: str
     plan: Plan
+    platform: str
+
+    @property
+    def devices(self) -> list:
+        """The CUDA devices of this process that hold slabs."""
+        mine = [d for d in self.slab.divided.devices.devices.flat if d.process_index == jax.process_index()]
+        return [wp.get_device(f"cuda:{d.local_hardware_id}") for d in mine if self.platform == "cuda"]
 
     def begin(self, fields, forcing, keep: bool):
         """Return the spectra of fields without rows around them. `forcing`, `keep`: of the stages to come."""
-        count, batch, forced = len(fields), fields[0].shape[0], forcing.shape[-1] > 1
+        count, batch = len(fields), fields[0].shape[0]
+        kernels.load(self.plan, self.scheme, forcing.shape[-1] > 1, keep, self.devices)
 
         def launch(tables, *arrays):
-            kernels.begin(self._setting(tables), list(arrays[:count]), arrays[count:], forced, keep)
+            kernels.begin(self._setting(tables), list(arrays[:count]), arrays[count:])
 
         padded = [self.slab.pad(field) for field in fields]
-        return self._call(launch, ["begin", forced, keep], padded, [self.plan.real] * count, self._spectra(batch))
+        return self._call(launch, ["begin"], padded, [self.plan.real] * count, self._spectra(batch))
 
     def stage(self, stage: int, parameters: list[Operands], start, state, entering, spectra, keep: bool):
         """Return the fields after a stage, their spectra, and with `keep` the streamfunction.
@@ -65,15 +78,15 @@ class Calls:
         out = self._call(launch, key, [*flat, *start, *state, *entering, *spectra], types, made)
         return out[:count], out[count + keep + 1 :], out[count] if keep else None
 
-    def begin_sweep(self, state, cotangent, forcing, by_parameter: bool):
-        """Return the spectra of F(w, l)."""
-        forced = forcing.shape[-1] > 1
+    def begin_sweep(self, state, cotangent, forcing):
+        """Return the spectra of F(w, l). `forcing`: of the stages."""
+        kernels.load_sweep(self.plan, self.scheme, forcing.shape[-1] > 1, self.devices)
 
         def launch(tables, state, cotangent, *spectra):
-            kernels.begin_sweep(self._setting(tables), forced, by_parameter, state, cotangent, spectra)
+            kernels.begin_sweep(self._setting(tables), state, cotangent, spectra)
 
-        key = ["begin sweep", forced, by_parameter]
-        return self._call(launch, key, [state, cotangent], [self.plan.real] * 2, self._spectra(state.shape[0]))
+        operands, types = [state, cotangent], [self.plan.real] * 2
+        return self._call(launch, ["begin sweep"], operands, types, self._spectra(state.shape[0]))
 
     def sweep(self, stage: int, weights, x: Operands, arrays, entering, edges, spectra, by_parameter: bool):
         """Return the cotangent of a stage's input, the spectra of the next F, and sums of rows for the parameters.

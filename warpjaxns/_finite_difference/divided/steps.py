@@ -26,7 +26,8 @@ def _local(grid, platform, params):
     """Return the functions of a slab, and their parameters."""
     slab = Slab(grid)
     if platform:
-        return calls, {name: value for name, value in params.items() if name != "backend"} | {"slab": slab}
+        how = {name: value for name, value in params.items() if name != "backend"}
+        return calls, how | {"slab": slab, "platform": platform}
     return algebra, params | {"grid": grid, "backend": "xla", "domain": slab}
 
 

@@ -16,7 +16,7 @@ import functools
 import warp as wp
 
 from ..._coefficients import runge_kutta
-from ..hardware.address_table import NO_ARRAY, Buffer, Place, Table, kernel, launch, load
+from ..hardware.address_table import NO_ARRAY, Buffer, Place, Table, kernel, launch
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view, vector_view
@@ -24,8 +24,9 @@ from ..parameters import Parameters
 from .operators import ROW_BLOCK
 from .places import fields, spectrum, table_places
 from .plan import Plan
-from .poisson import Spectra
+from .poisson import Spectra, forward_rows
 from .setting import Setting
+from .slabs import between
 from .stage import stage_rows
 from .sums import parameter_sums
 from .sweep import source_rows, sweep_rows
@@ -94,17 +95,34 @@ def copy_edges(plan: Plan) -> wp.Kernel:
     return copy_edges
 
 
-def begin(setting: Setting, states: list[Buffer], spectra, forced: bool, keep_psi: bool) -> None:
-    """Launch the transforms of states, and the sums of their slabs. `spectra`: `Plan.scratch`, to write to.
+def load(plan: Plan, scheme: str, forced: bool, keep_psi: bool, devices) -> None:
+    """Load the kernels of `begin` and `stage` on devices. `forced`, `keep_psi`: whether there is forcing, or psi."""
+    stage = stage_rows(plan, scheme, forced=forced, keep_psi=keep_psi), plan.bounds(plan.stage_lines, plan.occupancy)[0]
+    begin = forward_rows(plan), plan.bounds(plan.slab_lines, plan.occupancy)[0]
+    _load([begin, stage, *_of_all(plan, centre=False)], devices)
 
-    The kernels of a stage are loaded too. To load one later could wait for a collective on this device, for which
-    another device waits that wants Warp's lock.
-    """
-    plan, table = setting.plan.on(states[0].on_cpu), setting.tables.modes.table
-    kernel = stage_rows(plan, setting.scheme, forced=forced, keep_psi=keep_psi)
-    load(add_entering(plan), table, ROW_BLOCK)
-    load(kernel, table, plan.bounds(plan.stage_lines, plan.occupancy)[0])
-    Spectra(plan, setting.tables, spectra).begin(*states)
+
+def load_sweep(plan: Plan, scheme: str, forced: bool, devices) -> None:
+    """Load the kernels of `begin_sweep` and `sweep` on devices."""
+    source = source_rows(plan, scheme), plan.bounds(plan.slab_lines, plan.occupancy)[0]
+    sweep = sweep_rows(plan, scheme), plan.bounds(plan.sweep_lines, plan.occupancy)[0]
+    edges, sums = (copy_edges(plan), ROW_BLOCK), (parameter_sums(plan, scheme, forced), ROW_BLOCK)
+    _load([source, sweep, edges, sums, *_of_all(plan, centre=True)], devices)
+
+
+def _of_all(plan, centre):
+    return [(between(plan, centre), plan.column_chunks.block_dim), (add_entering(plan), ROW_BLOCK)]
+
+
+def _load(kernels, devices):
+    for device in devices:
+        for each, block_dim in kernels:
+            each.module.load(device, block_dim)
+
+
+def begin(setting: Setting, states: list[Buffer], spectra) -> None:
+    """Launch the transforms of states, and the sums of their slabs. `spectra`: `Plan.scratch`, to write to."""
+    Spectra(setting.plan.on(states[0].on_cpu), setting.tables, spectra).begin(*states)
 
 
 def stage(
@@ -145,14 +163,9 @@ def stage(
     after.solve()
 
 
-def begin_sweep(setting: Setting, forced: bool, by_parameter: bool, state, cotangent, spectra) -> None:
-    """Launch the transforms of F(w, l), and the sums of their slabs. Kernels of the sweep are loaded, as by `begin`."""
-    plan, table = setting.plan.on(state.on_cpu), setting.tables.modes.table
-    load(add_entering(plan), table, ROW_BLOCK)
-    load(copy_edges(plan), table, ROW_BLOCK)
-    load(sweep_rows(plan, setting.scheme), table, plan.bounds(plan.sweep_lines, plan.occupancy)[0])
-    if by_parameter:
-        load(parameter_sums(plan, setting.scheme, forced), table, ROW_BLOCK)
+def begin_sweep(setting: Setting, state, cotangent, spectra) -> None:
+    """Launch the transforms of F(w, l), and the sums of their slabs."""
+    plan = setting.plan.on(state.on_cpu)
     _source(setting, plan, state, cotangent, Spectra(plan, setting.tables, spectra))
 
 

@@ -114,11 +114,6 @@ def buffers(table, arrays) -> list[Buffer]:
     return [Buffer(table, slot, tuple(array.shape)) for slot, array in enumerate(arrays)]
 
 
-def load(kernel: wp.Kernel, table: wp.array, block_dim: int) -> None:
-    """Load a kernel on the device of a table, and compile it where no one has, before it is launched."""
-    kernel.module.load(table.device, 1 if table.device.is_cpu else block_dim)
-
-
 def launch(kernel: wp.Kernel, table: wp.array, blocks: int, arguments: list, block_dim: int) -> None:
     """Launch blocks of threads. The kernel's first parameter is the table; buffers become places."""
     places = [argument.place if isinstance(argument, Buffer) else argument for argument in arguments]
