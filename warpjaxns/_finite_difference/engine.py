@@ -60,7 +60,7 @@ def to_field(state, **_):
     return state
 
 
-def tendency(field, viscosity, drag, force, *, grid, scheme, backend):
+def tendency(field, viscosity, drag, force, *, grid, scheme, backend, **_):
     """Return ``J(psi, w) + nu Lap(w) - mu w + f``."""
     psi = streamfunction(field, grid=grid, backend=backend)
     return algebra.tendency(field, psi, viscosity, drag, force, grid=grid, scheme=scheme)

@@ -27,8 +27,8 @@ from .slab import Slab
 class Calls:
     """The foreign calls of the steps of one or two fields, a state and its tangent, or of the sweep.
 
-    Their kernels are loaded when they are traced, on the CUDA devices of this process that hold slabs. To load one later
-    may wait for what runs on a device. That may be a collective that waits for a device that wants Warp's lock.
+    Kernels are loaded when calls are traced, on the CUDA devices of this process that hold slabs. To load one later may
+    wait for what runs on a device. That may be a collective that waits for a device that wants Warp's lock.
     """
 
     slab: Slab
