@@ -45,9 +45,9 @@ if jax.default_backend() == "cpu":
 
     from warpjaxns._kernels.hardware import address_table
 
-    # Compiling takes half the time then; that loops are unrolled is for the registers of a GPU
+    # Kernels compile faster so, and no test needs fast ones; that loops are unrolled is for the registers of a GPU
     address_table.OPTIONS["module_options"]["max_unroll"] = 1
-    warp.config.optimization_level = 1
+    warp.config.optimization_level = 0
 
 
 @pytest.fixture(scope="module", autouse=True)
