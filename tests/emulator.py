@@ -27,7 +27,7 @@ from warpjaxns._kernels.hardware.address_table import Buffer
 from warpjaxns._kernels.spectral.plan import Plan as SpectralPlan
 
 COMPILER = shutil.which("g++")
-FLAGS = ["-O0", "-w", "-std=c++17", "-fpermissive", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC"]
+FLAGS = ["-O1", "-w", "-std=c++17", "-fpermissive", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC"]
 FLAGS += ["-DWP_ENABLE_TILES_IN_STACK_MEMORY", f"-I{Path(wp.__file__).parent / 'native'}"]
 HEADER = Path(__file__).with_name("emulator.h")
 
