@@ -34,7 +34,7 @@ def kept(solver, omega):
     return jax.jit(lambda w: solver.rollout(w, steps=0))(omega)
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @two_grids
 @that_conserve
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -136,7 +136,7 @@ def test_budgets_of_a_rollout_with_a_field_a_step():
     assert_close((energy.value[1] - energy.value[0]) / dt, 0.4)
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @two_grids
 @that_conserve
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

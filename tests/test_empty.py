@@ -31,7 +31,7 @@ def solver(request, backend):
     return NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend=backend, discretisation=request.param)
 
 
-@pytest.mark.covering(2)
+@pytest.mark.covering(2, 2)
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(2)], ids=str)
 @pytest.mark.parametrize("lead", [(), (2,), (0,)], ids=str)
 @pytest.mark.parametrize("save_every", [None, 1, 3])
