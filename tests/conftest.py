@@ -45,9 +45,9 @@ if jax.default_backend() == "cpu":
 
     from warpjaxns._kernels.hardware import address_table
 
-    # Compiling takes half the time then; that loops are unrolled is for the registers of a GPU
+    # Kernels compile faster so, and no test needs fast ones; that loops are unrolled is for the registers of a GPU
     address_table.OPTIONS["module_options"]["max_unroll"] = 1
-    warp.config.optimization_level = 1
+    warp.config.optimization_level = 0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,7 +75,9 @@ def own_errors(request):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--full", action="store_true", help="run all cases, not only the fast ones (docs/contributing.md)")
+    parser.addoption(
+        "--full", action="store_true", help="run the full tier, not only the fast one (docs/contributing.md)"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -89,10 +91,10 @@ def pytest_cmdline_main(config):
 
 def pytest_collection_modifyitems(config, items):
     named = any("::" in argument for argument in config.args)
-    if not (config.option.full or named):
-        fast = coverings.fast(items)
-        config.hook.pytest_deselected(items=[item for item in items if item not in fast])
-        items[:] = [item for item in items if item in fast]
+    if not named:
+        tier = coverings.tier(items, config.option.full)
+        config.hook.pytest_deselected(items=[item for item in items if item not in tier])
+        items[:] = [item for item in items if item in tier]
     if any(device.platform == "gpu" for device in jax.devices()):
         return
     for item in items:

@@ -121,6 +121,7 @@ def _source(kernel, block_dim) -> str:
     module, written = kernel.module, []
     module.options["block_dim"] = block_dim
     module.options["max_unroll"] = 1  # a third of the text, which the host's compiler takes long for
+    module.options["optimization_level"] = 1  # Warp warns of 0 for CUDA; the text is the same
     compiler, build.build_cuda = build.build_cuda, lambda path, *_, **__: written.append(Path(path).read_text())
     try:
         wp.compile_aot_module(module, arch=90, use_ptx=True)

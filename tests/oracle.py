@@ -43,6 +43,16 @@ def normal(seed, shape, dtype="float64"):
 
 
 def vdot(a, b):
-    """Return the inner product of two pytrees."""
-    products = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
+    """Return the inner product of two pytrees, by NumPy where JAX does not trace: it has nothing to compile."""
+    xp = jnp if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((a, b))) else np
+    products = jax.tree.map(lambda x, y: xp.sum(xp.multiply(x, y)), a, b)
     return sum(jax.tree.leaves(products))
+
+
+def directions(operands, seed, dtype):
+    """Return random directions, in the unit of each operand; zero for a missing forcing."""
+    largest = (np.max(np.abs(x)) if x.ndim < 4 or x.size > 1 else 0 for x in map(np.asarray, operands))
+    return tuple(
+        jnp.asarray(scale * np.asarray(normal(seed + i, x.shape)), dtype)
+        for i, (scale, x) in enumerate(zip(largest, operands, strict=True))
+    )

@@ -48,7 +48,7 @@ def test_reverse_mode_falls_apart(adjoint, around):
     assert primitives(grad, omega) == {"advance", "adjoint"}
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @BACKENDS
 @ADJOINTS
 @pytest.mark.parametrize("policy", [None, "everything_saveable", "nothing_saveable"])

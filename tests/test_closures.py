@@ -40,7 +40,7 @@ def fluxes(grid, eddy, omega):
     return total
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_grid
 @every_dtype
 @every_discretisation

@@ -21,6 +21,14 @@ def test_a_covering_has_what_any_case_has(strength, most):
     assert len(kept) <= most
 
 
+def test_a_covering_goes_on_from_cases_that_are_chosen():
+    first = covering(PRODUCT, 1)
+    kept = covering(PRODUCT, 2, first)
+    assert set(first) < set(kept)
+    assert seen([PRODUCT[i] for i in kept], 2) == seen(PRODUCT, 2)
+    assert len(kept) <= 16
+
+
 def test_values_are_seen_about_as_often_as_each_other():
     counts = [PRODUCT[i]["backend"] for i in covering(PRODUCT, 1)]
     assert counts.count("a") == counts.count("b")

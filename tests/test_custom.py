@@ -54,7 +54,7 @@ def loss(f):
 
 
 def compare(f, expected, *args):
-    for actual, value in zip(jax.tree.leaves(f(*args)), jax.tree.leaves(expected(*args)), strict=True):
+    for actual, value in zip(jax.tree.leaves(f(*args)), jax.tree.leaves(jax.jit(expected)(*args)), strict=True):
         assert_close(actual, value)
 
 

@@ -43,7 +43,7 @@ def forward_gradient_squared(grid, a):
     return ((np.roll(a, -1, -1) - a) / dx) ** 2 + ((np.roll(a, -1, -2) - a) / dy) ** 2
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @two_grids
 @every_dtype
 @every_discretisation

@@ -62,7 +62,7 @@ def test_the_command_line_knows_all_options():
                 NAMES[name](**{option: "none"})
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @one_of_each
 @every_dtype
 @pytest.mark.parametrize("adjoint", [Checkpointed(4), Direct()], ids=["checkpointed", "direct"])
@@ -76,7 +76,7 @@ def test_a_rollout_is_its_steps(discretisation, dtype, adjoint, backend):
         last = solver.rollout(omega, steps=11, forcing=control)  # whole segments, and some steps more
         saved = solver.rollout(omega, steps=10, save_every=5, forcing=control[:10])
         steady = solver.rollout(omega, steps=11)
-        return last, saved, steady
+        return last, saved, steady, jax.vmap(lambda w: solver.rollout(w, steps=11))(omega)
 
     def by_steps(omega, forced):
         def step(omega, force):
@@ -84,13 +84,13 @@ def test_a_rollout_is_its_steps(discretisation, dtype, adjoint, backend):
 
         return jax.lax.scan(step, omega, control)[1]
 
-    last, saved, steady = run(omega)
+    last, saved, steady, mapped = run(omega)
     forced, unforced = (jax.jit(functools.partial(by_steps, forced=forced))(omega) for forced in (True, False))
     assert last.dtype == dtype
     assert_close(last, forced[10], ROLLOUT)
     assert_close(saved, forced[4:10:5], ROLLOUT)
     assert_close(steady, unforced[10], ROLLOUT)
-    assert_close(jax.vmap(lambda w: solver.rollout(w, steps=11))(omega), steady, ROLLOUT)
+    assert_close(mapped, steady, ROLLOUT)
 
 
 @each
@@ -123,12 +123,18 @@ def test_linear_decay_is_exact_for_any_step(discretisation, dtype):
 @one_of_each
 def test_the_tendency_is_the_rate_of_a_short_step(discretisation):
     solver, omega = make(discretisation, dt=1e-5), make(discretisation).rollout(normal(0, GRID.shape), steps=0)
-    assert_close((solver.step(omega) - omega) / 1e-5, solver.tendency(omega), {"float64": 1e-3})
-    psi, how = solver.streamfunction(omega), {"discretisation": discretisation}
-    assert_close(-wns.laplacian(GRID, psi, **how), omega - jnp.mean(omega))
-    u, v = solver.velocity(omega)
-    (dy, dx), dt = GRID.spacing, solver.dt
-    assert_close(solver.cfl(omega), jnp.max(jnp.abs(u) / dx + jnp.abs(v) / dy) * dt)
+
+    @jax.jit
+    def run(omega):
+        psi, velocity = solver.streamfunction(omega), solver.velocity(omega)
+        laplacian = wns.laplacian(GRID, psi, discretisation=discretisation)
+        return solver.step(omega), solver.tendency(omega), laplacian, velocity, solver.cfl(omega)
+
+    after, tendency, laplacian, (u, v), cfl = jax.tree.map(np.asarray, run(omega))
+    omega, (dy, dx) = np.asarray(omega), GRID.spacing
+    assert_close((after - omega) / 1e-5, tendency, {"float64": 1e-3})
+    assert_close(-laplacian, omega - np.mean(omega))
+    assert_close(cfl, np.max(np.abs(u) / dx + np.abs(v) / dy) * np.asarray(solver.dt))
 
 
 @one_of_each

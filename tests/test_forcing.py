@@ -19,7 +19,7 @@ noise = jax.jit(
 )
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @two_grids
 @every_dtype
 @every_discretisation
@@ -85,7 +85,7 @@ def injected(grid, f, dt, **how):
     return dt * diagnostics.energy(grid, f, **how)
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @two_grids
 @every_dtype
 @every_discretisation

@@ -45,7 +45,7 @@ def modes(grid, omega):
     return np.fft.fft2(np.asarray(omega)), ky, kx
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_maker
 @two_grids
 @every_dtype
@@ -84,7 +84,7 @@ def test_jit_and_vmap_over_keys(make, key):
     assert_close(jax.vmap(lambda one: make(grid, one, None))(keys), each)
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_grid
 @every_dtype
 @every_discretisation

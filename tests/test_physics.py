@@ -23,7 +23,7 @@ def decay(grid, viscosity, drag, dt):
     return 1 + z + z**2 / 2 + z**3 / 6, sum(rates)
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_backend
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -54,7 +54,7 @@ FEEDS = {
 }
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("name", FEEDS)
 @pytest.mark.parametrize("repeats", [1, 2, 5])

@@ -19,6 +19,9 @@ SMOOTH = wns.Spectral(dealiasing="smooth")  # 23 and 17
 EVERY = pytest.mark.parametrize("discretisation", [FINITE, SPECTRAL, SMOOTH], ids=["finite", "spectral", "smooth"])
 
 
+compiled_resolution = jax.jit(resolution)
+
+
 def solver(discretisation=FINITE, **how):
     return wns.NavierStokes2D(GRID, **{"viscosity": 1e-2, "dt": 1e-3, "discretisation": discretisation, **how})
 
@@ -41,8 +44,8 @@ def wave(my, mx, dtype="float64", amplitude=1.0):
 def test_the_tail_is_the_share_of_short_waves(discretisation, longest, shortest, dtype):
     for long in longest:
         for short in shortest:
-            omega = 3 * wave(*long, dtype) + 0.5 * wave(*short, dtype) + jnp.asarray(7, dtype)
-            found = resolution(solver(discretisation), omega)
+            omega = 3 * np.asarray(wave(*long, dtype)) + 0.5 * np.asarray(wave(*short, dtype)) + 7
+            found = compiled_resolution(solver(discretisation), jnp.asarray(omega, dtype))
             assert found.tail.dtype == dtype
             assert_close(found.tail, 0.25 / 9.25)
 
@@ -52,7 +55,7 @@ def test_the_error_of_finite_differences_is_that_of_the_phase(dtype):
     phase = (2 * np.pi * 5 / 48) ** 2 + (2 * np.pi * 4 / 36) ** 2
     for amplitude in (1.0, 1e-25, 1e25):  # whose squares are no float32
         omega = wave(5, -4, dtype, amplitude)
-        assert_close(resolution(solver(), omega).error, phase / (1 + phase))
+        assert_close(compiled_resolution(solver(), omega).error, phase / (1 + phase))
 
 
 @EVERY
@@ -67,12 +70,13 @@ def test_the_error_of_spectra_follows_from_the_tail(discretisation, key):
 def test_the_grid_reynolds_number_has_the_largest_cell(discretisation):
     omega = wns.initial.taylor_green(GRID, wavenumber=1, dtype="float64")
     with_members = solver(discretisation, viscosity=jnp.array([1e-2, 2e-2]))
-    u, v = with_members.velocity(jnp.stack([omega, 3 * omega]))
+    members = jnp.asarray(np.stack([omega, 3 * np.asarray(omega)]))
+    u, v = jax.jit(lambda w: with_members.velocity(w))(members)
     dy, dx = GRID.spacing
     cells = [max(np.abs(a).max() * dx, np.abs(b).max() * dy) for a, b in zip(u, v, strict=True)]
-    found = resolution(with_members, jnp.stack([omega, 3 * omega]))
+    found = compiled_resolution(with_members, members)
     assert_close(found.grid_reynolds, np.array(cells) / [1e-2, 2e-2])
-    assert np.isposinf(resolution(solver(discretisation, viscosity=0.0), omega).grid_reynolds)
+    assert np.isposinf(compiled_resolution(solver(discretisation, viscosity=0.0), omega).grid_reynolds)
 
 
 @EVERY
@@ -80,8 +84,8 @@ def test_a_fluid_at_rest_is_resolved(discretisation):
     rest = jnp.zeros(GRID.shape)
     for viscosity in (0.0, 1e-2):
         still = solver(discretisation, viscosity=viscosity)
-        assert [float(value) for value in resolution(still, rest)] == [0, 0, 0]
-        gradient = jax.grad(lambda w, s=still: resolution(s, w).error)(rest)
+        assert [float(value) for value in compiled_resolution(still, rest)] == [0, 0, 0]
+        gradient = jax.jit(jax.grad(lambda w, s=still: resolution(s, w).error))(rest)
         assert np.isfinite(gradient).all()
 
 
@@ -89,16 +93,23 @@ def test_a_fluid_at_rest_is_resolved(discretisation):
 def test_members_jit_vmap_and_derivatives(discretisation, key):
     omega = jax.random.normal(key, (2, 3, *GRID.shape))
     of = solver(discretisation)
-    each = [np.array([[float(resolution(of, w)[i]) for w in row] for row in omega]) for i in range(3)]
-    for found in (jax.jit(resolution)(of, omega), jax.vmap(lambda w: resolution(of, w))(omega)):
+    each = np.array([[compiled_resolution(of, w) for w in row] for row in omega]).transpose(2, 0, 1)
+    for found in (resolution(of, omega), compiled_resolution(of, omega), jax.vmap(lambda w: resolution(of, w))(omega)):
         for value, expected in zip(found, each, strict=True):
             assert_close(value, expected)
     w, direction = omega[0, 0], omega[1, 0]
     for part in ("error", "tail"):  # by central differences
-        rate = jax.jvp(lambda w, part=part: getattr(resolution(of, w), part), (w,), (direction,))[1]
-        up, down = (getattr(resolution(of, w + e * direction), part) for e in (1e-5, -1e-5))
+
+        @jax.jit
+        def run(w, v, part=part):
+            def f(w):
+                return getattr(resolution(of, w), part)
+
+            ends = [f(w + e * v) for e in (1e-5, -1e-5)]
+            return jax.jvp(f, (w,), (v,))[1], jnp.vdot(jax.grad(f)(w), v), *ends
+
+        rate, slope, up, down = run(w, direction)
         assert abs(rate - (up - down) / 2e-5) < 1e-8
-        slope = jnp.vdot(jax.grad(lambda w, part=part: getattr(resolution(of, w), part))(w), direction)
         assert_close(slope, rate, {"float64": 1e-10})
 
 
@@ -112,8 +123,8 @@ def test_it_tells_computed_flows_apart(spectral):
         grid = wns.Grid((n, n // 3 * 2), (3.0, 2.0))
         start = wns.initial.double_shear_layer(grid, thickness=0.1, perturbation=0.1, dtype="float64")
         flow = wns.NavierStokes2D(grid, viscosity=2e-3, dt=0.5 / n, discretisation=discretisation)
-        ends[n] = flow.rollout(start, steps=4 * n)
-        found[n] = float(resolution(flow, ends[n]).error)
+        ends[n] = np.asarray(flow.rollout(start, steps=4 * n))
+        found[n] = float(compiled_resolution(flow, ends[n]).error)
     assert found[24] > 0.1
     assert found[48] < found[24] / 2
     for n in (24, 48):

@@ -24,7 +24,7 @@ def decay_rate(grid, viscosity, drag, wavenumber=1):
     return viscosity * sum((2 * math.pi * wavenumber / side) ** 2 for side in grid.extent) + drag
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_backend
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("integrator", INTEGRATORS)

@@ -86,7 +86,7 @@ def pull_back(kernel, constants, inputs, cotangent):
         return out.numpy(), [x.grad.numpy() for x in arrays]
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_dtype
 @pytest.mark.parametrize("scheme", [*SCHEMES, "plus_cross", "cross_plus"])
 @pytest.mark.parametrize("backend", ["warp", "xla"])
@@ -139,7 +139,7 @@ def step_adjoint(scheme, dtype, operands, cotangent):
     return states[-1], (l + to_start, to_viscosity, to_drag, to_dt, to_forcing)
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_dtype
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("per_member", [False, True], ids=["shared", "per member"])

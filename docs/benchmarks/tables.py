@@ -8,6 +8,7 @@
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -249,6 +250,24 @@ def accuracy() -> str:
     return table(["flow", "code", *map(_percent, LEVELS)], body)
 
 
+def lead() -> str:
+    """Return how many times as long as this package the better of the two others takes, where both reach an error."""
+    from accuracy_picture import FAMILIES, TITLES, time_to
+
+    found, body = data("accuracy"), []
+    for flow, title in TITLES.items():
+        for task, members in ((t, m) for t in ("forward", "gradient") for m in (1, 16)):
+            cells = []
+            for level in LEVELS:
+                reached = [time_to(found, flow, family, task, members, level) for family in FAMILIES]
+                times = [math.inf if r is None or r[1] else r[0] for r in reached]
+                ours, theirs = min(times[:2]), min(times[2:])
+                cells.append(two_digits(theirs / ours) if theirs < math.inf else "only here" if ours < math.inf else "")
+            what = "rollout" if task == "forward" else "gradient"
+            body.append([title, f"{what}, {members} member{'s' * (members > 1)}", *cells])
+    return table(["flow", "", *map(_percent, LEVELS)], body)
+
+
 def device() -> str:
     """Return where `accuracy.json` was measured."""
     found = data("accuracy")
@@ -277,7 +296,7 @@ def _exponent(value: float) -> str:
 
 
 MADE = (perturbation, perturbation_factors, beside_xla, selection, speed, bounds, counters, facts, points, accuracy)
-MADE += (device, spectral_speed)
+MADE += (device, spectral_speed, lead)
 TABLES: dict[str, Callable[[], str]] = {function.__name__: function for function in MADE}
 
 
