@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         error = jnp.linalg.norm(solver.rollout(now, steps=ensemble.save_every) - later) / jnp.linalg.norm(later)
 
         # 4. Read it as an xarray.Dataset, one chunk at a time.
-        enstrophy = 0.5 * (flows.dataset.vorticity**2).mean(["x", "y"])
+        enstrophy = 0.5 * (flows.dataset.vorticity**2).mean(["y", "x"])
         enstrophy = enstrophy / enstrophy.isel(time=0)
         kept = enstrophy.isel(time=-1).values
         by_viscosity = np.argsort(flows.parameters["viscosity"])
@@ -89,7 +89,7 @@ def draw(flows, enstrophy, by_viscosity):
     viscosity = flows.parameters["viscosity"]
     shown = by_viscosity[[0, len(by_viscosity) // 2, -1]]
     times = [0, len(flows.time) // 2, len(flows.time) - 1]
-    vorticity = flows.dataset.vorticity.transpose("member", "time", "y", "x")
+    vorticity = flows.dataset.vorticity
 
     figure = Figure(figsize=(15, 8.2), layout="constrained")
     fields, curve = cast(Any, figure.subfigures(1, 2, width_ratios=(1.35, 1)))

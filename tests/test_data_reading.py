@@ -76,22 +76,39 @@ def test_an_xarray_dataset_that_reads_what_is_asked_for(path, flows, monkeypatch
     original = h5py.Dataset.__getitem__
     monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda self, key: read.append(self.name) or original(self, key))
     dataset = flows.dataset
-    assert dict(dataset.sizes) == {"member": 5, "time": 5, "x": 24, "y": 16, "component": 2}
+    assert dict(dataset.sizes) == {"member": 5, "time": 5, "y": 16, "x": 24, "component": 2}
+    assert dataset.vorticity.dims == ("member", "time", "y", "x")
+    assert dataset.velocity.dims == ("member", "time", "component", "y", "x")
     assert not read  # nothing of the fields yet
-    at = dataset.vorticity.isel(member=3, time=slice(1, 4)).transpose("time", "y", "x")
+    at = dataset.vorticity.isel(member=3, time=slice(1, 4))
     np.testing.assert_array_equal(at, vorticity[3, 1:4])
     assert set(read) == {"/t0_fields/vorticity"}
     # Indices of every kind: unsorted lists, negative steps, masks.
     np.testing.assert_array_equal(
         dataset.vorticity.isel(member=[4, 1, 1], time=slice(None, None, -2), x=slice(20, 3, -3), y=[2, 0]),
-        vorticity.swapaxes(2, 3)[[4, 1, 1]][:, ::-2, 20:3:-3][..., [2, 0]],
+        vorticity[[4, 1, 1]][:, ::-2, :, 20:3:-3][:, :, [2, 0]],
     )
-    v = dataset.velocity.sel(component="y").isel(time=2).transpose("member", "y", "x")
-    np.testing.assert_array_equal(v, velocity[:, 2, 1])
+    np.testing.assert_array_equal(dataset.velocity.sel(component="y").isel(time=2), velocity[:, 2, 1])
+    np.testing.assert_array_equal(dataset.velocity.isel(member=[2, 0], x=3), velocity[[2, 0], ..., 3])
+    np.testing.assert_array_equal(dataset.velocity, velocity)
     assert dataset.viscosity.attrs["units"] == "length^2/time"
     np.testing.assert_array_equal(dataset.viscosity, flows.parameters["viscosity"])
     np.testing.assert_allclose(dataset.x, flows.grid.x)
     assert float((dataset.vorticity**2).mean()) == pytest.approx(float((vorticity**2).mean()), rel=1e-5)
+
+
+def test_xarray_draws_the_picture_of_the_package(flows, monkeypatch):
+    """Draw a frame both ways. The rows of the arrays in the pictures are those of y."""
+    pytest.importorskip("xarray")
+    figure = pytest.importorskip("matplotlib.figure")
+    ours, theirs = figure.Figure().subplots(), figure.Figure().subplots()
+    frame = flows.dataset.vorticity.isel(member=1, time=2)
+    mesh = frame.plot(ax=theirs, add_colorbar=False)
+    picture = wns.plotting.vorticity(ours, flows.grid, frame.values, units=None)
+    drawn = np.reshape(picture.get_array(), (17, 25))[:16, :24]  # without the points that the period repeats
+    np.testing.assert_array_equal(np.reshape(mesh.get_array(), (16, 24)), drawn)
+    assert (theirs.get_xlabel(), theirs.get_ylabel()) == ("x", "y")
+    assert np.ptp(theirs.get_xlim()) == pytest.approx(3.5)  # extent is (2, 3.5)
 
 
 def test_batches_are_what_the_solver_takes(path, flows):

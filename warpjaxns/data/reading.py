@@ -126,8 +126,8 @@ class Flows:
     def dataset(self):
         """All trajectories as an `xarray.Dataset`, whose values are read from the file when they are used.
 
-        Dimensions are ``member``, ``time``, ``x``, ``y`` and, for vectors, ``component``. Parameters are variables
-        along ``member``. Needs xarray (the extra ``data``).
+        Dimensions are ``member``, ``time``, for vectors ``component``, ``y`` and ``x``, in this order. Parameters are
+        variables along ``member``. Needs xarray (the extra ``data``).
         """
         from .lazy import dataset
 
