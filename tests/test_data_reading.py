@@ -97,7 +97,7 @@ def test_an_xarray_dataset_that_reads_what_is_asked_for(path, flows, monkeypatch
     assert float((dataset.vorticity**2).mean()) == pytest.approx(float((vorticity**2).mean()), rel=1e-5)
 
 
-def test_xarray_draws_the_picture_of_the_package(flows, monkeypatch):
+def test_xarray_draws_the_picture_of_the_package(flows):
     """Draw a frame both ways. The rows of the arrays in the pictures are those of y."""
     pytest.importorskip("xarray")
     figure = pytest.importorskip("matplotlib.figure")
@@ -107,7 +107,7 @@ def test_xarray_draws_the_picture_of_the_package(flows, monkeypatch):
     picture = wns.plotting.vorticity(ours, flows.grid, frame.values, units=None)
     drawn = np.reshape(picture.get_array(), (17, 25))[:16, :24]  # without the points that the period repeats
     np.testing.assert_array_equal(np.reshape(mesh.get_array(), (16, 24)), drawn)
-    assert (theirs.get_xlabel(), theirs.get_ylabel()) == ("x", "y")
+    assert (theirs.get_xlabel(), theirs.get_ylabel()) == ("x [length]", "y [length]")
     assert np.ptp(theirs.get_xlim()) == pytest.approx(3.5)  # extent is (2, 3.5)
 
 

@@ -1,9 +1,7 @@
 """Reads files of `generate`, and two-dimensional files of The Well."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,8 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._checks import check_count, check_key
-from .._discretisation import from_dict
-from .._grid import Grid
+from . import stored
 
 Batch = dict[str, Array]
 
@@ -32,7 +29,7 @@ def open(path: str | os.PathLike) -> "Flows":
 
 
 class Flows:
-    """An open file of flows. It is a context manager; `close` closes the file.
+    """An open file of flows. It is a context manager; `close` closes the file. A copy by pickle opens the file again.
 
     Attributes:
         grid: the grid of the frames.
@@ -51,57 +48,14 @@ class Flows:
     def __init__(self, path: str | os.PathLike):
         import h5py
 
-        self.path = Path(path)
-        if not self.path.exists():
-            raise FileNotFoundError(f"{path}: no such file")
-        try:
-            self._file: Any = h5py.File(self.path, "r")
-        except OSError as error:
-            raise ValueError(f"{path} is not an HDF5 file: {error}") from error
-        try:
-            self._read_layout()
-        except (KeyError, AttributeError, OSError, RuntimeError, TypeError, json.JSONDecodeError) as error:
-            self.close()
-            raise ValueError(f"{path} is not in the layout of The Well, or damaged: {error}") from error
-        except ValueError:
-            self.close()
-            raise
-
-    def _read_layout(self):
-        file, dimensions = self._file, self._file["dimensions"]
-        self._axes = [_text(name) for name in dimensions.attrs["spatial_dims"]]
-        if sorted(self._axes) != ["x", "y"] or _text(file.attrs["grid_type"]) != "cartesian":
-            raise ValueError(f"{self.path} has the dimensions {self._axes}: expected x and y, Cartesian")
-        x, y = dimensions["x"][:].astype(float), dimensions["y"][:].astype(float)
-        self.time: np.ndarray = dimensions["time"][:]
-        self._count = int(file.attrs["n_trajectories"])
-        self.parameters: dict[str, np.ndarray] = {}
-        for name in file["scalars"].attrs["field_names"]:
-            scalar = file["scalars"][name]
-            if not scalar.attrs["time_varying"]:
-                values = np.asarray(scalar[()], np.float32).reshape(-1)
-                self.parameters[_text(name)] = np.broadcast_to(values, (self._count,))
-        fields = {}
-        for order in range(2):
-            group = file[f"t{order}_fields"]
-            fields |= {_text(name): group[name] for name in group.attrs["field_names"]}
-        self._fields: dict[str, Any] = {name: field for name, field in fields.items() if _varies(field)}
-        self.fields = tuple(self._fields)
-        self.members: np.ndarray = np.arange(self._count)
-        self.failed: dict[str, np.ndarray] = {}
-        self.provenance: dict[str, dict[str, Any]] = {}
-        self.discretisation = None
-        sides = _side(y), _side(x)
-        if "provenance" in file:
-            provenance = file["provenance"]
-            self.members = provenance["member"][:]
-            self.failed = {name: values[:] for name, values in provenance["failed"].items()}
-            self.provenance = {name: json.loads(text) for name, text in provenance.attrs.items()}
-            ensemble = self.provenance["ensemble"]
-            sides = tuple(ensemble["extent"])  # coordinates are float32
-            if "discretisation" in ensemble:
-                self.discretisation = from_dict(ensemble["discretisation"])
-        self.grid = Grid((len(y), len(x)), sides)
+        self._stored = stored.read(path)
+        self.path, self.grid, self.time = self._stored.path, self._stored.grid, self._stored.time
+        self.fields, self.parameters = tuple(self._stored.fields), self._stored.parameters
+        self.members, self.failed = self._stored.members, self._stored.failed
+        self.provenance, self.discretisation = self._stored.provenance, self._stored.discretisation
+        self._file: Any = h5py.File(self.path, "r")
+        self._axes, self._count = list(self._stored.axes), len(self.members)
+        self._fields = {name: self._file[field.path] for name, field in self._stored.fields.items()}
 
     def __enter__(self):
         return self
@@ -113,13 +67,16 @@ class Flows:
         """Return the number of trajectories."""
         return self._count
 
+    def __reduce__(self):
+        return Flows, (self.path.absolute(),)
+
     def __repr__(self):
         ny, nx = self.grid.shape
         fields = ", ".join(self.fields)
         return f"<Flows {str(self.path)!r}: {len(self)} trajectories of {len(self.time)} frames, {ny} x {nx}: {fields}>"
 
     def close(self) -> None:
-        """Close the file. Values that `dataset` has not read yet can then not be read."""
+        """Close the file. Datasets that were taken from it open it again when they read."""
         self._file.close()
 
     @property
@@ -127,12 +84,12 @@ class Flows:
         """All trajectories as an `xarray.Dataset`, whose values are read from the file when they are used.
 
         Dimensions are ``member``, ``time``, for vectors ``component``, ``y`` and ``x``, in this order. Parameters are
-        variables along ``member``. Needs xarray (the extra ``data``).
+        variables along ``member``. The dataset opens the file by itself, so it can be pickled, and used when `Flows` is
+        closed. ``xarray.open_dataset(path, engine="warpjaxns")`` is the same. Needs xarray (the extra ``data``).
         """
-        from .lazy import dataset
+        from .xarray_backend import dataset_of
 
-        coordinates = {"member": self.members, "time": self.time, "x": self.grid.x, "y": self.grid.y}
-        return dataset(self._fields, self._axes, coordinates, self.parameters, dict(self._file.attrs))
+        return dataset_of(self._stored)
 
     def batches(
         self,
@@ -234,17 +191,3 @@ class Flows:
         if self._axes[0] == "y":
             values = values[..., ::-1]  # components come in the order of the axes
         return values.transpose(0, 1, 4, y, x)
-
-
-def _varies(field):
-    """Return whether a field is stored for every trajectory, time and point."""
-    return field.attrs["sample_varying"] and field.attrs["time_varying"] and all(field.attrs["dim_varying"])
-
-
-def _side(points):
-    """Return the side of the periodic box with these points."""
-    return float(points[-1] - points[0]) * len(points) / (len(points) - 1)
-
-
-def _text(value):
-    return value.decode() if isinstance(value, bytes) else str(value)
