@@ -109,8 +109,11 @@ def _run(options):
             return 130
     if summary.missing:
         done = ensemble.batches - summary.missing
-        say(options, f"process {index} of {processes} is done, and {done} of {ensemble.batches} batches are. The others "
-            f"are those of other processes, the last of which writes {summary.path}")  # fmt: skip
+        say(
+            options,
+            f"process {index} of {processes} is done; {done} of {ensemble.batches} batches are, and the last process "
+            f"to end writes {summary.path}",
+        )
         return 0
     if summary.failed:
         names = ", ".join(map(str, summary.failed[:10])) + (", ..." if len(summary.failed) > 10 else "")

@@ -83,22 +83,23 @@ class WorkFolder:
         return self
 
     def __exit__(self, *_):
-        for path in contents(self.path)[0]:
-            part = re.match(r"part-(\d+)", path.name)
-            if part and int(part[1]) % self.count == self.index and path.suffix == ".tmp":
-                path.unlink()  # makes room on a full disk
-        os.close(self._lock)
+        try:
+            for path in contents(self.path)[0]:
+                part = re.match(r"part-(\d+)", path.name)
+                if part and int(part[1]) % self.count == self.index and path.suffix == ".tmp":
+                    path.unlink()  # makes room on a full disk
+        finally:
+            os.close(self._lock)
 
     @contextlib.contextmanager
     def turn(self):
         """Keep other processes from beginning or assembling the run. Waits for one that does."""
-        lock = acquire(self.path / TURN, wait=True)
-        try:
-            yield
-        finally:
+        lock = cast(int, acquire(self.path / TURN, wait=True))
+        with contextlib.ExitStack() as ending:
+            ending.callback(os.close, lock)
             for name in ("manifest.json.tmp", "assembled.tmp"):
-                (self.path / name).unlink(missing_ok=True)
-            os.close(cast(int, lock))
+                ending.callback((self.path / name).unlink, missing_ok=True)
+            yield
 
     def mine(self, batches: int) -> range:
         """Return the batches of this process."""
