@@ -424,7 +424,7 @@ def main(argv: list[str] | None = None) -> dict:
     settings = dataclasses.replace(settings, seed=options.seed, iterations=options.iterations or settings.iterations)
     settings = dataclasses.replace(settings, discretisation=DISCRETISATIONS[options.discretisation])
     settings = dataclasses.replace(settings, batch=options.batch or settings.batch)
-    if options.distributed:
+    if options.distributed and not jax.distributed.is_initialized():
         jax.distributed.initialize(options.coordinator, options.processes, options.process)
     devices = jax.devices() if options.distributed else jax.devices()[:1]
     mesh = jax.make_mesh((len(devices),), tuple(MEMBERS), (AxisType.Auto,), devices=devices)
