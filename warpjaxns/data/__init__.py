@@ -12,18 +12,22 @@
 Needs h5py, and xarray for `Flows.dataset` (the extra ``data``). Both are imported when they are used.
 """
 
+from .batches import Batches
 from .checksums import verify
 from .ensemble import Ensemble, Range
 from .generate import Summary, generate
 from .place import OptionsError
 from .reading import Flows, open
+from .windows import Windows
 
 __all__ = [
+    "Batches",
     "Ensemble",
     "Flows",
     "OptionsError",
     "Range",
     "Summary",
+    "Windows",
     "generate",
     "open",
     "verify",

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from . import checksums, layout
 from .ensemble import Ensemble
 from .records import sync_folder
+from .statistics import statistics
 from .work import Part, WorkFolder
 
 
@@ -34,6 +36,7 @@ def assemble(work: WorkFolder, parts: list[Part], ensemble: Ensemble, manifest: 
     with _new_file(temporary) as file:
         datasets = layout.create(file, ensemble, members)
         layout.write_provenance(file, manifest, ensemble, members, failed)
+        layout.write_statistics(file, _statistics(parts, ensemble))
         rows = {member: row for row, member in enumerate(members)}
         blocks = -(-ensemble.frames // layout.frames_per_chunk(ensemble))
         sums = {field: np.zeros((len(members), blocks), np.uint32) for field in datasets}
@@ -54,6 +57,12 @@ def members_of(parts: list[Part]) -> tuple[list[int], dict[int, int]]:
     """Return the numbers of the members in parts, and the first non-finite frame of each that failed."""
     failed = {member: frame for part in parts for member, frame in part.failed.items()}
     return [member for part in parts for member in part.members if member not in failed], failed
+
+
+def _statistics(parts, ensemble):
+    sums = {field: [member for part in parts for member in part.sums[field]] for field in layout.GROUPS}
+    points = math.prod(ensemble.saved_grid.shape)
+    return {field: statistics(found, ensemble.frames, points) for field, found in sums.items() if found}
 
 
 @contextlib.contextmanager

@@ -24,7 +24,8 @@ import numpy as np
 
 from .ensemble import Ensemble
 
-CHUNK_BYTES = 2**18  # about the size of a chunk of vorticity, such that windows of a few frames read little else
+CHUNK_BYTES = 2**16  # about the size of a chunk of vorticity, such that windows of a few frames read little else
+SHUFFLE, DEFLATE = 2, 1  # HDF5's numbers of these filters
 GROUPS = {"vorticity": "t0_fields", "velocity": "t1_fields"}
 
 
@@ -38,6 +39,20 @@ def compress(block: np.ndarray, level: int) -> bytes:
     """Return a float32 array as a chunk, after HDF5's filters "shuffle" and "gzip"."""
     planes = np.ascontiguousarray(block, "<f4").reshape(-1).view(np.uint8).reshape(-1, 4).T
     return zlib.compress(planes.tobytes(), level)
+
+
+def decompress(payload: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the float32 array of a chunk that `compress` made."""
+    planes = np.frombuffer(zlib.decompress(payload), np.uint8).reshape(4, -1)
+    return np.ascontiguousarray(planes.T).view("<f4").reshape(shape)
+
+
+def packed(dataset) -> bool:
+    """Return whether an HDF5 dataset has chunks of whole frames that `compress` could have made."""
+    found = dataset.id.get_create_plist()
+    filters = [found.get_filter(i)[0] for i in range(found.get_nfilters())]
+    whole = dataset.chunks is not None and dataset.chunks == (1, dataset.chunks[1], *dataset.shape[2:])
+    return whole and dataset.dtype == np.dtype("<f4") and filters == [SHUFFLE, DEFLATE]
 
 
 def create(file, ensemble: Ensemble, members: list[int]) -> dict[str, Any]:
@@ -117,6 +132,11 @@ def write_provenance(file, manifest: dict[str, Any], ensemble: Ensemble, members
     _dataset(group, "time", ensemble.times[[failed[member] for member in failures]].astype(np.float32))
     for name, values in (ensemble.parameters(failures) if failures else {}).items():
         _dataset(group, name, values)
+
+
+def write_statistics(file, statistics: dict[str, Any]) -> None:
+    """Write the attribute ``statistics`` (JSON) of the group ``provenance``; see `warpjaxns.data.statistics`."""
+    file["provenance"].attrs["statistics"] = json.dumps(statistics)
 
 
 def write_chunk(dataset, row: int, block: int, payload: bytes) -> None:

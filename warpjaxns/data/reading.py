@@ -1,31 +1,33 @@
 """Reads files of `generate`, and two-dimensional files of The Well."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from .._checks import check_count, check_key, check_processes
 from . import stored
+from .batches import Batches
+from .chunks import CACHE_BYTES, Chunks
+from .statistics import Statistics, write_yaml
+from .windows import Windows, statistics_of
 
-Batch = dict[str, Array]
 
-
-def open(path: str | os.PathLike) -> "Flows":
+def open(path: str | os.PathLike, *, cache_bytes: int = CACHE_BYTES) -> "Flows":
     """Open a file of flows: `Flows.dataset` is an `xarray.Dataset`, `Flows.batches` an iterator of JAX arrays.
 
     Args:
         path: an HDF5 file in the layout of The Well, with two periodic dimensions ``x`` and ``y``.
+        cache_bytes: bytes of frames that may stay in memory once they are read, for `Flows.batches` and
+            `Flows.windows`; by default 1 GiB. A set that fits is read from disk once.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file has another layout or is damaged; `warpjaxns.data.verify` finds damage.
     """
-    return Flows(path)
+    return Flows(path, cache_bytes)
 
 
 class Flows:
@@ -45,17 +47,13 @@ class Flows:
             does not say.
     """
 
-    def __init__(self, path: str | os.PathLike):
-        import h5py
-
+    def __init__(self, path: str | os.PathLike, cache_bytes: int = CACHE_BYTES):
         self._stored = stored.read(path)
         self.path, self.grid, self.time = self._stored.path, self._stored.grid, self._stored.time
         self.fields, self.parameters = tuple(self._stored.fields), self._stored.parameters
         self.members, self.failed = self._stored.members, self._stored.failed
         self.provenance, self.discretisation = self._stored.provenance, self._stored.discretisation
-        self._file: Any = h5py.File(self.path, "r")
-        self._axes, self._count = list(self._stored.axes), len(self.members)
-        self._fields = {name: self._file[field.path] for name, field in self._stored.fields.items()}
+        self._chunks = Chunks(self._stored, check_count("cache_bytes", cache_bytes, least=0, most=2**63))
 
     def __enter__(self):
         return self
@@ -65,10 +63,10 @@ class Flows:
 
     def __len__(self):
         """Return the number of trajectories."""
-        return self._count
+        return len(self.members)
 
     def __reduce__(self):
-        return Flows, (self.path.absolute(),)
+        return Flows, (self.path.absolute(), self._chunks.cache_bytes)
 
     def __repr__(self):
         ny, nx = self.grid.shape
@@ -77,7 +75,7 @@ class Flows:
 
     def close(self) -> None:
         """Close the file. Datasets that were taken from it open it again when they read."""
-        self._file.close()
+        self._chunks.close()
 
     @property
     def dataset(self):
@@ -103,7 +101,10 @@ class Flows:
         drop_remainder: bool = True,
         process_index: int | None = None,
         process_count: int | None = None,
-    ) -> Iterator[Batch]:
+        normalise: str | None = None,
+        prefetch: int = 2,
+        device: Any = None,
+    ) -> Batches:
         """Iterate over windows of frames, in batches of JAX arrays.
 
         A sample is `window` frames of one trajectory, `stride` frames apart. Every frame from which the window fits
@@ -122,69 +123,71 @@ class Flows:
                 smaller last batch. Samples that the processes cannot share evenly are always left out.
             process_index: index of this process; by default `jax.process_index()`.
             process_count: number of processes; by default `jax.process_count()`.
+            normalise: ``"standard"`` to subtract the mean of each field and divide by its standard deviation, ``"rms"``
+                to divide by its root mean square, None for neither. Both follow from `statistics`.
+            prefetch: batches that another thread reads ahead, and copies to the device.
+            device: where the arrays go, a `jax.Device` or `jax.sharding.Sharding`; by default where JAX puts them.
 
-        Yields:
-            A dict: for each scalar field an array ``(batch, window, ny, nx)`` and for each vector field one
-            ``(batch, window, 2, ny, nx)`` with components u, v; ``time`` ``(batch, window)``; each parameter
-            ``(batch,)``. All are float32.
+        Returns:
+            An iterator over dicts: for each scalar field an array ``(batch, window, ny, nx)`` and for each vector field
+            one ``(batch, window, 2, ny, nx)`` with components u, v; ``time`` ``(batch, window)``; each parameter
+            ``(batch,)``. All are float32. It has a length, and a state to go on from.
 
         Raises:
             TypeError: an argument has another type.
             ValueError: a number is out of range, a field unknown, or there are fewer samples than one batch takes.
         """
-        index, count = check_processes(process_index, process_count)
+        process = check_processes(process_index, process_count)
+        windows = self.windows(window, stride=stride, fields=fields, normalise=normalise)
         batch_size = check_count("batch_size", batch_size, least=1)
-        window, stride = check_count("window", window, least=1), check_count("stride", stride, least=1)
+        prefetch = check_count("prefetch", prefetch, least=0)
         if key is not None:
             check_key("key", key)
         if epochs is not None:
             epochs = check_count("epochs", epochs, least=1)
-        if isinstance(fields, str) or any(name not in self._fields for name in fields):
-            raise ValueError(f"fields={fields!r}: expected some of {self.fields}, in a tuple")
-        span = (window - 1) * stride + 1
-        if span > len(self.time):
+        if drop_remainder and len(windows) < batch_size * process[1]:
             raise ValueError(
-                f"window={window} with stride={stride} spans {span} frames of the {len(self.time)} there are"
-            )
-        starts = len(self.time) - span + 1
-        if drop_remainder and len(self) * starts < batch_size * count:
-            raise ValueError(
-                f"batch_size={batch_size} in each of {count} processes is more than the {len(self) * starts} samples; "
+                f"batch_size={batch_size} in each of {process[1]} processes is more than the {len(windows)} samples; "
                 "lower it, or set drop_remainder=False"
             )
-        return self._epochs(batch_size, key, (span, stride), tuple(fields), epochs, drop_remainder, index, count)
+        how = {"key": key, "epochs": epochs, "drop_remainder": drop_remainder, "prefetch": prefetch, "device": device}
+        return Batches(windows, batch_size, process=process, **how)
 
-    def _epochs(self, batch_size, key, window, fields, epochs, drop_remainder, index, count):
-        starts = len(self.time) - window[0] + 1
-        epoch = 0
-        while epochs is None or epoch < epochs:
-            order = np.arange(len(self) * starts)
-            if key is not None:
-                order = np.asarray(jax.random.permutation(jax.random.fold_in(key, epoch), len(order)))
-            if drop_remainder:
-                order = order[: len(order) // (batch_size * count) * batch_size * count]
-            mine = order[: len(order) // count * count][index::count]
-            for first in range(0, len(mine), batch_size):
-                samples = [divmod(int(sample), starts) for sample in mine[first : first + batch_size]]
-                yield self._batch(samples, window, fields)
-            epoch += 1
+    def windows(
+        self,
+        window: int = 1,
+        *,
+        stride: int = 1,
+        fields: Sequence[str] = ("vorticity",),
+        normalise: str | None = None,
+    ) -> Windows:
+        """Return windows of frames as a random-access source, for loaders of other packages.
 
-    def _batch(self, samples, window, fields) -> Batch:
-        span, stride = window
-        batch = {}
-        for name in fields:
-            field = self._fields[name]
-            values = np.stack([field[row, start : start + span : stride] for row, start in samples])
-            batch[name] = jnp.asarray(self._in_our_axes(values, vector=field.ndim == 5), jnp.float32)
-        batch["time"] = jnp.asarray(np.stack([self.time[start : start + span : stride] for _, start in samples]))
-        rows = [row for row, _ in samples]
-        return batch | {name: jnp.asarray(values[rows]) for name, values in self.parameters.items()}
+        It has a length and takes indices, so Grain and PyTorch take it as it is. Its samples are those of `batches`, as
+        NumPy arrays without the axis of the batch. It can be pickled.
 
-    def _in_our_axes(self, values, *, vector):
-        """Transpose (batch, window, *axes, component) to (batch, window, component, y, x)."""
-        y, x = 2 + self._axes.index("y"), 2 + self._axes.index("x")
-        if not vector:
-            return values.transpose(0, 1, y, x)
-        if self._axes[0] == "y":
-            values = values[..., ::-1]  # components come in the order of the axes
-        return values.transpose(0, 1, 4, y, x)
+        Args:
+            window: frames in a sample.
+            stride: frames from one frame of a sample to the next.
+            fields: which fields to read.
+            normalise: ``"standard"`` or ``"rms"``, as in `batches`.
+
+        Raises:
+            TypeError: an argument has another type.
+            ValueError: a number is out of range, or a field unknown.
+        """
+        return Windows(self._chunks, window, stride, fields, normalise)
+
+    @property
+    def statistics(self) -> Statistics:
+        """Statistics of each field over all trajectories, frames and points.
+
+        ``statistics["vorticity"]`` has `mean`, `std` and `rms`, and of the differences from one frame to the next
+        `mean_delta`, `std_delta` and `rms_delta`. Each is a number, or for a vector a list with one a component.
+        `generate` writes them. Other files are read once for them.
+        """
+        return statistics_of(self._chunks)
+
+    def write_statistics(self, path: str | os.PathLike) -> None:
+        """Write the statistics as The Well's ``stats.yaml``, which its reader normalises by."""
+        write_yaml(Path(path), self.statistics)

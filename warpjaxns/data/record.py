@@ -7,6 +7,7 @@ import numpy as np
 from . import layout
 from .ensemble import Ensemble
 from .simulate import Frame
+from .statistics import Sums
 from .work import WorkFolder
 
 
@@ -25,6 +26,7 @@ class Recorder:
         self._members = ensemble.members(batch)
         self._part = work.writer(batch)
         self._failed = {}
+        self._sums = {(member, field): Sums((0, 1, 2)) for member in self._members for field in layout.GROUPS}
         self._blocks = 0
 
     def write(self, frames: list[Frame]) -> None:
@@ -42,8 +44,9 @@ class Recorder:
         ]
 
         def compressed(chunk):
-            position, _, field = chunk
+            position, member, field = chunk
             values = np.stack([getattr(frame, field)[position] for frame in frames])
+            self._sums[member, field].add(values)
             filled = np.zeros((length, *values.shape[1:]), np.float32)  # HDF5's chunks are all of one size
             filled[: len(values)] = values
             return layout.compress(filled, self._ensemble.compression)
@@ -56,4 +59,6 @@ class Recorder:
 
     def seal(self) -> None:
         """Mark the batch as done."""
-        self._part.seal(self._members, self._failed)
+        kept = [member for member in self._members if member not in self._failed]
+        sums = {field: [self._sums[member, field].totals.tolist() for member in kept] for field in layout.GROUPS}
+        self._part.seal(self._members, self._failed, sums)

@@ -10,6 +10,8 @@ import numpy as np
 
 from .._discretisation import Discretisation, from_dict
 from .._grid import Grid
+from . import layout
+from .statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class StoredField:
     shape: tuple[int, ...]
     chunks: tuple[int, ...] | None
     dtype: np.dtype
+    packed: bool  # chunks are of whole frames, shuffled and gzipped
 
     @property
     def vector(self) -> bool:
@@ -42,6 +45,7 @@ class Stored:
     failed: dict[str, np.ndarray] = field(default_factory=dict)
     provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
     discretisation: Discretisation | None = None
+    statistics: Statistics = field(default_factory=dict)
 
 
 def read(path: str | os.PathLike) -> Stored:
@@ -84,7 +88,9 @@ def _read(path: Path, file: Any) -> Stored:
         group = file[f"t{order}_fields"]
         for name in group.attrs["field_names"]:
             if _varies(values := group[name]):
-                fields[_text(name)] = StoredField(values.name, values.shape, values.chunks, values.dtype)
+                fields[_text(name)] = StoredField(
+                    values.name, values.shape, values.chunks, values.dtype, layout.packed(values)
+                )
     x, y = dimensions["x"][:].astype(float), dimensions["y"][:].astype(float)
     members, sides, more = np.arange(count), (_side(y), _side(x)), {}
     if "provenance" in file:
@@ -95,6 +101,7 @@ def _read(path: Path, file: Any) -> Stored:
         sides = tuple(ensemble["extent"])  # coordinates are float32
         more = {
             "failed": {name: values[:] for name, values in group["failed"].items()},
+            "statistics": provenance.pop("statistics", {}),
             "provenance": provenance,
             "discretisation": from_dict(ensemble["discretisation"]) if "discretisation" in ensemble else None,
         }

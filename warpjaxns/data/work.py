@@ -43,11 +43,13 @@ class Part:
         members: numbers of its members.
         failed: the first non-finite frame of each member that has one.
         chunks: ``(member, field, block, length, crc32)`` in the order of the file.
+        sums: for each field the `statistics.Sums.totals` of each member that has not failed, as lists.
     """
 
     members: list[int]
     failed: dict[int, int]
     chunks: list[tuple[int, str, int, int, int]]
+    sums: dict[str, list]
 
 
 class WorkFolder:
@@ -184,6 +186,7 @@ class WorkFolder:
             members=values["members"],
             failed={int(member): frame for member, frame in values["failed"].items()},
             chunks=[tuple(chunk) for chunk in values["chunks"]],
+            sums=values["sums"],
         )
         if not chunks.exists() or chunks.stat().st_size != sum(chunk[3] for chunk in part.chunks):
             raise DamagedError(f"{chunks} is damaged")
@@ -215,9 +218,9 @@ class PartWriter:
                 file.write(payload)
                 self._chunks.append((member, field, block, len(payload), zlib.crc32(payload)))
 
-    def seal(self, members: list[int], failed: dict[int, int]) -> None:
+    def seal(self, members: list[int], failed: dict[int, int], sums: dict[str, list]) -> None:
         """Flush the chunks to the disk, and then write their index."""
         with self._temporary.open("ab") as file:
             sync(file)
         self._temporary.replace(self._chunks_path)
-        write_record(self._index_path, self._whose | asdict(Part(members, failed, self._chunks)))
+        write_record(self._index_path, self._whose | asdict(Part(members, failed, self._chunks, sums)))
