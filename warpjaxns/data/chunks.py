@@ -42,6 +42,7 @@ class Chunks:
 
     def _begin(self):
         self._process, self._file, self._lock = os.getpid(), None, threading.Lock()
+        self._datasets = {}
         self._blocks: OrderedDict[Block, np.ndarray] = OrderedDict()
         self._bytes = 0
 
@@ -74,33 +75,34 @@ class Chunks:
             ``(samples, window, ny, nx)``, or for vectors ``(samples, window, 2, ny, nx)`` with components u, v.
             They are float32.
         """
-        length = block_length(self.stored.fields[name])
-        places = [(row, *divmod(start + i, length)) for row, start in samples for i in range(0, span, stride)]
-        wanted = dict.fromkeys(Block(name, row, number) for row, number, _ in places)
-        blocks = dict(zip(wanted, (pool.map if pool else map)(self._block, wanted), strict=True))
         field, (ny, nx) = self.stored.fields[name], self.stored.grid.shape
+        length = block_length(field)
+        places = [(row, *divmod(start + i, length)) for row, start in samples for i in range(0, span, stride)]
+        blocks = self._blocks_of(dict.fromkeys(Block(name, row, number) for row, number, _ in places), pool)
         out = np.empty((len(places), *((2,) if field.vector else ()), ny, nx), np.float32)
-        for target, (row, number, frame) in zip(out, places, strict=True):
-            target[...] = blocks[Block(name, row, number)][frame]
+        for i, (row, number, frame) in enumerate(places):
+            out[i] = blocks[name, row, number][frame]
         return out.reshape(len(samples), -1, *out.shape[1:])
 
-    def _block(self, block):
+    def _blocks_of(self, wanted, pool):
+        """Return blocks by their places, from memory or from disk."""
         if self._process != os.getpid():  # forked: the file and the lock belong to the other process
             self._begin()
         with self._lock:
-            if (known := self._blocks.get(block)) is not None:
+            found = {block: self._blocks[block] for block in wanted if block in self._blocks}
+            for block in found:
                 self._blocks.move_to_end(block)
-                return known
-        frames = self.read(block)
-        if frames.nbytes <= self.cache_bytes:
-            with self._lock:
+        missing = [block for block in wanted if block not in found]
+        read = dict(zip(missing, (pool.map if pool else map)(self.read, missing), strict=True))
+        with self._lock:
+            for block, frames in read.items():
                 if block not in self._blocks:
                     self._blocks[block] = frames
                     self._bytes += frames.nbytes
-                while self._bytes > self.cache_bytes:
-                    _, oldest = self._blocks.popitem(last=False)
-                    self._bytes -= oldest.nbytes
-        return frames
+            while self._bytes > self.cache_bytes:
+                _, oldest = self._blocks.popitem(last=False)
+                self._bytes -= oldest.nbytes
+        return found | read
 
     def read(self, block: Block) -> np.ndarray:
         """Read and decode a block, ``(frames, ny, nx)`` or ``(frames, 2, ny, nx)``; it is not kept.
@@ -137,7 +139,9 @@ class Chunks:
         with self._lock:
             if self._file is None:
                 self._file = h5py.File(self.stored.path, "r")
-            return self._file[field.path]
+            if field.path not in self._datasets:
+                self._datasets[field.path] = self._file[field.path]
+            return self._datasets[field.path]
 
     def _in_our_axes(self, values, vector):
         """Transpose (frames, *axes, component) to (frames, component, y, x)."""
