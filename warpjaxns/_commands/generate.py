@@ -5,10 +5,20 @@ import os
 import sys
 from pathlib import Path
 
-from .options import UsageError, add_discretisation, discretisation_of, number, plain_warnings, require, say, seed
+from .options import (
+    DISCRETISATIONS,
+    UsageError,
+    add_discretisation,
+    discretisation_of,
+    number,
+    plain_warnings,
+    require,
+    say,
+    seed,
+)
 
 ARGUMENTS = (  # options that are arguments of `data.Ensemble` of the same name
-    *("count", "steps", "save_every", "dt", "viscosity", "drag", "forcing_amplitude", "forcing_wavenumber"),
+    *("count", "steps", "end_time", "save_every", "dt", "viscosity", "drag", "forcing_amplitude", "forcing_wavenumber"),
     *("extent", "initial", "initial_wavenumber", "shared_initial", "spin_up", "seed", "batch_size", "coarsen"),
     *("compression", "precision", "backend"),
 )
@@ -31,9 +41,12 @@ def add(commands):
     count = number(int, least=1)
     parameter = _range(number(float, least=0))
 
+    defaults = {}
+
     def option(flag, text, default=None, shown=None, **more):
         text = f"{text} (default: {default if shown is None else shown})"
-        parser.add_argument(flag, help=text.replace("%", "%%"), default=default, **more)
+        added = parser.add_argument(flag, help=text.replace("%", "%%"), **more)
+        defaults[added.dest] = default  # what is None was not given, and --config may say it
 
     # fmt: off
     option("--output", "the file, ending in .hdf5 or .h5", Path("results/dataset/train.hdf5"),
@@ -43,7 +56,9 @@ def add(commands):
     option("--extent", "side of the box, or sides along y and x [length]", (6.283185307179586,) * 2, "2 pi",
         type=_pair(number(float, above=0)), metavar="L|LYxLX")
     option("--count", "members, each one trajectory", 64, type=count, metavar="N")
-    option("--steps", "time steps from the first saved frame to the last", 1000, type=count, metavar="N")
+    option("--steps", "time steps from the first saved frame to the last", shown="1000", type=count, metavar="N")
+    option("--end-time", "time of the last frame [time], in place of --steps", shown="that of --steps",
+        type=number(float, above=0), metavar="T")
     option("--save-every", "time steps from one saved frame to the next; divides --steps", 50,
         type=count, metavar="N")
     option("--spin-up", "time steps before the first saved frame", 0, type=number(int, least=0), metavar="N")
@@ -76,7 +91,17 @@ def add(commands):
     option("--processes", "number of these processes", shown="1", type=count, metavar="N")
     # fmt: on
     parser.add_argument("--distributed", action="store_true", help="take both from the environment of srun or mpirun")
-    parser.add_argument("--shared-initial", action="store_true", help="all members start from the same field")
+    parser.set_defaults(output=defaults["output"], defaults=defaults)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a YAML file with arguments of data.Ensemble, or a training set whose arguments to take; other options "
+        "replace those in it",
+    )
+    parser.add_argument(
+        "--shared-initial", action="store_true", default=None, help="all members start from the same field"
+    )
     parser.add_argument("--resume", action="store_true", help="go on where the same command was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file, or start over")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors, warnings and failed members")
@@ -102,10 +127,10 @@ def _run(options):
         except ValueError as error:
             raise UsageError(f"argument --output: {error}") from error
         except OSError as error:
-            print(f"warpjaxns: {error}\n{_kept(options)}", file=sys.stderr)
+            print(f"warpjaxns: {error}\n{_kept(options, ensemble)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print(f"warpjaxns: interrupted\n{_kept(options)}", file=sys.stderr)
+            print(f"warpjaxns: interrupted\n{_kept(options, ensemble)}", file=sys.stderr)
             return 130
     if summary.missing:
         done = ensemble.batches - summary.missing
@@ -153,28 +178,56 @@ def _process(options):
 def _ensemble(options):
     from .. import data
 
-    if options.dt is None:
-        options.dt = 0.08 * min(side / n for side, n in zip(options.extent, options.size, strict=True))
-    arguments = {name: getattr(options, name) for name in ARGUMENTS}
-    for name, value in arguments.items():
-        if isinstance(value, tuple) and name != "extent":
+    values = _configured(options)
+    named = "discretisation", *(name for options_of in DISCRETISATIONS.values() for name in options_of)
+    if any(getattr(options, name) is not None for name in named) or "discretisation" not in values:
+        options.discretisation = options.discretisation or options.defaults["discretisation"]
+        values["discretisation"] = discretisation_of(options)
+    given = {name: getattr(options, name) for name in ("size", *ARGUMENTS) if getattr(options, name) is not None}
+    for name, value in given.items():
+        if isinstance(value, tuple) and name not in ("size", "extent"):
             try:
-                arguments[name] = data.Range(*value)
+                given[name] = data.Range(*value)
             except ValueError as error:
                 raise UsageError(f"argument --{name.replace('_', '-')}: {error}") from error
+    if {"steps", "end_time"} & set(given):
+        values = {name: value for name, value in values.items() if name not in ("steps", "end_time")}
+    if "size" in given:
+        given["shape"] = given.pop("size")
+    defaults = {"shape": options.defaults["size"], **{name: options.defaults.get(name) for name in ARGUMENTS}}
+    values = {**{name: value for name, value in defaults.items() if value is not None}, **values, **given}
+    if "end_time" not in values:
+        values.setdefault("steps", 1000)
+    if "dt" not in values:
+        values["dt"] = 0.08 * min(side / n for side, n in zip(values["extent"], values["shape"], strict=True))
     try:
-        return data.Ensemble(options.size, discretisation=discretisation_of(options), **arguments)
-    except ValueError as error:
+        return data.Ensemble(**values)
+    except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
 
 
-def _kept(options):
+def _configured(options):
+    """Return the arguments that --config names."""
+    from .. import data
+
+    if options.config is None:
+        return {}
+    if options.config.suffix not in (".h5", ".hdf5"):
+        require("yaml")
+    try:
+        return data.read_config(options.config)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"argument --config: {error}") from error
+
+
+def _kept(options, ensemble):
     from ..data.place import folder_of, target_of
 
     folder = folder_of(target_of(options.output))
     done = len(list(folder.glob("part-*.json")))
-    total = -(-options.count // options.batch_size)
-    return f"{done} of {total} batches are kept in {folder}; the same command with --resume goes on from there"
+    return (
+        f"{done} of {ensemble.batches} batches are kept in {folder}; the same command with --resume goes on from there"
+    )
 
 
 class _Progress:

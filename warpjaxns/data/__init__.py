@@ -14,8 +14,10 @@ Needs h5py, and xarray for `Flows.dataset` (the extra ``data``). Both are import
 
 from .batches import Batches
 from .checksums import verify
-from .ensemble import Ensemble, Range
+from .config import read_config, write_config
+from .ensemble import Ensemble
 from .generate import Summary, generate
+from .parts import Noise, Range, Steady
 from .place import OptionsError
 from .reading import Flows, open
 from .windows import Windows
@@ -24,13 +26,17 @@ __all__ = [
     "Batches",
     "Ensemble",
     "Flows",
+    "Noise",
     "OptionsError",
     "Range",
+    "Steady",
     "Summary",
     "Windows",
     "generate",
     "open",
+    "read_config",
     "verify",
+    "write_config",
 ]
 
 

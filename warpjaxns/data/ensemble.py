@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,47 +21,15 @@ from .._checks import (
 from .._discretisation import Discretisation, FiniteDifference, check_backend, engine_of, to_dict
 from .._grid import Grid
 from .._modes import MARGIN, highest_wavenumber, most_waves_of_sine
+from .functions import check_function, checksum, name_of
+from .parts import Noise, Range, Steady
 
 INITIAL = ("decaying_turbulence", "random_vorticity")
 DRAWN = ("viscosity", "drag", "forcing_amplitude")  # parameters that may differ between members
+WAVENUMBERS = ("forcing_wavenumber", "initial_wavenumber")  # these too
+TAKEN = ("grid", "dt", "forcing", "discretisation", "adjoint", "backend", "check_finite")  # by the ensemble itself
+FUNCTIONS = ("initial", "forcing", "terms")  # arguments that may be functions of a user
 PRECISIONS = ("float32", "float64")
-
-
-@dataclasses.dataclass(frozen=True)
-class Range:
-    """A parameter that each member draws from the range between `low` and `high`.
-
-    Args:
-        low: the smallest value; positive if `log`.
-        high: the largest value, greater than `low`.
-        log: whether the logarithm is uniform, and not the value.
-
-    Raises:
-        TypeError: `low` or `high` is not a real number, or `log` not a bool.
-        ValueError: the range is empty, not finite, or reaches zero although `log`.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-
-    def __post_init__(self):
-        for name in ("low", "high"):
-            check_real(name, getattr(self, name), static=True)
-            object.__setattr__(self, name, float(getattr(self, name)))
-        if not isinstance(self.log, bool):
-            raise TypeError(f"log={self.log!r}: expected True or False")
-        if not -math.inf < self.low < self.high < math.inf:
-            raise ValueError(f"low={self.low}, high={self.high}: expected two finite numbers, the lower one first")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low={self.low}: a logarithm is uniform between positive numbers only")
-
-    def at(self, fraction: np.ndarray) -> np.ndarray:
-        """Return the values at fractions 0 to 1 of the range, float64."""
-        fraction = np.asarray(fraction, np.float64)
-        if self.log:
-            return self.low * (self.high / self.low) ** fraction
-        return self.low + (self.high - self.low) * fraction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,21 +42,28 @@ class Ensemble:
     Args:
         shape: points ``(ny, nx)`` of the computation.
         count: members, at least 1.
-        steps: time steps from the first frame to the last, a multiple of `save_every`.
+        steps: time steps from the first frame to the last, a multiple of `save_every`. Or give `end_time`.
+        end_time: time of the last frame [time], from which `steps` follows, rounded up to a multiple of `save_every`.
         save_every: time steps from one frame to the next; a member has ``steps / save_every + 1`` frames.
         dt: length of a step [time].
         viscosity: nu >= 0 [length^2/time], a number or a `Range`.
         drag: mu >= 0 [1/time], a number or a `Range`.
         forcing_amplitude: amplitude of Kolmogorov forcing [length/time^2], a number or a `Range`; see
             `warpjaxns.forcing.kolmogorov`.
-        forcing_wavenumber: its wavenumber in multiples of ``2 pi / Ly``.
+        forcing_wavenumber: its wavenumber in multiples of ``2 pi / Ly``, or a `Range` to draw a whole number from.
+        forcing: a function ``(grid, key) -> (ny, nx)`` of `jax.numpy`, a steady forcing [1/time^2] of each member. It
+            is added to Kolmogorov's.
+        terms: a function ``key -> dict`` of `jax.numpy`: arguments of `NavierStokes2D` for each member, one number
+            each. They take the place of arguments here, and the file records them.
+        noise: a `Noise` that forces each member, or None.
         extent: sides ``(Ly, Lx)`` of the box [length].
-        initial: ``"decaying_turbulence"`` or ``"random_vorticity"``, of `warpjaxns.initial`.
+        initial: ``"decaying_turbulence"`` or ``"random_vorticity"``, of `warpjaxns.initial`; or a function
+            ``(grid, key) -> (ny, nx)`` of `jax.numpy`.
         initial_wavenumber: in multiples of ``2 pi / max(Ly, Lx)``. For ``"decaying_turbulence"`` the peak of the
             spectrum; None: 12, or less to have 16 points a wave. For ``"random_vorticity"`` the largest wavenumber;
-            None: 4.
+            None: 4. Or a `Range` that each member draws from.
         shared_initial: whether all members start from the field of member 0.
-        spin_up: time steps before the first frame.
+        spin_up: time steps before the first frame; or a `Steady`, which ends them once the enstrophy is steady.
         seed: seed of all random numbers, 0 to 2^32 - 1. Another seed makes another ensemble, such as a validation set.
         batch_size: members that are advanced together. They do not influence each other, but the last bits of a
             result may depend on the batch size.
@@ -99,6 +74,9 @@ class Ensemble:
             requires.
         backend: as in `NavierStokes2D`.
 
+    Functions must be at the top of a module, or be named as ``"module:function"``, so that the file can say which they
+    are. A run cannot be resumed once their source has changed.
+
     Raises:
         TypeError: an argument has another type.
         ValueError: an argument is out of its range.
@@ -107,18 +85,22 @@ class Ensemble:
     shape: tuple[int, int]
     _: dataclasses.KW_ONLY
     count: int
-    steps: int
+    steps: int | None = None
+    end_time: float | None = None
     save_every: int
     dt: float
     viscosity: float | Range
     drag: float | Range = 0.0
     forcing_amplitude: float | Range = 0.0
-    forcing_wavenumber: int = 4
+    forcing_wavenumber: int | Range = 4
+    forcing: Callable | str | None = None
+    terms: Callable | str | None = None
+    noise: Noise | None = None
     extent: tuple[float, float] = (2 * math.pi, 2 * math.pi)
-    initial: str = "decaying_turbulence"
-    initial_wavenumber: float | None = None
+    initial: Callable | str = "decaying_turbulence"
+    initial_wavenumber: float | Range | None = None
     shared_initial: bool = False
-    spin_up: int = 0
+    spin_up: int | Steady = 0
     seed: int = 0
     batch_size: int = 16
     coarsen: int = 1
@@ -130,43 +112,66 @@ class Ensemble:
     def __post_init__(self):
         grid = Grid(self.shape, self.extent)  # checks both
         self._set(shape=grid.shape, extent=grid.extent)
-        least = {"count": 1, "steps": 1, "save_every": 1, "batch_size": 1, "coarsen": 1, "forcing_wavenumber": 1}
-        least |= {"spin_up": 0, "seed": 0, "compression": 0}
+        check_positive("dt", self.dt, static=True)
+        self._set(dt=float(self.dt))
+        self._set_steps()
+        least = {"count": 1, "steps": 1, "save_every": 1, "batch_size": 1, "coarsen": 1, "seed": 0, "compression": 0}
+        least |= {} if isinstance(self.spin_up, Steady) else {"spin_up": 0}
+        least |= {} if isinstance(self.forcing_wavenumber, Range) else {"forcing_wavenumber": 1}
         most = {"seed": 2**32 - 1, "compression": 9}
         for name, bound in least.items():
             number = check_count(name, getattr(self, name), least=bound, most=most.get(name, LARGEST_COUNT))
             self._set(**{name: number})
         if self.steps % self.save_every:
             raise ValueError(f"steps={self.steps} is not a multiple of save_every={self.save_every}")
-        check_positive("dt", self.dt, static=True)
-        self._set(dt=float(self.dt))
         for name in DRAWN:
             check = check_real if name == "forcing_amplitude" else check_non_negative
             self._set(**{name: _number_or_range(name, getattr(self, name), check)})
         check_option("precision", self.precision, PRECISIONS)
         check_backend(self.backend, self.discretisation, grid, np.dtype(self.precision))
         if self.initial_wavenumber is not None:
-            check_positive("initial_wavenumber", self.initial_wavenumber, static=True)
-            self._set(initial_wavenumber=float(self.initial_wavenumber))
+            self._set(
+                initial_wavenumber=_number_or_range("initial_wavenumber", self.initial_wavenumber, check_positive)
+            )
             resolved = highest_wavenumber(grid, self.discretisation)
-            if not 1 <= self.initial_wavenumber <= resolved * (1 + MARGIN):
-                raise ValueError(
-                    f"initial_wavenumber={self.initial_wavenumber}: this grid resolves 1 to {resolved:.4g}, in "
-                    "multiples of 2 pi / max(extent)"
-                )
+            for wavenumber in _ends(self.initial_wavenumber):
+                if not 1 <= wavenumber <= resolved * (1 + MARGIN):
+                    raise ValueError(
+                        f"initial_wavenumber={wavenumber}: this grid resolves 1 to {resolved:.4g}, in "
+                        "multiples of 2 pi / max(extent)"
+                    )
+        for name, kind in {"noise": Noise}.items():
+            if not isinstance(getattr(self, name), kind | None):
+                raise TypeError(f"{name}={getattr(self, name)!r}: expected a warpjaxns.data.{kind.__name__}, or None")
         if not isinstance(self.shared_initial, bool):
             raise TypeError(f"shared_initial={self.shared_initial!r}: expected True or False")
-        check_option("initial", self.initial, INITIAL)
+        for name in FUNCTIONS:
+            if getattr(self, name) is not None and not (name == "initial" and self.initial in INITIAL):
+                if name == "initial" and isinstance(self.initial, str) and ":" not in self.initial:
+                    check_option("initial", self.initial, (*INITIAL, "module:function"))
+                self._set(**{name: check_function(name, getattr(self, name))})
         if any(n % self.coarsen or n // self.coarsen < 4 for n in self.shape):
             raise ValueError(
                 f"coarsen={self.coarsen}: expected a divisor of both sizes of shape={self.shape} that leaves at least "
                 f"4 points"
             )
         resolved = most_waves_of_sine(grid, self.discretisation)
-        if self.forced and self.forcing_wavenumber > resolved:
-            raise ValueError(
-                f"forcing_wavenumber={self.forcing_wavenumber}: {self.shape[0]} points along y resolve up to {resolved}"
-            )
+        for wavenumber in _ends(self.forcing_wavenumber):
+            if wavenumber < 1 or wavenumber != int(wavenumber):
+                raise ValueError(f"forcing_wavenumber={wavenumber}: expected whole numbers, at least 1")
+            if self.forced and wavenumber > resolved:
+                raise ValueError(
+                    f"forcing_wavenumber={wavenumber:.0f}: {self.shape[0]} points along y resolve up to {resolved}"
+                )
+
+    def _set_steps(self):
+        if (self.steps is None) == (self.end_time is None):
+            raise ValueError(f"steps={self.steps}, end_time={self.end_time}: expected one of them")
+        if self.end_time is not None:
+            check_positive("end_time", self.end_time, static=True)
+            every = check_count("save_every", self.save_every, least=1)
+            frames = math.ceil(float(self.end_time) / (every * self.dt) * (1 - 1e-9))
+            self._set(steps=frames * every, end_time=None)
 
     def _set(self, **values):
         for name, value in values.items():
@@ -186,7 +191,7 @@ class Ensemble:
     @property
     def frames(self) -> int:
         """Frames of a member."""
-        return self.steps // self.save_every + 1
+        return cast(int, self.steps) // self.save_every + 1
 
     @property
     def batches(self) -> int:
@@ -215,7 +220,32 @@ class Ensemble:
             value = getattr(self, name)
             value = value.at(fractions) if isinstance(value, Range) else np.full(len(members), value)
             values[name] = value.astype(np.float32)
-        return values
+        for name in WAVENUMBERS:
+            if self.varying(name):
+                values[name] = self.wavenumbers(name, members)
+        return values | self._terms(members)
+
+    def wavenumbers(self, name: str, members: list[int]) -> np.ndarray:
+        """Return `forcing_wavenumber` or `initial_wavenumber` of members, float32; whole numbers for the former."""
+        value = getattr(self, name)
+        if not isinstance(value, Range):
+            return np.full(len(members), value, np.float32)
+        with drawing():
+            drawn = np.asarray(_uniform(self.seed, np.asarray(members, np.uint32), 3))[WAVENUMBERS.index(name)]
+        if name == "forcing_wavenumber":  # each whole number is as likely
+            return np.minimum(np.floor(value.low + drawn * (value.high - value.low + 1)), value.high).astype(np.float32)
+        return value.at(drawn).astype(np.float32)
+
+    def _terms(self, members):
+        """Return what `terms` draws for members, float32."""
+        if self.terms is None:
+            return {}
+        with drawing():
+            drawn = _drawn_terms(self.seed, np.asarray(members, np.uint32), self.terms)
+        for name, values in drawn.items():
+            if name in TAKEN or np.ndim(values) != 1:
+                raise ValueError(f"terms: {name} is no argument of NavierStokes2D that takes one number a member")
+        return {name: np.asarray(values, np.float32) for name, values in drawn.items()}
 
     @property
     def forced(self) -> bool:
@@ -224,7 +254,13 @@ class Ensemble:
 
     def varying(self, name: str) -> bool:
         """True if members differ in a parameter."""
-        return isinstance(getattr(self, name), Range)
+        return isinstance(getattr(self, name, None), Range) or name in self._terms([0])
+
+    @property
+    def functions(self) -> dict[str, str]:
+        """Checksums of the source of all functions of a user, by their names ``module:function``."""
+        found = [value for value in (getattr(self, name) for name in FUNCTIONS) if callable(value)]
+        return {name_of(function): checksum(function) for function in found}
 
     @property
     def largest_viscosity(self) -> float:
@@ -240,6 +276,7 @@ class Ensemble:
     def as_dict(self) -> dict[str, Any]:
         """Return all arguments as numbers, strings, lists and dicts, for JSON."""
         values = dataclasses.asdict(self) | {"discretisation": to_dict(self.discretisation)}
+        values |= {name: name_of(values[name]) for name in FUNCTIONS if callable(values[name])}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -260,15 +297,24 @@ def member_key(seed: int, member: int | jax.Array) -> jax.Array:
     return jax.random.fold_in(key, member)
 
 
-@functools.partial(jax.jit, static_argnames="seed")
-def _uniform(seed, members):
-    """Draw a number from 0 to 1 for each parameter and member, ``(parameters, members)``."""
+@functools.partial(jax.jit, static_argnames=("seed", "stream"))
+def _uniform(seed, members, stream=1):
+    """Draw three numbers from 0 to 1 for each member, ``(3, members)``."""
 
     def draw(member):
-        keys = jax.random.split(jax.random.fold_in(member_key(seed, member), 1), len(DRAWN))
+        keys = jax.random.split(jax.random.fold_in(member_key(seed, member), stream), 3)
         return jax.vmap(lambda key: jax.random.uniform(key, dtype="float32"))(keys)
 
     return jax.vmap(draw, out_axes=1)(members)
+
+
+@functools.partial(jax.jit, static_argnames=("seed", "terms"))
+def _drawn_terms(seed, members, terms):
+    return jax.vmap(lambda member: terms(jax.random.fold_in(member_key(seed, member), 4)))(members)
+
+
+def _ends(value):
+    return (value.low, value.high) if isinstance(value, Range) else (value,)
 
 
 def _number_or_range(name: str, value: Any, check: Callable):

@@ -74,7 +74,9 @@ def create(file, ensemble: Ensemble, members: list[int]) -> dict[str, Any]:
     strings = h5py.string_dtype()
     fixed = {name: getattr(ensemble, name) for name in ("viscosity", "drag", "forcing_amplitude")}
     fixed = {name: value for name, value in fixed.items() if not ensemble.varying(name)}
-    fixed |= {"forcing_wavenumber": ensemble.forcing_wavenumber, "dt": ensemble.dt, "save_every": ensemble.save_every}
+    if not ensemble.varying("forcing_wavenumber"):
+        fixed["forcing_wavenumber"] = ensemble.forcing_wavenumber
+    fixed |= {"dt": ensemble.dt, "save_every": ensemble.save_every}
     file.attrs["dataset_name"] = "navier_stokes_2d"
     file.attrs["grid_type"] = "cartesian"
     file.attrs["n_spatial_dims"] = 2

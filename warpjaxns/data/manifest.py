@@ -29,6 +29,7 @@ def manifest(ensemble: Ensemble, device: jax.Device) -> dict[str, dict[str, Any]
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
         "device": device.device_kind,
         **({"XLA_FLAGS": flags} if flags else {}),
+        **{f"source of {name}": checksum for name, checksum in ensemble.functions.items()},
     }
     return {"ensemble": ensemble.as_dict(), "software": software}
 
@@ -48,6 +49,8 @@ def _shown(value):
     if isinstance(value, dict) and "name" in value:  # a discretisation
         name, *options = value.values()
         return f"{name} ({', '.join(options)})"
+    if isinstance(value, dict) and "low" not in value:  # noise, or a spin-up
+        return ", ".join(f"{name} {part}" for name, part in value.items())
     if isinstance(value, dict):  # a Range
         return f"{value['low']} to {value['high']}{' (log)' if value['log'] else ''}"
     return value

@@ -1,6 +1,8 @@
 """Advances an ensemble on its devices and copies frames to the host, one frame behind."""
 
+import dataclasses
 import functools
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,10 +15,14 @@ from .. import initial
 from .._adjoint import Direct
 from .._coarsen import coarsen
 from .._solver import NavierStokes2D
-from ..diagnostics import resolution
+from ..diagnostics import enstrophy, resolution
 from ..experiments import peak_wavenumber
-from ..forcing import kolmogorov
-from .ensemble import Ensemble, drawing, member_key
+from ..forcing import kolmogorov, ring_noise
+from .ensemble import WAVENUMBERS, Ensemble, drawing, member_key
+from .functions import name_of
+from .parts import Steady
+
+NOISE_STEPS = 32  # steps for which noise is in memory
 
 
 class Frame(NamedTuple):
@@ -68,11 +74,11 @@ def _stream(ensemble, batches, device):
         members = ensemble.members(batch)
         members += members[-1:] * (ensemble.batch_size - len(members))
         solver = jax.device_put(solver_of(ensemble, members), device)
-        omega = _start(ensemble, np.asarray(members, np.uint32), device)
-        omega = _rollout(solver, omega, steps=ensemble.spin_up)  # drops what the discretisation does not keep
+        numbers = jax.device_put(np.asarray(members, np.uint32), device)
+        omega = _spun_up(ensemble, solver, _start(ensemble, members, device), numbers)
         yield batch, 0, _observe(solver, omega, ensemble.saved_grid.shape)
         for number in range(1, ensemble.frames):
-            omega = _rollout(solver, omega, steps=ensemble.save_every)
+            omega = _advance(ensemble, solver, omega, numbers, ensemble.save_every, 1, number - 1)
             yield batch, number, _observe(solver, omega, ensemble.saved_grid.shape)
 
 
@@ -82,11 +88,19 @@ def solver_of(ensemble: Ensemble, members: list[int]) -> NavierStokes2D:
         name: value.astype(ensemble.precision) for name, value in ensemble.parameters(members).items()
     }
     amplitude = parameters.pop("forcing_amplitude")
+    for name in WAVENUMBERS:
+        parameters.pop(name, None)
     steady = None
     if ensemble.forced:
         how = {"discretisation": ensemble.discretisation, "dtype": ensemble.precision}
-        unit = kolmogorov(ensemble.grid, ensemble.forcing_wavenumber, 1.0, **how)
-        steady = amplitude[:, None, None] * unit[None]
+        wavenumbers = [int(number) for number in ensemble.wavenumbers("forcing_wavenumber", members)]
+        units = {number: kolmogorov(ensemble.grid, number, 1.0, **how) for number in sorted(set(wavenumbers))}
+        unit = jnp.stack([units[number] for number in wavenumbers]) if len(units) > 1 else units[wavenumbers[0]][None]
+        steady = amplitude[:, None, None] * unit
+    if ensemble.forcing is not None:
+        with drawing():
+            own = _fields(np.asarray(members, np.uint32), ensemble, ensemble.forcing, 2)
+        steady = own if steady is None else steady + own
     return NavierStokes2D(
         ensemble.grid,
         dt=ensemble.dt,
@@ -102,17 +116,91 @@ def solver_of(ensemble: Ensemble, members: list[int]) -> NavierStokes2D:
 _rollout = jax.jit(NavierStokes2D.rollout, static_argnames="steps")
 
 
+def _spun_up(ensemble, solver, omega, numbers):
+    """Return the states at the first frame. Also drops what the discretisation does not keep."""
+    steady = ensemble.spin_up
+    if not isinstance(steady, Steady):
+        return _advance(ensemble, solver, omega, numbers, steady, 0, 0)
+    before, done = None, jnp.zeros(len(numbers), bool)
+    for window in range(steady.limit // steady.window):
+        later, means = omega, []
+        for piece in range(8):
+            part = window * 8 + piece
+            later = _advance(ensemble, solver, later, numbers, steady.window // 8, 0, part)
+            means.append(enstrophy(solver.grid, later))
+        mean = sum(means) / 8
+        omega = jnp.where(done[:, None, None], omega, later)
+        if before is not None:
+            done |= ~(jnp.abs(mean - before) > steady.tolerance * before)  # also once it is not finite
+        before = mean
+        if done.all():
+            return omega
+    warnings.warn(
+        f"{len(np.unique(np.asarray(numbers)[~np.asarray(done)]))} members were not steady after the {steady.limit} "
+        "steps of spin_up",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return omega
+
+
+def _advance(ensemble, solver, omega, numbers, steps, stream, part):
+    """Advance members, with the noise of a part of their run. Noise is made for some steps at a time."""
+    if ensemble.noise is None or steps == 0:
+        return _rollout(solver, omega, steps=steps)
+    for first in range(0, steps, NOISE_STEPS):
+        length = min(NOISE_STEPS, steps - first)
+        with drawing():
+            noise = _noise(numbers, ensemble, length, np.uint32(stream), np.uint32(part), np.uint32(first))
+        omega = _rollout(solver, omega, steps=length, forcing=noise)
+    return omega
+
+
+@functools.partial(jax.jit, static_argnames=("ensemble", "steps"))
+def _noise(numbers, ensemble, steps, *place):
+    """Return the noise of members for some steps, ``(steps, batch, ny, nx)``."""
+
+    def fields(number):
+        key = jax.random.fold_in(member_key(ensemble.seed, number), 5)
+        for index in place:
+            key = jax.random.fold_in(key, index)
+        how = dataclasses.asdict(ensemble.noise) | {"discretisation": ensemble.discretisation}
+        return ring_noise(ensemble.grid, key=key, steps=steps, dt=ensemble.dt, dtype=ensemble.precision, **how)
+
+    return jax.vmap(fields, out_axes=1)(numbers)
+
+
+@functools.partial(jax.jit, static_argnames=("ensemble", "function", "stream"))
+def _fields(numbers, ensemble, function, stream):
+    """Return the fields that a function of a user makes for members, ``(batch, ny, nx)``."""
+
+    def field(number):
+        return function(ensemble.grid, jax.random.fold_in(member_key(ensemble.seed, number), stream))
+
+    values = jax.vmap(field)(numbers)
+    if values.shape[1:] != ensemble.grid.shape:
+        raise ValueError(
+            f"{name_of(function)} returns arrays of shape {values.shape[1:]}: expected {ensemble.grid.shape}"
+        )
+    return values.astype(ensemble.precision)
+
+
 def _start(ensemble, members, device):
     """Return the initial fields of members on a device, ``(batch, ny, nx)``."""
-    if ensemble.shared_initial:
-        members = np.zeros_like(members)
+    members = [0] * len(members) if ensemble.shared_initial else members
+    numbers = jax.device_put(np.asarray(members, np.uint32), device)
     with drawing():
-        return _initial_fields(jax.device_put(members, device), ensemble)
+        if callable(ensemble.initial):
+            return _fields(numbers, ensemble, ensemble.initial, 0)
+        if not ensemble.varying("initial_wavenumber"):
+            return _initial_fields(numbers, ensemble, ensemble.initial_wavenumber)
+        wavenumbers = ensemble.wavenumbers("initial_wavenumber", members)
+        fields = [_draw(numbers[i : i + 1], ensemble, float(k)) for i, k in enumerate(wavenumbers)]
+        return jnp.concatenate(fields)  # not jitted, since each wavenumber would be compiled
 
 
-@functools.partial(jax.jit, static_argnames="ensemble")
-def _initial_fields(members, ensemble):
-    grid, wavenumber, dtype = ensemble.grid, ensemble.initial_wavenumber, ensemble.precision
+def _draw(members, ensemble, wavenumber):
+    grid, dtype = ensemble.grid, ensemble.precision
 
     def field(member):
         key = jax.random.fold_in(member_key(ensemble.seed, member), 0)
@@ -122,6 +210,9 @@ def _initial_fields(members, ensemble):
         return initial.decaying_turbulence(grid, key=key, dtype=dtype, **how)
 
     return jax.vmap(field)(members)
+
+
+_initial_fields = jax.jit(_draw, static_argnames=("ensemble", "wavenumber"))
 
 
 @functools.partial(jax.jit, static_argnames="shape")
