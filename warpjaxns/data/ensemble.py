@@ -276,7 +276,7 @@ class Ensemble:
     def as_dict(self) -> dict[str, Any]:
         """Return all arguments as numbers, strings, lists and dicts, for JSON."""
         values = dataclasses.asdict(self) | {"discretisation": to_dict(self.discretisation)}
-        values |= {name: name_of(values[name]) for name in FUNCTIONS if callable(values[name])}
+        values |= {name: name_of(getattr(self, name)) for name in FUNCTIONS if callable(getattr(self, name))}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

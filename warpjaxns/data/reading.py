@@ -11,6 +11,8 @@ from .._checks import check_count, check_key, check_processes
 from . import stored
 from .batches import Batches
 from .chunks import CACHE_BYTES, Chunks
+from .config import arguments_of
+from .ensemble import Ensemble
 from .statistics import Statistics, write_yaml
 from .windows import Windows, statistics_of
 
@@ -187,6 +189,16 @@ class Flows:
         `generate` writes them. Other files are read once for them.
         """
         return statistics_of(self._chunks)
+
+    @property
+    def ensemble(self) -> Ensemble | None:
+        """The ensemble that the flows were made from, or None where the file does not say.
+
+        Raises:
+            ValueError: a function that it names cannot be found.
+        """
+        found = self.provenance.get("ensemble")
+        return None if found is None else Ensemble(**arguments_of(found))
 
     def write_statistics(self, path: str | os.PathLike) -> None:
         """Write the statistics as The Well's ``stats.yaml``, which its reader normalises by."""

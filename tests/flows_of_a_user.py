@@ -1,0 +1,44 @@
+"""Functions that a user would give an `Ensemble`."""
+
+import jax
+import jax.numpy as jnp
+
+import warpjaxns as wns
+
+
+def two_waves(grid, key):
+    """Return ``cos(x + phase)`` in multiples of the box, where the phase is random."""
+    phase = jax.random.uniform(key, maxval=2 * jnp.pi)
+    return jnp.cos(2 * jnp.pi * grid.x[None] / grid.extent[1] + phase) * jnp.ones((grid.shape[0], 1))
+
+
+def push(grid, key):
+    """Return one wave along y, of random strength."""
+    strength = jax.random.uniform(key, minval=0.5, maxval=1.5)
+    return strength * jnp.cos(2 * jnp.pi * grid.y[:, None] / grid.extent[0]) * jnp.ones((1, grid.shape[1]))
+
+
+def turbulence_with_spectral_modes(grid, key):
+    """Return the package's own field of two waves a side."""
+    return wns.initial.random_vorticity(grid, key=key, max_wavenumber=2, dtype="float32")
+
+
+def correlated(key):
+    """Return a drag, and a viscosity that is a tenth of it."""
+    drag = jax.random.uniform(key, minval=0.1, maxval=1.0)
+    return {"drag": drag, "viscosity": drag / 10}
+
+
+def wrong_shape(grid, key):
+    """Return the transpose of a field."""
+    return jnp.zeros(grid.shape[::-1])
+
+
+def wrong_name(key):
+    """Return what the ensemble itself sets."""
+    return {"dt": jax.random.uniform(key)}
+
+
+def still(grid, key):
+    """Return a fluid at rest."""
+    return jnp.zeros(grid.shape)
