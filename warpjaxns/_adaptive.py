@@ -26,7 +26,7 @@ SLACK = 1e-3  # by which the last segment may be longer, lest rounding adds one 
 class AdaptiveSteps(NamedTuple):
     """The result of `adaptive_steps`.
 
-    Args:
+    Attributes:
         omega: the vorticity at `until` ``(..., ny, nx)`` [1/time].
         steps: how many steps each member took, int32 ``(...)``.
         time: the time that each member reached, ``(...)``: `until`, unless there were too few segments or the member is
@@ -112,7 +112,7 @@ def adaptive_steps(
 def _of_members(name, value, omega):
     """Return a number, or one a member, as one a member."""
     lead = omega.shape[:-2]
-    return _broadcast(name, jnp.asarray(value).astype(omega.dtype), lead, lead, omega)
+    return _broadcast(name, jnp.asarray(value, omega.dtype), lead, lead, omega)
 
 
 class _Carry(NamedTuple):

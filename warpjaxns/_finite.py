@@ -34,7 +34,7 @@ class Flag(eqx.Module):
     It is a pytree of one array, so it goes through `jit`, `vmap`, `scan` and `shard_map`. It is true if any member is bad,
     as in ``if flag:``. Under `jax.jit` use ``flag.bad``.
 
-    Args:
+    Attributes:
         step: for each member, the steps that had been taken when it was first seen to be not finite, int32 ``(...)``: 0
             if the initial state was not. It is -1 for a member that stayed finite. States are looked at after each
             segment of the adjoint and at each save, so the first bad step is the one given or one of those since the look

@@ -57,7 +57,7 @@ def check_saves(steps: Any, save_every: Any, save_at: Any, include_initial: Any)
 
 def _increasing(name, values):
     """Return increasing counts as a tuple."""
-    if not isinstance(values, list | tuple | range | np.ndarray) or np.ndim(values) != 1:
+    if not isinstance(values, list | tuple | range | np.ndarray) or getattr(values, "ndim", 1) != 1:
         raise TypeError(f"{name}={show(values)}: expected a tuple of increasing step counts, such as (10, 100, 1000)")
     counts = tuple(check_count(name, value, least=0) for value in values)
     if not counts or any(before >= after for before, after in itertools.pairwise(counts)):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._adjoint import Checkpointed, Direct
-from ._arrays import with_axes
+from ._arrays import largest, with_axes
 from ._checks import check_field, check_flag, check_grid, check_non_negative, check_option, check_positive
 from ._discretisation import Discretisation, FiniteDifference, check_backend, engine_of
 from ._ffi import align
@@ -218,7 +218,7 @@ class NavierStokes2D(eqx.Module):
         omega = self._state("omega", omega)
         u, v = self.velocity(omega)
         dy, dx = self.grid.spacing
-        rate = jnp.max(jnp.abs(u) / dx + jnp.abs(v) / dy, axis=(-2, -1))
+        rate = largest(jnp.abs(u) / dx + jnp.abs(v) / dy)
         lead = omega.shape[:-2]
         return rate * _broadcast("dt", jnp.asarray(self.dt, omega.dtype), lead, lead, omega)
 
