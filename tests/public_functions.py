@@ -60,7 +60,9 @@ def functions():
         st.sampled_from([np.ones((2, 2)), np.ones(99), [-1.0], ["a"], 1.0]),
     )
     saves = st.one_of(
-        junk(), traced(np.asarray([1, 2])), st.sampled_from([(), (2, 1), (1, 1), (-1, 2), (1, 3), (1.0, 2), 2, ((1,), 2)])
+        junk(),
+        traced(np.asarray([1, 2])),
+        st.sampled_from([(), (2, 1), (1, 1), (-1, 2), (1, 3), (1.0, 2), 2, ((1,), 2)]),
     )
     members = (np.stack([OMEGA] * 2), st.one_of(FIELD, st.just(np.zeros((3, *GRID.shape)))))
 

@@ -1,8 +1,7 @@
 """Rollouts to a given time, whose steps follow the Courant number.
 
-The steps are cut into segments of a fixed number of steps, one `dt` each. They are a scan over the most segments that are
-allowed, in which those that are not needed are skipped by a condition. So reverse mode works, and a segment that nobody
-needs costs nothing.
+A segment is a fixed number of steps with one `dt`. All segments that are allowed are a scan, since reverse mode needs
+their number. A condition in it skips those that no member needs.
 """
 
 import dataclasses
@@ -57,13 +56,13 @@ def adaptive_steps(
 
         dt = 1 / (max(|u| / dx + |v| / dy) / courant + (nu lambda + mu) / 2.51)
 
-    The second term, with the numbers of `NavierStokes2D.diffusion_number`, is that of `FiniteDifference`. `Spectral` has
-    none. The last segment is shorter and ends at `until`. The solver's own `dt` is not used. Each member of an ensemble
-    has steps of its own, and waits when it has arrived.
+    The second term is that of `NavierStokes2D.diffusion_number` and its limit, with `FiniteDifference` only. The last
+    segment is shorter and ends at `until`. The solver's own `dt` is not used. Each member of an ensemble has steps of
+    its own, and waits when it has arrived.
 
-    Derivatives of every order, in both modes, are those of what is computed: they pass through the length of the steps
-    too, and so reach `until` and `courant`. Reverse mode keeps the state at the start of each segment, of `most_segments`
-    ones, and runs each segment again, whatever the solver's `adjoint`.
+    Derivatives of every order, in both modes, are those of what is computed. They pass through the length of the steps
+    too, and so reach `until` and `courant`. Reverse mode keeps `most_segments` states, one a segment, and runs each
+    segment again, whatever the solver's `adjoint`.
 
     Args:
         solver: its parameters and steady forcing are used.
@@ -75,8 +74,8 @@ def adaptive_steps(
         most_segments: the most segments that may be taken, >= 1.
         longest: None, or the longest step that is allowed, > 0 [time], like `until`. Pass it where a force acts on a
             fluid at rest, which has no Courant number.
-        check: as for `NavierStokes2D.rollout`. ``"raise"`` also raises if `most_segments` are too few. With ``"flag"`` it
-            shows in the `time` of the result, since no error is raised.
+        check: as for `NavierStokes2D.rollout`. ``"raise"`` also raises if `most_segments` are too few. Where nothing is
+            raised, the `time` of the result shows it.
 
     Returns:
         An `AdaptiveSteps`: the vorticity, and the number of steps, the time and the lengths of steps. With

@@ -31,14 +31,14 @@ class NotReachedError(RolloutError):
 class Flag(eqx.Module):
     """A record of which members of a rollout became non-finite, and when: what ``check="flag"`` returns.
 
-    It is a pytree of one array, so it goes through `jit`, `vmap`, `scan` and `shard_map`. It is true if any member is bad,
-    as in ``if flag:``. Under `jax.jit` use ``flag.bad``.
+    It is a pytree of one array, so it goes through `jit`, `vmap`, `scan` and `shard_map`. It is true if any member is
+    bad, as in ``if flag:``. Under `jax.jit` use ``flag.bad``.
 
     Attributes:
-        step: for each member, the steps that had been taken when it was first seen to be not finite, int32 ``(...)``: 0
-            if the initial state was not. It is -1 for a member that stayed finite. States are looked at after each
-            segment of the adjoint and at each save, so the first bad step is the one given or one of those since the look
-            before.
+        step: after how many steps each member was first seen to be not finite, int32 ``(...)``. It is 0 if the initial
+            state was not, and -1 for a member that stayed finite. A rollout looks at each save, and after each segment
+            of its adjoint, so the first bad step is one of those since the look before: exactly this one with
+            ``Checkpointed(every=1)``.
     """
 
     step: jax.Array
@@ -56,7 +56,7 @@ class Flag(eqx.Module):
     def first(self) -> tuple[jax.Array, jax.Array]:
         """Return the step and the number of the member that became non-finite first, or -1 and -1.
 
-        Members are counted along the axes of `step`, the last one fastest. Of several at the same step it is the lowest.
+        Members are counted along the axes of `step`, the last one fastest. Of several the lowest is given.
         """
         steps = jnp.append(jnp.where(self.bad, self.step, NONE_BAD).reshape(-1), jnp.int32(NONE_BAD))
         member = jnp.argmin(steps).astype(jnp.int32)
@@ -191,7 +191,7 @@ def _call_on_every_device(callback, first, members):
     call(first, members)
 
 
-def _raise_if(first, members, *, advice, line="", error=NotFiniteError, problem="is not finite"):
+def _raise_if(first, members, *, advice, line="", error: type[RolloutError] = NotFiniteError, problem="is not finite"):
     first, members = int(first), int(members)  # no JAX in a callback, which may wait for the thread it is on
     if first != NONE_BAD:
         member = f" of member {first}" if members > 1 else ""

@@ -17,7 +17,6 @@ from ._finite import look, look_at_saves
 from ._saves import Run
 
 
-
 def _compiled_once(*static):
     """Compile eager calls, and their eager derivatives, once. Under `jit` this has no effect."""
     static = (*static, "flag", "discretisation", "grid", "backend")
@@ -54,7 +53,8 @@ def saved_states(
         def body(carry, window, of_run=forcing, steps=gap, length=length, direct=direct):
             of_save = of_run if window is None else window
             segments = {"steps": steps, "length": length, "direct": direct}
-            state, seen = _advance(engine, *carry, viscosity, drag, dt, of_save, **segments, **how)
+            state, seen = carry
+            state, seen = _advance(engine, state, seen, viscosity, drag, dt, of_save, **segments, **how)
             return (state, seen), state
 
         stop = start + gap * count
@@ -64,7 +64,7 @@ def saved_states(
         start = stop
     states = saved[0] if len(saved) == 1 else jnp.concatenate(saved)
     fields = jax.vmap(functools.partial(engine.to_field, **how))(states)
-    steps = np.cumsum([0] * initial + [run.gap for run in runs for _ in range(run.count)])
+    steps = np.cumsum([0] * initial + [run.gap for run in runs for _ in range(run.saves)])
     return fields, look_at_saves(seen, fields, steps) if flag else None
 
 

@@ -15,13 +15,13 @@ class Run(NamedTuple):
 
     Args:
         gap: steps between two saves.
-        count: how many saves.
+        saves: how many saves.
         length: steps of a segment.
         direct: segments before each save whose stages reverse mode keeps.
     """
 
     gap: int
-    count: int
+    saves: int
     length: int
     direct: int
 
