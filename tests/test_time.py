@@ -22,6 +22,14 @@ every_backend = pytest.mark.parametrize("backend", ["warp", "xla"])
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
+CASES = ["fd warp", "modes xla", "fd xla", "modes warp"]
+
+
+def of_case(case):
+    discretisation, backend = case.split()
+    return Spectral("rk3") if discretisation == "modes" else FiniteDifference(), backend
+
+
 def make(discretisation=FiniteDifference(), backend="xla", **changes):
     options = {"viscosity": 0.01, "dt": 0.05, "drag": 0.2, "forcing": normal(9, GRID.shape)} | changes
     return NavierStokes2D(GRID, discretisation=discretisation, backend=backend, **options)
@@ -93,6 +101,24 @@ def test_derivatives_of_states_at_any_steps(discretisation, backend, adjoint):
     actual, flagged, every = derivatives()
     assert_trees_close(actual, every, ROLLOUT)
     assert_trees_close(flagged, every, ROLLOUT)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", CASES)
+def test_second_derivatives_of_states_at_any_steps(case):
+    solver, plain = make(*of_case(case), adjoint=Checkpointed(2)), make(of_case(case)[0])
+    omega, along = normal(0, GRID.shape), normal(1, GRID.shape)
+
+    def product(rollout):
+        def loss(omega):
+            return jnp.sum(jnp.sin(rollout(omega)))
+
+        return jax.jit(lambda w: jax.jvp(jax.grad(loss), (w,), (along,))[1])(omega)
+
+    actual = product(lambda w: solver.rollout(w, save_at=(1, 2, 5), include_initial=True, check="flag")[0])
+    rows = jnp.asarray((0, 1, 2, 5))
+    expected = product(lambda w: plain.rollout(w, steps=5, save_every=1, include_initial=True)[rows])
+    assert_close(actual, expected, ROLLOUT)
 
 
 def test_saves_at_the_start_only():
@@ -227,10 +253,9 @@ def test_a_flag_goes_through_transformations(discretisation):
     assert jnp.all(jnp.isfinite(gradient[jnp.asarray([0, 1, 3])]))
 
 
-@pytest.mark.covering(1)
-@each
-@every_backend
-def test_a_flag_of_members_over_devices(discretisation, backend):
+@pytest.mark.parametrize("case", fast_cases(CASES, 1))
+def test_a_flag_of_members_over_devices(case):
+    discretisation, backend = of_case(case)
     solver = make(discretisation, backend, adjoint=Checkpointed(5), check_finite=False)
     omega, _ = growing(solver)
     mesh = jax.make_mesh((4,), ("members",), axis_types=(AxisType.Auto,))
@@ -253,6 +278,7 @@ def test_a_field_may_overflow_where_its_coefficients_do_not():
     np.testing.assert_array_equal(_finite.look_at_saves(seen, fields, [2, 4, 6]), [_finite.NONE_BAD, 4])
 
 
+@pytest.mark.full
 def test_a_program_with_a_flag_can_be_exported():
     solver = make(backend="xla")
     (members,) = jax.export.symbolic_shape("members")
@@ -318,11 +344,6 @@ def test_adaptive_steps_converge():
     assert errors[1] < 1e-3 * float(jnp.linalg.norm(exact))
 
 
-def of_case(case):
-    discretisation, backend = case.split()
-    return Spectral("rk3") if discretisation == "modes" else FiniteDifference(), backend
-
-
 def check_same(actual, expected):
     """Check that two results have the same steps, and states that agree to rounding."""
     np.testing.assert_array_equal(actual.steps, expected.steps)
@@ -344,7 +365,7 @@ def derivatives_of(solver, omega):
     return loss, operands, directions
 
 
-@pytest.mark.parametrize("case", fast_cases(["fd warp", "modes xla", "fd xla", "modes warp"], 0, 1))
+@pytest.mark.parametrize("case", fast_cases(CASES, 0, 1))
 def test_derivatives_of_adaptive_steps(case):
     loss, x, v = derivatives_of(make(*of_case(case), check_finite=False), swirls())
     forward = jax.jit(lambda x: jax.jvp(loss, (x,), (v,))[1])
@@ -379,12 +400,10 @@ def test_second_derivatives_of_adaptive_steps(discretisation, backend):
     assert_trees_close(twice, product, ROLLOUT)
 
 
-@pytest.mark.covering(1)
-@each
-@every_backend
-def test_adaptive_steps_of_members(discretisation, backend):
+@pytest.mark.parametrize("case", fast_cases(CASES, 3))
+def test_adaptive_steps_of_members(case):
     """Members do not depend on each other, and no segment is taken that none needs."""
-    solver, omega = make(discretisation, backend, check_finite=False), swirls(3)
+    solver, omega = make(*of_case(case), check_finite=False), swirls(3)
     batch = jax.jit(lambda w: adaptive(solver, w, until=jnp.asarray([0.5, 1.0, 1.0])))(omega)
     mapped = jax.jit(jax.vmap(lambda w, t: adaptive(solver, w, until=t)))
     untils = jnp.asarray([0.5, 1.0, 1.0])
@@ -471,7 +490,7 @@ def test_members_that_are_not_finite_do_not_stop_the_others():
     assert jnp.all(jnp.isfinite(unstable.time))
 
 
-@pytest.mark.parametrize("case", fast_cases(["fd warp", "modes xla", "fd xla", "modes warp"], 0))
+@pytest.mark.parametrize("case", fast_cases(CASES, 0))
 def test_adaptive_steps_of_members_over_devices(case):
     discretisation, backend = of_case(case)
     solver, omega = make(discretisation, backend, check_finite=False), swirls(4)
