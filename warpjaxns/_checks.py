@@ -8,7 +8,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from ._grid import Grid
+from ._grid import DividedGrid, Grid
 from ._show import show
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
@@ -52,7 +52,8 @@ def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
     if _is_deleted(array):
         raise ValueError(f"{name} was deleted, as by donating it to a jitted function: expected an array that exists")
     try:
-        return jnp.asarray(array)
+        array = jnp.asarray(array)
+        return grid.place(array) if isinstance(grid, DividedGrid) else array
     except jax.errors.JaxRuntimeError:  # such as too little memory
         raise
     except Exception as error:
