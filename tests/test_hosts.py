@@ -131,7 +131,7 @@ def test_others_end_while_a_part_is_being_written(output, monkeypatch):
             others.append(share(output, 1, 2).missing)
 
     share(output, 0, 2, report=report)
-    assert others == [3, 2]
+    assert others in ([3, 2], [3, 3])  # the first part is sealed in the background
     assert output.read_bytes() == output.with_name("b.h5").read_bytes()
 
 
