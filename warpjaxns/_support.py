@@ -6,23 +6,28 @@ import jax
 import numpy as np
 import warp as wp
 
-from ._grid import Grid
+from ._grid import DividedGrid, Grid
 from ._kernels.fft.lines import smooth
-from ._kernels.finite_difference.planner import make_plan, unsupported
+from ._kernels.finite_difference.planner import make_divided_plan, make_plan, unsupported
 from ._kernels.hardware.limits import CPU_MEMORY
 
 
 def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
     """Return why Warp cannot run this grid in this type on this platform ("cpu" or "cuda"), or None."""
     initialise()
+    make = make_plan
+    if isinstance(grid, DividedGrid):
+        if grid.rows % 2 or grid.rows < 4:
+            return f"each device has {grid.rows} rows; use an even number of them, at least 4"
+        grid, make = grid.of_rows(grid.rows), make_divided_plan
     for n in grid.shape:
         if not smooth(n):
             return f"size {n} has a prime factor above 5; use sizes of the form 2^a 3^b 5^c"
     if platform == "cpu":
-        return unsupported(make_plan(grid.shape, np.dtype(dtype).name).on(cpu=True), CPU_MEMORY)
+        return unsupported(make(grid.shape, np.dtype(dtype).name).on(cpu=True), CPU_MEMORY)
     if platform == "cuda":
         limit = shared_memory()
-        return cuda_obstacle() or unsupported(make_plan(grid.shape, np.dtype(dtype).name, 1, limit), limit)
+        return cuda_obstacle() or unsupported(make(grid.shape, np.dtype(dtype).name, 1, limit), limit)
     return f"Warp knows no platform {platform!r}"
 
 

@@ -4,6 +4,7 @@ import math
 
 from .. import _coefficients
 from .._checks import check_reach
+from .._grid import DividedGrid
 from .._support import warp_obstacle
 from . import algebra
 from .advance import advance
@@ -59,7 +60,7 @@ def to_field(state, **_):
     return state
 
 
-def tendency(field, viscosity, drag, force, *, grid, scheme, backend):
+def tendency(field, viscosity, drag, force, *, grid, scheme, backend, **_):
     """Return ``J(psi, w) + nu Lap(w) - mu w + f``."""
     psi = streamfunction(field, grid=grid, backend=backend)
     return algebra.tendency(field, psi, viscosity, drag, force, grid=grid, scheme=scheme)
@@ -123,8 +124,8 @@ def highest_waves(discretisation, grid):
 
 
 def kept_fields(discretisation, grid):
-    """Return 6: state and streamfunction of three stages."""
-    return _coefficients.STAGES * len(Kept._fields)
+    """Return 6, state and streamfunction of three stages, or the share of a device in them."""
+    return _coefficients.STAGES * len(Kept._fields) / (grid.parts if isinstance(grid, DividedGrid) else 1)
 
 
 def cfl_limit(discretisation):

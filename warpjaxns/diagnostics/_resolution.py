@@ -122,7 +122,7 @@ def _shares(grid, omega, *weights):
     _, _, multiplicity = fourier_modes(grid)
     # Scaled to the largest value, so that no square under- or overflows. The shares do not depend on it.
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(omega), axis=(-2, -1), keepdims=True))
-    modes = rfft2(omega / jnp.where(largest == 0, 1, largest), norm="forward")
+    modes = rfft2(omega / jnp.where(largest == 0, 1, largest), norm="forward", grid=grid)
     density = modes.real**2 + modes.imag**2
 
     def total(weight):
