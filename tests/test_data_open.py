@@ -53,7 +53,7 @@ def test_functions_make_fields_and_parameters(precision, discretisation):
         phases.append(phase)
         push = solver_of(of, [member]).forcing[0] - 0.25 * np.asarray(unit, precision)
         strengths.append(np.max(push))
-        assert_close(push, strengths[-1] * np.cos(np.asarray(y)) * np.ones((1, 24)), ROLLOUT)
+        assert_close(push, (strengths[-1] * np.cos(np.asarray(y)) * np.ones((1, 24))).astype(push.dtype), ROLLOUT)
         solver = wns.NavierStokes2D(
             of.grid, viscosity=parameters["viscosity"][member], drag=parameters["drag"][member], dt=0.02,
             forcing=jnp.asarray(push + 0.25 * np.asarray(unit), "float32"), discretisation=discretisation,

@@ -121,6 +121,20 @@ def test_another_number_of_processes_continues(whole, output):
     assert os.listdir(output.parent) == ["a.h5"]
 
 
+def test_others_end_while_a_part_is_being_written(output, monkeypatch):
+    monkeypatch.setattr("warpjaxns.data.layout.CHUNK_BYTES", 1)  # a frame a block, so that a part grows
+    generate(output.with_name("b.h5"), ENSEMBLE)
+    others = []
+
+    def report(done, total):
+        if done in (8, 16):
+            others.append(share(output, 1, 2).missing)
+
+    share(output, 0, 2, report=report)
+    assert others in ([3, 2], [3, 3])  # the first part is sealed in the background
+    assert output.read_bytes() == output.with_name("b.h5").read_bytes()
+
+
 @pytest.mark.parametrize("place", ["refuse_to_lose", "_compute"])
 def test_others_finish_in_between(place, whole, output, monkeypatch):
     """Let the other processes finish after the first look at the file, or after this one's last batch."""
@@ -136,7 +150,9 @@ def test_others_finish_in_between(place, whole, output, monkeypatch):
         return result
 
     monkeypatch.setattr(module, place, others)
-    assert share(output, 1, 3) == Summary(output, 9, ())
+    computed = []
+    assert share(output, 1, 3, report=lambda done, total: computed.append(done)) == Summary(output, 9, ())
+    assert bool(computed) == (place == "_compute")
     assert once[1:] == [output.stat().st_ino]
     assert output.read_bytes() == whole()
     assert os.listdir(output.parent) == ["a.h5"]

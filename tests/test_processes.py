@@ -111,14 +111,14 @@ def test_a_training_set_of_processes_that_end_together(tmp_path):
 def test_processes_that_jax_joins(tmp_path):
     """They share a training set by default, and a member that is not finite raises in both."""
     code = """
-import time
+import os, time
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import warpjaxns as wns
 
-ensemble = wns.data.Ensemble((16, 24), count=7, steps=4, save_every=2, dt=0.02, viscosity=0.05, batch_size=2)
+ensemble = wns.data.Ensemble((16, 24), count=7, steps=4, save_every=2, dt=0.02, viscosity=0.1, batch_size=2)
 summary = wns.data.generate(sys.argv[3], ensemble, devices=jax.local_devices())
 multihost_utils.sync_global_devices("generated")
 with wns.data.open(sys.argv[3]) as flows:
@@ -138,10 +138,14 @@ for bad in (2, 7):  # one of each process
         jax.block_until_ready(f(place(w_bad)))
     except RuntimeError as error:
         print(f"of member {bad} is not finite" in str(error), time.monotonic() - start < 10)
+sys.stdout.flush()
+jax.distributed.shutdown()
+os._exit(0)  # JAX's own end would raise the errors once more
 """
     for backend in ("warp", "xla"):
         for out in outputs_of(start_two(code, tmp_path / f"{backend}.h5", backend, devices=2)):
-            assert out.splitlines()[-3:] == ["7 10", "True True", "True True"]  # of 21 samples each process has 10
+            lines = [line for line in out.splitlines() if not line.startswith("[Gloo]")]
+            assert lines == ["7 10", "True True", "True True"]  # of 21 samples each process has 10
 
 
 def test_training_a_closure(tmp_path):

@@ -81,7 +81,7 @@ class Chunks:
         blocks = self._blocks_of(dict.fromkeys(Block(name, row, number) for row, number, _ in places), pool)
         out = np.empty((len(places), *((2,) if field.vector else ()), ny, nx), np.float32)
         for i, (row, number, frame) in enumerate(places):
-            out[i] = blocks[name, row, number][frame]
+            out[i] = blocks[Block(name, row, number)][frame]
         return out.reshape(len(samples), -1, *out.shape[1:])
 
     def _blocks_of(self, wanted, pool):

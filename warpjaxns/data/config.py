@@ -85,7 +85,10 @@ def _value(name, value):
     if isinstance(value, str) and name not in ("initial", "forcing", "terms"):
         low, *rest = value.split(":")
         if rest:
-            return Range(_number(low), _number(rest[0]), rest[1:] == ["log"])
+            try:
+                return Range(float(low), float(rest[0]), rest[1:] == ["log"])
+            except ValueError as error:
+                raise ValueError(f"{name}={value!r}: expected LOW:HIGH or LOW:HIGH:log ({error})") from error
     return _number(value)
 
 

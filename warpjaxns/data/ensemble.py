@@ -122,7 +122,7 @@ class Ensemble:
         for name, bound in least.items():
             number = check_count(name, getattr(self, name), least=bound, most=most.get(name, LARGEST_COUNT))
             self._set(**{name: number})
-        if self.steps % self.save_every:
+        if cast(int, self.steps) % self.save_every:
             raise ValueError(f"steps={self.steps} is not a multiple of save_every={self.save_every}")
         for name in DRAWN:
             check = check_real if name == "forcing_amplitude" else check_non_negative

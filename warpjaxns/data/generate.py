@@ -56,7 +56,7 @@ def generate(
     report: Report | None = None,
     process_index: int | None = None,
     process_count: int | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Summary:
     """Compute an ensemble and write it to an HDF5 file in the layout of The Well.
 
@@ -89,8 +89,8 @@ def generate(
             call counts the frames done before. With several processes both numbers are of this one's batches.
         process_index: index of this process; by default `jax.process_index()`.
         process_count: number of processes; by default `jax.process_count()`.
-        devices: devices of this process to compute on, of one kind; by default all of them, but one if they are a
-            CPU's, or the one of `jax.default_device`.
+        devices: devices of this process to compute on, of one kind, each a `jax.Device`. By default all of them, or one
+            of a CPU, or the one of `jax.default_device`.
 
     Returns:
         The number of trajectories written, the members that failed, and how many batches other processes have still to

@@ -6,13 +6,11 @@ import zlib
 from importlib.metadata import version
 from typing import Any
 
-import jax
-
 from .._version import VERSION
 from .ensemble import Ensemble
 
 
-def manifest(ensemble: Ensemble, device: jax.Device) -> dict[str, dict[str, Any]]:
+def manifest(ensemble: Ensemble, device: Any) -> dict[str, dict[str, Any]]:
     """Return the ensemble, and the software and device that compute and write it.
 
     Random numbers follow from the ensemble alone: see `warpjaxns.data.ensemble.drawing`.

@@ -5,7 +5,7 @@ import functools
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -34,9 +34,7 @@ class Frame(NamedTuple):
     error: np.ndarray | jax.Array  # (batch,): the estimate of `diagnostics.resolution`
 
 
-def simulate(
-    ensemble: Ensemble, batches: Sequence[int], devices: Sequence[jax.Device]
-) -> Iterator[tuple[int, int, Frame]]:
+def simulate(ensemble: Ensemble, batches: Sequence[int], devices: Sequence[Any]) -> Iterator[tuple[int, int, Frame]]:
     """Yield the frames of batches on the host, ``(batch, number, frame)``.
 
     Each device has a batch of its own, and devices take turns in what is yielded. The steps towards a device's next
@@ -46,24 +44,24 @@ def simulate(
     streams = deque(_stream(ensemble, batches[i :: len(devices)], device) for i, device in enumerate(devices))
     waiting = deque()
     while streams or waiting:
-        if streams and (enqueued := next(streams[0], None)) is None:
-            streams.popleft()
-            continue
         if streams:
-            waiting.append(enqueued)
-            streams.rotate(-1)
+            if (enqueued := next(streams[0], None)) is None:
+                streams.popleft()
+            else:
+                waiting.append(enqueued)
+                streams.rotate(-1)
         if len(waiting) > len(streams):
             batch, number, frame = waiting.popleft()
             yield batch, number, Frame(*jax.device_get(tuple(frame)))
 
 
-def devices_of_process() -> list[jax.Device]:
+def devices_of_process() -> list[Any]:
     """Return the devices that compute by default: all of this process of the default kind, or one of a CPU.
 
     Only JAX's default device does if there is one (`jax.default_device`).
     """
     (first,) = jnp.zeros(()).devices()
-    if jax.config.jax_default_device is not None or first.platform == "cpu":  # whose devices share its cores
+    if cast(Any, jax.config).jax_default_device is not None or first.platform == "cpu":  # whose devices share its cores
         return [first]
     return [device for device in jax.local_devices() if device.device_kind == first.device_kind]
 
