@@ -92,6 +92,25 @@ def test_the_wells_own_reader(path):
         assert sample["constant_scalars"][0] == file["scalars/viscosity"][1]
     assert (sample["boundary_conditions"] == 2).all()  # PERIODIC at both ends of both axes
     assert dataset.to_xarray("numpy").sizes["sample"] == 5
+    with data.open(path) as flows:
+        ours = flows.windows(3, fields=("vorticity", "velocity"))[4]  # the same sample, in the axes of the package
+    np.testing.assert_array_equal(sample["input_fields"][..., 0].swapaxes(1, 2), ours["vorticity"][:2])
+    np.testing.assert_array_equal(sample["input_fields"][..., 1:].permute(0, 3, 2, 1), ours["velocity"][:2])
+
+
+@pytest.mark.parametrize("normalisation", ["ZScoreNormalization", "RMSNormalization"])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_wells_own_normalisation(path, normalisation):
+    well = pytest.importorskip("the_well.data", reason="the_well is not installed")
+    kind = getattr(importlib.import_module("the_well.data.normalization"), normalisation)
+    with data.open(path) as flows:
+        flows.write_statistics(path.parent / "stats.yaml")
+        by = {"ZScoreNormalization": "standard", "RMSNormalization": "rms"}[normalisation]
+        ours = flows.windows(3, fields=("vorticity", "velocity"), normalise=by)[4]
+    how = {"n_steps_input": 2, "n_steps_output": 1, "use_normalization": True, "normalization_type": kind}
+    sample = well.WellDataset(path=str(path.parent), **how)[4]["input_fields"]
+    np.testing.assert_allclose(sample[..., 0].swapaxes(1, 2), ours["vorticity"][:2], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(sample[..., 1:].permute(0, 3, 2, 1), ours["velocity"][:2], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("limit", [1, 2**12, 2**18])

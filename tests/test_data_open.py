@@ -51,7 +51,7 @@ def test_functions_make_fields_and_parameters(precision, discretisation):
         phase = np.arctan2(-np.mean(first * np.sin(x)), np.mean(first * np.cos(x)))
         np.testing.assert_allclose(first, np.cos(x + phase) * np.ones((16, 1)), atol=1e-5)
         phases.append(phase)
-        push = solver_of(of, [member]).forcing[0] - 0.25 * np.asarray(unit, precision)
+        push = np.asarray(solver_of(of, [member]).forcing)[0] - 0.25 * np.asarray(unit, precision)
         strengths.append(np.max(push))
         assert_close(push, (strengths[-1] * np.cos(np.asarray(y)) * np.ones((1, 24))).astype(push.dtype), ROLLOUT)
         solver = wns.NavierStokes2D(
