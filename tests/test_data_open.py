@@ -100,6 +100,19 @@ def test_drawn_wavenumbers():
         assert_close(starts[member], alone, ROLLOUT)
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_what_is_recorded_is_what_was_computed_with(precision):
+    """Draw the same numbers whether JAX has 64-bit types where they are drawn or not."""
+    of = ensemble(terms=own.correlated, forcing=own.push, precision=precision)
+    with jax.enable_x64(True):
+        one = solver_of(of, [3]), of.parameters([3])
+    with jax.enable_x64(precision == "float64"):  # as `generate` computes
+        other = solver_of(of, [3]), of.parameters([3])
+    np.testing.assert_array_equal(one[0].forcing, other[0].forcing)
+    drags = [*(solver.drag for solver, _ in (one, other)), *(parameters["drag"] for _, parameters in (one, other))]
+    assert len({float(drag[0]) for drag in drags}) == 1
+
+
 def test_an_end_time():
     of = ensemble(steps=None, end_time=0.13)
     assert (of.steps, of.end_time, of.frames) == (9, None, 4)  # 0.18, the first frame at or after 0.13

@@ -240,7 +240,7 @@ class Ensemble:
         """Return what `terms` draws for members, float32."""
         if self.terms is None:
             return {}
-        with drawing():
+        with drawing(), jax.enable_x64(False):  # a draw in float64 is another one
             drawn = _drawn_terms(self.seed, np.asarray(members, np.uint32), self.terms)
         for name, values in drawn.items():
             if name in TAKEN or np.ndim(values) != 1:

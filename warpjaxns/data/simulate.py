@@ -96,7 +96,7 @@ def solver_of(ensemble: Ensemble, members: list[int]) -> NavierStokes2D:
         unit = jnp.stack([units[number] for number in wavenumbers]) if len(units) > 1 else units[wavenumbers[0]][None]
         steady = amplitude[:, None, None] * unit
     if ensemble.forcing is not None:
-        with drawing():
+        with drawing(), jax.enable_x64(ensemble.precision == "float64"):  # a draw in the other type is another one
             own = _fields(np.asarray(members, np.uint32), ensemble, ensemble.forcing, 2)
         steady = own if steady is None else steady + own
     return NavierStokes2D(
