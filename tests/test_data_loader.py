@@ -22,7 +22,10 @@ BOTH = ("vorticity", "velocity")
 FRAME = 4 * 16 * 24
 
 
-@pytest.fixture(scope="module", params=["frames", "pairs", "whole"])
+full = pytest.mark.full
+
+
+@pytest.fixture(scope="module", params=[pytest.param("frames", marks=full), "pairs", pytest.param("whole", marks=full)])
 def path(request, tmp_path_factory):
     """A file whose chunks have one frame, two of the five, or all."""
     path = tmp_path_factory.mktemp("data") / "train.hdf5"

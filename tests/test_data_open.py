@@ -32,13 +32,20 @@ def vorticity(of):
     return np.array([[frames[member, number] for number in range(of.frames)] for member in range(of.count)])
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("discretisation", [wns.FiniteDifference(), wns.Spectral()])
-def test_functions_make_fields_and_parameters(precision, discretisation):
+@pytest.mark.parametrize(
+    ("precision", "discretisation", "backend"),
+    [
+        ("float32", wns.FiniteDifference(), "xla"),
+        pytest.param("float64", wns.FiniteDifference(), "warp", marks=pytest.mark.full),
+        pytest.param("float32", wns.Spectral(), "warp", marks=pytest.mark.full),
+        ("float64", wns.Spectral(), "xla"),
+    ],
+)
+def test_functions_make_fields_and_parameters(precision, discretisation, backend):
     """Follow each member by a solver of its own."""
     of = ensemble(
         initial=own.two_waves, forcing=own.push, terms=own.correlated, forcing_amplitude=0.25, forcing_wavenumber=2,
-        precision=precision, discretisation=discretisation,
+        precision=precision, discretisation=discretisation, backend=backend,
     )  # fmt: skip
     frames, parameters = vorticity(of), of.parameters(list(range(5)))
     assert np.ptp(parameters["drag"]) > 0.1
@@ -56,7 +63,8 @@ def test_functions_make_fields_and_parameters(precision, discretisation):
         assert_close(push, (strengths[-1] * np.cos(np.asarray(y)) * np.ones((1, 24))).astype(push.dtype), ROLLOUT)
         solver = wns.NavierStokes2D(
             of.grid, viscosity=parameters["viscosity"][member], drag=parameters["drag"][member], dt=0.02,
-            forcing=jnp.asarray(push + 0.25 * np.asarray(unit), "float32"), discretisation=discretisation,
+            forcing=jnp.asarray(push + 0.25 * np.asarray(unit), "float32"),
+            discretisation=discretisation, backend="xla",
         )  # fmt: skip
         expected = solver.rollout(jnp.asarray(first), steps=6, save_every=3)
         assert relative_error(frames[member, 1:], expected) < ROLLOUT["float32"]
@@ -64,8 +72,10 @@ def test_functions_make_fields_and_parameters(precision, discretisation):
     assert np.ptp(strengths) > 0.1
 
 
-def test_members_do_not_depend_on_count_or_batches():
+@pytest.mark.parametrize("backend", ["xla", pytest.param("warp", marks=pytest.mark.full)])
+def test_members_do_not_depend_on_count_or_batches(backend):
     how = {"initial": own.turbulence_with_spectral_modes, "forcing": own.push, "terms": own.correlated}
+    how |= {"backend": backend}
     how |= {"noise": Noise(0.2, 3), "spin_up": Steady(window=8, limit=32, tolerance=0.2)}
     one, other = ensemble(**how), ensemble(**how, count=3, batch_size=3)
     assert_close(vorticity(one)[:3], vorticity(other), ROLLOUT)

@@ -8,8 +8,10 @@
         flows.dataset  # an xarray.Dataset, read from disk when it is used
         for batch in flows.batches(16, key=jax.random.key(0), window=2):
             ...  # a dict of JAX arrays
+        flows.windows(2)[0]  # a dict of NumPy arrays: a random-access source for other loaders
 
-Needs h5py, and xarray for `Flows.dataset` (the extra ``data``). Both are imported when they are used.
+Needs h5py, xarray for `Flows.dataset` and PyYAML for configuration files (the extra ``data``). They are imported when
+they are used.
 """
 
 from .batches import Batches
