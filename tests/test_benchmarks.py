@@ -240,6 +240,15 @@ def test_a_spectral_case(tmp_path, capsys):
     assert "a step moves" not in capsys.readouterr().out
 
 
+def test_a_terminal_shows_what_is_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    options = ["--backend", "xla", "--what", "forward", "--steps", "2", "--repeat", "2", "--no-plot", "--size", "8"]
+    assert cli.main([*TINY, *options, "--output", str(tmp_path)]) == 0
+    shown = capsys.readouterr().err.split("\r\x1b[K")
+    assert shown[:3] == ["", "the bandwidth of the memory", ""]
+    assert shown[3:] == ["8²: building xla, forward", "8²: sample 1 of 2", "8²: sample 2 of 2", ""]
+
+
 def test_a_budget_skips_the_rest(tmp_path, capsys):
     assert cli.main([*TINY, "--size", "16", "--budget", "1e-9", "--output", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "bench.json").read_text())

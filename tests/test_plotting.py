@@ -1,3 +1,4 @@
+import base64
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from matplotlib.animation import FFMpegWriter  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from warpjaxns.plotting._animation import _captions  # noqa: E402
+from warpjaxns.plotting._notebook import show_figures  # noqa: E402
 
 GRID = Grid((20, 16), (2 * np.pi, 1.5))
 
@@ -170,7 +172,7 @@ def test_a_film_has_all_frames_in_the_same_colours(tmp_path):
     values = np.array([4.0, -4.0, 2.0, 0.0, 1.0])
     times = np.linspace(0, 1, 5)
     options = {"times": times, "frames_per_second": 25, "dpi": 50, "progress": False}
-    assert plotting.animation(GRID, uniform_frames(*values), path, **options) == path
+    assert plotting.animation(GRID, uniform_frames(*values), path, **options) == plotting.Film(path)
     with Image.open(path) as film:
         assert film.n_frames == 5
         assert film.info["duration"] == 40
@@ -238,6 +240,28 @@ def test_mp4_needs_ffmpeg(tmp_path):
 def test_mp4(tmp_path):
     path = plotting.animation(GRID, uniform_frames(1.0, -1.0), tmp_path / "film.mp4", dpi=50, progress=False)
     assert path.read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_film_shows_itself(tmp_path):
+    film = plotting.animation(GRID, uniform_frames(1.0, -1.0), tmp_path / "film.gif", dpi=20, progress=False)
+    tag, data = film._repr_html_().split("base64,")
+    assert tag == '<img alt="film.gif" src="data:image/gif;'
+    assert base64.b64decode(data.removesuffix('">')) == film.path.read_bytes()
+    (tmp_path / "film.mp4").write_bytes(b"frames")
+    assert plotting.Film(tmp_path / "film.mp4")._repr_html_().startswith("<video controls loop src=")
+
+
+def test_a_notebook_shows_figures(monkeypatch):
+    IPython = pytest.importorskip("IPython")
+    shell = IPython.core.interactiveshell.InteractiveShell()
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    formatter = shell.display_formatter.formatters["image/png"]
+    assert formatter(Figure()) is None
+    show_figures()
+    assert formatter(Figure()).startswith(b"\x89PNG")
+    formatter.for_type(Figure, lambda figure: b"own")
+    show_figures()
+    assert formatter(Figure()) == b"own"  # what the user chose stays
 
 
 @pytest.mark.full
