@@ -32,7 +32,7 @@ CHECKED = ["_solver", "_operators", "_rollout", "_adjoint", "_checks", "_finite"
 CHECKED += ["_finite_difference", "_spectral"]
 CHECKED += ["initial", "diagnostics", "experiments", "plotting", "forcing", "closures", "data", "_modes", "_coarsen"]
 CHECKED += ["_velocity", "_arrays"]
-CHECKED += ["benchmarks"]
+CHECKED += ["benchmarks", "metrics"]
 
 if importlib.util.find_spec("beartype"):
     import beartype

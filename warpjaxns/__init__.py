@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ._version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from . import benchmarks, closures, data, diagnostics, experiments, forcing, initial, plotting
+    from . import benchmarks, closures, data, diagnostics, experiments, forcing, initial, metrics, plotting
     from ._adjoint import Checkpointed, Direct
     from ._coarsen import coarsen
     from ._custom import primitive
@@ -40,6 +40,7 @@ __all__ = [
     "initial",
     "jacobian",
     "laplacian",
+    "metrics",
     "plotting",
     "primitive",
     "streamfunction",
