@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tolerances import RELATIVE, SUMS, assert_close
 
-from warpjaxns import Grid, NavierStokes2D, diagnostics, forcing, initial, plotting
+from warpjaxns import FiniteDifference, Grid, NavierStokes2D, Spectral, diagnostics, forcing, initial, plotting
 
 pytest.importorskip("matplotlib")
 Image = pytest.importorskip("PIL.Image")
@@ -78,7 +78,7 @@ def power_law(slope, low, high):
 def test_spectra_are_drawn_on_logarithmic_axes(axes, omega):
     k, energy = diagnostics.energy_spectrum(GRID, omega)  # zero outside the band of the field
     other = power_law(-3.0, 1, 8)
-    first, second, reference = plotting.spectra(axes, {"flow": (k, energy), "law": other}, title="Spectra")
+    first, second, reference = plotting.spectra(axes, GRID, {"flow": (k, energy), "law": other}, title="Spectra")
     band = np.asarray(energy) > 0
     assert_close(first.get_xydata(), np.stack([k[band], energy[band]], axis=1))
     assert_close(second.get_xydata(), np.stack(other, axis=1))
@@ -91,10 +91,19 @@ def test_spectra_are_drawn_on_logarithmic_axes(axes, omega):
     axes.figure.draw_without_rendering()
 
 
+@pytest.mark.parametrize("discretisation", [FiniteDifference(), Spectral()], ids=str)
+def test_spectra_of_fields_are_averaged_over_members(discretisation, axes, key):
+    members = jax.random.normal(key, (2, 3, *GRID.shape))
+    curve, *_ = plotting.spectra(axes, GRID, {"flow": members}, discretisation=discretisation)
+    k, energy = diagnostics.energy_spectrum(GRID, members, discretisation=discretisation)
+    band = np.asarray(energy[0, 0]) > 0  # shells without modes are not drawn
+    assert_close(curve.get_xydata(), np.stack([k, energy.mean((0, 1))], axis=1)[band])
+
+
 @pytest.mark.parametrize("slope", [-3, -5 / 3])
 def test_reference_slopes_lie_above_the_curves(slope, axes):
     curves = {"steep": power_law(-4.0, 2, 40), "flat": power_law(-1.0, 1, 30)}
-    *_, reference = plotting.spectra(axes, curves, slopes={slope: (4.0, 20.0)})
+    *_, reference = plotting.spectra(axes, GRID, curves, slopes={slope: (4.0, 20.0)})
     (start, end), (above, below) = reference.get_data()
     assert (start, end) == (4, 20)
     assert np.log(below / above) / np.log(end / start) == pytest.approx(slope, rel=1e-12)
@@ -108,22 +117,26 @@ def test_reference_slopes_lie_above_the_curves(slope, axes):
 
 
 def test_spectra_leave_rounding_out_of_sight(axes):
-    plotting.spectra(axes, {"a": (np.array([1.0, 2.0, 3.0]), np.array([1.0, 1e-3, 1e-30]))}, slopes=(), decades=6)
+    plotting.spectra(axes, GRID, {"a": (np.array([1.0, 2.0, 3.0]), np.array([1.0, 1e-3, 1e-30]))}, slopes=(), decades=6)
     assert axes.get_ylim()[0] == pytest.approx(1e-6)
 
 
 def test_spectra_refuse_what_they_cannot_show(axes):
     k, energy = power_law(-3.0, 1, 8)
-    with pytest.raises(ValueError, match=r"spectra\['many'\] has shapes \(8,\) and \(2, 8\)"):
-        plotting.spectra(axes, {"many": (k, np.stack([energy, energy]))})
-    with pytest.raises(ValueError, match=r"spectra\['bare'\] has length 8: expected a pair"):
-        plotting.spectra(axes, {"bare": energy})
+    with pytest.raises(ValueError, match=r"flows\['many'\] has shapes \(8,\) and \(2, 8\)"):
+        plotting.spectra(axes, GRID, {"many": (k, np.stack([energy, energy]))})
+    with pytest.raises(ValueError, match=r"flows\['three'\] has length 3: expected a field, or a pair"):
+        plotting.spectra(axes, GRID, {"three": (k, energy, energy)})
+    with pytest.raises(ValueError, match=r"flows\['bare'\] has shape \(8,\)"):
+        plotting.spectra(axes, GRID, {"bare": energy})
+    with pytest.raises(TypeError, match="grid="):
+        plotting.spectra(axes, {"flow": (k, energy)}, {})
     with pytest.raises(ValueError, match="positive"):
-        plotting.spectra(axes, {"rest": (k, 0 * energy)})
-    with pytest.raises(FloatingPointError, match=r"spectra\['lost'\] is not finite"):
-        plotting.spectra(axes, {"lost": (k, np.nan * energy)})
+        plotting.spectra(axes, GRID, {"rest": (k, 0 * energy)})
+    with pytest.raises(FloatingPointError, match=r"flows\['lost'\] is not finite"):
+        plotting.spectra(axes, GRID, {"lost": (k, np.nan * energy)})
     with pytest.raises(ValueError, match=r"slopes\[-3\]"):
-        plotting.spectra(axes, {"flow": (k, energy)}, slopes={-3: (100.0, 200.0)})
+        plotting.spectra(axes, GRID, {"flow": (k, energy)}, slopes={-3: (100.0, 200.0)})
 
 
 def test_budgets_of_a_trajectory_add_up(axes, omega):
