@@ -53,7 +53,7 @@ def spectra(
 
     Raises:
         TypeError: a flow is neither a float32 or float64 field nor a pair.
-        ValueError: there is nothing to draw, a field does not live on `grid`, or wavenumbers and values differ in shape.
+        ValueError: there is nothing to draw, a field does not live on `grid`, or a pair differs in shape.
         FloatingPointError: a spectrum is not finite.
     """
     check_grid(grid)
