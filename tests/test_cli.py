@@ -247,7 +247,12 @@ def test_the_bar_says_what_is_done(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [["info"], [*TINY, "--no-plot", "--quiet", "--viscosity", "0.5"]], ids=lambda c: c[0]
+    "command",
+    [
+        ["info"],
+        pytest.param([*TINY, "--no-plot", "--quiet", "--viscosity", "0.5"], marks=pytest.mark.full),
+    ],
+    ids=lambda command: command[0],
 )
 def test_warp_does_not_complain_of_the_driver(command, tmp_path):
     more = ["--output", str(tmp_path)] if command[0] == "demo" else []

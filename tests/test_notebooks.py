@@ -14,7 +14,8 @@ def code(notebook):
 
 
 def kinds(notebook):
-    return [[kind for output in cell["outputs"] for kind in output.get("data", ["text"])] for cell in code(notebook)]
+    """Return the kinds of the outputs of each cell."""
+    return [{kind for output in cell["outputs"] for kind in output.get("data", ["text"])} for cell in code(notebook)]
 
 
 @every_notebook

@@ -21,15 +21,12 @@ from .diagnostics._fields import mean
 
 __all__ = ["correlation", "correlation_time", "divergence_rate", "nrmse", "separation", "spectral_error"]
 
-Field = Float[Array, "... ny nx"]
-Values = Float[Array, "..."]
-
 
 def __dir__():
     return __all__
 
 
-def nrmse(grid: Grid, omega: Field, reference: Field) -> Values:
+def nrmse(grid: Grid, omega: Float[Array, "... ny nx"], reference: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
     """Return the normalised root-mean-square error ``rms(omega - reference) / rms(reference)``.
 
     Args:
@@ -45,7 +42,9 @@ def nrmse(grid: Grid, omega: Field, reference: Field) -> Values:
     return _rms(omega - reference) / _rms(reference)
 
 
-def correlation(grid: Grid, omega: Field, reference: Field) -> Values:
+def correlation(
+    grid: Grid, omega: Float[Array, "... ny nx"], reference: Float[Array, "... ny nx"]
+) -> Float[Array, "..."]:
     """Return Pearson's correlation of two vorticities over the box, from -1 to 1.
 
     It is 0 if one is at rest or not finite.
@@ -69,7 +68,7 @@ def correlation_time(
     correlation: Float[Array | np.ndarray, "times ..."],
     *,
     threshold: float | Float[Array, ""] = 0.95,
-) -> Values:
+) -> Float[Array, "..."]:
     """Return the time at which a correlation first falls to a threshold, interpolated between frames.
 
     Kochkov et al. (2021, doi:10.1073/pnas.2101784118) report it for a threshold of 0.95. A value that is not finite, as
@@ -101,8 +100,12 @@ def correlation_time(
 
 
 def spectral_error(
-    grid: Grid, omega: Field, reference: Field, *, discretisation: Discretisation = FiniteDifference()
-) -> Values:
+    grid: Grid,
+    omega: Float[Array, "... ny nx"],
+    reference: Float[Array, "... ny nx"],
+    *,
+    discretisation: Discretisation = FiniteDifference(),
+) -> Float[Array, "..."]:
     """Return the root-mean-square difference of two energy spectra, in decades: of ``log10 E(k)`` over all k.
 
     Shells count up to the highest wavenumber that is resolved in every direction. A value of 0.3 means spectra that
@@ -131,7 +134,7 @@ def spectral_error(
     return square_root(jnp.mean((with_axes(ours, ndim) - with_axes(theirs, ndim)) ** 2, -1))
 
 
-def separation(grid: Grid, omega: Field, other: Field) -> Values:
+def separation(grid: Grid, omega: Float[Array, "... ny nx"], other: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
     """Return how far two flows have come apart, ``rms(omega - other) / sqrt(rms(omega)^2 + rms(other)^2)``.
 
     It is 0 for equal fields, and about 1 once flows have forgotten that they began alike.
@@ -154,7 +157,7 @@ def divergence_rate(
     separation: Float[Array | np.ndarray, "times ..."],
     *,
     most: float | Float[Array, ""] = 0.1,
-) -> Values:
+) -> Float[Array, "..."]:
     """Return the exponential rate [1 / time] at which two flows part, while their separation is small.
 
     It is the slope of ``log(separation)`` over time by least squares, over all frames before the first separation above
