@@ -236,6 +236,20 @@ def check_count(name: str, value: Any, *, least: int, most: int = LARGEST_COUNT)
     return count
 
 
+def check_processes(index: Any, count: Any) -> tuple[int, int]:
+    """Return `process_index` and `process_count`, by default those of JAX.
+
+    Raises:
+        TypeError: one is not an integer.
+        ValueError: the count is not positive, or the index not one of 0 to count - 1.
+    """
+    count = jax.process_count() if count is None else check_count("process_count", count, least=1)
+    index = jax.process_index() if index is None else check_count("process_index", index, least=0)
+    if index >= count:
+        raise ValueError(f"process_index={index}: expected less than process_count={count}")
+    return index, count
+
+
 def check_flag(name: str, value: Any) -> None:
     """Check that `value` is True or False.
 
