@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import warp as wp
 from jax.sharding import AxisType, Mesh
+from layouts import fast_cases
 from oracle import normal
 from test_partition import collectives, output
 from tolerances import RELATIVE, ROLLOUT, assert_trees_close, relative_error
@@ -163,7 +164,7 @@ def test_steps(function, dtype, parts, advection, forcing):
     [pytest.param(f, marks=pytest.mark.full if f not in (tangent, gradient_of_parameters) else ()) for f in ROUNDS],
     ids=lambda f: f.__name__,
 )
-@every_dtype
+@pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 @pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.full)])
 @pytest.mark.parametrize("advection", ["arakawa", pytest.param("central", marks=pytest.mark.full)])
 @pytest.mark.parametrize("forcing", [True, pytest.param(False, marks=pytest.mark.full)])

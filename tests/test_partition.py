@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import warp as wp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from layouts import fast_cases
 from oracle import normal
 from tolerances import ROLLOUT, assert_trees_close
 
@@ -95,7 +96,7 @@ CHEAP = ["forward", "movie", "gradient", "jvp"]
 @every_backend
 @every_discretisation
 @every_type
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 @pytest.mark.parametrize("name", CHEAP)
 def test_no_communication(backend, discretisation, types, dtype, name):
     x = placed(normal(0, (MEMBERS, *GRID.shape)).astype(dtype), "a", types=types)

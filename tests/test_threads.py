@@ -152,7 +152,9 @@ def test_an_mbarrier_that_expects_more_never_completes(emulator, monkeypatch):
 @pytest.mark.parametrize(
     ("pattern", "replacement", "problem"),
     [
-        (r"emulator::finish_copies\(\);", "", "a thread ends before its copies have"),
+        pytest.param(
+            r"emulator::finish_copies\(\);", "", "a thread ends before its copies have", marks=pytest.mark.full
+        ),
         (r"__syncthreads\(\);", "if (threadIdx.x > 0) __syncthreads();", "wait for each other for ever"),
     ],
     ids=["copies", "deadlock"],
