@@ -90,6 +90,7 @@ def test_order_in_dt(discretisation, backend, integrator, order):
     assert relative_error(omega, exact) > 0.5
 
 
+@pytest.mark.full
 @every_dealiasing
 def test_exponential_convergence(discretisation):
     """The error falls faster than any power of n: each time by a higher one."""

@@ -88,13 +88,14 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
 
 
 KINDS = {"not fused": 0, "columns": 1, "slabs": 3, "some lines": 7, "residents": 9, "clusters": 12, "of four": 14}
-KINDS["few threads"] = 5
-FAST = {"few threads", "clusters"}  # which are compiled without their tangents
+ORDERS = {kind: CASES[i] for kind, i in KINDS.items()}
+ORDERS["small slabs"] = SLABS, Case(grid=Grid((16, 64), (2.0, 5.2)), steps=1, forcing="none")
+FAST = {"small slabs", "clusters"}  # which are compiled without their tangents
 
 
 @pytest.mark.parametrize(
     ("tables", "case"),
-    [pytest.param(*CASES[i], marks=[pytest.mark.full] * (kind not in FAST), id=kind) for kind, i in KINDS.items()],
+    [pytest.param(*given, marks=[pytest.mark.full] * (kind not in FAST), id=kind) for kind, given in ORDERS.items()],
 )
 def test_any_order_of_threads(tables, case, emulator, monkeypatch):
     """Blocks, and threads between two barriers, run in any order, and no bit depends on it."""
