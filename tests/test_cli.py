@@ -90,6 +90,7 @@ def test_options_reach_the_solver(tmp_path, capsys):
     assert "grows" in out
 
 
+@pytest.mark.full
 def test_a_spectral_flow(tmp_path):
     figures = demo(tmp_path, "--no-plot", "--quiet", "--discretisation", "spectral", "--integrator", "rk3")
     expected = {"name": "spectral", "integrator": "rk3", "dealiasing": "two-thirds"}
@@ -98,6 +99,7 @@ def test_a_spectral_flow(tmp_path):
     assert figures["result"]["gain"] > figures["result"]["gain_of_noise_of_the_same_norm"] > 0
 
 
+@pytest.mark.full
 def test_quiet_is_quiet(tmp_path, capsys):
     # long waves only, so that there is no warning either
     demo(tmp_path, "--quiet", "--no-plot", "--size", "32", "--viscosity", "0.5", "--spin-up", "80")
