@@ -9,6 +9,7 @@ import pytest
 
 import warpjaxns
 from warpjaxns import _support, cli
+from warpjaxns._commands import generate
 from warpjaxns._commands import options as command_options
 
 pytest.importorskip("optax")
@@ -246,6 +247,15 @@ def test_the_bar_says_what_is_done(tmp_path, monkeypatch, capsys):
     places = [message.find(stage) for stage in stages]
     assert -1 < places[0] < places[1] < places[2] < places[3]
     assert "compiling: 100%" not in message
+
+
+def test_a_bar_of_frames_says_that_nothing_is_done_yet(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with generate._Progress(quiet=False) as report:
+        report(4, 20)  # of an earlier run
+        assert "compiling:  20%" in capsys.readouterr().err
+        report(20, 20)
+    assert "generating: 100%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
