@@ -278,41 +278,28 @@ def windows(trajectories: Array, blocks: int) -> Float[Array, "blocks_and_start 
 # ---- Comparison on held-out trajectories
 
 
-def correlation(states: Array, truth: Array) -> Float[Array, "..."]:
-    """Return the correlation of two vorticities over the box, or 0 where a forecast has blown up."""
-    product, norms = (jnp.sum(a * b, (-2, -1)) for a, b in ((states, truth), (states, states)))
-    return jnp.nan_to_num(product / jnp.sqrt(norms * jnp.sum(truth * truth, (-2, -1))))
-
-
-def time_above(correlations: np.ndarray, times: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the time at which each correlation ``(times, members)`` first falls to `threshold`, interpolated."""
-    out = np.full(correlations.shape[1], times[-1])
-    for member, values in enumerate(correlations.T):
-        below = np.flatnonzero(values < threshold)
-        if below.size:
-            i = below[0]
-            share = (values[i - 1] - threshold) / (values[i - 1] - values[i])
-            out[member] = times[i - 1] + share * (times[i] - times[i - 1])
-    return out
-
-
 def compare(models: dict[str, Model], solver: wns.NavierStokes2D, trajectories: Array, settings: Settings) -> dict:
     """Return states, correlations and spectra of the truth and of every model, and the figures of the table."""
     truth = windows(trajectories, settings.blocks // 2)
     times = settings.block * np.arange(truth.shape[0])
     spectra = {"truth": np.mean(spectrum(solver.grid, truth[1:]), axis=(0, 1))}
+
+    def time_above(correlations, threshold):
+        return float(np.mean(wns.metrics.correlation_time(times, correlations, threshold=threshold)))
+
     states, correlations, table = {"truth": np.asarray(truth)}, {}, {}
     for name, model in models.items():
         ahead = eqx.filter_jit(forecast)(model, truth[0], truth.shape[0] - 1)
         ahead = jnp.concatenate([truth[:1], ahead])
-        states[name], correlations[name] = np.asarray(ahead), np.asarray(correlation(ahead, truth))
+        states[name] = np.asarray(ahead)
+        correlations[name] = np.asarray(wns.metrics.correlation(solver.grid, ahead, truth))
         spectra[name] = np.mean(spectrum(solver.grid, ahead[1:]), axis=(0, 1))
         horizon = slice(1, settings.unroll + 1)
         error = jnp.sqrt(jnp.mean((ahead[horizon] - truth[horizon]) ** 2) / jnp.mean(truth[horizon] ** 2))
         table[name] = {
             "error": float(error),
-            "time_0.9": float(np.mean(time_above(correlations[name], times, 0.9))),
-            "time_0.8": float(np.mean(time_above(correlations[name], times, 0.8))),
+            "time_0.9": time_above(correlations[name], 0.9),
+            "time_0.8": time_above(correlations[name], 0.8),
             "spectrum": float(np.sqrt(np.mean(np.log10(spectra[name] / spectra["truth"]) ** 2))),
         }
     return {"times": times, "states": states, "correlations": correlations, "spectra": spectra, "table": table}

@@ -215,6 +215,11 @@ def functions():
         ),
         "smagorinsky": (closures.smagorinsky, {**on_grid, "constant": number, **numerics}),
         "strain_rate": (closures.strain_rate, {**on_grid, **numerics}),
+        **{
+            name: (getattr(wns.metrics, name), {**on_grid, "reference": omega, **more})
+            for name, more in {"nrmse": {}, "correlation": {}, "spectral_error": numerics}.items()
+        },
+        "separation": (wns.metrics.separation, {**on_grid, "other": omega}),
         "fundamental_wavenumber": (diagnostics.fundamental_wavenumber, {"grid": GRIDS}),
         "fourier_modes": (diagnostics.fourier_modes, {"grid": GRIDS, **numerics}),
         "enstrophy": (diagnostics.enstrophy, on_grid),

@@ -146,6 +146,7 @@ def crash_at(monkeypatch, number, error):
     return count
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "error",
     [pytest.param(Crash(), marks=pytest.mark.full), OSError(errno.ENOSPC, "No space left on device")],

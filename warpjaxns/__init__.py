@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ._version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from . import benchmarks, closures, data, diagnostics, experiments, forcing, initial, plotting
+    from . import benchmarks, closures, data, diagnostics, experiments, forcing, initial, metrics, plotting
     from ._adaptive import adaptive_steps
     from ._adjoint import Checkpointed, Direct
     from ._coarsen import coarsen
@@ -44,6 +44,7 @@ __all__ = [
     "initial",
     "jacobian",
     "laplacian",
+    "metrics",
     "plotting",
     "primitive",
     "streamfunction",

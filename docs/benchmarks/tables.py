@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tables_accuracy
+import tables_examples
 from cells import data, figure, table, two_digits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,7 +200,9 @@ def _exponent(value: float) -> str:
 
 
 MADE = (perturbation, perturbation_factors, beside_xla, selection, speed, spectral_speed, bounds, counters, facts)
-TABLES: dict[str, Callable[[], str]] = {function.__name__: function for function in (*MADE, *tables_accuracy.MADE)}
+TABLES: dict[str, Callable[[], str]] = {
+    function.__name__: function for function in (*MADE, *tables_accuracy.MADE, *tables_examples.MADE)
+}
 
 
 def written(text: str) -> str:

@@ -248,7 +248,9 @@ class _Progress:
 
         if self._bar is None:
             hidden = True if self._quiet else None
-            self._bar = tqdm(total=total, initial=done, disable=hidden, desc="generating", unit="frame")
+            self._bar = tqdm(total=total, initial=done, disable=hidden, desc="compiling", unit="frame")
+        elif done > self._bar.n:
+            self._bar.set_description("generating", refresh=False)
         self._bar.update(done - self._bar.n)
 
 
