@@ -177,11 +177,13 @@ def _process(options):
 
 def _ensemble(options):
     from .. import data
+    from .._discretisation import to_dict
 
     values = _configured(options)
     named = "discretisation", *(name for options_of in DISCRETISATIONS.values() for name in options_of)
     if any(getattr(options, name) is not None for name in named) or "discretisation" not in values:
-        options.discretisation = options.discretisation or options.defaults["discretisation"]
+        configured = to_dict(values["discretisation"])["name"] if "discretisation" in values else None
+        options.discretisation = options.discretisation or configured or options.defaults["discretisation"]
         values["discretisation"] = discretisation_of(options)
     given = {name: getattr(options, name) for name in ("size", *ARGUMENTS) if getattr(options, name) is not None}
     for name, value in given.items():
