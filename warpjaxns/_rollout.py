@@ -22,18 +22,32 @@ _compiled_once = functools.partial(
 
 
 @_compiled_once
-def final_state(omega, viscosity, drag, dt, forcing, *, discretisation, grid, backend, **segments):
-    """Return the field after `steps` steps."""
+def final_state(omega, viscosity, drag, dt, forcing, terms=None, *, discretisation, grid, backend, **segments):
+    """Return the field after `steps` steps. `terms`: a `_terms.Terms`, or None."""
     engine = engine_of(discretisation)
     how = engine.static(discretisation, grid, backend)
     state, forcing = engine.to_state(omega, **how), engine.forcing_to_state(forcing, **how)
-    state = _advance(engine, state, viscosity, drag, dt, forcing, **segments, **how)
+    more = engine.term_operands(terms, **how) if terms else ()
+    state = _advance(engine, state, viscosity, drag, dt, forcing, more, **segments, **how)
     return engine.to_field(state, **how)
 
 
 @_compiled_once
 def saved_states(
-    omega, viscosity, drag, dt, forcing, *, discretisation, grid, backend, steps, save_every, direct, **segments
+    omega,
+    viscosity,
+    drag,
+    dt,
+    forcing,
+    terms=None,
+    *,
+    discretisation,
+    grid,
+    backend,
+    steps,
+    save_every,
+    direct,
+    **segments,
 ):
     """Return the fields after save_every, 2 save_every, ... steps, along a new first axis.
 
@@ -42,23 +56,24 @@ def saved_states(
     engine, count = engine_of(discretisation), steps // save_every
     how = engine.static(discretisation, grid, backend)
     start, forcing = engine.to_state(omega, **how), engine.forcing_to_state(forcing, **how)
+    more = engine.term_operands(terms, **how) if terms else ()
     segments |= {"steps": save_every, "direct": direct // max(count, 1)}
 
     def body(state, window):
         of_save = forcing if window is None else window
-        state = _advance(engine, state, viscosity, drag, dt, of_save, **segments, **how)
+        state = _advance(engine, state, viscosity, drag, dt, of_save, more, **segments, **how)
         return state, state
 
     _, saved = jax.lax.scan(body, start, _windows(forcing, count, save_every), length=count)
     return jax.vmap(functools.partial(engine.to_field, **how))(saved)
 
 
-def _advance(engine, state, viscosity, drag, dt, forcing, *, steps, length, direct, **how):
+def _advance(engine, state, viscosity, drag, dt, forcing, terms, *, steps, length, direct, **how):
     """Return the state after `steps` steps."""
 
     def advance_by(state, forcing, steps, repeats, direct):
         more = {"steps": steps, "repeats": repeats, "direct": direct}
-        return engine.advance(state, viscosity, drag, dt, forcing, **more, **how)
+        return engine.advance(state, viscosity, drag, dt, forcing, *terms, **more, **how)
 
     segments, rest = divmod(steps, length)
     of_rest = min(direct, int(rest > 0))
