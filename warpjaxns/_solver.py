@@ -41,8 +41,8 @@ class NavierStokes2D(eqx.Module):
     `discretisation` says how: by finite differences or by Fourier modes. All methods are the same for both, and use its
     own operators.
 
-    The solver is a pytree with the array leaves `viscosity`, `drag`, `dt` and `forcing`, and those of further terms. It can
-    be differentiated, vmapped over, and be part of other modules. Everything else is static.
+    The solver is a pytree with the array leaves `viscosity`, `drag`, `dt` and `forcing`, and those of further terms. It
+    can be differentiated, vmapped over, and be part of other modules. Everything else is static.
 
     Args:
         grid: where fields live.
@@ -119,8 +119,10 @@ class NavierStokes2D(eqx.Module):
         engine_of(discretisation).check_reach(grid, viscosity, drag, dt)
         self.forcing = None if forcing is None else check_field("forcing", forcing, grid)
         self.beta = _optional("beta", beta, check_real)
-        pair = (None, None) if mean_flow is None else check_pair("mean_flow", mean_flow)
-        self.mean_flow = None if mean_flow is None else tuple(_parameter("mean_flow", x, check_real) for x in pair)
+        self.mean_flow = None
+        if mean_flow is not None:
+            u, v = (_parameter("mean_flow", part, check_real) for part in check_pair("mean_flow", mean_flow))
+            self.mean_flow = u, v
         self.hyperviscosity = _optional("hyperviscosity", hyperviscosity, check_non_negative)
         self.hyperviscosity_order = check_count("hyperviscosity_order", hyperviscosity_order, least=1)
         self.hypodrag = _optional("hypodrag", hypodrag, check_non_negative)
@@ -201,6 +203,14 @@ class NavierStokes2D(eqx.Module):
         return rate.reshape(omega.shape)
 
     @method
+    def term_rates(self, omega: Field) -> dict[str, Field]:
+        """Return what each further linear term adds to `tendency` [1/time^2], by its name, of omega's shape."""
+        omega = self._state("omega", omega)
+        flat, terms = merge(omega, 0, omega.ndim - 2), self._spread_terms(omega)
+        rates = self._engine.term_rates(flat, terms, **self._how) if terms else {}
+        return {name: rate.reshape(omega.shape) for name, rate in rates.items()}
+
+    @method
     def streamfunction(self, omega: Field) -> Field:
         """Return the streamfunction psi of a vorticity, ``Lap(psi) = -omega`` with zero mean [length^2/time].
 
@@ -276,7 +286,10 @@ class NavierStokes2D(eqx.Module):
 
     def _spread_terms(self, omega):
         """Return the further linear terms for the primitives, or None."""
-        spread = {name: _members(name, value, omega) for name, value in self._terms.given.items()}
+        spread = {
+            name: jax.tree.map(lambda part, name=name: _members(name, part, omega), value)
+            for name, value in self._terms.given.items()
+        }
         return Terms(**spread, hyperviscosity_order=self.hyperviscosity_order) if spread else None
 
     def _parameters(self, omega):
@@ -345,9 +358,7 @@ def _optional(name, value, check):
 
 
 def _members(name, value, omega):
-    """Return a parameter for the primitives, ``(1,)`` or ``(batch,)`` of the type of omega. A pair: each of the two."""
-    if isinstance(value, tuple):
-        return tuple(_members(name, each, omega) for each in value)
+    """Return a parameter for the primitives, ``(1,)`` or ``(batch,)``, of the type of omega."""
     value, lead = jnp.asarray(value, omega.dtype), omega.shape[:-2]
     if value.ndim:
         value = _broadcast(name, value, lead, lead, omega)

@@ -92,7 +92,7 @@ def relative_vorticity(field, terms, **_):
     return field
 
 
-def tendency(field, viscosity, drag, force, terms=None, *, grid, scheme, backend):
+def tendency(field, viscosity, drag, force, terms=None, *, grid, scheme, backend, **_):
     """Return ``J(psi, w) + nu Lap(w) - mu w + f``."""
     psi = streamfunction(field, grid=grid, backend=backend)
     return algebra.tendency(field, psi, viscosity, drag, force, grid=grid, scheme=scheme)

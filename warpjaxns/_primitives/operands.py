@@ -18,8 +18,8 @@ class Operands(NamedTuple):
     Layout, with one explicit batch axis (`define`): omega (B, *state), in which a state is a field ``(ny, nx)`` or its
     spectrum; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or 1, *state), or (1, 1, 1, ...) for none.
 
-    The last two belong together: linear (B or 1, *state), the symbol of all other linear terms, or (1, 1, ...) for none;
-    and screening (B,) or (1,), the number F of ``psi = q / (k^2 + F)``, which is read where there is a symbol.
+    The last two belong together: linear (B or 1, *state), the symbol of all other linear terms, or (1, 1, ...) for
+    none; and screening (B,) or (1,), the number F of ``psi = q / (k^2 + F)``, which is read where there is a symbol.
     """
 
     omega: Any

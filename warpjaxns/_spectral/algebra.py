@@ -46,7 +46,7 @@ def linear_rate(modes: Modes, viscosity, drag, linear, like):
 class _Flow:
     """Advection by the flow of a state, ``B(w, w)``, and its adjoint ``G(w, q)``.
 
-    With a deformation radius velocities are those of ``s w``, so they are ``B(s w, s w)`` and ``s G(s w, q)`` (`terms`).
+    With a deformation radius velocities are those of ``s w`` (`terms`): ``B(s w, s w)`` and ``s G(s w, q)``.
     """
 
     def __init__(self, x: Operands, *, grid, dealiasing, backend):

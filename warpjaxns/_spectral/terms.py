@@ -1,7 +1,7 @@
 """Linear terms of the equation besides viscosity and drag: their symbols.
 
-A term multiplies a mode by a complex number, of which `SYMBOLS` gives both parts. Time steps get the sum of all symbols as one
-operand, for each member, and carry it by the integrating factor. So kernels know no term by name, and JAX takes
+A term multiplies a mode by a complex number, of which `SYMBOLS` gives both parts. Time steps get the sum of all symbols
+as one operand, for each member, and carry it by the integrating factor. So kernels know no term by name, and JAX takes
 cotangents of the symbol to the coefficients. A term of your own is an entry here.
 
 With a finite deformation radius states are the potential vorticity ``q = F psi - Lap psi``, in which ``F = 1 / L_d^2``.

@@ -146,7 +146,16 @@ def launch_begin(plan: Plan, symbol: str, scale, tables: Tables, state, half, gi
     given = given or Parameters()
     extra = given.linear != NO_ARRAY
     tangent = extra and direction is not None
-    arguments = [scale, state, tables.roots_y, tables.filters, given, direction or given, of if tangent else state, half]
+    arguments = [
+        scale,
+        state,
+        tables.roots_y,
+        tables.filters,
+        given,
+        direction or given,
+        of if tangent else state,
+        half,
+    ]
     _launch_on_columns(plan, begin(plan, symbol, extra, tangent), half, arguments)
 
 

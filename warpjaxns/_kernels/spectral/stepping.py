@@ -32,7 +32,7 @@ def stepping(real, extra: bool = False) -> types.SimpleNamespace:
 
     L is real where the equation has viscosity and drag only, and complex with `extra` terms.
 
-    - ``rate(numbers, mode, terms, at)``: L. It is linear in the numbers and in the symbol of further terms, ``terms[at]``.
+    - ``rate(numbers, mode, terms, at)``: L. It is linear in the numbers and in ``terms[at]``, that of further terms.
     - ``advance(w, d, n, stage, numbers, L)``: w_1 and d_1.
     - ``tangent(dw, dd, n, dn, w1, d1, stage, numbers, dnumbers, L, dL)``: their derivatives, in which e changes by
       ``c (dt dL + ddt L)`` of itself.
