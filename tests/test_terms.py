@@ -121,7 +121,7 @@ CASES = [
     Case(grid=LONG, dtype="float32", names=("viscosity", "dt", "mean_flow", "hyperviscosity"), order=3),
     Case(grid=LONG, dealiasing="smooth", integrator="rk4", per_member=True),
 ]
-every_case = pytest.mark.parametrize("case", fast_cases(CASES, 0, 1), ids=str)
+every_case = pytest.mark.parametrize("case", fast_cases(CASES, 1, 4), ids=str)
 
 
 def derivatives(f, case):
@@ -162,7 +162,7 @@ def test_dot_products(case, backend):
         assert abs(vdot(along, w) - vdot(v, backward)) <= DOT * scale
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
 @pytest.mark.parametrize("adjoint", fast_cases([Checkpointed(), Direct()], 0), ids=str)
 def test_second_derivatives(adjoint, backend):
     case = Case(steps=2, adjoint=adjoint)
