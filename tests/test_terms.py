@@ -137,12 +137,17 @@ def expected(case):
     return jax.jit(lambda: derivatives(case.oracle, case))()
 
 
-@every_backend
-@every_case
-def test_value_jvp_and_vjp(case, backend):
+def check(case, backend="warp"):
+    """Compare value and derivatives, and the value without differentiation, which is another program."""
     f = case.fused(backend)
     assert_close(jax.jit(f)(*case.operands()), expected(case)[0], ROLLOUT)
     assert_trees_close(jax.jit(lambda: derivatives(f, case))(), expected(case), ROLLOUT)
+
+
+@every_backend
+@every_case
+def test_value_jvp_and_vjp(case, backend):
+    check(case, backend)
 
 
 @every_backend
