@@ -10,7 +10,7 @@ import types
 
 import warp as wp
 
-from ..hardware.numbers import complex_type
+from ..hardware.numbers import c_name, complex_type
 from ..hardware.views import complex_access
 from ..parameters import parameter_functions
 from .symbols import symbols
@@ -22,6 +22,16 @@ _EXPM1 = """
 #else
   const auto e = wp::exp(x);
   return e == 1 ? x : e - 1 == -1 ? e - 1 : (e - 1) * x / wp::log(e);
+#endif
+"""
+# Both follow from one reduction of the argument.
+_COSINE_AND_SINE = """
+#if defined(__CUDA_ARCH__)
+  {real} cosine, sine;
+  sincos{suffix}(x, &sine, &cosine);
+  return {{cosine, sine}};
+#else
+  return {{wp::cos(x), wp::sin(x)}};
 #endif
 """
 
@@ -62,6 +72,9 @@ def stepping(real, extra: bool = False) -> types.SimpleNamespace:
 
     if extra:
 
+        @wp.func_native(_COSINE_AND_SINE.format(real=c_name(real), suffix="" if real is wp.float64 else "f"))
+        def cosine_and_sine(x: real) -> Complex: ...
+
         @wp.func
         def rate(given: Numbers, m: Mode, terms: Row, at: int):
             further = get_complex(terms, at)
@@ -72,10 +85,9 @@ def stepping(real, extra: bool = False) -> types.SimpleNamespace:
             """Return ``e - 1`` as below."""
             exponent = stage.duration * given.dt * L
             growth = expm1(exponent[0])
-            half = real(0.5) * exponent[1]
-            sine = wp.sin(half)
-            factor = real(2.0) * (real(1.0) + growth) * sine
-            return Complex(growth - factor * sine, factor * wp.cos(half))
+            turn = cosine_and_sine(real(0.5) * exponent[1])
+            factor = real(2.0) * (real(1.0) + growth) * turn[1]
+            return Complex(growth - factor * turn[1], factor * turn[0])
 
         @wp.func
         def times(a: Rate, value: Complex):
