@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 from layouts import fast_cases
 from oracle import normal, vdot
@@ -327,6 +328,33 @@ def test_vmap_over_coefficients(backend):
     many = jax.jit(jax.vmap(lambda beta: solver_of(backend, beta=beta).rollout(omega, steps=2)))(betas)
     for beta, one in zip(betas, many, strict=True):
         assert_close(one, solver_of(backend, beta=beta).rollout(omega, steps=2))
+
+
+@pytest.mark.skipif(len(jax.devices()) < 2, reason="one device")
+@pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
+def test_a_sharded_batch_stays_sharded(backend):
+    """Members have coefficients of their own on either device, and the cotangent of a shared one is a sum."""
+    sharding = NamedSharding(Mesh(np.array(jax.devices()[:2]), ("members",)), PartitionSpec("members"))
+    omega, betas = jax.device_put((normal(9, (4, *BOX.shape)), jnp.linspace(1.0, 9.0, 4)), sharding)
+
+    weights = normal(10, (1, *BOX.shape))
+
+    @jax.jit
+    def run(omega, betas, flow):
+        def loss(omega, betas, flow):
+            solver = solver_of(backend, beta=betas, mean_flow=(flow, 0.0), check_finite=False)
+            out = solver.rollout(omega, steps=2)
+            return jnp.sum(weights * out**3), out  # without weights no mean flow would change it
+
+        return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(omega, betas, flow)
+
+    (_, out), gradient = run(omega, betas, 0.5)
+    assert out.sharding.is_equivalent_to(sharding, out.ndim)
+    assert gradient[0].sharding.is_equivalent_to(sharding, out.ndim)
+    alone = jax.device_put((omega, betas), jax.devices()[0])
+    (_, expected), derivatives = run(*alone, 0.5)
+    assert_close(out, expected)
+    assert_trees_close(gradient, derivatives, ROLLOUT)
 
 
 def test_solvers_without_terms_have_no_symbol():
