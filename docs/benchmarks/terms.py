@@ -30,12 +30,14 @@ STEPS, TURNS = 80, 9
 
 
 def seconds(run, omega) -> float:
+    """Return the time that a run takes."""
     start = time.perf_counter()
     jax.block_until_ready(run(omega))
     return time.perf_counter() - start
 
 
 def main():
+    """Measure all cases."""
     for n, members in CASES:
         grid = wns.Grid((n, n))
         omega = jax.random.normal(jax.random.key(0), (members, n, n), "float32")
