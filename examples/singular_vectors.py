@@ -94,8 +94,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Find the singular vectors and the nonlinear optima, save the picture, and return the measurements."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=48, help="points along each side (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=60, help="time steps of a rollout (default: %(default)s)")
-    parser.add_argument("--spin-up", type=int, default=1500, help="time steps before it (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=100, help="time steps of a rollout (default: %(default)s)")
+    parser.add_argument("--spin-up", type=int, default=2500, help="time steps before it (default: %(default)s)")
     parser.add_argument("--count", type=int, default=8, help="singular vectors (default: %(default)s)")
     parser.add_argument("--power-iterations", type=int, default=8, help="(default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=80, help="of each ascent (default: %(default)s)")
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     grid = wns.Grid((options.size, options.size))
     how = {"discretisation": DISCRETISATIONS[options.discretisation]}
     force = wns.forcing.kolmogorov(grid, 3, 1.0, **how)
-    solver = wns.NavierStokes2D(grid, viscosity=1e-2, drag=0.05, dt=2.0 / options.size, forcing=force, **how)
+    solver = wns.NavierStokes2D(grid, viscosity=1e-2, drag=0.05, dt=1.2 / options.size, forcing=force, **how)
     flow_key, block_key, noise_key = jax.random.split(jax.random.key(0), 3)
     start = wns.initial.random_vorticity(grid, key=flow_key)
     base = jax.jit(lambda w: solver.rollout(w, steps=options.spin_up))(start)

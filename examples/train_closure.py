@@ -8,10 +8,12 @@ Smagorinsky's eddy viscosity, whose constant is tuned on the training trajectori
 
     python examples/train_closure.py            # about a minute on two CPU cores
     python examples/train_closure.py --full     # 512 x 512 to 64 x 64, a larger network: for a GPU
+    srun python examples/train_closure.py --full --distributed    # on all GPUs of all processes
 """
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -24,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 import warpjaxns as wns
@@ -66,6 +69,9 @@ FULL = dataclasses.replace(DEFAULT, fine=512, coarse=64, viscosity=1e-4, every=1
 FULL = dataclasses.replace(
     FULL, training=64, held_out=16, channels=32, layers=6, batch=32, iterations=5000, learning_rate=1e-3
 )
+
+
+MEMBERS = PartitionSpec("members")  # one axis of devices
 
 
 # ---- Three models of the flow on the coarse grid, each a function from a state to the state a block later
@@ -147,8 +153,11 @@ def forecast(model: Model, omega: Float[Array, "members ny nx"], blocks: int, un
 # ---- Data
 
 
-def simulate(settings: Settings) -> tuple[wns.NavierStokes2D, Array]:
-    """Return the coarse solver, and filtered trajectories of the fine one, ``(blocks + 1, members, ny, nx)``."""
+def simulate(settings: Settings, mesh: Mesh) -> tuple[wns.NavierStokes2D, Array]:
+    """Return the coarse solver, and filtered trajectories of the fine one, ``(blocks + 1, members, ny, nx)``.
+
+    The devices of the mesh simulate a flow each at a time: all need not fit into memory.
+    """
     fine, coarse = (wns.Grid((n, n)) for n in (settings.fine, settings.coarse))
     ratio = settings.fine // settings.coarse
     dt, every = settings.block / settings.every, settings.every * ratio
@@ -161,15 +170,19 @@ def simulate(settings: Settings) -> tuple[wns.NavierStokes2D, Array]:
     force = wns.coarsen(fine, force, coarse.shape)
     solver = wns.NavierStokes2D(coarse, dt=dt, forcing=force, adjoint=wns.Direct(), check_finite=False, **parameters)
 
-    @jax.jit
-    def run(key):
+    count = settings.training + settings.held_out
+
+    def run(member):
+        key = jax.random.split(jax.random.key(settings.seed), count)[member]
         omega = wns.initial.decaying_turbulence(fine, key=key, peak_wavenumber=settings.waves, dtype="float32")
         omega = truth.rollout(omega, steps=round(settings.spin_up * ratio / dt))
         movie = truth.rollout(omega, steps=every * settings.blocks, save_every=every)
         return wns.coarsen(fine, jnp.concatenate([omega[None], movie]), coarse.shape)
 
-    keys = jax.random.split(jax.random.key(settings.seed), settings.training + settings.held_out)
-    return solver, jnp.stack([run(key) for key in keys], axis=1)  # one at a time: all need not fit into memory
+    together = jax.jit(jax.vmap(run, out_axes=1), out_shardings=NamedSharding(mesh, PartitionSpec()))
+    members = np.arange(count + -count % mesh.size).reshape(-1, mesh.size) % count
+    flows = [np.asarray(together(jax.device_put(some, NamedSharding(mesh, MEMBERS)))) for some in members]
+    return solver, jnp.concatenate(flows, axis=1)[:, :count]
 
 
 # ---- Training
@@ -191,8 +204,10 @@ def spectrum(grid: wns.Grid, omega: Array) -> Array:
     return wns.diagnostics.energy_spectrum(grid, omega)[1][..., : (min(grid.shape) - 1) // 2]
 
 
-def train(model: Learned, trajectories: Array, settings: Settings, report=print) -> tuple[Learned, np.ndarray]:
-    """Return the model with its network trained, and the losses."""
+def train(
+    model: Learned, trajectories: Array, settings: Settings, mesh: Mesh, report=print
+) -> tuple[Learned, np.ndarray]:
+    """Return the model with its network trained, and the losses. The devices of the mesh share each batch."""
     # Viscosity, dt, drag and forcing are differentiable leaves of the model too: only the network is to change.
     trainable = jax.tree.map(lambda _: False, model)
     trainable = eqx.tree_at(lambda m: m.network, trainable, jax.tree.map(eqx.is_array, model.network))
@@ -209,14 +224,18 @@ def train(model: Learned, trajectories: Array, settings: Settings, report=print)
         states = forecast(model, window[0], settings.unroll, unroll)
         return mismatch(grid, states, window[1:], model.scale)
 
-    @jax.jit
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    @functools.partial(jax.jit, out_shardings=everywhere)
     def iterate(network, state, key):
         window = draw(trajectories, settings.unroll + 1, settings.batch, key)
+        window = jax.lax.with_sharding_constraint(window, NamedSharding(mesh, PartitionSpec(None, *MEMBERS)))
         loss, gradient = jax.value_and_grad(loss_of)(network, window)
         update, state = optimiser.update(gradient, state)
         return eqx.apply_updates(network, update), state, loss
 
-    state, losses = optimiser.init(network), np.zeros(settings.iterations)
+    network, state = jax.device_put((network, optimiser.init(network)), everywhere)
+    losses = np.zeros(settings.iterations)
     for i, key in enumerate(jax.random.split(jax.random.key(settings.seed + 1), settings.iterations)):
         network, state, loss = iterate(network, state, key)
         losses[i] = loss
@@ -224,7 +243,7 @@ def train(model: Learned, trajectories: Array, settings: Settings, report=print)
             raise FloatingPointError(f"The loss of iteration {i} is {losses[i]}: lower the learning rate")
         if i % 50 == 0 or i == settings.iterations - 1:
             report(f"iteration {i:4d}   loss {losses[i]:.4f}")
-    return eqx.combine(network, fixed), losses
+    return eqx.combine(jax.tree.map(jnp.asarray, jax.device_get(network)), fixed), losses
 
 
 def draw(trajectories: Array, length: int, batch: int, key: Array) -> Float[Array, "length batch ny nx"]:
@@ -259,41 +278,28 @@ def windows(trajectories: Array, blocks: int) -> Float[Array, "blocks_and_start 
 # ---- Comparison on held-out trajectories
 
 
-def correlation(states: Array, truth: Array) -> Float[Array, "..."]:
-    """Return the correlation of two vorticities over the box, or 0 where a forecast has blown up."""
-    product, norms = (jnp.sum(a * b, (-2, -1)) for a, b in ((states, truth), (states, states)))
-    return jnp.nan_to_num(product / jnp.sqrt(norms * jnp.sum(truth * truth, (-2, -1))))
-
-
-def time_above(correlations: np.ndarray, times: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the time at which each correlation ``(times, members)`` first falls to `threshold`, interpolated."""
-    out = np.full(correlations.shape[1], times[-1])
-    for member, values in enumerate(correlations.T):
-        below = np.flatnonzero(values < threshold)
-        if below.size:
-            i = below[0]
-            share = (values[i - 1] - threshold) / (values[i - 1] - values[i])
-            out[member] = times[i - 1] + share * (times[i] - times[i - 1])
-    return out
-
-
 def compare(models: dict[str, Model], solver: wns.NavierStokes2D, trajectories: Array, settings: Settings) -> dict:
     """Return states, correlations and spectra of the truth and of every model, and the figures of the table."""
     truth = windows(trajectories, settings.blocks // 2)
     times = settings.block * np.arange(truth.shape[0])
     spectra = {"truth": np.mean(spectrum(solver.grid, truth[1:]), axis=(0, 1))}
+
+    def time_above(correlations, threshold):
+        return float(np.mean(wns.metrics.correlation_time(times, correlations, threshold=threshold)))
+
     states, correlations, table = {"truth": np.asarray(truth)}, {}, {}
     for name, model in models.items():
         ahead = eqx.filter_jit(forecast)(model, truth[0], truth.shape[0] - 1)
         ahead = jnp.concatenate([truth[:1], ahead])
-        states[name], correlations[name] = np.asarray(ahead), np.asarray(correlation(ahead, truth))
+        states[name] = np.asarray(ahead)
+        correlations[name] = np.asarray(wns.metrics.correlation(solver.grid, ahead, truth))
         spectra[name] = np.mean(spectrum(solver.grid, ahead[1:]), axis=(0, 1))
         horizon = slice(1, settings.unroll + 1)
         error = jnp.sqrt(jnp.mean((ahead[horizon] - truth[horizon]) ** 2) / jnp.mean(truth[horizon] ** 2))
         table[name] = {
             "error": float(error),
-            "time_0.9": float(np.mean(time_above(correlations[name], times, 0.9))),
-            "time_0.8": float(np.mean(time_above(correlations[name], times, 0.8))),
+            "time_0.9": time_above(correlations[name], 0.9),
+            "time_0.8": time_above(correlations[name], 0.8),
             "spectrum": float(np.sqrt(np.mean(np.log10(spectra[name] / spectra["truth"]) ** 2))),
         }
     return {"times": times, "states": states, "correlations": correlations, "spectra": spectra, "table": table}
@@ -393,19 +399,34 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--iterations", type=int, help="of the optimiser")
     parser.add_argument("--seed", type=int, default=0, help="of the flows and of the network (default: 0)")
     parser.add_argument("--discretisation", choices=DISCRETISATIONS, default="finite-difference")
+    parser.add_argument("--batch", type=int, help="trajectories of a batch, a multiple of the devices")
+    parser.add_argument("--distributed", action="store_true", help="share batches among all devices of all processes")
+    joining = parser.add_argument_group("processes, where jax.distributed does not find them by itself")
+    joining.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+    joining.add_argument("--process", type=int, metavar="I", help="number of this process")
+    joining.add_argument("--processes", type=int, metavar="N", help="number of all processes")
     parser.add_argument("--output", type=Path, default=Path("results/train_closure"), metavar="FOLDER")
     options = parser.parse_args(argv)
     settings = QUICK if options.quick else FULL if options.full else DEFAULT
     settings = dataclasses.replace(settings, seed=options.seed, iterations=options.iterations or settings.iterations)
     settings = dataclasses.replace(settings, discretisation=DISCRETISATIONS[options.discretisation])
+    settings = dataclasses.replace(settings, batch=options.batch or settings.batch)
+    if options.distributed and not jax.distributed.is_initialized():
+        jax.distributed.initialize(options.coordinator, options.processes, options.process)
+    devices = jax.devices() if options.distributed else jax.devices()[:1]
+    mesh = jax.make_mesh((len(devices),), tuple(MEMBERS), (AxisType.Auto,), devices=devices)
+    if settings.batch % mesh.size:
+        larger = settings.batch + -settings.batch % mesh.size
+        parser.error(f"argument --batch: {mesh.size} devices cannot share {settings.batch} evenly, but {larger}")
 
     start = time.perf_counter()
 
     def say(text):
-        print(f"{time.perf_counter() - start:6.1f} s   {text}", flush=True)
+        if jax.process_index() == 0:
+            print(f"{time.perf_counter() - start:6.1f} s   {text}", flush=True)
 
     say(f"simulating {settings.training + settings.held_out} flows on {settings.fine} x {settings.fine} points")
-    solver, trajectories = simulate(settings)
+    solver, trajectories = simulate(settings, mesh)
     training, held_out = trajectories[:, : settings.training], trajectories[:, settings.training :]
     scale = jnp.sqrt(jnp.mean(training**2))
 
@@ -420,17 +441,17 @@ def main(argv: list[str] | None = None) -> dict:
         layers=settings.layers,
         key=jax.random.key(settings.seed + 2),
     )
-    learned, losses = train(learned, training, settings, say)
+    learned, losses = train(learned, training, settings, mesh, say)
 
     models = {"coarse": Uncorrected(solver, settings.every), "Smagorinsky": smagorinsky, "learned": learned}
     result = compare(models, solver, held_out, settings)
     say("compared")
-    print_table(result["table"], settings)
-
-    options.output.mkdir(parents=True, exist_ok=True)
-    eqx.tree_serialise_leaves(options.output / "closure.eqx", learned)
-    picture(result, losses, solver.grid).savefig(options.output / "train_closure.png", dpi=110)
-    print(f"\nModel and picture: {options.output}")
+    if jax.process_index() == 0:  # the others have the same, and write nothing
+        print_table(result["table"], settings)
+        options.output.mkdir(parents=True, exist_ok=True)
+        eqx.tree_serialise_leaves(options.output / "closure.eqx", learned)
+        picture(result, losses, solver.grid).savefig(options.output / "train_closure.png", dpi=110)
+        print(f"\nModel and picture: {options.output}")
     return {"model": learned, "constant": float(smagorinsky.constant), "losses": losses, **result["table"]}
 
 

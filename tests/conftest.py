@@ -24,6 +24,8 @@ gc.set_threshold(10_000, 20, 20)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Programs are lowered faster without the places in Python that their operations come from.
+jax.config.update("jax_traceback_in_locations_limit", 0)
 
 MOST_WORKERS = 8  # a gigabyte each
 
@@ -32,7 +34,7 @@ CHECKED = ["_solver", "_operators", "_rollout", "_adjoint", "_checks", "_finite"
 CHECKED += ["_finite_difference", "_spectral"]
 CHECKED += ["initial", "diagnostics", "experiments", "plotting", "forcing", "closures", "data", "_modes", "_coarsen"]
 CHECKED += ["_velocity", "_arrays"]
-CHECKED += ["benchmarks"]
+CHECKED += ["benchmarks", "metrics"]
 
 if importlib.util.find_spec("beartype"):
     import beartype

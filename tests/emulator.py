@@ -27,7 +27,7 @@ from warpjaxns._kernels.hardware.address_table import Buffer
 from warpjaxns._kernels.spectral.plan import Plan as SpectralPlan
 
 COMPILER = shutil.which("g++")
-FLAGS = ["-O1", "-w", "-std=c++17", "-fpermissive", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC"]
+FLAGS = ["-Og", "-w", "-std=c++17", "-fpermissive", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC"]
 FLAGS += ["-DWP_ENABLE_TILES_IN_STACK_MEMORY", f"-I{Path(wp.__file__).parent / 'native'}"]
 HEADER = Path(__file__).with_name("emulator.h")
 
@@ -134,22 +134,15 @@ def _source(kernel, block_dim) -> str:
 
 @functools.cache
 def _compiled(text: str, folder: Path):
-    headers, kernel = text.split(END_OF_HEADERS)  # Warp's own, which take longer than the kernel
-    headers = _made(folder, headers + END_OF_HEADERS, ".h", ".h.gch", "-x", "c++-header")
-    library = _made(folder, f'#include "{headers.stem}"\n{kernel}', ".cpp", ".so")
+    """Compile a text to a library named by its hash. It is written atomically, since processes may share the folder."""
+    library = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+    if not library.exists():
+        # no header is compiled beforehand: it depends on the size of a block, which few kernels share
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            source, output = Path(own, "kernel.cpp"), Path(own, library.name)
+            source.write_text(text)
+            subprocess.run([COMPILER, *FLAGS, source, "-o", output], check=True)
+            output.rename(library)
     run = ctypes.CDLL(library).run
     run.restype = ctypes.c_char_p
     return run
-
-
-def _made(folder: Path, text: str, of: str, suffix: str, *options: str) -> Path:
-    """Compile a text to a library named by its hash. It is written atomically, since processes may share the folder."""
-    name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    made = folder / f"{name}{suffix}"
-    if not made.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as own:
-            source, output = Path(own, f"{name}{of}"), Path(own, made.name)
-            source.write_text(text)
-            subprocess.run([COMPILER, *FLAGS, f"-I{folder}", *options, source, "-o", output], check=True)
-            output.rename(made)
-    return made

@@ -46,3 +46,12 @@ def hand_in_spectral(monkeypatch, columns: tuple, rows: tuple = (8, 4), memory: 
 def fast_cases(cases: list, *numbers: int) -> list:
     """Return the cases with all but those of these numbers marked `full`."""
     return [case if i in numbers else pytest.param(case, marks=pytest.mark.full) for i, case in enumerate(cases)]
+
+
+def fast_backends(cases: list, fast: dict) -> list:
+    """Return cases of both backends, ("warp", case) and ("xla", case); `fast`: those numbers that stay in that tier."""
+    return [
+        pytest.param(backend, case, marks=[] if i in fast.get(backend, ()) else pytest.mark.full)
+        for i, case in enumerate(cases)
+        for backend in ("warp", "xla")
+    ]

@@ -26,6 +26,7 @@ from bad_arguments import (
     not_shape,
     not_solver,
     not_static,
+    traced,
 )
 
 import warpjaxns as wns
@@ -57,6 +58,11 @@ def functions():
         not_real().filter(lambda value: not callable(value) and not isinstance(value, list)),
         not_non_negative(),
         st.sampled_from([np.ones((2, 2)), np.ones(99), [-1.0], ["a"], 1.0]),
+    )
+    saves = st.one_of(
+        junk(),
+        traced(np.asarray([1, 2])),
+        st.sampled_from([(), (2, 1), (1, 1), (-1, 2), (1, 3), (1.0, 2), 2, ((1,), 2)]),
     )
     members = (np.stack([OMEGA] * 2), st.one_of(FIELD, st.just(np.zeros((3, *GRID.shape)))))
 
@@ -104,7 +110,23 @@ def functions():
                 "omega0": omega,
                 "steps": steps,
                 "save_every": (2, st.one_of(COUNT.filter(there), st.just(3))),
+                "include_initial": (True, FLAG),
                 "forcing": forces,
+                "check": ("flag", not_option("raise", "flag").filter(there)),
+            },
+        ),
+        "rollout to saves": (
+            solver.rollout,
+            {"omega0": omega, "steps": (2, st.one_of(COUNT0.filter(there), st.just(1))), "save_at": ((1, 2), saves)},
+        ),
+        "adaptive_steps": (
+            wns.adaptive_steps,
+            {
+                **of_solver,
+                **dict.fromkeys(("until", "courant", "longest"), (0.1, st.one_of(step, st.just(np.ones(3))))),
+                "every": (2, COUNT),
+                "most_segments": (2, COUNT),
+                "check": ("flag", not_option("raise", "flag").filter(there)),
             },
         ),
         "step": (solver.step, {"omega": omega}),
@@ -193,6 +215,11 @@ def functions():
         ),
         "smagorinsky": (closures.smagorinsky, {**on_grid, "constant": number, **numerics}),
         "strain_rate": (closures.strain_rate, {**on_grid, **numerics}),
+        **{
+            name: (getattr(wns.metrics, name), {**on_grid, "reference": omega, **more})
+            for name, more in {"nrmse": {}, "correlation": {}, "spectral_error": numerics}.items()
+        },
+        "separation": (wns.metrics.separation, {**on_grid, "other": omega}),
         "fundamental_wavenumber": (diagnostics.fundamental_wavenumber, {"grid": GRIDS}),
         "fourier_modes": (diagnostics.fourier_modes, {"grid": GRIDS, **numerics}),
         "enstrophy": (diagnostics.enstrophy, on_grid),

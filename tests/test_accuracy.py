@@ -46,6 +46,7 @@ def test_the_reference_decays_as_a_layer_without_waves(monkeypatch):
     assert_close(flows.sample(flows.solve(STILL, 64, 20), 64), expected)
 
 
+@pytest.mark.full
 def test_the_reference_is_of_fourth_order_and_balances_its_forcing():
     exact = flows.solve(FLOW, 32, 320)
     errors = [flows.error(flows.sample(flows.solve(FLOW, 32, steps), 32), exact) for steps in (20, 40)]

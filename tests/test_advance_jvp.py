@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from layouts import fast_cases
 from oracle import normal
 from tolerances import DOT, relative_error
 
@@ -51,7 +52,7 @@ def test_reverse_mode_falls_apart(adjoint, around):
 @pytest.mark.covering(1, 2)
 @BACKENDS
 @ADJOINTS
-@pytest.mark.parametrize("policy", [None, "everything_saveable", "nothing_saveable"])
+@pytest.mark.parametrize("policy", fast_cases([None, "everything_saveable", "nothing_saveable"], 1, 2))
 def test_gradients_in_a_checkpoint(backend, adjoint, policy):
     omega = normal(0, GRID.shape)
 
@@ -90,7 +91,7 @@ def test_many_tangents_at_one_state(backend):
         assert relative_error(dout, push(dw)[1]) < 1e-12
 
 
-@BACKENDS
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_derivatives_of_a_derivative(backend):
     """Reverse over forward and forward over forward, against forward over reverse."""
     solver, omega, v = make(backend), normal(0, GRID.shape), normal(1, GRID.shape)

@@ -5,8 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import pytest
+from layouts import fast_backends, fast_cases
 from oracle import normal
-from test_advance import SMALL, Case, every_backend, loss
+from test_advance import BACKENDS, SMALL, Case, every_backend, loss
 from tolerances import ROLLOUT, assert_close, assert_trees_close
 
 IN_AXES = {
@@ -32,9 +33,12 @@ def stacked(case, in_axes, size=3):
     return given, members
 
 
-@pytest.mark.covering(1)
-@pytest.mark.parametrize(("backend", "axes"), [("warp", axes) for axes in IN_AXES] + [("xla", "mixed"), ("xla", "all")])
-def test_vmap_is_a_loop(axes, backend):
+MAPS = [("warp", axes) for axes in IN_AXES] + [("xla", "mixed"), ("xla", "all")]
+
+
+@pytest.mark.parametrize("way", fast_cases(MAPS, 3, 6), ids="-".join)
+def test_vmap_is_a_loop(way):
+    backend, axes = way
     in_axes = IN_AXES[axes]
     case = Case(grid=SMALL, per_member=("dt",), forcing="per step", direct=axes == "all")
     given, members = stacked(case, in_axes)
@@ -104,10 +108,8 @@ def mapped_products(scheme, backend):
     return jax.jit(jax.vmap(hvps))(directions)
 
 
-@pytest.mark.covering(1)
-@every_backend
-@pytest.mark.parametrize("scheme", ["arakawa", "central"])
-def test_vmap_of_second_derivatives(scheme, backend):
+@pytest.mark.parametrize(("backend", "scheme"), fast_backends(["arakawa", "central"], {"warp": [1]}))
+def test_vmap_of_second_derivatives(backend, scheme):
     assert_trees_close(mapped_products(scheme, backend), mapped_products(scheme, "oracle"), ROLLOUT)
 
 
@@ -123,7 +125,7 @@ def gradient_of_mapped_tangents(backend):
     return jax.jit(jax.grad(total))(x)
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 def test_derivative_of_mapped_tangents(backend):
     assert_trees_close(gradient_of_mapped_tangents(backend), gradient_of_mapped_tangents("oracle"), ROLLOUT)
 

@@ -68,6 +68,7 @@ def test_every_backend_and_task_is_recorded(figures):
         assert min(record["compile_seconds"], record["first_seconds"]) > 0
 
 
+@pytest.mark.full
 def test_backends_computed_the_same(figures):
     results = {(r["contender"], r["what"]): r["mean_square"] for r in figures[0]["records"]}
     for task in benchmarks.TASKS:
@@ -78,6 +79,7 @@ def test_backends_computed_the_same(figures):
     assert results["xla", "forward"] == pytest.approx(float(jnp.mean(last**2)), rel=ROLLOUT["float64"])
 
 
+@pytest.mark.full
 def test_memory_is_that_of_the_program(figures):
     field = 2 * 16 * 16 * 8
     for record in figures[0]["records"]:
@@ -86,6 +88,7 @@ def test_memory_is_that_of_the_program(figures):
         assert outputs <= record["memory"]["outputs"] <= outputs + 64
 
 
+@pytest.mark.full
 def test_memory_grows_like_the_square_root(figures):
     growth = figures[0]["memory_growth"]
     assert growth["case"] == "16²"
@@ -94,6 +97,7 @@ def test_memory_grows_like_the_square_root(figures):
         assert of_steps["100"] < of_steps["1000"] < of_steps["10000"] < 30 * of_steps["100"]
 
 
+@pytest.mark.full
 def test_what_speed_depends_on_is_recorded(figures):
     found = figures[0]
     flags = "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=false"
@@ -106,6 +110,7 @@ def test_what_speed_depends_on_is_recorded(figures):
     assert not any("/" in str(value) for value in found["options"].values())
 
 
+@pytest.mark.full
 def test_the_picture_is_not_blank(figures):
     pytest.importorskip("matplotlib")
     from matplotlib.image import imread
@@ -238,6 +243,15 @@ def test_a_spectral_case(tmp_path, capsys):
     assert record["mean_square"] == pytest.approx(float(jnp.mean(last**2)), rel=ROLLOUT["float32"])
     assert "roof" not in found["bandwidth"]  # which is of the bytes of finite differences
     assert "a step moves" not in capsys.readouterr().out
+
+
+def test_a_terminal_shows_what_is_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    options = ["--backend", "xla", "--what", "forward", "--steps", "2", "--repeat", "2", "--no-plot", "--size", "8"]
+    assert cli.main([*TINY, *options, "--output", str(tmp_path)]) == 0
+    shown = capsys.readouterr().err.split("\r\x1b[K")
+    assert shown[:3] == ["", "the bandwidth of the memory", ""]
+    assert shown[3:] == ["8²: building xla, forward", "8²: sample 1 of 2", "8²: sample 2 of 2", ""]
 
 
 def test_a_budget_skips_the_rest(tmp_path, capsys):

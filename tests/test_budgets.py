@@ -312,6 +312,7 @@ def test_a_flow_that_begins_at_rest(length):
     assert float(jnp.abs(slope[1]).max()) > 0.1
 
 
+@pytest.mark.full
 def test_scales_and_spectra_at_rest_have_finite_derivatives():
     rest = jnp.zeros((2, *GRID.shape)).at[1].set(normal(0, GRID.shape))
     assert np.isnan(diagnostics.integral_scale(GRID, rest)[0])

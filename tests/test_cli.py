@@ -1,11 +1,15 @@
 import json
+import os
+import subprocess
+import sys
 import types
 
 import numpy as np
 import pytest
 
 import warpjaxns
-from warpjaxns import cli
+from warpjaxns import _support, cli
+from warpjaxns._commands import generate
 from warpjaxns._commands import options as command_options
 
 pytest.importorskip("optax")
@@ -24,13 +28,14 @@ def demo(folder, *options):
 
 
 def rejected(capsys, *options):
-    """Return the message of a command line that must fail, and check that there is no traceback."""
+    """Return the message of a command line that must fail, which is one line before some help."""
     with pytest.raises(SystemExit) as stop:
         cli.main(list(options))
     assert stop.value.code == 2
     message = capsys.readouterr().err
     assert "Traceback" not in message
-    return message.splitlines()[-1]
+    assert "usage:" not in message
+    return message.splitlines()[0]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,7 @@ def test_options_reach_the_solver(tmp_path, capsys):
     assert "grows" in out
 
 
+@pytest.mark.full
 def test_a_spectral_flow(tmp_path):
     figures = demo(tmp_path, "--no-plot", "--quiet", "--discretisation", "spectral", "--integrator", "rk3")
     expected = {"name": "spectral", "integrator": "rk3", "dealiasing": "two-thirds"}
@@ -94,6 +100,7 @@ def test_a_spectral_flow(tmp_path):
     assert figures["result"]["gain"] > figures["result"]["gain_of_noise_of_the_same_norm"] > 0
 
 
+@pytest.mark.full
 def test_quiet_is_quiet(tmp_path, capsys):
     # long waves only, so that there is no warning either
     demo(tmp_path, "--quiet", "--no-plot", "--size", "32", "--viscosity", "0.5", "--spin-up", "80")
@@ -143,6 +150,33 @@ def test_help_mentions_every_option(capsys):
 )
 def test_wrong_options(options, message, capsys):
     assert message in rejected(capsys, "demo", *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        (["demo", "--size", "3"], "--size N"),
+        (["generate", "--save-every", "3", "--steps", "8"], "--steps N"),
+        (["generate", "--coarsen", "5", "--size", "16"], "--coarsen N"),
+        (["demo", "--dealiasing", "smooth"], "--dealiasing {two-thirds,smooth}"),
+        (["verify", "nothing.h5"], "FILE"),
+    ],
+)
+def test_an_error_comes_with_the_help_of_its_option_alone(options, flag, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(options)
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"warpjaxns {options[0]}: ")
+    assert rest[0].startswith(flag)
+    assert all(line.startswith("    ") for line in rest[1:])
+
+
+def test_an_error_of_no_option_says_where_the_options_are(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["demo", "--colour", "red"])
+    assert capsys.readouterr().err == (
+        "warpjaxns demo: unrecognized arguments: --colour red\n`warpjaxns demo --help` lists what there is\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,6 +231,54 @@ def test_info_prints(monkeypatch, capsys):
     monkeypatch.setattr(warpjaxns, "info", lambda: types.SimpleNamespace(size=1), raising=False)
     assert cli.main(["info"]) == 0
     assert capsys.readouterr().out == "namespace(size=1)\n"
+
+
+def test_info_shows_as_text():
+    info = warpjaxns.info()
+    assert repr(info) == str(info)
+    assert str(info).splitlines()[2].startswith("backend   auto = ")
+
+
+def test_the_bar_says_what_is_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    demo(tmp_path, "--no-plot")
+    message = capsys.readouterr().err
+    stages = ["compiling and running the spin-up", "compiling:   0%", "optimising:   0%", "optimising: 100%"]
+    places = [message.find(stage) for stage in stages]
+    assert -1 < places[0] < places[1] < places[2] < places[3]
+    assert "compiling: 100%" not in message
+
+
+def test_a_bar_of_frames_says_that_nothing_is_done_yet(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with generate._Progress(quiet=False) as report:
+        report(4, 20)  # of an earlier run
+        assert "compiling:  20%" in capsys.readouterr().err
+        report(20, 20)
+    assert "generating: 100%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["info"],
+        pytest.param([*TINY, "--no-plot", "--quiet", "--viscosity", "0.5"], marks=pytest.mark.full),
+    ],
+    ids=lambda command: command[0],
+)
+def test_warp_does_not_complain_of_the_driver(command, tmp_path):
+    more = ["--output", str(tmp_path)] if command[0] == "demo" else []
+    program = f"from warpjaxns import cli; raise SystemExit(cli.main({[*command, *more]}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "driver" not in done.stderr
+
+
+def test_what_else_is_printed_meanwhile_is_passed_on(capfd):
+    with _support._without_warning_of_driver():
+        os.write(2, b"one\nWarp: Could not find or load the NVIDIA CUDA driver.\n")
+        os.write(2, b"two\n")
+    os.write(2, b"three\n")
+    assert capfd.readouterr().err == "one\ntwo\nthree\n"
 
 
 def test_an_interrupt_leaves_quietly(monkeypatch, capsys, tmp_path):

@@ -112,7 +112,9 @@ def test_only_what_is_missing_is_computed(whole, tmp_path, monkeypatch):
     assert parts(output) == ["part-000000.json"]
     module = importlib.import_module("warpjaxns.data.generate")
     simulate = module.simulate
-    monkeypatch.setattr(module, "simulate", lambda of, batches: computed.extend(batches) or simulate(of, batches))
+    monkeypatch.setattr(
+        module, "simulate", lambda of, batches, on: computed.extend(batches) or simulate(of, batches, on)
+    )
     generate(output, ENSEMBLE, resume=True)
     assert computed == [1, 2]
     assert output.read_bytes() == whole
@@ -144,6 +146,7 @@ def crash_at(monkeypatch, number, error):
     return count
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "error",
     [pytest.param(Crash(), marks=pytest.mark.full), OSError(errno.ENOSPC, "No space left on device")],

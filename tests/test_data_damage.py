@@ -120,7 +120,7 @@ class TestFilesOfOthers:
             generate(output, ENSEMBLE)
         with pytest.raises(OptionsError, match=r"manifest\.json is missing.* start over"):
             generate(output, ENSEMBLE, resume=True)
-        assert len(os.listdir(folder(output))) == 7  # with the lock
+        assert len(os.listdir(folder(output))) == 8  # with the locks
         generate(output, ENSEMBLE, overwrite=True)
         assert output.read_bytes() == whole
 

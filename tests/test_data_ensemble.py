@@ -21,7 +21,7 @@ def ensemble(**changes):
 
 def trajectories(ensemble):
     """Return all frames of all members, (members, frames, ...), in the axes of the package."""
-    frames = list(simulate(ensemble, range(ensemble.batches)))
+    frames = [frame for *_, frame in simulate(ensemble, range(ensemble.batches), jax.devices()[:1])]
     length = ensemble.frames
     batches = [frames[i : i + length] for i in range(0, len(frames), length)]
     assert len(batches) == ensemble.batches

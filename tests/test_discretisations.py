@@ -184,6 +184,7 @@ def test_a_state_that_is_not_finite_hears_of_the_limits(discretisation):
     assert ("diffusion_number" in str(error.value)) == isinstance(discretisation, FiniteDifference)
 
 
+@pytest.mark.full
 @one_of_each
 def test_turbulence_and_its_perturbations(discretisation):
     pytest.importorskip("optax")

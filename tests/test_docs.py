@@ -7,18 +7,22 @@ A comment in the Markdown right before a block may change this:
 - ``<!-- test: not run, because -->``: only compiled;
 - ``<!-- test: run -->`` before a Bash block: its ``warpjaxns`` commands are run as well.
 
+``<!-- output -->`` and a block of text after a block say what it prints (`docs/site/outputs.py` writes them).
+
 ``<!-- page needs h5py, xarray -->`` skips a page if these are missing.
 """
 
 import contextlib
 import importlib.util
 import inspect
+import io
 import re
 import shlex
 from pathlib import Path
 
 import jax
 import jaxtyping
+import outputs
 import pytest
 from layouts import fast_cases
 
@@ -87,10 +91,31 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     with as_it_comes():
         for marker, line, code in blocks(page):
             source = "\n" * line + _marked(marker, code)  # so that errors show the line of the page
+            printed = io.StringIO()
             program = compile(source, str(page), "exec")
             needs = marker.removeprefix("needs ").split(", ") if marker.startswith("needs ") else []
             if not marker.startswith("not run") and all(map(importlib.util.find_spec, needs)):
-                exec(program, names)
+                with contextlib.redirect_stdout(printed):
+                    exec(program, names)
+                check_output(printed.getvalue(), _shown(page, line, code))
+
+
+def _shown(page, line, code):
+    """Return the output that a page shows after a block, or None."""
+    rest = page.read_text().splitlines(keepends=True)[line + code.count("\n") + 1 :]
+    return outputs.shown("".join(rest))
+
+
+def check_output(printed, shown):
+    """Check that an output has the words that are shown, and its numbers to two per cent or their last digit."""
+    print(printed, end="")
+    if shown is None:
+        return
+    number = re.compile(r"-?\d+(?:\.\d+)?")
+    assert number.sub("#", printed) == number.sub("#", shown)
+    for one, other in zip(number.findall(printed), number.findall(shown), strict=True):
+        last = 10.0 ** -len(other.partition(".")[2])
+        assert abs(float(one) - float(other)) <= max(0.02 * abs(float(other)), 1.5 * last), (printed, shown)
 
 
 def _marked(marker, code):
@@ -138,6 +163,42 @@ def test_commands_run_too(tmp_path, capsys):
     ((_, _, program),) = blocks(page)
     exec(program)
     assert "backend" in capsys.readouterr().out
+
+
+def test_outputs_are_compared():
+    check_output("energy 0.500 -> 0.297\n", "energy 0.501 -> 0.298\n")
+    check_output("anything", None)
+    for wrong in ("energy 0.500 -> 0.397\n", "energy 0.500\n", "enstrophy 0.500 -> 0.297\n"):
+        with pytest.raises(AssertionError):
+            check_output("energy 0.500 -> 0.297\n", wrong)
+
+
+def test_outputs_are_written_and_found_again():
+    text = "a\n\n```python\nx = 1\n```\n\n<!-- output -->\n```text\nold\n```\n\n```python\ny = 2\n```\n"
+    new = outputs.written(text, lambda code: f"ran {code}")
+    assert new == text.replace("old\n", "ran x = 1\n")
+    assert outputs.shown(new.partition("x = 1\n```\n")[2]) == "ran x = 1\n"
+
+
+def test_the_tutorial_shows_what_it_prints_and_draws():
+    text = (DOCS / "tutorial.md").read_text()
+    assert text.count("<!-- output -->") == len(re.findall(r"^```python\n(?:(?!```).)*?print\(", text, re.M | re.S)) > 4
+    for name in outputs.PICTURE.findall(text):
+        assert f"](images/tutorial_{name})" in text
+        assert (DOCS / f"images/tutorial_{name}").is_file()
+    long = [line for line in text.splitlines() if len(line) > 88 and "](" not in line]
+    assert long == []
+
+
+def test_formulas_and_pictures_of_a_page():
+    pages = pytest.importorskip("pages")
+    pytest.importorskip("latex2mathml")
+    html = r'<p><span class="arithmatex">\(a &lt; b\)</span> <img alt="A flow" src="flow.png" /></p>'
+    made = pages.on_page_content(html)
+    assert '<math xmlns="http://www.w3.org/1998/Math/MathML" display="inline">' in made
+    assert "arithmatex" not in made
+    assert '<a class="picture" href="flow.png" title="Full size"><img alt="A flow" src="flow.png" /></a>' in made
+    assert 'display="block"' in pages.on_page_content(r'<div class="arithmatex">\[x^2\]</div>')
 
 
 def test_a_block_that_fails_is_seen(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import warp as wp
+from layouts import fast_cases
 from oracle import normal
 from tolerances import ROLLOUT, assert_close
 
@@ -46,7 +47,7 @@ def test_compiled_once(name, backend, compiled):
     assert not compiled(lambda: CALLS[name](make(backend), another))
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_without_jit(backend):
     omega, solver = normal(0, GRID.shape), make(backend)
     expected = {name: call(solver, omega) for name, call in CALLS.items() if "gradient by" not in name}

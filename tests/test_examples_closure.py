@@ -87,13 +87,3 @@ def test_windows_are_successive_states(key):
     assert np.array_equal(cut[:, 0], [0, 1, 2, 3, 4])
     assert np.array_equal(cut[:, -1], [204, 205, 206, 207, 208])
     assert cut.shape == (5, 6)
-
-
-def test_correlations_and_their_times(key):
-    a, b = jax.random.normal(key, (2, 8, 8))
-    assert_close(example.correlation(a, a), 1.0)
-    assert_close(example.correlation(a, -2 * a), -1.0)
-    assert_close(example.correlation(a, b), jnp.vdot(a, b) / jnp.linalg.norm(a) / jnp.linalg.norm(b))
-    assert example.correlation(a * jnp.nan, b) == 0
-    values = np.array([[1, 1, 1], [0.9, 1, 0.7], [0.7, 1, 0.95]])
-    assert np.allclose(example.time_above(values, np.array([0.0, 2.0, 4.0]), 0.8), [3, 4, 4 / 3])

@@ -55,6 +55,7 @@ print(*test_export.targets("arakawa"))
 """
 
 
+@pytest.mark.full
 def test_targets_have_the_same_names_in_another_process():
     arakawa, central = targets("arakawa"), targets("central")
     assert len({*arakawa, *central}) == len(arakawa) + len(central) > 1

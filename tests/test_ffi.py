@@ -1,4 +1,6 @@
+import contextlib
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -169,3 +171,27 @@ def test_a_word_about_compiling(monkeypatch, capfd):
         x = jnp.ones(3, jnp.float32)
         jax.block_until_ready(_ffi.call(slow, x, key=("slow", 3), outputs=[(wp.float32, x.shape)]))
         assert capfd.readouterr().err.count("compiling kernels of slow") == expected
+
+
+@pytest.mark.parametrize("broken", [0, 2, _ffi.ATTEMPTS])
+def test_a_broken_capture_begins_again(broken, monkeypatch):
+    """CUDA breaks a capture if another thread waits for the device."""
+    launched = []
+
+    def launch():
+        launched.append(None)
+        if len(launched) <= broken:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    @contextlib.contextmanager
+    def capture(capture_mode):
+        yield types.SimpleNamespace(graph=len(launched))
+
+    monkeypatch.setattr(_ffi.wp, "ScopedCapture", capture)
+    if broken < _ffi.ATTEMPTS:
+        assert _ffi._captured(launch) == broken
+        assert len(launched) == broken + 1
+    else:
+        with pytest.raises(RuntimeError, match="previous error"):
+            _ffi._captured(launch)
+        assert len(launched) == broken

@@ -227,6 +227,7 @@ def test_a_feedback_of_ones_own():
     assert abs(gradient / (4 * a) - 1) < DIFFERENCES
 
 
+@pytest.mark.full
 def test_a_forcing_sampled_at_mid_step_is_second_order_and_at_its_start_first():
     grid, total, rate = GRIDS[0], 2.0, 3.0
     shape, start = forcing.kolmogorov(grid, 2, 2.0), initial.random_vorticity(grid, key=jax.random.key(0))

@@ -12,7 +12,8 @@ import warpjaxns
 from warpjaxns import cli
 
 ROOT = Path(__file__).parent.parent
-MODULES = ["benchmarks", "closures", "data", "diagnostics", "experiments", "forcing", "initial", "plotting"]
+MODULES = ["benchmarks", "closures", "data", "diagnostics", "experiments", "forcing", "initial"]
+MODULES += ["metrics", "plotting"]
 
 
 def in_new_process(code):

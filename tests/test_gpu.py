@@ -260,3 +260,4 @@ def test_garbage_is_collected_while_a_graph_is_captured(monkeypatch):
     finally:
         gc.enable()
     assert collected[0] > 0
+    assert len(collected) == 1  # the capture did not begin again

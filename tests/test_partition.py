@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import warp as wp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from layouts import fast_cases
 from oracle import normal
 from tolerances import ROLLOUT, assert_trees_close
 
@@ -91,11 +92,11 @@ def of_viscosity(backend, discretisation):
 CHEAP = ["forward", "movie", "gradient", "jvp"]
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_backend
 @every_discretisation
 @every_type
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 @pytest.mark.parametrize("name", CHEAP)
 def test_no_communication(backend, discretisation, types, dtype, name):
     x = placed(normal(0, (MEMBERS, *GRID.shape)).astype(dtype), "a", types=types)
@@ -109,6 +110,7 @@ def test_no_communication(backend, discretisation, types, dtype, name):
 
 
 @pytest.mark.full
+@pytest.mark.covering(1, 2)
 @every_backend
 @every_discretisation
 @every_type
@@ -117,7 +119,7 @@ def test_second_derivatives(backend, discretisation, types):
     check(transforms(backend, discretisation)["hvp"], x, exact=False)
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_backend
 @every_discretisation
 @every_type
@@ -126,7 +128,7 @@ def test_one_sum_for_a_shared_parameter(backend, discretisation, types):
     check(of_viscosity(backend, discretisation), x, ["all-reduce"], exact=False)
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_backend
 @pytest.mark.parametrize("along", [("a", "b"), ("b", "a"), "b"], ids=str)
 def test_other_meshes(backend, along):
@@ -145,7 +147,7 @@ def test_inside_shard_map_over_another_axis():
     assert np.array_equal(program(x), jax.jit(f)(np.asarray(x)))
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_backend
 @every_type
 def test_checks_of_finite_results(backend, types):
@@ -154,7 +156,7 @@ def test_checks_of_finite_results(backend, types):
     check(f, x, ["all-reduce"], exact=backend == "warp")
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_type
 @every_discretisation
 def test_diagnostics(types, discretisation):
@@ -169,7 +171,7 @@ def test_diagnostics(types, discretisation):
         check(jax.vmap(all_of, in_axes=1), movie, exact=False)
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_type
 @every_backend
 @pytest.mark.parametrize("spec", [(None, "a"), (None, None, "a"), ("a", "b")], ids=str)
@@ -182,7 +184,7 @@ def test_a_field_that_is_divided(types, backend, spec):
         jax.jit(functools.partial(diagnostics.energy_spectrum, GRID))(x)
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_type
 @every_discretisation
 @pytest.mark.parametrize("spec", [(None, "a"), ("a", "b")], ids=str)
@@ -209,7 +211,7 @@ def scale(x: wp.array2d(dtype=wp.float64), factor: wp.array(dtype=wp.float64), y
     y[i, j] = factor[0] * x[i, j] * x[i, j]
 
 
-@pytest.mark.covering(1)
+@pytest.mark.covering(1, 2)
 @every_type
 @pytest.mark.parametrize("spec", [("a",), (None, "a"), ("b", "a")], ids=str)
 def test_kernels(types, spec):

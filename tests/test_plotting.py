@@ -1,3 +1,4 @@
+import base64
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from tolerances import RELATIVE, SUMS, assert_close
 
-from warpjaxns import Grid, NavierStokes2D, diagnostics, forcing, initial, plotting
+from warpjaxns import FiniteDifference, Grid, NavierStokes2D, Spectral, diagnostics, forcing, initial, plotting
 
 pytest.importorskip("matplotlib")
 Image = pytest.importorskip("PIL.Image")
@@ -16,6 +17,7 @@ from matplotlib.animation import FFMpegWriter  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from warpjaxns.plotting._animation import _captions  # noqa: E402
+from warpjaxns.plotting._notebook import show_figures  # noqa: E402
 
 GRID = Grid((20, 16), (2 * np.pi, 1.5))
 
@@ -76,7 +78,7 @@ def power_law(slope, low, high):
 def test_spectra_are_drawn_on_logarithmic_axes(axes, omega):
     k, energy = diagnostics.energy_spectrum(GRID, omega)  # zero outside the band of the field
     other = power_law(-3.0, 1, 8)
-    first, second, reference = plotting.spectra(axes, {"flow": (k, energy), "law": other}, title="Spectra")
+    first, second, reference = plotting.spectra(axes, GRID, {"flow": (k, energy), "law": other}, title="Spectra")
     band = np.asarray(energy) > 0
     assert_close(first.get_xydata(), np.stack([k[band], energy[band]], axis=1))
     assert_close(second.get_xydata(), np.stack(other, axis=1))
@@ -89,10 +91,19 @@ def test_spectra_are_drawn_on_logarithmic_axes(axes, omega):
     axes.figure.draw_without_rendering()
 
 
+@pytest.mark.parametrize("discretisation", [FiniteDifference(), Spectral()], ids=str)
+def test_spectra_of_fields_are_averaged_over_members(discretisation, axes, key):
+    members = jax.random.normal(key, (2, 3, *GRID.shape))
+    curve, *_ = plotting.spectra(axes, GRID, {"flow": members}, discretisation=discretisation)
+    k, energy = diagnostics.energy_spectrum(GRID, members, discretisation=discretisation)
+    band = np.asarray(energy[0, 0]) > 0  # shells without modes are not drawn
+    assert_close(curve.get_xydata(), np.stack([k, energy.mean((0, 1))], axis=1)[band])
+
+
 @pytest.mark.parametrize("slope", [-3, -5 / 3])
 def test_reference_slopes_lie_above_the_curves(slope, axes):
     curves = {"steep": power_law(-4.0, 2, 40), "flat": power_law(-1.0, 1, 30)}
-    *_, reference = plotting.spectra(axes, curves, slopes={slope: (4.0, 20.0)})
+    *_, reference = plotting.spectra(axes, GRID, curves, slopes={slope: (4.0, 20.0)})
     (start, end), (above, below) = reference.get_data()
     assert (start, end) == (4, 20)
     assert np.log(below / above) / np.log(end / start) == pytest.approx(slope, rel=1e-12)
@@ -106,22 +117,26 @@ def test_reference_slopes_lie_above_the_curves(slope, axes):
 
 
 def test_spectra_leave_rounding_out_of_sight(axes):
-    plotting.spectra(axes, {"a": (np.array([1.0, 2.0, 3.0]), np.array([1.0, 1e-3, 1e-30]))}, slopes=(), decades=6)
+    plotting.spectra(axes, GRID, {"a": (np.array([1.0, 2.0, 3.0]), np.array([1.0, 1e-3, 1e-30]))}, slopes=(), decades=6)
     assert axes.get_ylim()[0] == pytest.approx(1e-6)
 
 
 def test_spectra_refuse_what_they_cannot_show(axes):
     k, energy = power_law(-3.0, 1, 8)
-    with pytest.raises(ValueError, match=r"spectra\['many'\] has shapes \(8,\) and \(2, 8\)"):
-        plotting.spectra(axes, {"many": (k, np.stack([energy, energy]))})
-    with pytest.raises(ValueError, match=r"spectra\['bare'\] has length 8: expected a pair"):
-        plotting.spectra(axes, {"bare": energy})
+    with pytest.raises(ValueError, match=r"flows\['many'\] has shapes \(8,\) and \(2, 8\)"):
+        plotting.spectra(axes, GRID, {"many": (k, np.stack([energy, energy]))})
+    with pytest.raises(ValueError, match=r"flows\['three'\] has length 3: expected a field, or a pair"):
+        plotting.spectra(axes, GRID, {"three": (k, energy, energy)})
+    with pytest.raises(ValueError, match=r"flows\['bare'\] has shape \(8,\)"):
+        plotting.spectra(axes, GRID, {"bare": energy})
+    with pytest.raises(TypeError, match="grid="):
+        plotting.spectra(axes, {"flow": (k, energy)}, {})
     with pytest.raises(ValueError, match="positive"):
-        plotting.spectra(axes, {"rest": (k, 0 * energy)})
-    with pytest.raises(FloatingPointError, match=r"spectra\['lost'\] is not finite"):
-        plotting.spectra(axes, {"lost": (k, np.nan * energy)})
+        plotting.spectra(axes, GRID, {"rest": (k, 0 * energy)})
+    with pytest.raises(FloatingPointError, match=r"flows\['lost'\] is not finite"):
+        plotting.spectra(axes, GRID, {"lost": (k, np.nan * energy)})
     with pytest.raises(ValueError, match=r"slopes\[-3\]"):
-        plotting.spectra(axes, {"flow": (k, energy)}, slopes={-3: (100.0, 200.0)})
+        plotting.spectra(axes, GRID, {"flow": (k, energy)}, slopes={-3: (100.0, 200.0)})
 
 
 def test_budgets_of_a_trajectory_add_up(axes, omega):
@@ -170,7 +185,7 @@ def test_a_film_has_all_frames_in_the_same_colours(tmp_path):
     values = np.array([4.0, -4.0, 2.0, 0.0, 1.0])
     times = np.linspace(0, 1, 5)
     options = {"times": times, "frames_per_second": 25, "dpi": 50, "progress": False}
-    assert plotting.animation(GRID, uniform_frames(*values), path, **options) == path
+    assert plotting.animation(GRID, uniform_frames(*values), path, **options) == plotting.Film(path)
     with Image.open(path) as film:
         assert film.n_frames == 5
         assert film.info["duration"] == 40
@@ -238,6 +253,28 @@ def test_mp4_needs_ffmpeg(tmp_path):
 def test_mp4(tmp_path):
     path = plotting.animation(GRID, uniform_frames(1.0, -1.0), tmp_path / "film.mp4", dpi=50, progress=False)
     assert path.read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_film_shows_itself(tmp_path):
+    film = plotting.animation(GRID, uniform_frames(1.0, -1.0), tmp_path / "film.gif", dpi=20, progress=False)
+    tag, data = film._repr_html_().split("base64,")
+    assert tag == '<img alt="film.gif" src="data:image/gif;'
+    assert base64.b64decode(data.removesuffix('">')) == film.path.read_bytes()
+    (tmp_path / "film.mp4").write_bytes(b"frames")
+    assert plotting.Film(tmp_path / "film.mp4")._repr_html_().startswith("<video controls loop src=")
+
+
+def test_a_notebook_shows_figures(monkeypatch):
+    IPython = pytest.importorskip("IPython")
+    shell = IPython.core.interactiveshell.InteractiveShell()
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    formatter = shell.display_formatter.formatters["image/png"]
+    assert formatter(Figure()) is None
+    show_figures()
+    assert formatter(Figure()).startswith(b"\x89PNG")
+    formatter.for_type(Figure, lambda figure: b"own")
+    show_figures()
+    assert formatter(Figure()) == b"own"  # what the user chose stays
 
 
 @pytest.mark.full

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import warp as wp
+from layouts import fast_backends
 from oracle import normal, vdot
 from test_advance import ALL, SMALL, Case, check_against, every_backend, expected, loss
 from tolerances import DOT, ROLLOUT, assert_close, assert_trees_close
@@ -114,8 +115,7 @@ def long(case, repeats=REPEATS):
 
 @pytest.mark.parametrize(
     ("backend", "case"),
-    [pytest.param("warp", case, marks=[] if case.direct else pytest.mark.full) for case in CASES[:3]]
-    + [pytest.param("warp", case, marks=pytest.mark.full) for case in CASES[3:]]
+    [pytest.param("warp", case, marks=[pytest.mark.full] * (i != 1)) for i, case in enumerate(CASES)]
     + [("xla", CASES[1])],
     ids=str,
 )
@@ -154,7 +154,7 @@ def test_part_of_the_arguments(wrt):
 STATE, PARAMETERS = (1, None, None, None, None), (None, 0, None, 1, 2)
 
 
-@pytest.mark.parametrize(("backend", "in_axes"), [("warp", STATE), ("warp", PARAMETERS), ("xla", PARAMETERS)], ids=str)
+@pytest.mark.parametrize(("backend", "in_axes"), fast_backends([STATE, PARAMETERS], {"warp": [1]}), ids=str)
 def test_vmap_and_its_derivatives(backend, in_axes):
     case = CASES[0]
     scale = jnp.linspace(1, 1.5, 3)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from tolerances import RELATIVE, assert_close, relative_error
 
 import warpjaxns as wns
@@ -16,7 +17,8 @@ GRID = wns.Grid((48, 36), (3.0, 2.0))
 FINITE = wns.FiniteDifference()
 SPECTRAL = wns.Spectral()  # keeps 15 waves along y and 11 along x
 SMOOTH = wns.Spectral(dealiasing="smooth")  # 23 and 17
-EVERY = pytest.mark.parametrize("discretisation", [FINITE, SPECTRAL, SMOOTH], ids=["finite", "spectral", "smooth"])
+ALL, NAMES = [FINITE, SPECTRAL, SMOOTH], ["finite", "spectral", "smooth"]
+EVERY = pytest.mark.parametrize("discretisation", ALL, ids=NAMES)
 
 
 compiled_resolution = jax.jit(resolution)
@@ -79,7 +81,7 @@ def test_the_grid_reynolds_number_has_the_largest_cell(discretisation):
     assert np.isposinf(compiled_resolution(solver(discretisation, viscosity=0.0), omega).grid_reynolds)
 
 
-@EVERY
+@pytest.mark.parametrize("discretisation", fast_cases(ALL, 0), ids=NAMES)
 def test_a_fluid_at_rest_is_resolved(discretisation):
     rest = jnp.zeros(GRID.shape)
     for viscosity in (0.0, 1e-2):
@@ -89,7 +91,7 @@ def test_a_fluid_at_rest_is_resolved(discretisation):
         assert np.isfinite(gradient).all()
 
 
-@EVERY
+@pytest.mark.parametrize("discretisation", fast_cases(ALL, 1), ids=NAMES)
 def test_members_jit_vmap_and_derivatives(discretisation, key):
     omega = jax.random.normal(key, (2, 3, *GRID.shape))
     of = solver(discretisation)

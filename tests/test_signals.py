@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from layouts import fast_cases
 
 from warpjaxns import _signals
 
@@ -55,7 +56,7 @@ print("and well", flush=True)
 """
 
 
-@pytest.mark.parametrize("moment", ["compiling", "computing"])
+@pytest.mark.parametrize("moment", fast_cases(["compiling", "computing"], 1))
 def test_an_interrupt_in_a_call_from_xla(tmp_path, moment):
     (tmp_path / "kernels.py").write_text(KERNEL)
     path = os.pathsep.join([str(tmp_path), *sys.path])

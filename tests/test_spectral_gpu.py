@@ -71,12 +71,12 @@ def derivatives(backend, grid, discretisation, viscosity, omega, control):
     return results
 
 
-def compare(actual, xla, exact):
-    """Compare with XLA in float64. The error of float32 fields may be 1.5 times XLA's."""
+def compare(actual, xla, exact, most=1.5):
+    """Compare with XLA in float64. The error of float32 fields may be so many times XLA's."""
     for path, value in jax.tree_util.tree_leaves_with_path(actual):
         of_xla, reference = (functools.reduce(lambda t, key: t[key.key], path, tree) for tree in (xla, exact))
         assert value.dtype == of_xla.dtype
-        allowed = 1.5 * relative_error(of_xla, reference)
+        allowed = most * relative_error(of_xla, reference)
         if value.dtype == "float64" or value.size < 1000:  # of single numbers XLA's error may be small by chance
             allowed = max(allowed, (GPU if len(path) == 1 else GPU_GRADIENT)[value.dtype.name])
         error = relative_error(value, reference)
@@ -117,7 +117,8 @@ def test_the_longest_lines(shape, dtype):
         }
 
     warp, xla = (jax.jit(functools.partial(results, name)) for name in ("warp", "xla"))
-    compare(warp(omega), xla(omega), xla(omega.astype("float64")))
+    # rounding grows a thousandfold here; measured were factors up to 3
+    compare(warp(omega), xla(omega), xla(omega.astype("float64")), most=4)
 
 
 @pytest.mark.parametrize(("shape", "members"), [((64, 96), 1), ((64, 64), 70), ((96, 45), 2)], ids=str)

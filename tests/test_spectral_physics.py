@@ -44,7 +44,7 @@ def test_taylor_green_decays_exactly(backend, dtype, integrator, dealiasing):
             assert_close(state, factor * np.asarray(omega, "float64"), ROLLOUT)
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
 def test_taylor_green_gradients_in_closed_form(backend):
     steps, drag, viscosity, amplitude, dt = 10, 0.1, 0.02, 0.7, 0.1
 
@@ -90,6 +90,7 @@ def test_order_in_dt(discretisation, backend, integrator, order):
     assert relative_error(omega, exact) > 0.5
 
 
+@pytest.mark.full
 @every_dealiasing
 def test_exponential_convergence(discretisation):
     """The error falls faster than any power of n: each time by a higher one."""
@@ -127,7 +128,7 @@ def growth(grid, speed, waves, viscosity, drag):
     return rates[fastest], wave.real
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 @pytest.mark.parametrize("dtype", fast_cases(DTYPES, 1))
 @every_dealiasing
 def test_growth_on_kolmogorov_flow(discretisation, dtype, backend):

@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 CONFIGURATION = pathlib.Path(__file__).parents[1] / "pyproject.toml"
 PLUGIN = """
 import warnings
@@ -14,6 +16,7 @@ def pytest_sessionstart(session):
 """
 
 
+@pytest.mark.full
 def test_pytest_starts_beside_pytest_benchmark(tmp_path):
     package = tmp_path / "pytest_benchmark-0.dist-info"
     package.mkdir()

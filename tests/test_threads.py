@@ -58,8 +58,6 @@ CASES = [
     (NO_RESIDENTS, Case(grid=Grid((20, 1000), (0.2, 5.1)), steps=1, batch=1, forcing="none")),
 ]
 
-FAST = {5, 12}  # slabs, and clusters of two
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, worker_id):
@@ -77,10 +75,7 @@ def emulator(monkeypatch, folder):
 
 @pytest.mark.parametrize(
     ("tables", "case"),
-    [
-        pytest.param(*given, marks=[] if i in FAST else pytest.mark.full, id=str(given[1]))
-        for i, given in enumerate(CASES)
-    ],
+    [pytest.param(*given, marks=pytest.mark.full, id=str(given[1])) for given in CASES],
 )
 def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
     hand_in(monkeypatch, tables)
@@ -93,19 +88,22 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
 
 
 KINDS = {"not fused": 0, "columns": 1, "slabs": 3, "some lines": 7, "residents": 9, "clusters": 12, "of four": 14}
+ORDERS = {kind: CASES[i] for kind, i in KINDS.items()}
+ORDERS["small slabs"] = SLABS, Case(grid=Grid((16, 64), (2.0, 5.2)), steps=1, forcing="none")
+FAST = {"small slabs", "clusters"}  # which are compiled without their tangents
 
 
 @pytest.mark.parametrize(
     ("tables", "case"),
-    [pytest.param(*CASES[i], marks=[] if i == 12 else pytest.mark.full, id=kind) for kind, i in KINDS.items()],
+    [pytest.param(*given, marks=[pytest.mark.full] * (kind not in FAST), id=kind) for kind, given in ORDERS.items()],
 )
 def test_any_order_of_threads(tables, case, emulator, monkeypatch):
     """Blocks, and threads between two barriers, run in any order, and no bit depends on it."""
     hand_in(monkeypatch, tables)
-    x = case.operands()
+    x, wrt = case.operands(), (0, 1) if case.forcing == "none" else (0, 1, 4)
 
     def gradient(f):
-        return jax.jit(jax.value_and_grad(lambda *x: jnp.sum(jnp.sin(f(*x))), (0, 1, 4)))
+        return jax.jit(jax.value_and_grad(lambda *x: jnp.sum(jnp.sin(f(*x))), wrt))
 
     f, expected = gradient(case.fused("warp")), gradient(case.oracle)
     results = []
@@ -155,7 +153,9 @@ def test_an_mbarrier_that_expects_more_never_completes(emulator, monkeypatch):
 @pytest.mark.parametrize(
     ("pattern", "replacement", "problem"),
     [
-        (r"emulator::finish_copies\(\);", "", "a thread ends before its copies have"),
+        pytest.param(
+            r"emulator::finish_copies\(\);", "", "a thread ends before its copies have", marks=pytest.mark.full
+        ),
         (r"__syncthreads\(\);", "if (threadIdx.x > 0) __syncthreads();", "wait for each other for ever"),
     ],
     ids=["copies", "deadlock"],

@@ -24,6 +24,7 @@ def wave(grid, my, mx, phase=0.3):
     return ky * np.cos(angle), -kx * np.cos(angle), (kx**2 + ky**2) * np.sin(angle)
 
 
+@pytest.mark.covering(1)
 @two_grids
 @every_dtype
 @pytest.mark.parametrize("modes", [(1, 0), (0, 2), (3, -2), (-7, 9), (7, 1)])

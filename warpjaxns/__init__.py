@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from ._version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from . import benchmarks, closures, data, diagnostics, experiments, forcing, initial, plotting
+    from . import benchmarks, closures, data, diagnostics, experiments, forcing, initial, metrics, plotting
+    from ._adaptive import adaptive_steps
     from ._adjoint import Checkpointed, Direct
     from ._coarsen import coarsen
     from ._custom import primitive
     from ._discretisation import FiniteDifference, Spectral
+    from ._finite import Flag
     from ._grid import Grid
     from ._operators import jacobian, laplacian, streamfunction
     from ._runtime import clear_caches, info, warmup
@@ -24,10 +26,12 @@ __all__ = [
     "Checkpointed",
     "Direct",
     "FiniteDifference",
+    "Flag",
     "Grid",
     "NavierStokes2D",
     "Spectral",
     "__version__",
+    "adaptive_steps",
     "benchmarks",
     "clear_caches",
     "closures",
@@ -40,6 +44,7 @@ __all__ = [
     "initial",
     "jacobian",
     "laplacian",
+    "metrics",
     "plotting",
     "primitive",
     "streamfunction",
@@ -53,9 +58,11 @@ _HOMES = {
     "Checkpointed": "_adjoint",
     "Direct": "_adjoint",
     "FiniteDifference": "_discretisation",
+    "Flag": "_finite",
     "Grid": "_grid",
     "NavierStokes2D": "_solver",
     "Spectral": "_discretisation",
+    "adaptive_steps": "_adaptive",
     "clear_caches": "_runtime",
     "coarsen": "_coarsen",
     "info": "_runtime",

@@ -8,7 +8,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from ._grid import Grid
+from ._grid import DividedGrid, Grid
 from ._show import show
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
@@ -52,7 +52,8 @@ def check_field(name: str, value: Any, grid: Grid) -> jax.Array:
     if _is_deleted(array):
         raise ValueError(f"{name} was deleted, as by donating it to a jitted function: expected an array that exists")
     try:
-        return jnp.asarray(array)
+        array = jnp.asarray(array)
+        return grid.place(array) if isinstance(grid, DividedGrid) else array
     except jax.errors.JaxRuntimeError:  # such as too little memory
         raise
     except Exception as error:
@@ -233,6 +234,20 @@ def check_count(name: str, value: Any, *, least: int, most: int = LARGEST_COUNT)
     if count > most:
         raise ValueError(f"{name}={show(value, str)}: expected at most {most}")
     return count
+
+
+def check_processes(index: Any, count: Any) -> tuple[int, int]:
+    """Return `process_index` and `process_count`, by default those of JAX.
+
+    Raises:
+        TypeError: one is not an integer.
+        ValueError: the count is not positive, or the index not one of 0 to count - 1.
+    """
+    count = jax.process_count() if count is None else check_count("process_count", count, least=1)
+    index = jax.process_index() if index is None else check_count("process_index", index, least=0)
+    if index >= count:
+        raise ValueError(f"process_index={index}: expected less than process_count={count}")
+    return index, count
 
 
 def check_flag(name: str, value: Any) -> None:

@@ -2,13 +2,15 @@
 
 from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from ._arrays import with_axes
 from ._checks import check_field
-from ._grid import Grid
+from ._grid import DividedGrid, Grid
 from ._primitives.linear import irfft2, rfft2
 
 Field: TypeAlias = Float[Array, "... ny nx"]
@@ -48,7 +50,11 @@ def coarsen(grid: Grid, omega: Field, shape: tuple[int, int]) -> CoarseField:
     along_x, kept_x = _waves(np.fft.rfftfreq(coarse_nx, 1 / coarse_nx), coarse_nx, nx)
     scale = kept_y[:, None] * kept_x * (coarse_ny * coarse_nx / (ny * nx))
 
-    spectrum = rfft2(omega)[..., along_y, :][..., along_x]
+    spectrum = rfft2(omega, grid=grid)[..., along_y, :][..., along_x]
+    if isinstance(grid, DividedGrid):  # the coarse field is on every device
+        members = [PartitionSpec.UNCONSTRAINED] * (spectrum.ndim - 2)
+        whole = NamedSharding(grid.devices, PartitionSpec(*members, None, None))
+        spectrum = jax.lax.with_sharding_constraint(spectrum, whole)
     scale = with_axes(jnp.asarray(scale, spectrum.dtype), spectrum.ndim)
     return irfft2(spectrum * scale, coarse.shape)
 

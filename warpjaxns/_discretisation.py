@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ._checks import check_option
-from ._grid import Grid
+from ._grid import DividedGrid, Grid
 from ._show import show
 
 ADVECTION = ("arakawa", "central")
@@ -203,15 +203,21 @@ def engine_of(discretisation: Discretisation) -> Engine:
     return spectral
 
 
-def check_discretisation(value: Any) -> None:
-    """Check that `value` is a discretisation.
+def check_discretisation(value: Any, grid: Grid | None = None) -> None:
+    """Check that `value` is a discretisation, and that it runs on `grid`.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is none.
+        ValueError: only finite differences run on a divided grid.
     """
     if not isinstance(value, Discretisation):
         raise TypeError(
             f"discretisation={show(value)}: expected warpjaxns.FiniteDifference(...) or warpjaxns.Spectral(...)"
+        )
+    if isinstance(grid, DividedGrid) and isinstance(value, Spectral):
+        raise ValueError(
+            f"discretisation={show(value)}: modes need the whole grid on each device, and this one is divided over "
+            f"{show(grid.axis)}; expected FiniteDifference(), or a Grid that is not divided: its members may be sharded"
         )
 
 
@@ -222,7 +228,7 @@ def check_backend(backend: Any, discretisation: Any, grid: Grid, dtype: Any) -> 
         TypeError: `discretisation` is none.
         ValueError: `backend` is unknown, or cannot, with the reason.
     """
-    check_discretisation(discretisation)
+    check_discretisation(discretisation, grid)
     check_option("backend", backend, ("auto", "warp", "xla"))
     if backend == "warp":
         platform = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())

@@ -52,6 +52,7 @@ from ._names import name_of
 from ._signals import defer_signals
 
 CALLBACKS = wp.jax_callable.__code__.co_filename  # the file of the functions that XLA calls
+ATTEMPTS = 10  # to capture a graph
 PATIENCE = 1.0  # seconds of compiling before a message is printed
 
 _lock = threading.Lock()
@@ -281,6 +282,22 @@ def _run(program, arguments):
     program.launch(*arguments)
 
 
+def _captured(launch):
+    """Return the CUDA graph of launches.
+
+    A capture is relaxed, since Python may collect garbage meanwhile, and XLA then unloads modules in this thread. It is
+    begun again if it breaks: in another thread XLA may wait for the device before it frees memory.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            with wp.ScopedCapture(capture_mode=wp.CaptureMode.RELAXED) as capture:
+                launch()
+            return capture.graph
+        except RuntimeError:
+            if attempt == ATTEMPTS - 1:
+                raise
+
+
 class _Replay:
     """The CUDA graph of a program on one device and stream, and the table of addresses its kernels read."""
 
@@ -289,10 +306,7 @@ class _Replay:
         self.table = wp.empty(len(arrays), dtype=cast(Any, wp.uint64), device=device)
         arguments = [Addresses(), self.table]
         self.fill: Any = wp.launch(fill, dim=1, inputs=arguments, device=device, record_cmd=True)
-        # relaxed, since Python may collect garbage meanwhile, and XLA then unloads modules in this thread
-        with wp.ScopedCapture(capture_mode=wp.CaptureMode.RELAXED) as capture:
-            _run(program, address_table.buffers(self.table, arrays))
-        self.graph: Any = capture.graph
+        self.graph: Any = _captured(lambda: _run(program, address_table.buffers(self.table, arrays)))
         make_programmatic(self.graph.graph.value)
 
     def __call__(self, arrays):

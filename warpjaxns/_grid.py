@@ -5,8 +5,10 @@ import math
 import numbers
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ._show import show
 
@@ -72,6 +74,99 @@ class Grid:
         """Coordinates ``(X, Y)`` [length] of every point, each of shape ``(ny, nx)`` and JAX's default float type."""
         x, y = jnp.meshgrid(jnp.asarray(self.x, float), jnp.asarray(self.y, float))
         return x, y
+
+    def over(self, mesh: Mesh, axis: str) -> "DividedGrid":
+        """Return this grid with its rows divided over an axis of a mesh of devices.
+
+        Each device holds a slab of ``ny / P`` rows, P being the length of the axis. A solver on such a grid has the
+        methods and results of any other, and its fields are sharded along y (`DividedGrid.sharding`).
+
+        Args:
+            mesh: devices. Its other axes may divide members.
+            axis: the name of one of its axes.
+
+        Raises:
+            TypeError: `mesh` is not a `jax.sharding.Mesh`.
+            ValueError: the mesh has no such axis, or axes of another type than `Auto`, or the axis does not divide ny
+                into slabs of at least 2 rows.
+        """
+        return DividedGrid(self.shape, self.extent, devices=mesh, axis=axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class DividedGrid(Grid):
+    """A grid whose rows are divided over an axis of a mesh of devices. `Grid.over` makes one.
+
+    Args:
+        shape: as in `Grid`.
+        extent: as in `Grid`.
+        devices: the mesh.
+        axis: the name of the axis.
+
+    Raises:
+        TypeError: `devices` is not a `jax.sharding.Mesh`.
+        ValueError: the mesh has no such axis, or axes of another type than `Auto`, or the axis does not divide ny into
+            slabs of at least 2 rows.
+    """
+
+    _: dataclasses.KW_ONLY
+    devices: Mesh
+    axis: str
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.devices, Mesh):
+            raise TypeError(f"mesh={show(self.devices)}: expected a jax.sharding.Mesh, as jax.make_mesh makes")
+        names = self.devices.axis_names
+        if self.axis not in names:
+            raise ValueError(f"axis={show(self.axis)}: the mesh has the axes {', '.join(map(repr, names))}")
+        if any(kind != AxisType.Auto for kind in self.devices.axis_types):
+            raise ValueError(
+                f"mesh has axes of the types {', '.join(kind.name for kind in self.devices.axis_types)}: expected "
+                "Auto, as jax.make_mesh(shape, names, axis_types=(jax.sharding.AxisType.Auto,) * len(names)) makes them"
+            )
+        ny = self.shape[0]
+        if ny % self.parts or ny // self.parts < 2:
+            fitting = [n for n in range(1, ny // 2 + 1) if ny % n == 0]
+            raise ValueError(
+                f"axis={show(self.axis)} has {self.parts} devices, which do not divide the {ny} rows of the grid into "
+                f"equal slabs of at least 2: expected a number of devices among {fitting}, or another ny"
+            )
+
+    @property
+    def parts(self) -> int:
+        """The number of slabs."""
+        return self.devices.shape[self.axis]
+
+    @property
+    def rows(self) -> int:
+        """The rows of a slab."""
+        return self.shape[0] // self.parts
+
+    def sharding(self, *leading: str | tuple[str, ...] | None) -> NamedSharding:
+        """Return the sharding of a field, for `jax.device_put`.
+
+        Args:
+            leading: for each leading axis of the field, the axis of the mesh that divides it, or None.
+        """
+        return NamedSharding(self.devices, PartitionSpec(*leading, self.axis, None))
+
+    def place(self, field: jax.Array) -> jax.Array:
+        """Return a field ``(..., ny, nx)`` on the devices of the mesh, its rows divided among them.
+
+        Every function of the package does so with the fields that it is given. One that is on the mesh already stays.
+        """
+        lead = field.ndim - 2
+        if isinstance(field, jax.core.Tracer):
+            spec = PartitionSpec(*[PartitionSpec.UNCONSTRAINED] * lead, self.axis, None)
+            return jax.lax.with_sharding_constraint(field, NamedSharding(self.devices, spec))
+        if field.sharding.device_set == set(self.devices.devices.flat):
+            return field
+        return jax.device_put(field, self.sharding(*[None] * lead))
+
+    def of_rows(self, rows: int) -> Grid:
+        """Return a periodic grid of so many rows (at least 4), with the same spacing."""
+        return Grid((rows, self.shape[1]), (rows * self.spacing[0], self.extent[1]))
 
 
 def _pair(name, value, kind, expected):

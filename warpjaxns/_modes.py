@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jaxtyping import Array, Complex, Float, Int, Key
 
 from ._checks import check_grid
 from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
-from ._grid import Grid
+from ._grid import DividedGrid, Grid
 from ._primitives.linear import apply, irfft2, rfft2
 
 MARGIN = 1e-9  # relative, above the rounding of a wavenumber, which depends on the unit of length
@@ -86,16 +87,28 @@ class SumOverShells:
 
     grid: Grid
 
+    rows = False  # on a divided grid: sums over each slab
+
     def __call__(self, density):
-        shell, batch = shell_of_modes(self.grid).ravel(), density.shape[:-2]
-        sums = jnp.zeros((*batch, shell.max() + 1), density.dtype)
-        return sums.at[..., shell].add(density.reshape(*batch, shell.size))
+        return self._sums(density, shell_of_modes(self.grid))
+
+    def on_slab(self, density):
+        """Sum over the rows of a slab."""
+        rows = density.shape[-2]
+        shells = jnp.asarray(shell_of_modes(self.grid))
+        here = jax.lax.axis_index(cast(DividedGrid, self.grid).axis) * rows
+        return self._sums(density, jax.lax.dynamic_slice_in_dim(shells, here, rows))
+
+    def _sums(self, density, shells):
+        batch, count = density.shape[:-2], shell_of_modes(self.grid).max() + 1
+        sums = jnp.zeros((*batch, count), density.dtype)
+        return sums.at[..., shells.ravel()].add(density.reshape(*batch, shells.size))
 
 
 def random_phases(grid: Grid, *, key: Key[Array, ""], dtype: np.dtype) -> Complex[Array, "ny modes"]:
     """Return random phases of a real field: complex numbers of modulus 1 for every mode of ``rfft2``."""
     # The transform of real noise has Hermitian phases for any shape; `sign` of a complex number is its phase.
-    return jnp.sign(rfft2(jax.random.normal(key, grid.shape, dtype)))
+    return jnp.sign(rfft2(jax.random.normal(key, grid.shape, dtype), grid=grid))
 
 
 def from_modes(
@@ -103,7 +116,7 @@ def from_modes(
 ) -> Float[Array, "ny nx"]:
     """Return the real field with the modes ``phase * modulus``, without its mean."""
     spectrum = (phase * jnp.asarray(modulus, phase.dtype)).at[0, 0].set(0)
-    return irfft2(spectrum, grid.shape)
+    return irfft2(spectrum, grid.shape, grid=grid)
 
 
 def highest_wavenumber(grid: Grid, discretisation: Discretisation) -> float:

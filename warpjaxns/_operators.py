@@ -116,7 +116,7 @@ def curl(grid: Grid, x_part: Field, y_part: Field, *, names: tuple[str, str], di
         ValueError: a part does not live on `grid`, or their leading axes do not broadcast.
     """
     a, b, lead = _check_pair((names[0], x_part), (names[1], y_part), grid)
-    check_discretisation(discretisation)
+    check_discretisation(discretisation, grid)
     engine = engine_of(discretisation)
     how = engine.static(discretisation, grid, "auto")
     (_, along_x), (along_y, _) = (engine.derivatives(part, **how) for part in (b, a))

@@ -10,29 +10,36 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ._discretisation import engine_of
-
-# Eager calls, and their eager derivatives, are compiled once. Under `jit` this has no effect.
-_compiled_once = functools.partial(
-    jax.jit,
-    static_argnames=("steps", "save_every", "length", "direct", "discretisation", "grid", "backend"),
-    inline=True,
-)
+from ._finite import look, look_at_saves
+from ._saves import Run
 
 
-@_compiled_once
-def final_state(omega, viscosity, drag, dt, forcing, terms=None, *, discretisation, grid, backend, **segments):
-    """Return the field after `steps` steps. `terms`: a `_terms.Terms`, or None."""
+def _compiled_once(*static):
+    """Compile eager calls, and their eager derivatives, once. Under `jit` this has no effect."""
+    static = (*static, "flag", "discretisation", "grid", "backend")
+    return functools.partial(jax.jit, static_argnames=static, inline=True)
+
+
+@_compiled_once("steps", "length", "direct")
+def final_state(omega, viscosity, drag, dt, forcing, terms=None, *, flag, discretisation, grid, backend, **segments):
+    """Return the field after `steps` steps, and when each member was first seen to be not finite, if `flag`.
+
+    `terms`: a `_terms.Terms`, or None.
+    """
     engine = engine_of(discretisation)
     how = engine.static(discretisation, grid, backend)
     state, forcing = engine.to_state(omega, **how), engine.forcing_to_state(forcing, **how)
+    seen = look(None, omega, 0) if flag else None
     more = engine.term_operands(terms, **how) if terms else ()
-    state = _advance(engine, state, viscosity, drag, dt, forcing, more, **segments, **how)
-    return engine.to_field(state, **how)
+    state, seen = _advance(engine, state, seen, viscosity, drag, dt, forcing, more, **segments, **how)
+    field = engine.to_field(state, **how)
+    return field, look_at_saves(seen, field[None], [segments["steps"]]) if flag else None
 
 
-@_compiled_once
+@_compiled_once("runs", "initial")
 def saved_states(
     omega,
     viscosity,
@@ -41,35 +48,48 @@ def saved_states(
     forcing,
     terms=None,
     *,
+    flag,
     discretisation,
     grid,
     backend,
-    steps,
-    save_every,
-    direct,
-    **segments,
+    runs: tuple[Run, ...],
+    initial,
 ):
-    """Return the fields after save_every, 2 save_every, ... steps, along a new first axis.
+    """Return the fields at the saves along a new first axis, and when each member was first seen to be not finite.
 
-    The `direct` segments are divided evenly among the saves.
+    `initial`: whether the field before all steps, projected onto what a state keeps, is the first of them.
     """
-    engine, count = engine_of(discretisation), steps // save_every
+    engine = engine_of(discretisation)
     how = engine.static(discretisation, grid, backend)
-    start, forcing = engine.to_state(omega, **how), engine.forcing_to_state(forcing, **how)
+    state, forcing = engine.to_state(omega, **how), engine.forcing_to_state(forcing, **how)
     more = engine.term_operands(terms, **how) if terms else ()
-    segments |= {"steps": save_every, "direct": direct // max(count, 1)}
+    seen = look(None, omega, 0) if flag else None
+    saved, start = [state[None]] * initial, 0
+    for gap, count, length, direct in runs:
 
-    def body(state, window):
-        of_save = forcing if window is None else window
-        state = _advance(engine, state, viscosity, drag, dt, of_save, more, **segments, **how)
-        return state, state
+        def body(carry, window, of_run=forcing, steps=gap, length=length, direct=direct):
+            of_save = of_run if window is None else window
+            segments = {"steps": steps, "length": length, "direct": direct}
+            state, seen = carry
+            state, seen = _advance(engine, state, seen, viscosity, drag, dt, of_save, more, **segments, **how)
+            return (state, seen), state
 
-    _, saved = jax.lax.scan(body, start, _windows(forcing, count, save_every), length=count)
-    return jax.vmap(functools.partial(engine.to_field, **how))(saved)
+        stop = start + gap * count
+        windows = _windows(_window(forcing, start, stop), count, gap)
+        (state, seen), states = jax.lax.scan(body, (state, seen), windows, length=count)
+        saved.append(states)
+        start = stop
+    states = saved[0] if len(saved) == 1 else jnp.concatenate(saved)
+    fields = jax.vmap(functools.partial(engine.to_field, **how))(states)
+    steps = np.cumsum([0] * initial + [run.gap for run in runs for _ in range(run.saves)])
+    return fields, look_at_saves(seen, fields, steps) if flag else None
 
 
-def _advance(engine, state, viscosity, drag, dt, forcing, terms, *, steps, length, direct, **how):
-    """Return the state after `steps` steps."""
+def _advance(engine, state, seen, viscosity, drag, dt, forcing, terms, *, steps, length, direct, **how):
+    """Return the state after `steps` steps, and what was seen (`_finite.look`) after each segment.
+
+    `seen`: what was seen before; None: nobody looks.
+    """
 
     def advance_by(state, forcing, steps, repeats, direct):
         more = {"steps": steps, "repeats": repeats, "direct": direct}
@@ -78,17 +98,20 @@ def _advance(engine, state, viscosity, drag, dt, forcing, terms, *, steps, lengt
     segments, rest = divmod(steps, length)
     of_rest = min(direct, int(rest > 0))
     direct -= of_rest
-    if segments and forcing.shape[0] == 1:
+    if segments and forcing.shape[0] == 1 and seen is None:
         state = advance_by(state, forcing, length, segments, direct)
     elif segments:
 
-        def body(state, window):  # all segments or none: to treat the last ones apart would copy all forcing
-            return advance_by(state, window, length, 1, int(direct == segments)), None
+        def body(carry, window):  # all segments or none: to treat the last ones apart would copy all forcing
+            state, seen = carry
+            state = advance_by(state, forcing if window is None else window, length, 1, int(direct == segments))
+            return (state, seen and look(seen, state, length)), None
 
-        state, _ = jax.lax.scan(body, state, _windows(forcing, segments, length))
+        (state, seen), _ = jax.lax.scan(body, (state, seen), _windows(forcing, segments, length), length=segments)
     if rest:
         state = advance_by(state, _window(forcing, segments * length, steps), rest, 1, of_rest)
-    return state
+        seen = seen and look(seen, state, rest)
+    return state, seen
 
 
 def _window(forcing, start: int, stop: int):

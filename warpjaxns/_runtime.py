@@ -16,9 +16,9 @@ from ._solver import NavierStokes2D, check_solver
 from ._version import VERSION
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Info:
-    """Versions, devices, and the backend that ``"auto"`` takes here. Printable."""
+    """Versions, devices, and the backend that ``"auto"`` takes here. It shows as a few lines of text."""
 
     versions: dict[str, str]
     devices: tuple[str, ...]
@@ -27,7 +27,7 @@ class Info:
     auto_reason: str
     cache: dict[str, int]
 
-    def __str__(self):
+    def __repr__(self):
         lines = ["versions  " + ", ".join(f"{name} {version}" for name, version in self.versions.items())]
         lines += ["devices   " + ", ".join(self.devices) + f" ({self.driver})"]
         lines += [f"backend   auto = {self.auto}: {self.auto_reason}"]

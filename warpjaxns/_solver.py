@@ -1,6 +1,7 @@
 """The solver: an Equinox module whose physical parameters are differentiable leaves."""
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import equinox as eqx
@@ -10,16 +11,26 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._adjoint import Checkpointed, Direct
-from ._arrays import with_axes
-from ._checks import check_count, check_field, check_flag, check_grid, check_non_negative, check_positive, check_real
+from ._arrays import largest, with_axes
+from ._checks import (
+    check_count,
+    check_field,
+    check_flag,
+    check_grid,
+    check_non_negative,
+    check_option,
+    check_positive,
+    check_real,
+)
 from ._discretisation import Discretisation, FiniteDifference, check_backend, engine_of
 from ._ffi import align
-from ._finite import raise_if_not_finite
+from ._finite import Flag, raise_if_not_finite
 from ._grid import Grid
 from ._methods import method
 from ._operators import streamfunction
 from ._primitives.folding import merge
 from ._rollout import final_state, saved_states
+from ._saves import check_saves, cut
 from ._show import show
 from ._terms import Terms, check_pair
 
@@ -140,52 +151,65 @@ class NavierStokes2D(eqx.Module):
 
     @method
     def rollout(
-        self, omega0: Field, *, steps: int, save_every: int | None = None, forcing: Array | None = None
-    ) -> Array:
+        self,
+        omega0: Field,
+        *,
+        steps: int | None = None,
+        save_every: int | None = None,
+        save_at: Sequence[int] | np.ndarray | None = None,
+        include_initial: bool = False,
+        forcing: Array | None = None,
+        check: str | None = None,
+    ) -> Array | tuple[Array, Flag]:
         """Return the vorticity after `steps` steps, or a trajectory.
 
         Args:
             omega0: initial vorticity ``(..., ny, nx)``, float32 or float64 [1/time]. Leading axes are members of an
                 ensemble, advanced together.
-            steps: how many steps to take, >= 0.
+            steps: how many steps to take, >= 0. With `save_at` it may be left out.
             save_every: None, or k >= 1 that divides `steps`.
+            save_at: None, or the increasing step counts >= 0 after which states are saved. No step follows the last
+                save. Each run of equal distances is compiled apart.
+            include_initial: whether the initial state is the first of the saved ones.
             forcing: None, or one field a step ``(steps, ..., ny, nx)`` [1/time^2], constant over the step and added
                 to the solver's steady forcing. Leading axes after the first broadcast against those of `omega0`.
+            check: what happens if the result is not finite. ``"raise"``: an error. ``"flag"``: nothing, but a `Flag`
+                is returned as well, without a callback into Python. None: ``"raise"`` if the solver has
+                `check_finite`, else nothing.
 
         Returns:
             The last state [1/time], of omega0's shape. With ``save_every=k`` the states after k, 2k, ..., steps steps,
-            ``(steps // k, ..., ny, nx)``.
+            ``(steps // k, ..., ny, nx)``. With `save_at` those after so many steps, ``(len(save_at), ..., ny, nx)``.
+            With ``include_initial=True`` one more, in front. With ``check="flag"`` the pair of this and the flag.
 
         Raises:
-            TypeError: wrong dtype, or `steps` or `save_every` not an integer known when tracing.
-            ValueError: wrong shape, negative `steps`, or `steps` not a multiple of `save_every`.
-            RuntimeError: the result is not finite (unless ``check_finite=False``).
+            TypeError: wrong dtype, or a step count that is not an integer known when tracing.
+            ValueError: wrong shape, negative `steps`, or saves that do not fit `steps`.
+            RuntimeError: the result is not finite, where that is to raise.
         """
         omega0 = self._state("omega0", omega0)
-        steps = check_count("steps", steps, least=0)
-        if save_every is not None:
-            save_every = check_count("save_every", save_every, least=1)
-            if steps % save_every:
-                raise ValueError(f"steps={steps} is not a multiple of save_every={save_every}")
+        steps, saves, initial = check_saves(steps, save_every, save_at, include_initial)
+        if check is not None:
+            check_option("check", check, ("raise", "flag"))
         viscosity, drag, dt = self._parameters(omega0)
         control = self._forcing(omega0, forcing, steps)
-        between = save_every or max(steps, 1)
-        length = self.adjoint.call_length(steps, between)
         step_bytes = self._engine.kept_fields(self.discretisation, self.grid) * _known_bytes(omega0)
-        kept = self.adjoint.direct(steps // between * -(-between // length), length, step_bytes)
+        runs = cut(self.adjoint, steps, ((max(steps, 1), min(steps, 1)),) if saves is None else saves, step_bytes)
 
         # a scan's state varies over all mesh axes that anything varies over, from the start
         terms, structure = jax.tree.flatten(self._spread_terms(omega0))
         operands = align(merge(omega0, 0, omega0.ndim - 2), viscosity, drag, dt, control, *terms)
         operands[5:] = [jax.tree.unflatten(structure, operands[5:])]
-        how = {"length": length, "direct": kept, **self._numerics}
-        if save_every is None:
-            out = final_state(*operands, steps=steps, **how)
+        how = {"flag": check == "flag", **self._numerics}
+        if saves is None:
+            out, first = final_state(*operands, steps=steps, length=runs[0].length, direct=runs[0].direct, **how)
             shape = omega0.shape
         else:
-            out = saved_states(*operands, steps=steps, save_every=save_every, **how)
-            shape = (steps // save_every, *omega0.shape)
-        if self.check_finite:
+            out, first = saved_states(*operands, runs=runs, initial=initial, **how)
+            shape = (out.shape[0], *omega0.shape)
+        if first is not None:
+            return out.reshape(shape), Flag.of(first.reshape(omega0.shape[:-2]))
+        if check == "raise" or self.check_finite:
             raise_if_not_finite(out, out.ndim - 3, _advice(self.discretisation))
         return out.reshape(shape)
 
@@ -259,7 +283,7 @@ class NavierStokes2D(eqx.Module):
         omega = self._state("omega", omega)
         u, v = self.velocity(omega)
         dy, dx = self.grid.spacing
-        rate = jnp.max(jnp.abs(u) / dx + jnp.abs(v) / dy, axis=(-2, -1))
+        rate = largest(jnp.abs(u) / dx + jnp.abs(v) / dy)
         lead = omega.shape[:-2]
         return rate * _broadcast("dt", jnp.asarray(self.dt, omega.dtype), lead, lead, omega)
 

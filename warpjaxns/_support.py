@@ -1,28 +1,39 @@
 """Support: the grids, types and platforms that each backend can run."""
 
+import contextlib
 import functools
+import os
+import tempfile
 
 import jax
 import numpy as np
 import warp as wp
 
-from ._grid import Grid
+from ._grid import DividedGrid, Grid
 from ._kernels.fft.lines import smooth
-from ._kernels.finite_difference.planner import make_plan, unsupported
+from ._kernels.finite_difference.planner import make_divided_plan, make_plan, unsupported
 from ._kernels.hardware.limits import CPU_MEMORY
+
+STDERR = 2  # the file descriptor
+NO_DRIVER = b"Could not find or load the NVIDIA CUDA driver"
 
 
 def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
     """Return why Warp cannot run this grid in this type on this platform ("cpu" or "cuda"), or None."""
     initialise()
+    make = make_plan
+    if isinstance(grid, DividedGrid):
+        if grid.rows % 2 or grid.rows < 4:
+            return f"each device has {grid.rows} rows; use an even number of them, at least 4"
+        grid, make = grid.of_rows(grid.rows), make_divided_plan
     for n in grid.shape:
         if not smooth(n):
             return f"size {n} has a prime factor above 5; use sizes of the form 2^a 3^b 5^c"
     if platform == "cpu":
-        return unsupported(make_plan(grid.shape, np.dtype(dtype).name).on(cpu=True), CPU_MEMORY)
+        return unsupported(make(grid.shape, np.dtype(dtype).name).on(cpu=True), CPU_MEMORY)
     if platform == "cuda":
         limit = shared_memory()
-        return cuda_obstacle() or unsupported(make_plan(grid.shape, np.dtype(dtype).name, 1, limit), limit)
+        return cuda_obstacle() or unsupported(make(grid.shape, np.dtype(dtype).name, 1, limit), limit)
     return f"Warp knows no platform {platform!r}"
 
 
@@ -59,4 +70,29 @@ def initialise() -> None:
     """Start Warp, without its greeting."""
     if wp.config.log_level == wp.LOG_INFO:  # leave it alone where the user chose
         wp.config.log_level = wp.LOG_WARNING
-    wp.init()
+    with _without_warning_of_driver():
+        wp.init()
+
+
+@contextlib.contextmanager
+def _without_warning_of_driver():
+    """Drop Warp's line on standard error that there is no CUDA driver. `cuda_obstacle` says so where it matters.
+
+    Warp prints it from C, past `sys.stderr` and its own log level. All else that is printed meanwhile is passed on.
+    """
+    try:
+        kept = os.dup(STDERR)
+    except OSError:  # the process has no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(kept, STDERR)
+            os.close(kept)
+            file.seek(0)
+            for line in file:
+                if NO_DRIVER not in line:
+                    os.write(STDERR, line)

@@ -45,7 +45,7 @@ def vorticity_of(grid: Grid, u: Field, v: Field) -> Field:
     """
     u, v = check_velocity(grid, u, v)
     along_y, along_x, _ = _symbols(grid, u)
-    return irfft2(along_x * rfft2(v) - along_y * rfft2(u), grid.shape)
+    return irfft2(along_x * rfft2(v, grid=grid) - along_y * rfft2(u, grid=grid), grid.shape, grid=grid)
 
 
 def velocity_of(
@@ -75,7 +75,7 @@ def velocity_of(
     """
     omega = check_field("omega", omega, grid)
     along_y, along_x, inverse = _symbols(grid, omega)
-    psi = rfft2(omega) * inverse.astype(along_y.dtype)
+    psi = rfft2(omega, grid=grid) * inverse.astype(along_y.dtype)
     parts = []
     for spectrum, value in zip((along_y * psi, -along_x * psi), _pair(mean), strict=True):
         check_real("mean", value, scalar=False)
@@ -86,7 +86,7 @@ def velocity_of(
                 f"mean has a part of shape {jnp.shape(value)}: expected one number, or one for each of the leading "
                 f"axes of omega {omega.shape[:-2]}"
             ) from None
-        parts.append(irfft2(spectrum, grid.shape) + uniform[..., None, None])
+        parts.append(irfft2(spectrum, grid.shape, grid=grid) + uniform[..., None, None])
     return parts[0], parts[1]
 
 

@@ -4,11 +4,10 @@ A subcommand is a module of `_commands`. Its ``add(commands)`` adds its parser a
 lists all subcommands. JAX and Warp are imported when a command runs, and not before.
 """
 
-import argparse
 import sys
 
 from ._commands import bench, demo, generate, info, verify
-from ._commands.options import UsageError
+from ._commands.options import Parser, UsageError
 from ._version import VERSION
 
 COMMANDS = (demo, bench, generate, verify, info)
@@ -19,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
 
     Exit codes are 0: done; 1: the computation failed; 130: interrupted. Wrong options raise ``SystemExit(2)``.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="warpjaxns",
         description="Differentiable two-dimensional Navier-Stokes: JAX on NVIDIA Warp kernels.",
     )
@@ -27,8 +26,10 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add(commands)
-    options = parser.parse_args(argv)
+    options, unknown = parser.parse_known_args(argv)
     try:
+        if unknown:
+            raise UsageError(f"unrecognized arguments: {' '.join(unknown)}")
         return options.run(options)
     except UsageError as error:
         return options.parser.error(str(error))  # exits

@@ -168,7 +168,7 @@ FAULTS = [
     ),
     Fault(
         "members and mapped axis folded in the wrong order",
-        "_primitives/define.py",
+        "_primitives/folding.py",
         "jnp.broadcast_to(x, (*head, size, inner, *tail))",
         "jnp.moveaxis(jnp.broadcast_to(x, (*head, size, inner, *tail)), axis, axis + 1)",
         ("test_operators", "test_advance_vmap"),

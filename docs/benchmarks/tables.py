@@ -7,16 +7,17 @@
 """
 
 import argparse
-import json
-import math
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).resolve().parent
-ROOT = FOLDER.parent.parent
+import tables_accuracy
+import tables_examples
+from cells import data, figure, table, two_digits
+
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.S)
 TASKS = {
@@ -26,11 +27,6 @@ TASKS = {
     "`jvp`": "jvp",
 }
 WITH_XLA = {"64 x 64²": "bench_small", "1024 x 64²": "bench_small", "512²": "bench_xla", "1024²": "bench_xla"}
-
-
-def data(name: str) -> dict:
-    """Return the contents of a JSON file here."""
-    return json.loads((FOLDER / f"{name}.json").read_text())
 
 
 def times(name: str) -> dict[tuple[str, str, str], float]:
@@ -50,24 +46,6 @@ def with_xla() -> dict[str, tuple[list[float], list[float]]]:
     """Return the times of Warp and of XLA in one run, by case."""
     tasks = list(TASKS)[:3]
     return {case: (rows(run, "warp", tasks)[case], rows(run, "xla", tasks)[case]) for case, run in WITH_XLA.items()}
-
-
-def figure(value: float | None) -> str:
-    """Return a number as text with three digits, or more before the point; nothing for None."""
-    if value is None:
-        return ""
-    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
-
-
-def two_digits(value: float) -> str:
-    """Return a number as text with two digits."""
-    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
-
-
-def table(head: list[str], body: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    first, *others = ["| " + " | ".join(line) + " |" for line in (head, *body)]
-    return "\n".join([first, "|" + "---|" * len(head), *others]).replace("|  |", "| |")
 
 
 # ------------------------------------------------------------------------------------------------ README
@@ -216,88 +194,15 @@ def facts() -> str:
     return table(["", *(f"{n}²" for n in sizes)], body)
 
 
-LEVELS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-DISCRETISATIONS = {  # the beginnings of the names of codes in `accuracy.json`
-    "finite differences": "finite differences",
-    "spectral, two-thirds": "spectral, rk3, two-thirds",
-    "spectral, smooth": "spectral, rk3, smooth",
-}
-
-
-def points() -> str:
-    """Return the points a side for an error, of each flow and discretisation."""
-    from accuracy_picture import TITLES, points_to
-
-    found, body = data("accuracy"), []
-    for flow, title in TITLES.items():
-        for name, scheme in DISCRETISATIONS.items():
-            cells = [points_to(found, flow, scheme, level) for level in LEVELS]
-            if any(cells):
-                body.append([title, name, *(_marked(cell, lambda n: f"{n:.0f}") for cell in cells)])
-    return table(["flow", "discretisation", *map(_percent, LEVELS)], body)
-
-
-def accuracy() -> str:
-    """Return the milliseconds of a rollout with an error, of each flow and code."""
-    from accuracy_picture import FAMILIES, TITLES, time_to
-
-    found, body = data("accuracy"), []
-    for flow, title in TITLES.items():
-        for family in FAMILIES:
-            cells = [time_to(found, flow, family, "forward", 1, level) for level in LEVELS]
-            if any(cells):
-                body.append([title, family, *(_marked(cell, lambda t: _short(1e3 * t)) for cell in cells)])
-    return table(["flow", "code", *map(_percent, LEVELS)], body)
-
-
-def lead() -> str:
-    """Return how many times as long as this package the better of the two others takes, where both reach an error."""
-    from accuracy_picture import FAMILIES, TITLES, time_to
-
-    found, body = data("accuracy"), []
-    for flow, title in TITLES.items():
-        for task, members in ((t, m) for t in ("forward", "gradient") for m in (1, 16)):
-            cells = []
-            for level in LEVELS:
-                reached = [time_to(found, flow, family, task, members, level) for family in FAMILIES]
-                times = [math.inf if r is None or r[1] else r[0] for r in reached]
-                ours, theirs = min(times[:2]), min(times[2:])
-                cells.append(two_digits(theirs / ours) if theirs < math.inf else "only here" if ours < math.inf else "")
-            what = "rollout" if task == "forward" else "gradient"
-            body.append([title, f"{what}, {members} member{'s' * (members > 1)}", *cells])
-    return table(["flow", "", *map(_percent, LEVELS)], body)
-
-
-def device() -> str:
-    """Return where `accuracy.json` was measured."""
-    found = data("accuracy")
-    return f"Measured on: {found['device']['kind']}, JAX {found['versions']['jax']}."
-
-
-def _marked(cell, text):
-    """Return a cell of a table: a value and whether it is extrapolated, or nothing."""
-    if cell is None:
-        return ""
-    value, extrapolated = cell
-    return "~" + text(float(f"{value:.2g}")) if extrapolated else text(value)
-
-
-def _percent(level: float) -> str:
-    return f"{100 * level:g} %"
-
-
-def _short(value: float) -> str:
-    return f"{value:.2f}" if value < 0.995 else two_digits(value)
-
-
 def _exponent(value: float) -> str:
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
-MADE = (perturbation, perturbation_factors, beside_xla, selection, speed, bounds, counters, facts, points, accuracy)
-MADE += (device, spectral_speed, lead)
-TABLES: dict[str, Callable[[], str]] = {function.__name__: function for function in MADE}
+MADE = (perturbation, perturbation_factors, beside_xla, selection, speed, spectral_speed, bounds, counters, facts)
+TABLES: dict[str, Callable[[], str]] = {
+    function.__name__: function for function in (*MADE, *tables_accuracy.MADE, *tables_examples.MADE)
+}
 
 
 def written(text: str) -> str:

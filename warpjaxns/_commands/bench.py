@@ -4,9 +4,10 @@ import math
 import os
 import time
 from argparse import BooleanOptionalAction
+from functools import partial
 from pathlib import Path
 
-from .options import DISCRETISATIONS, UsageError, add_discretisation, discretisation_of, number, require, say
+from .options import DISCRETISATIONS, UsageError, add_discretisation, discretisation_of, number, require, say, say_now
 
 TASKS = ("forward", "gradient", "jvp")
 # On the CPU an FFT in XLA's thread pool may wait for ever for threads of the same pool if several transforms run at
@@ -85,7 +86,9 @@ def _measure_all(options, path):
     contenders = benchmarks.backends(*dict.fromkeys(options.backend))
     contenders += benchmarks.peers() if options.peers else []
     cases = _cases(options)
+    say_now(options, "the bandwidth of the memory")
     bandwidth = benchmarks.bandwidth(**({"megabytes": 32, "repeat": 3} if options.quick else {}))
+    say_now(options, "")
     figures = _figures(options, contenders, cases)
     figures["bandwidth"] = bandwidth
     roof = None
@@ -110,6 +113,7 @@ def _measure_all(options, path):
             figures["memory_growth"] = _growth(options, contenders, cases)
             report.write(path, figures)
     except KeyboardInterrupt:
+        say_now(options, "")
         say(options, f"interrupted: {path} holds the cases before" if path.exists() else "interrupted")
         code = 130
     say(options, *_reasons(figures["skipped"]), f"Figures: {path}")
@@ -131,7 +135,9 @@ def _measure_case(options, case, contenders, deadline, figures):
         repeat=options.repeat,
         seconds=0.1 if options.quick else 1.0,
         deadline=deadline,
+        report=partial(say_now, options),
     )
+    say_now(options, "")
     figures["records"] += [record.to_dict() for record in records]
     reasons = {contender.name: contender.obstacle(case) for contender in contenders}
     left_out = ({"case": case.label, "solver": name, "reason": reason} for name, reason in reasons.items() if reason)
@@ -160,7 +166,9 @@ def _growth(options, contenders, cases):
     size = min((case.size for case in cases), key=lambda size: abs(math.log(size / 512)))
     case = benchmarks.Case(size, 1, options.precision, discretisation_of(options))
     able = [contender for contender in contenders if contender.own and contender.obstacle(case) is None]
+    say_now(options, f"{case.label}: memory of long gradients")
     growth = {contender.name: benchmarks.memory_growth(case, contender) for contender in able}
+    say_now(options, "")
     for name, of_steps in growth.items():
         sizes = ", ".join(f"{count / 2**20:.3g} MiB over {steps} steps" for steps, count in of_steps.items())
         say(options, f"{case.label}, {name}: temporaries of a checkpointed gradient: {sizes}")

@@ -13,6 +13,7 @@ from .options import (
     plain_warnings,
     require,
     say,
+    say_now,
     seed,
     versions,
 )
@@ -135,13 +136,18 @@ def _experiment(solver, options):
     size, device = options.size, jax.devices()[0].device_kind
     say(options, f"Decaying turbulence on {size} x {size} points, {options.precision}, on {device}")
     of_flow, of_noise = jax.random.split(jax.random.key(options.seed))
+    say_now(options, "compiling and running the spin-up")
     flow = experiments.developed_turbulence(solver, key=of_flow, spin_up=options.spin_up, dtype=options.precision)
+    say_now(options, "")
     warn_if_not_resolved(resolution(solver, flow).error, solver, "at the start of the experiment")
     # Much smaller than the ball, so that the noise does not show in the end.
     noise = experiments.random_perturbation(flow, norm=options.radius / 20, key=of_noise)
-    with tqdm(total=options.iterations, disable=options.quiet or None, desc="optimising", unit="it") as bar:
+    with tqdm(total=options.iterations, disable=options.quiet or None, desc="compiling", unit="it") as bar:
 
-        def report(_, loss, norm):
+        def report(number, loss, norm):
+            if number == 0:
+                bar.reset()  # its speed is that of iterations
+                bar.set_description("optimising", refresh=False)
             bar.set_postfix_str(f"loss {loss:.4g}, norm {norm:.4f}")
             bar.update()
 

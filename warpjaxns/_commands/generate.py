@@ -1,6 +1,7 @@
 """``warpjaxns generate``: training sets."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,11 @@ ARGUMENTS = (  # options that are arguments of `data.Ensemble` of the same name
     *("count", "steps", "save_every", "dt", "viscosity", "drag", "forcing_amplitude", "forcing_wavenumber"),
     *("extent", "initial", "initial_wavenumber", "shared_initial", "spin_up", "seed", "batch_size", "coarsen"),
     *("compression", "precision", "backend"),
+)
+LAUNCHERS = (  # variables with the number of a process and of all: Slurm, Open MPI, MPICH and its descendants
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
 )
 
 
@@ -65,7 +71,11 @@ def add(commands):
         choices=("float32", "float64"))
     option("--backend", "what computes; auto: Warp on CUDA where it supports the size, else XLA", "auto",
         choices=("auto", "warp", "xla"))
+    option("--process", "number of this process, one of several that compute the file", shown="0",
+        type=number(int, least=0), metavar="I")
+    option("--processes", "number of these processes", shown="1", type=count, metavar="N")
     # fmt: on
+    parser.add_argument("--distributed", action="store_true", help="take both from the environment of srun or mpirun")
     parser.add_argument("--shared-initial", action="store_true", help="all members start from the same field")
     parser.add_argument("--resume", action="store_true", help="go on where the same command was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file, or start over")
@@ -77,7 +87,9 @@ def _run(options):
     from .. import data
 
     ensemble = _ensemble(options)
+    index, processes = _process(options)
     again = {"resume": options.resume, "overwrite": options.overwrite}
+    again |= {"process_index": index, "process_count": processes}
     try:
         options.output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -95,6 +107,14 @@ def _run(options):
         except KeyboardInterrupt:
             print(f"warpjaxns: interrupted\n{_kept(options)}", file=sys.stderr)
             return 130
+    if summary.missing:
+        done = ensemble.batches - summary.missing
+        say(
+            options,
+            f"process {index} of {processes} is done; {done} of {ensemble.batches} batches are, and the last process "
+            f"to end writes {summary.path}",
+        )
+        return 0
     if summary.failed:
         names = ", ".join(map(str, summary.failed[:10])) + (", ..." if len(summary.failed) > 10 else "")
         print(
@@ -106,6 +126,28 @@ def _run(options):
     size = f"{summary.path.stat().st_size / 2**20:,.1f} MiB"
     say(options, f"{summary.path}: {summary.trajectories} x {ensemble.frames} frames of {ny} x {nx}, {size}")
     return 0 if summary.trajectories else 1
+
+
+def _process(options):
+    """Return the number of this process, and of all that compute the file."""
+    given = options.process, options.processes
+    if options.distributed:
+        if given != (None, None):
+            raise UsageError("argument --distributed: leave out --process and --processes, or this one")
+        found = [names for names in LAUNCHERS if all(name in os.environ for name in names)]
+        if not found:
+            names = ", ".join(name for names in LAUNCHERS for name in names)
+            raise UsageError(
+                f"argument --distributed: none of {names} is set; start it by srun or mpirun, or give --process and "
+                "--processes"
+            )
+        given = tuple(int(os.environ[name]) for name in found[0])
+    if None in given and given != (None, None):
+        raise UsageError("arguments --process and --processes: give both, or none")
+    index, count = (0, 1) if None in given else given
+    if index >= count:
+        raise UsageError(f"argument --process: {index} is not less than --processes {count}")
+    return index, count
 
 
 def _ensemble(options):
@@ -153,7 +195,9 @@ class _Progress:
 
         if self._bar is None:
             hidden = True if self._quiet else None
-            self._bar = tqdm(total=total, initial=done, disable=hidden, desc="generating", unit="frame")
+            self._bar = tqdm(total=total, initial=done, disable=hidden, desc="compiling", unit="frame")
+        elif done > self._bar.n:
+            self._bar.set_description("generating", refresh=False)
         self._bar.update(done - self._bar.n)
 
 

@@ -5,8 +5,10 @@ import contextlib
 import importlib.util
 import math
 import platform
+import re
 import sys
 import warnings
+from typing import NoReturn
 
 from .._version import VERSION
 
@@ -21,6 +23,31 @@ INSTALL = 'pip install -e ".[all]" in the checkout'
 
 class UsageError(Exception):
     """A request that cannot be met. Its message goes to the user, without a traceback, with exit code 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line and the help of the option that is wrong, not the usage of all options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message, with the help of the option that it names, and exit with code 2."""
+        action = self._named(message)
+        if action is None:
+            more = f"`{self.prog} --help` lists what there is"
+        else:
+            formatter = self._get_formatter()
+            formatter.add_argument(action)
+            more = formatter.format_help().rstrip()
+        self.exit(2, f"{self.prog}: {message}\n{more}\n")
+
+    def _named(self, message):
+        """Return the action that a message begins with, as ``argument --size: ...`` or as ``size=...``, or None."""
+        found = re.match(r"argument ([^:]+):|(\w+)=", message)
+        names = (found[1] or "").split("/") if found else []
+        for action in self._actions:
+            own = (*action.option_strings, action.metavar)
+            if found and (action.dest == found[2] or not set(own).isdisjoint(names)):
+                return action
+        return None
 
 
 def require(*modules: str) -> None:
@@ -112,3 +139,12 @@ def say(options, *lines) -> None:
     """Print lines, unless ``--quiet`` is given."""
     if not options.quiet:
         print(*lines, sep="\n", flush=True)
+
+
+def say_now(options, line: str) -> None:
+    """Show what is being done, in place of what was shown before: on a terminal only, and not if ``--quiet`` is given.
+
+    An empty line ends it.
+    """
+    if sys.stderr.isatty() and not options.quiet:
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)

@@ -7,20 +7,73 @@ Only `poisson` runs on the backend that is asked for. The others are stencils, w
 the sums around them. A foreign call for each would take the host longer than the device, and devices of one process in
 turn.
 
-Operands are laid out as in `_primitives.operands`.
+Operands are laid out as in `_primitives.operands`. A *domain* says what the points of a state see of the grid: `Whole`,
+all of it, or a slab of a grid that is divided over devices (`divided.slabs`), with rows of its neighbours around it.
 """
 
-from typing import Any
+import dataclasses
+import functools
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from .._coefficients import FIRST, SECOND, STAGES, runge_kutta
+from .._grid import Grid
 from .._primitives.operands import Operands, split
 from .jacobian import jacobian
 from .kept import Kept
 from .laplacian import laplacian
 from .poisson import poisson
+
+
+class Domain(Protocol):
+    """The rows that a state has, and those around it on which stencils work, a grid of their own."""
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the stencils."""
+        ...
+
+    def surround(self, omega):
+        """Return the state and its streamfunction on the rows of the stencils."""
+        ...
+
+    def gather(self, omega, psi):
+        """Return the transpose of `surround`, of cotangents on the rows of the stencils."""
+        ...
+
+    def pad(self, field):
+        """Return a field on the rows of the stencils, zero where the state has no rows."""
+        ...
+
+    def trim(self, field):
+        """Return a field of the rows of the stencils on those of the state."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """All rows of the grid. The Poisson equation is symmetric."""
+
+    grid: Grid
+    backend: str
+
+    def surround(self, omega):
+        """Return the state and its streamfunction."""
+        return omega, poisson(omega, grid=self.grid, backend=self.backend)
+
+    def gather(self, omega, psi):
+        """Return the transpose of `surround`."""
+        return omega + poisson(psi, grid=self.grid, backend=self.backend)
+
+    def pad(self, field):
+        """Return the field."""
+        return field
+
+    def trim(self, field):
+        """Return the field."""
+        return field
 
 
 def _column(values):
@@ -32,11 +85,11 @@ def linear_terms(omega, *, grid) -> dict:
     return {"viscosity": laplacian(omega, grid=grid, backend="xla"), "drag": -omega}
 
 
-def tendency(omega, psi, viscosity, drag, force, *, grid, scheme):
-    """Return ``R(w) = J(psi, w) + nu Lap w - mu w + f``."""
+def tendency(omega, psi, viscosity, drag, force, *, grid, scheme, trim=lambda field: field):
+    """Return ``R(w) = J(psi, w) + nu Lap w - mu w + f``. `trim`: that of a `Domain`, whose rows `force` has."""
     terms = linear_terms(omega, grid=grid)
     advection = jacobian(psi, omega, grid=grid, scheme=scheme, backend="xla")
-    return advection + _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"] + force
+    return trim(advection + _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"]) + force
 
 
 def _over_steps(forcing):
@@ -46,8 +99,10 @@ def _over_steps(forcing):
     return forcing, lambda force: force
 
 
-def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, repeats=1):
+def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, repeats=1, domain=None):
     """Return ``[omega]`` after the steps, or ``[omega, *Kept]`` with `keep`. `repeats` needs steady forcing."""
+    domain = domain or Whole(grid, backend)
+    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     x, _ = split(operands, Operands)
     steps *= repeats
     every, force_of = _over_steps(x.forcing)
@@ -55,10 +110,9 @@ def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, r
     def step(start, force):
         state, kept = start, []
         for a, b, c in runge_kutta(start.dtype):
-            psi = poisson(state, grid=grid, backend=backend)
-            kept.append(Kept(state, psi))
-            at = state, psi, x.viscosity, x.drag, force_of(force)
-            rate = tendency(*at, grid=grid, scheme=scheme)
+            seen = Kept(*domain.surround(state))
+            kept.append(seen)
+            rate = tendency(*seen, x.viscosity, x.drag, force_of(force), **how)
             state = b * state + c * _column(x.dt) * rate
             if a:
                 state = a * start + state
@@ -67,31 +121,32 @@ def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, r
     out, kept = jax.lax.scan(step, x.omega, every, length=steps)
     if kept is None:
         return [out]
-    return [out, *(field.reshape(STAGES * steps, *out.shape) for field in kept)]
+    return [out, *(field.reshape(STAGES * steps, *field.shape[2:]) for field in kept)]
 
 
-def advance_jvp(*operands, grid, scheme, steps, backend):
+def advance_jvp(*operands, grid, scheme, steps, backend, domain=None):
     """Return the result of `advance`, and its derivative in the direction of the tangents.
 
     State and tangent share one Poisson solve. Two solves at the same time can lock up the FFTs of XLA on a CPU of few
     cores.
     """
-    where = {"grid": grid, "backend": backend}
+    domain = domain or Whole(grid, backend)
+    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     x, dx, _ = split(operands, Operands, Operands)
     # a shared parameter may have a tangent of its own for each member, and the other way round
     x, dx = (Operands(*each) for each in zip(*map(jnp.broadcast_arrays, x, dx), strict=True))
     every, force_of = _over_steps(x.forcing)
     devery, dforce_of = _over_steps(dx.forcing)
 
-    def rate_at(state, psi, viscosity, drag, force):
-        return tendency(state, psi, viscosity, drag, force, grid=grid, scheme=scheme)
+    rate_at = functools.partial(tendency, **how)
 
     def step(start, forces):
         force, dforce = force_of(forces[0]), dforce_of(forces[1])
         (state, dstate), (first, dfirst) = start, start
         for a, b, c in runge_kutta(state.dtype):
-            psi, dpsi = jnp.split(poisson(jnp.concatenate([state, dstate]), **where), 2)
-            at, towards = (state, psi, x.viscosity, x.drag, force), (dstate, dpsi, dx.viscosity, dx.drag, dforce)
+            both = domain.surround(jnp.concatenate([state, dstate]))
+            seen, dseen = zip(*(jnp.split(field, 2) for field in both), strict=True)
+            at, towards = (*seen, x.viscosity, x.drag, force), (*dseen, dx.viscosity, dx.drag, dforce)
             rate, drate = jax.jvp(rate_at, at, towards)
             dstate = b * dstate + c * (_column(x.dt) * drate + _column(dx.dt) * rate)
             state = b * state + c * _column(x.dt) * rate
@@ -109,7 +164,7 @@ def tangent(*operands, keep, **params):
     return advance_jvp(*x, *dx, **params)[1:]
 
 
-def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
+def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
     """Return the transpose of `tangent`: the cotangents that `wrt` asks for, one a member each.
 
     With S = (-Lap)^-1 and F, G the transposes of J (`FIRST`, `SECOND`), the adjoint of the tendency is
@@ -118,11 +173,11 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
     ``c dt <l, term>`` to the cotangent of a linear term's coefficient, ``c <l, R(w)>`` to that of dt, and ``c dt l`` to
     that of f.
     """
-    where = {"grid": grid, "backend": backend}
+    domain = domain or Whole(grid, backend)
     x, (cotangent, *kept) = split(operands, Operands)
     if not keep:
-        kept = advance(*x, scheme=scheme, steps=steps, keep=True, **where)[1:]
-    stages = Kept(*(field.reshape(steps, STAGES, *x.omega.shape) for field in kept))
+        kept = advance(*x, grid=grid, scheme=scheme, steps=steps, keep=True, backend=backend, domain=domain)[1:]
+    stages = Kept(*(field.reshape(steps, STAGES, *field.shape[1:]) for field in kept))
     every, force_of = _over_steps(x.forcing)
     coefficients = runge_kutta(x.omega.dtype)
 
@@ -131,20 +186,20 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
 
     def pull_back(stage, l, kept, force):
         _, b, c = coefficients[stage]
-        w, psi, h = kept.states[stage], kept.psis[stage], c * x.dt
-        solved = poisson(jacobian(w, l, grid=grid, scheme=FIRST[scheme], backend="xla"), **where)
-        local = jacobian(l, psi, grid=grid, scheme=SECOND[scheme], backend="xla")
+        w, psi, h, around = kept.states[stage], kept.psis[stage], c * x.dt, domain.pad(l)
+        to_psi = jacobian(w, around, grid=domain.grid, scheme=FIRST[scheme], backend="xla")
+        local = jacobian(around, psi, grid=domain.grid, scheme=SECOND[scheme], backend="xla")
         # the linear terms are their own adjoints
-        terms = linear_terms(l, grid=grid)
+        terms = linear_terms(around, grid=domain.grid)
         diffused, damped = _column(x.viscosity) * terms["viscosity"], _column(x.drag) * terms["drag"]
-        to_state = b * l + _column(h) * (solved + local + diffused + damped)
+        to_state = b * l + _column(h) * domain.gather(local + diffused + damped, to_psi)
         shares = Operands(*[None] * len(x))
         if wrt.viscosity or wrt.drag:
-            terms = linear_terms(w, grid=grid)
-            wanted = {name: h * inner(l, term) for name, term in terms.items() if getattr(wrt, name)}
+            terms = linear_terms(w, grid=domain.grid)
+            wanted = {name: h * inner(l, domain.trim(term)) for name, term in terms.items() if getattr(wrt, name)}
             shares = shares._replace(**wanted)
         if wrt.dt:
-            rate = tendency(w, psi, x.viscosity, x.drag, force, grid=grid, scheme=scheme)
+            rate = tendency(w, psi, x.viscosity, x.drag, force, grid=domain.grid, scheme=scheme, trim=domain.trim)
             shares = shares._replace(dt=c * inner(l, rate))
         if wrt.forcing:
             shares = shares._replace(forcing=_column(h) * l)

@@ -39,8 +39,11 @@ def _tables(grid: Grid, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     return modes, roots_of_unity(grid.shape[1], dtype)
 
 
-def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
-    """Call `launch(tables, *operands, *outputs)`. In a repetition the first output replaces the first operand."""
+def call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1, types=None):
+    """Call `launch(tables, *operands, *outputs)`. In a repetition the first output replaces the first operand.
+
+    `types`: Warp's types of the operands; None where all are real.
+    """
     real, number = plan.real, complex_type(plan.real)
     tables = [jnp.asarray(table) for table in _tables(grid, plan.dtype)]
     return _ffi.call(
@@ -48,7 +51,7 @@ def _call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, re
         *tables,
         *operands,
         key=(*key, grid, plan),
-        inputs=[plan.column_chunks.Mode, number] + [real] * len(operands),
+        inputs=[plan.column_chunks.Mode, number, *(types or [real] * len(operands))],
         outputs=outputs,
         graph=True,
         repeats=repeats,
@@ -61,7 +64,7 @@ def _plan_of(grid: Grid, omega, platform: str) -> Plan:
     return plan.on_cpu_too if platform == "cpu" else plan
 
 
-def _places(x: Operands):
+def places(x: Operands):
     """Return the places of parameters and forcing. A forcing of a single number means none."""
     forcing = x.forcing.slices if x.forcing.shape[-1] > 1 else NO_ARRAY
     return parameters(x.viscosity, x.drag, x.dt, forcing)
@@ -75,7 +78,7 @@ def poisson(omega, *, grid, backend, platform):
     def launch(tables, omega, psi, *scratch):
         poisson_kernels.poisson(plan, tables, omega, psi, *scratch)
 
-    return _call_with_tables(launch, plan, grid, [omega], ["poisson"], [(plan.real, omega.shape), *scratch])[:1]
+    return call_with_tables(launch, plan, grid, [omega], ["poisson"], [(plan.real, omega.shape), *scratch])[:1]
 
 
 def laplacian(a, *, grid, backend, platform):
@@ -103,7 +106,7 @@ def jacobian(a, b, *, grid, scheme, backend, platform):
 def _advance(setting, x, targets, psis, scratch):
     """Launch steps, with resident members where the plan has them."""
     kernels = resident_stage if setting.plan.resident else stage
-    kernels.advance(setting, _places(x), x.omega, targets, psis, scratch)
+    kernels.advance(setting, places(x), x.omega, targets, psis, scratch)
 
 
 def _keep_stages(setting, x, out, kept, scratch):
@@ -142,9 +145,9 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, plat
     key, scratch = ["advance", scheme, steps, keep], [] if plan.resident else plan.typed_scratch(streams)
     if keep:
         outputs = [field, kept, kept, *scratch]
-        return _call_with_tables(launch_and_keep, plan, grid, operands, key, outputs)[:3]
+        return call_with_tables(launch_and_keep, plan, grid, operands, key, outputs)[:3]
     outputs = [field] if plan.resident else [field, (plan.real, (STAGES - 1, *omega.shape)), *scratch]
-    return _call_with_tables(launch, plan, grid, operands, key, outputs, repeats)[:1]
+    return call_with_tables(launch, plan, grid, operands, key, outputs, repeats)[:1]
 
 
 def tangent_fits(omega, *, grid: Grid, platform: str, **_) -> bool:
@@ -173,14 +176,14 @@ def advance_jvp(*operands, grid, scheme, steps, backend, platform):
             last = [(out, dout)]
             between = [(fields[0][2 * s], fields[0][2 * s + 1]) for s in range(STAGES - 1)] if fields else []
             targets = (between + last) * (steps if fields else 1)
-            kernels.tangent(setting(tables), _places(x), _places(dx), x.omega, dx.omega, targets, scratch)
+            kernels.tangent(setting(tables), places(x), places(dx), x.omega, dx.omega, targets, scratch)
 
         streams.launch(run, (x, dx, out, dout, fields), tuple(scratch))
 
     field, between = (plan.real, x.omega.shape), (plan.real, (2 * (STAGES - 1), *x.omega.shape))
     scratch = [] if is_resident else [between, *cut.typed_scratch(streams)]
     key = ["advance_jvp", scheme, steps, cut]
-    return _call_with_tables(launch, plan, grid, [*x, *dx], key, [field, field, *scratch])[:2]
+    return call_with_tables(launch, plan, grid, [*x, *dx], key, [field, field, *scratch])[:2]
 
 
 def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
@@ -211,7 +214,7 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
             totals = sums if by_parameter else None, forcing_sums if by_forcing else None
             work = fields[0], fields[1], fields[2]
             mine = scratch[: len(sweep_scratch)]
-            kernels.adjoint(setting(tables), _places(x), x.dt, kept, cotangent, result, work, mine, totals)
+            kernels.adjoint(setting(tables), places(x), x.dt, kept, cotangent, result, work, mine, totals)
 
         streams.launch(run, (x, cotangent, kept, result, sums, forcing_sums, fields), tuple(scratch))
 
@@ -219,7 +222,7 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
     outputs += [] if keep else Kept(stages, stages)
     outputs += [*sweep_scratch, *forward_scratch]
     key = ["adjoint", scheme, steps, keep, wrt, cut, plan.for_source]
-    result, by_row, forcing_total, *_ = _call_with_tables(launch, plan, grid, operands, key, outputs)
+    result, by_row, forcing_total, *_ = call_with_tables(launch, plan, grid, operands, key, outputs)
     total = jnp.sum(by_row.reshape(batch, ny, 3), axis=1).T if by_parameter else [None] * 3
     totals = Operands(result, *total, forcing=forcing_total)
     return [value for value, wanted in zip(totals, wrt, strict=True) if wanted]

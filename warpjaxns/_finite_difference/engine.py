@@ -4,6 +4,7 @@ import math
 
 from .. import _coefficients
 from .._checks import check_reach
+from .._grid import DividedGrid
 from .._show import show
 from .._support import warp_obstacle
 from . import algebra
@@ -156,8 +157,8 @@ def highest_waves(discretisation, grid):
 
 
 def kept_fields(discretisation, grid):
-    """Return 6: state and streamfunction of three stages."""
-    return _coefficients.STAGES * len(Kept._fields)
+    """Return 6, state and streamfunction of three stages, or the share of a device in them."""
+    return _coefficients.STAGES * len(Kept._fields) / (grid.parts if isinstance(grid, DividedGrid) else 1)
 
 
 def cfl_limit(discretisation):

@@ -6,6 +6,7 @@ from .._coefficients import FIRST, SECOND
 from .._primitives.define import bind, define, register
 from .._primitives.folding import batch_by_folding, sum_to
 from . import calls, reference
+from .divided import operators as divided
 
 
 def _abstract(a, b, **_):
@@ -16,7 +17,7 @@ def _xla(a, b, *, grid, scheme, backend):
     return [reference.jacobian(grid, a, b, scheme)]
 
 
-jacobian_p = define("jacobian", _abstract, _xla, calls.jacobian)
+jacobian_p = define("jacobian", _abstract, _xla, calls.jacobian, divided=divided.jacobian)
 batch_by_folding(jacobian_p, lambda **_: [0, 0], lambda **_: [0], lambda **_: [False, False])
 
 

@@ -3,6 +3,7 @@
 from .._primitives.define import bind
 from .._primitives.folding import define_self_adjoint
 from . import calls, reference
+from .divided import operators as divided
 
 
 def _xla(a, *, grid, backend):
@@ -10,7 +11,7 @@ def _xla(a, *, grid, backend):
 
 
 # The stencil is symmetric.
-laplacian_p = define_self_adjoint("laplacian", _xla, calls.laplacian)
+laplacian_p = define_self_adjoint("laplacian", _xla, calls.laplacian, divided.laplacian)
 
 
 def laplacian(a, *, grid, backend):

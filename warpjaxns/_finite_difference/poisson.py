@@ -3,6 +3,7 @@
 from .._primitives.define import bind
 from .._primitives.folding import define_self_adjoint
 from . import calls, reference
+from .divided import operators as divided
 
 
 def _xla(omega, *, grid, backend):
@@ -10,7 +11,7 @@ def _xla(omega, *, grid, backend):
 
 
 # S is symmetric: its eigenvectors are the Fourier modes, its eigenvalues are real and even in the wavenumber.
-poisson_p = define_self_adjoint("poisson", _xla, calls.poisson)
+poisson_p = define_self_adjoint("poisson", _xla, calls.poisson, divided.poisson)
 
 
 def poisson(omega, *, grid, backend):

@@ -208,6 +208,7 @@ SLABS = {  # None: columns are solved by a kernel of their own
     2048: Entries(Slabs(8, 8, False, True, True), Slabs(8, 8, False, True, True)),
     4096: Entries(Slabs(16, 8, False, False, True), Slabs(16, 8, False, False, True)),
 }
+FEW_SLABS = Slabs(8, 8, True, True, True)  # where a grid of so few columns is divided over devices
 SOURCE = {
     64: Entries(Source(16, 512, True), Source(8, 1024, True)),
     128: Entries(Source(8, 512, True), Source(8, 768, True)),

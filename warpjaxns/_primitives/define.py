@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import numpy as np
@@ -10,7 +11,9 @@ from jax.interpreters import ad, mlir
 from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
+from .._grid import DividedGrid
 from .._support import warp_obstacle
+from . import divided as on_devices
 from . import partition
 
 batch_axes: dict[Primitive, Callable] = {}  # the batch axes of operands and of results (`folding`)
@@ -65,13 +68,19 @@ def lowering(function: Callable, name: str, batch_axes: Callable, foreign: bool)
 
 
 def define(
-    name: str, abstract: Callable, xla: Callable, warp: Callable, find_obstacle: Callable = warp_obstacle
+    name: str,
+    abstract: Callable,
+    xla: Callable,
+    warp: Callable,
+    find_obstacle: Callable = warp_obstacle,
+    divided: Callable | None = None,
 ) -> Primitive:
     """Define a primitive with several results. `folding.batch_by_folding` must follow.
 
     `abstract(*avals, **params)` returns ``(shape, dtype)`` of each result. `xla` and `warp` compute the results, as
     lists or tuples. `warp` serves CUDA, and with ``backend="warp"`` also the CPU; its argument `platform` says which.
-    ``find_obstacle(grid, dtype, platform)`` says why it cannot, or returns None.
+    ``find_obstacle(grid, dtype, platform)`` says why it cannot, or returns None. `divided` computes the results on a
+    `DividedGrid`, and takes what `warp` takes, with ``platform=None`` where Warp is not to be used.
     """
     p = Primitive(name)
     p.multiple_results = True
@@ -89,6 +98,10 @@ def define(
         if backend == "warp" and obstacle:
             raise ValueError(f'backend="warp" cannot run on {platform}: {obstacle}')
         use_warp = not obstacle and (backend == "warp" or platform == "cuda")
+        if isinstance(grid, DividedGrid):
+            how = functools.partial(cast(Callable, divided), platform=platform if use_warp else None)
+            rule = on_devices.lowering(in_x64_of_operands(how), name)
+            return in_x64_of_operands(lambda _: rule(ctx, *operands, **params))(ctx.avals_in)
         how = functools.partial(warp, platform=platform) if use_warp else xla
         return lowering(how, name, batch_axes[p], use_warp)(ctx, *operands, **params)
 

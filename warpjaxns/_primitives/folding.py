@@ -46,9 +46,9 @@ def batch_by_folding(p: Primitive, axes: Callable, out_axes: Callable, full: Cal
     return rule
 
 
-def define_self_adjoint(name: str, xla: Callable, warp: Callable) -> Primitive:
+def define_self_adjoint(name: str, xla: Callable, warp: Callable, divided: Callable) -> Primitive:
     """Define a primitive from one field ``(batch, ny, nx)`` to another, linear and its own transpose."""
-    p = define(name, lambda field, **_: [(field.shape, field.dtype)], xla, warp)
+    p = define(name, lambda field, **_: [(field.shape, field.dtype)], xla, warp, divided=divided)
     batch_by_folding(p, axes=lambda **_: [0], out_axes=lambda **_: [0], full=lambda **_: [True])
     register_linear(p, lambda cotangents, _, **params: bind(p, *cotangents, **params))
     return p

@@ -28,7 +28,8 @@ from .._names import name_of
 
 options: Any = jax.config
 ADVICE = (
-    "fields live whole on a device for now. Put the mesh on a batch axis, or gather the array first, with "
+    "fields live whole on a device, unless their grid is divided (Grid.over). Put the mesh on a batch axis, or gather "
+    "the array first, with "
     "jax.device_put, jax.lax.with_sharding_constraint or jax.sharding.reshard"
 )
 

@@ -47,6 +47,7 @@ class Numerics:
             the members on its second axis. `omega` has a shape.
         kept_arrays: their number.
         obstacle: ``obstacle(grid, dtype, platform)`` says why the calls cannot run, or returns None.
+        divided: a module like `algebra`, for grids that are divided over devices, or None.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Numerics:
     kept: Callable[..., Sequence[tuple[int, ...]]]
     kept_arrays: int
     obstacle: Callable[..., str | None]
+    divided: Any = None
 
 
 class Steps:
@@ -66,7 +68,7 @@ class Steps:
         obstacle = numerics.obstacle
 
         def primitive(kind, abstract, xla, warp):
-            return define(name + kind, abstract, xla, warp, obstacle)
+            return define(name + kind, abstract, xla, warp, obstacle, getattr(numerics.divided, kind, None))
 
         self.advance_p = primitive("advance", self._advance_abstract, algebra.advance, calls.advance)
         batch_by_folding(

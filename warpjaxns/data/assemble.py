@@ -12,27 +12,23 @@ import numpy as np
 from . import checksums, layout
 from .ensemble import Ensemble
 from .records import sync_folder
-from .work import WorkFolder
+from .work import Part, WorkFolder
 
 
-def assemble(work: WorkFolder, ensemble: Ensemble, manifest: dict[str, Any], path: Path) -> tuple[list[int], list[int]]:
+def assemble(work: WorkFolder, parts: list[Part], ensemble: Ensemble, manifest: dict[str, Any], path: Path) -> None:
     """Assemble the parts in a fixed order, without timestamps, and rename the file to its final name.
 
     Args:
-        work: the folder of parts, all of them done.
+        work: the folder of parts.
+        parts: all parts.
         ensemble: the ensemble that was computed.
         manifest: the manifest, recorded as provenance.
         path: the file.
 
-    Returns:
-        The numbers of the members that the file holds, and of those that failed.
-
     Raises:
         OSError: the disk is full, or a part is damaged.
     """
-    parts = work.parts(ensemble.batches)
-    failed = {member: frame for part in parts for member, frame in part.failed.items()}
-    members = [member for part in parts for member in part.members if member not in failed]
+    members, failed = members_of(parts)
     temporary = work.path / "assembled.tmp"
     _check_room(temporary, parts)
     with _new_file(temporary) as file:
@@ -52,7 +48,12 @@ def assemble(work: WorkFolder, ensemble: Ensemble, manifest: dict[str, Any], pat
         os.fsync(file.fileno())
     temporary.replace(path)
     sync_folder(path.parent)
-    return members, sorted(failed)
+
+
+def members_of(parts: list[Part]) -> tuple[list[int], dict[int, int]]:
+    """Return the numbers of the members in parts, and the first non-finite frame of each that failed."""
+    failed = {member: frame for part in parts for member, frame in part.failed.items()}
+    return [member for part in parts for member in part.members if member not in failed], failed
 
 
 @contextlib.contextmanager

@@ -6,13 +6,11 @@ import zlib
 from importlib.metadata import version
 from typing import Any
 
-import jax.numpy as jnp
-
 from .._version import VERSION
 from .ensemble import Ensemble
 
 
-def manifest(ensemble: Ensemble) -> dict[str, dict[str, Any]]:
+def manifest(ensemble: Ensemble, device: Any) -> dict[str, dict[str, Any]]:
     """Return the ensemble, and the software and device that compute and write it.
 
     Random numbers follow from the ensemble alone: see `warpjaxns.data.ensemble.drawing`.
@@ -27,7 +25,7 @@ def manifest(ensemble: Ensemble) -> dict[str, dict[str, Any]]:
         **{name: version(name) for name in names},
         "hdf5": h5py.version.hdf5_version,
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
-        "device": next(iter(jnp.zeros(()).devices())).device_kind,
+        "device": device.device_kind,
         **({"XLA_FLAGS": flags} if flags else {}),
     }
     return {"ensemble": ensemble.as_dict(), "software": software}

@@ -3,10 +3,13 @@
 import contextlib
 import os
 import re
+import stat
 from pathlib import Path
 
 # Names of a run's files. Other files in the folder of parts do not belong to a run.
-OWN = re.compile(r"lock|manifest\.json(\.tmp)?|assembled\.tmp|part-\d{6,}\.(chunks|tmp|json(\.tmp)?)")
+OWN = re.compile(
+    r"lock(-turn|-\d+-of-\d+)?|manifest\.json(\.tmp)?|assembled\.tmp|part-\d{6,}\.(chunks|tmp|json(\.tmp)?)"
+)
 
 
 class OptionsError(ValueError):
@@ -26,14 +29,22 @@ def folder_of(target: Path) -> Path:
 def contents(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the contents of a folder of parts: the files of a run, and everything else.
 
-    A symbolic link or a folder is never a file of a run. Manifest and lock come last: files removed in this order
+    A symbolic link or a folder is never a file of a run. Manifest and locks come last: files removed in this order
     belong to a run to the end.
     """
     own, others = [], []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        mine = OWN.fullmatch(path.name) and path.is_file() and not path.is_symlink()
-        (own if mine else others).append(path)
-    return sorted(own, key=lambda path: (path.name == "lock", path.name == "manifest.json")), others
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:  # renamed or removed by another process of the run
+            continue
+        (own if OWN.fullmatch(path.name) and stat.S_ISREG(mode) else others).append(path)
+    return sorted(own, key=lambda path: (is_lock(path), path.name == "manifest.json")), others
+
+
+def is_lock(path: Path) -> bool:
+    """Return whether a file of a run is a lock."""
+    return path.name.startswith("lock")
 
 
 def refuse_to_lose(target: Path, resume: bool, overwrite: bool, finished: str) -> None:
@@ -81,6 +92,6 @@ def refuse_to_lose(target: Path, resume: bool, overwrite: bool, finished: str) -
 def remove(folder: Path) -> None:
     """Delete the files of a run, and the folder if it is then empty."""
     for path in contents(folder)[0]:
-        path.unlink()
+        path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._checks import check_count, check_key
+from .._checks import check_count, check_key, check_processes
 from .._discretisation import from_dict
 from .._grid import Grid
 
@@ -175,10 +175,7 @@ class Flows:
             TypeError: an argument has another type.
             ValueError: a number is out of range, a field unknown, or there are fewer samples than one batch takes.
         """
-        count = jax.process_count() if process_count is None else check_count("process_count", process_count, least=1)
-        index = jax.process_index() if process_index is None else check_count("process_index", process_index, least=0)
-        if index >= count:
-            raise ValueError(f"process_index={index}: expected less than process_count={count}")
+        index, count = check_processes(process_index, process_count)
         batch_size = check_count("batch_size", batch_size, least=1)
         window, stride = check_count("window", window, least=1), check_count("stride", stride, least=1)
         if key is not None:

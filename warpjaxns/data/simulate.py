@@ -1,8 +1,9 @@
-"""Advances an ensemble on the device and copies its frames to the host, one frame behind."""
+"""Advances an ensemble on its devices and copies frames to the host, one frame behind."""
 
 import functools
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -27,31 +28,50 @@ class Frame(NamedTuple):
     error: np.ndarray | jax.Array  # (batch,): the estimate of `diagnostics.resolution`
 
 
-def simulate(ensemble: Ensemble, batches: Iterable[int]) -> Iterator[Frame]:
-    """Yield the frames of batches on the host, batch after batch.
+def simulate(ensemble: Ensemble, batches: Sequence[int], devices: Sequence[Any]) -> Iterator[tuple[int, int, Frame]]:
+    """Yield the frames of batches on the host, ``(batch, number, frame)``.
 
-    The steps towards the next frame are enqueued before the last frame is waited for, across batches too. Every batch
-    has `batch_size` members, so that one program serves all. The last batch repeats its last member.
+    Each device has a batch of its own, and devices take turns in what is yielded. The steps towards a device's next
+    frame are enqueued before its last frame is waited for, across batches too. Every batch has `batch_size` members, so
+    that one program serves all. The last batch repeats its last member.
     """
-    frames = (frame for batch in batches for frame in _frames(ensemble, batch))
-    waiting = next(frames, None)
-    while waiting is not None:
-        ahead = next(frames, None)
-        yield Frame(*jax.device_get(tuple(waiting)))
-        waiting = ahead
+    streams = deque(_stream(ensemble, batches[i :: len(devices)], device) for i, device in enumerate(devices))
+    waiting = deque()
+    while streams or waiting:
+        if streams:
+            if (enqueued := next(streams[0], None)) is None:
+                streams.popleft()
+            else:
+                waiting.append(enqueued)
+                streams.rotate(-1)
+        if len(waiting) > len(streams):
+            batch, number, frame = waiting.popleft()
+            yield batch, number, Frame(*jax.device_get(tuple(frame)))
 
 
-def _frames(ensemble, batch):
-    """Yield the frames of a batch on the device, enqueued one at a time."""
-    members = ensemble.members(batch)
-    members += members[-1:] * (ensemble.batch_size - len(members))
-    solver = solver_of(ensemble, members)
-    omega = _start(ensemble, np.asarray(members, np.uint32))
-    omega = _rollout(solver, omega, steps=ensemble.spin_up)  # drops what the discretisation does not keep
-    yield _observe(solver, omega, ensemble.saved_grid.shape)
-    for _ in range(ensemble.frames - 1):
-        omega = _rollout(solver, omega, steps=ensemble.save_every)
-        yield _observe(solver, omega, ensemble.saved_grid.shape)
+def devices_of_process() -> list[Any]:
+    """Return the devices that compute by default: all of this process of the default kind, or one of a CPU.
+
+    Only JAX's default device does if there is one (`jax.default_device`).
+    """
+    (first,) = jnp.zeros(()).devices()
+    if cast(Any, jax.config).jax_default_device is not None or first.platform == "cpu":  # whose devices share its cores
+        return [first]
+    return [device for device in jax.local_devices() if device.device_kind == first.device_kind]
+
+
+def _stream(ensemble, batches, device):
+    """Yield the frames of batches on a device, enqueued one at a time."""
+    for batch in batches:
+        members = ensemble.members(batch)
+        members += members[-1:] * (ensemble.batch_size - len(members))
+        solver = jax.device_put(solver_of(ensemble, members), device)
+        omega = _start(ensemble, np.asarray(members, np.uint32), device)
+        omega = _rollout(solver, omega, steps=ensemble.spin_up)  # drops what the discretisation does not keep
+        yield batch, 0, _observe(solver, omega, ensemble.saved_grid.shape)
+        for number in range(1, ensemble.frames):
+            omega = _rollout(solver, omega, steps=ensemble.save_every)
+            yield batch, number, _observe(solver, omega, ensemble.saved_grid.shape)
 
 
 def solver_of(ensemble: Ensemble, members: list[int]) -> NavierStokes2D:
@@ -80,12 +100,12 @@ def solver_of(ensemble: Ensemble, members: list[int]) -> NavierStokes2D:
 _rollout = jax.jit(NavierStokes2D.rollout, static_argnames="steps")
 
 
-def _start(ensemble, members):
-    """Return the initial fields of members, ``(batch, ny, nx)``."""
+def _start(ensemble, members, device):
+    """Return the initial fields of members on a device, ``(batch, ny, nx)``."""
     if ensemble.shared_initial:
         members = np.zeros_like(members)
     with drawing():
-        return _initial_fields(members, ensemble)
+        return _initial_fields(jax.device_put(members, device), ensemble)
 
 
 @functools.partial(jax.jit, static_argnames="ensemble")

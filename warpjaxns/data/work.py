@@ -5,24 +5,34 @@ files do not survive a crash while they are being written, so none is used here.
 
     train.hdf5.parts/
       lock                   held by the process at work; the operating system releases it when the process ends
+      lock-0-of-2            the same, where several processes share the batches
+      lock-turn              held by the process that begins the run, or assembles the parts
       manifest.json          the ensemble, and the software and device that compute it
       part-000000.chunks     the compressed chunks of a batch, one after another
       part-000000.json       index of the chunks; written last, so its existence means that the batch is done
 
 Damage is detected. Both JSON files have a checksum. An index also has the checksum of its manifest, the number of its
 batch, and a checksum of each chunk.
+
+Process i of n computes the batches i, i + n, i + 2n and so on. It writes no file of another one's batches, and needs no
+message from any of them: who finds all batches done assembles them.
 """
 
+import contextlib
 import os
+import re
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from .place import OptionsError, contents, folder_of, remove
+from .locks import acquire
+from .place import OptionsError, contents, folder_of, is_lock, remove
 from .records import DamagedError, read_record, sync, write_record
+
+TURN = "lock-turn"
 
 
 @dataclass(frozen=True)
@@ -41,33 +51,59 @@ class Part:
 
 
 class WorkFolder:
-    """The folder ``<output>.parts``, locked while this context manager is open.
+    """The folder ``<output>.parts``. Its batches of one process are locked while this context manager is open.
+
+    Args:
+        output: the file.
+        index: the number of this process.
+        count: the number of processes that share the batches.
 
     Raises:
-        OptionsError: another process works in it.
+        OptionsError: another process computes some of these batches.
     """
 
-    def __init__(self, output: Path):
-        import fcntl  # not on Windows, where the rest of this module works
-
+    def __init__(self, output: Path, index: int = 0, count: int = 1):
         self.path = folder_of(output)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._run = 0
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise OptionsError(f"{output} is being written by another process") from None
+        self.index, self.count, self._run = index, count, 0
+        own = self.path / ("lock" if count == 1 else f"lock-{index}-of-{count}")
+        lock = acquire(own)
+        if lock is None:
+            who = "another process" if count == 1 else f"another process {index} of {count}"
+            raise OptionsError(f"{output} is being written by {who}")
+        self._lock = lock
+        for path in contents(self.path)[0]:
+            if is_lock(path) and path.name != TURN and _of(path) != _of(own):
+                other = acquire(path, shared=True)
+                if other is None:
+                    os.close(lock)
+                    raise OptionsError(f"{output} is being written by another process, one of {_of(path)}")
+                os.close(other)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        for path in contents(self.path)[0]:
-            if path.suffix == ".tmp":  # makes room on a full disk
-                path.unlink()
-        os.close(self._lock)
+        try:
+            for path in contents(self.path)[0]:
+                part = re.match(r"part-(\d+)", path.name)
+                if part and int(part[1]) % self.count == self.index and path.suffix == ".tmp":
+                    path.unlink()  # makes room on a full disk
+        finally:
+            os.close(self._lock)
+
+    @contextlib.contextmanager
+    def turn(self):
+        """Keep other processes from beginning or assembling the run. Waits for one that does."""
+        lock = cast(int, acquire(self.path / TURN, wait=True))
+        with contextlib.ExitStack() as ending:
+            ending.callback(os.close, lock)
+            for name in ("manifest.json.tmp", "assembled.tmp"):
+                ending.callback((self.path / name).unlink, missing_ok=True)
+            yield
+
+    def mine(self, batches: int) -> range:
+        """Return the batches of this process."""
+        return range(self.index, batches, self.count)
 
     def read_manifest(self) -> dict[str, Any] | None:
         """Return the manifest, or None if there is none yet. From now on only parts of its run count.
@@ -87,7 +123,7 @@ class WorkFolder:
     def start(self, manifest: dict[str, Any]) -> None:
         """Delete all parts and begin with a new manifest."""
         for path in contents(self.path)[0]:
-            if path.name not in ("lock", "manifest.json"):
+            if not is_lock(path) and path.name != "manifest.json":
                 path.unlink()
         self._run = write_record(self.path / "manifest.json", manifest, indent=1)
 
@@ -106,15 +142,16 @@ class WorkFolder:
             return None
 
     def parts(self, batches: int) -> list[Part]:
-        """Return all batches.
+        """Return all batches that are done.
 
         Raises:
-            OSError: a batch is not done.
+            OSError: a batch of this process is not done.
         """
-        parts = [part for part in map(self.part, range(batches)) if part is not None]
-        if len(parts) < batches:
-            raise OSError(f"{self.path} has only {len(parts)} of {batches} parts; resume to compute the others")
-        return parts
+        parts = [self.part(batch) for batch in range(batches)]
+        done = [part for part in parts if part is not None]
+        if any(parts[batch] is None for batch in self.mine(batches)):
+            raise OSError(f"{self.path} has only {len(done)} of {batches} parts; resume to compute the others")
+        return done
 
     def payloads(self, batch: int, part: Part) -> Iterator[tuple[tuple[int, str, int, int], bytes]]:
         """Yield the chunks of a batch, ``((member, field, block, crc32), bytes)``.
@@ -154,6 +191,11 @@ class WorkFolder:
 
     def _path(self, batch, kind):
         return self.path / f"part-{batch:06d}.{kind}"
+
+
+def _of(lock):
+    """Return the number of processes that a lock is of, as text."""
+    return lock.name.partition("-of-")[2] or "1"
 
 
 class PartWriter:

@@ -87,7 +87,7 @@ def energy_spectrum(
     _, eigenvalue, multiplicity = fourier_modes(grid, discretisation=discretisation)
     width = fundamental_wavenumber(grid)
     weight = multiplicity / (2 * eigenvalue * width * math.prod(grid.shape) ** 2)
-    omega_hat = rfft2(omega)
+    omega_hat = rfft2(omega, grid=grid)
     density = (omega_hat.real**2 + omega_hat.imag**2) * with_axes(jnp.asarray(weight, omega.dtype), omega.ndim)
     spectrum = sum_over_shells(grid, density)
     return jnp.asarray(width * np.arange(1, spectrum.shape[-1] + 1), omega.dtype), spectrum

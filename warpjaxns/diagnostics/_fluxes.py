@@ -54,7 +54,7 @@ def enstrophy_flux(
 def _terms(grid, omega, discretisation):
     """Return psi, omega and ``J(psi, omega)``."""
     omega = check_field("omega", omega, grid)
-    check_discretisation(discretisation)
+    check_discretisation(discretisation, grid)
     omega = projected(grid, omega, discretisation)
     psi = streamfunction(grid, omega, discretisation=discretisation)
     return psi, omega, jacobian(grid, psi, omega, discretisation=discretisation)
@@ -64,7 +64,7 @@ def _flux(grid, weight, advection):
     """Return minus ``<weight_K advection>`` for every K, as a running sum over shells."""
     _, _, multiplicity = fourier_modes(grid)
     share = jnp.asarray(multiplicity / math.prod(grid.shape) ** 2, weight.dtype)
-    a, b = rfft2(weight), rfft2(advection)
+    a, b = rfft2(weight, grid=grid), rfft2(advection, grid=grid)
     gain = sum_over_shells(grid, (a.real * b.real + a.imag * b.imag) * with_axes(share, a.ndim))
     edges = fundamental_wavenumber(grid) * (np.arange(1, gain.shape[-1] + 1) + 0.5)
     return jnp.asarray(edges, weight.dtype), -jnp.cumsum(gain, axis=-1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._arrays import square_root, with_axes
+from .._arrays import largest, square_root, with_axes
 from .._checks import check_field
 from .._coefficients import kept_wavenumbers
 from .._discretisation import Spectral
@@ -64,7 +64,7 @@ def resolution(solver: NavierStokes2D, omega: Float[Array, "... ny nx"]) -> Reso
     # tail^(3/4), with a finite derivative where it is zero
     x = 2 * square_root(tail) * square_root(square_root(tail)) if isinstance(solver.discretisation, Spectral) else phase
     dy, dx = solver.grid.spacing
-    flow = jnp.max(jnp.maximum(jnp.abs(u) * dx, jnp.abs(v) * dy), axis=(-2, -1))
+    flow = largest(jnp.maximum(jnp.abs(u) * dx, jnp.abs(v) * dy))
     viscosity = jnp.asarray(solver.viscosity, omega.dtype)
     ndim = max(flow.ndim, viscosity.ndim)
     flow = with_axes(flow, ndim)
@@ -122,7 +122,7 @@ def _shares(grid, omega, *weights):
     _, _, multiplicity = fourier_modes(grid)
     # Scaled to the largest value, so that no square under- or overflows. The shares do not depend on it.
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(omega), axis=(-2, -1), keepdims=True))
-    modes = rfft2(omega / jnp.where(largest == 0, 1, largest), norm="forward")
+    modes = rfft2(omega / jnp.where(largest == 0, 1, largest), norm="forward", grid=grid)
     density = modes.real**2 + modes.imag**2
 
     def total(weight):

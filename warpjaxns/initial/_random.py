@@ -119,7 +119,7 @@ def random_vorticity(
     wavenumber, _, _ = fourier_modes(grid)
     response = np.where(between(wavenumber, 0, float(max_wavenumber)), wavenumber ** -float(smoothness), 0)
     noise = jax.random.normal(key, grid.shape, dtype)
-    omega = from_modes(grid, rfft2(noise), response)
+    omega = from_modes(grid, rfft2(noise, grid=grid), response)
     return omega / jnp.sqrt(jnp.mean(omega * omega))
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from .._checks import check_count, check_grid, check_positive
 from .._grid import Grid
 from ._maps import closed, vorticity
+from ._notebook import Film
 
 
 def animation(
@@ -23,7 +24,7 @@ def animation(
     frames_per_second: float | int = 20,
     dpi: int = 100,
     progress: bool = True,
-) -> Path:
+) -> Film:
     """Write an animation of a vorticity field, one picture a frame, all in the same colours.
 
     The suffix of `path` selects the format: ``.gif`` through Pillow, which comes with Matplotlib, or ``.mp4`` (H.264),
@@ -44,7 +45,7 @@ def animation(
         progress: whether to show a progress bar on a terminal.
 
     Returns:
-        The path.
+        The film, which a notebook shows.
 
     Raises:
         ValueError: the suffix is another, a shape does not fit, there are no frames, or a number is out of range.
@@ -79,7 +80,7 @@ def animation(
             yield
 
     write(path, figure, scenes(), frames_per_second)
-    return path
+    return Film(path)
 
 
 def _writer(path):

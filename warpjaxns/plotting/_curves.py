@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..diagnostics import Budget
+from .._checks import check_field, check_grid
+from .._discretisation import Discretisation, FiniteDifference
+from .._grid import Grid
+from ..diagnostics import Budget, energy_spectrum
 from ._style import GREY, clean_axes, curve_style
 
 if TYPE_CHECKING:
@@ -20,8 +23,10 @@ Series = Float[Array | np.ndarray, " points"]
 
 def spectra(
     axes: "Axes",
-    spectra: Mapping[str, tuple[Series, Series]],
+    grid: Grid,
+    flows: Mapping[str, Float[Array | np.ndarray, "..."] | tuple[Series, Series]],
     *,
+    discretisation: Discretisation = FiniteDifference(),
     slopes: Sequence[float | int] | Mapping[float, tuple[float, float]] = (-3,),
     decades: float | int = 8,
     title: str | None = None,
@@ -33,8 +38,11 @@ def spectra(
 
     Args:
         axes: Matplotlib axes to draw on.
-        spectra: for each label, ``(k, E)`` as `diagnostics.energy_spectrum` returns them: wavenumbers [1/length] and
-            energy [length^3/time^2], both ``(shells,)``. Values that are not positive are left out.
+        grid: the box.
+        flows: for each label, vorticity ``(..., ny, nx)`` [1/time], whose spectra are averaged over leading axes. Or a
+            pair ``(k, E)`` as `diagnostics.energy_spectrum` returns it: wavenumbers [1/length] and energy
+            [length^3/time^2], both ``(shells,)``. Values that are not positive are left out.
+        discretisation: gives the operators.
         slopes: exponents of the reference lines, drawn over the middle of the wavenumbers; or a mapping from
             exponents to the wavenumbers where each line starts and ends.
         decades: decades that the axis may reach below the highest value, positive.
@@ -44,12 +52,14 @@ def spectra(
         The lines, of the spectra first and then of the slopes.
 
     Raises:
-        ValueError: there is nothing to draw, or a wavenumber has no value or a value no wavenumber.
+        TypeError: a flow is neither a float32 or float64 field nor a pair.
+        ValueError: there is nothing to draw, a field does not live on `grid`, or a pair differs in shape.
         FloatingPointError: a spectrum is not finite.
     """
-    curves = {label: _positive(label, curve) for label, curve in spectra.items()}
+    check_grid(grid)
+    curves = {label: _curve(f"flows[{label!r}]", flow, grid, discretisation) for label, flow in flows.items()}
     if not any(k.size for k, _ in curves.values()):
-        raise ValueError(f"spectra={list(spectra)}: expected at least one with positive values")
+        raise ValueError(f"flows={list(flows)}: expected at least one spectrum with positive values")
     lines = []
     for number, (label, (k, energy)) in enumerate(curves.items()):
         lines += axes.loglog(k, energy, label=label, linewidth=1.8, **curve_style(number))
@@ -65,17 +75,23 @@ def spectra(
     return lines
 
 
-def _positive(label, curve):
-    if len(curve) != 2:
-        raise ValueError(f"spectra[{label!r}] has length {len(curve)}: expected a pair, wavenumbers and values")
-    k, energy = map(np.asarray, curve)
+def _curve(name, flow, grid, discretisation):
+    """Return wavenumbers and positive values of a spectrum, which is given or that of fields."""
+    if isinstance(flow, tuple):
+        if len(flow) != 2:
+            raise ValueError(f"{name} has length {len(flow)}: expected a field, or a pair of wavenumbers and values")
+        k, energy = map(np.asarray, flow)
+    else:
+        field = check_field(name, flow, grid)
+        k, energy = map(np.asarray, energy_spectrum(grid, field, discretisation=discretisation))
+        energy = energy.reshape(-1, energy.shape[-1]).mean(axis=0)
     if k.ndim != 1 or k.shape != energy.shape:
         raise ValueError(
-            f"spectra[{label!r}] has shapes {k.shape} and {energy.shape}: expected wavenumbers and values, "
-            "both (shells,); of an ensemble, draw the mean or one member"
+            f"{name} has shapes {k.shape} and {energy.shape}: expected wavenumbers and values, both (shells,); of an "
+            "ensemble, draw the mean or one member"
         )
     if not np.all(np.isfinite(energy)):
-        raise FloatingPointError(f"spectra[{label!r}] is not finite")
+        raise FloatingPointError(f"{name} is not finite")
     drawn = (k > 0) & (energy > 0)
     return k[drawn], energy[drawn]
 

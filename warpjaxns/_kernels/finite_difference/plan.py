@@ -37,6 +37,7 @@ class Plan:
         fused: whether a stage of the backward sweep also begins the next one.
         saturated: whether there are enough points to fill the device.
         fields: fields that a stage carries: 1, or 2 with a tangent.
+        edges: rows at the end of a field that no block has: those around the slab of a device (`divided`).
         resident: how blocks keep a member in shared memory through all its steps; None where they do not.
         resident_adjoint: the same for the backward sweep.
         resident_tangent: the same with a tangent.
@@ -58,6 +59,7 @@ class Plan:
     fused: bool = False
     saturated: bool = False
     fields: int = 1
+    edges: int = 0
     resident: Resident | None = None
     resident_adjoint: Resident | None = None
     resident_tangent: Resident | None = None
@@ -95,7 +97,7 @@ class Plan:
     @property
     def slabs(self) -> int:
         """Slabs of a member."""
-        return -(-self.shape[0] // self.rows)
+        return -(-(self.shape[0] - self.edges) // self.rows)
 
     @property
     def halo(self) -> int:

@@ -41,6 +41,39 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     return with_resident_members(plan.solved(plan.rows == rows, recompute=True), batch)
 
 
+def make_divided_plan(
+    shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory: int | None = None, kind: str = "state"
+) -> Plan:
+    """Return the plan for the slab of a device, of that shape. `kind`: "state", "tangent" (of both), or "sweep".
+
+    A field has two more rows, which come from other devices. Blocks solve for their own rows in any case.
+    """
+    plan, (ny, nx) = make_plan(shape, dtype, batch, shared_memory), shape
+    cut = {"state": plan, "tangent": plan.for_tangent, "sweep": plan.for_adjoint}[kind]
+    rows = max((n for n in range(2, cut.rows + 1, 2) if ny % n == 0), default=2)
+    entry = tuning.entry(tuning.SLABS, nx)[plan.saturated] or tuning.FEW_SLABS
+    share = 2 if plan.dtype == "float64" else 1
+    divided = dataclasses.replace(
+        cut,
+        shape=(ny + 2, nx),
+        edges=2,
+        rows=rows,
+        concurrent=cut.concurrent and math.gcd(cut.concurrent, rows // 2),
+        chunk=entry.points // share,
+        columns=entry.columns // share,
+        by_slabs=True,
+        recompute=kind == "state",
+        fused=False,
+        resident=None,
+        resident_adjoint=None,
+        resident_tangent=None,
+    ).in_step
+    while divided.columns > 1 and divided.column_chunks.block_dim > LARGEST_BLOCK:
+        divided = dataclasses.replace(divided, columns=divided.columns // 2)
+    fits = (divided.sweep_bytes if kind == "sweep" else divided.stage_bytes) <= plan.shared_memory
+    return dataclasses.replace(divided, copies_rows=divided.copies_rows and fits)
+
+
 def with_resident_members(plan: Plan, batch: int) -> Plan:
     """Return the plan with members resident in shared memory, if they fit and are enough."""
     ny, nx = plan.shape

@@ -1,0 +1,135 @@
+"""Measures one grid divided over several devices against the same grid on one of them.
+
+    python docs/benchmarks/slabs.py --size 8192 --devices 1 2 4 8 --output docs/benchmarks/slabs.json
+    python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2 --devices 1 2 4    # on a CPU
+
+Each case is a process of its own: one that runs out of memory leaves the others alone, and its peak of memory is its
+own. One device runs the grid as it is (`whole`), and also as a single slab, which shows what slabs cost.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TASKS = ("forward", "gradient")
+
+
+def measure(task: str, size: tuple[int, int], devices: int, backend: str, dtype: str, steps: int, repeat: int) -> dict:
+    """Return times and memory of a case. No devices: the grid is not divided."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from jax.sharding import AxisType, Mesh
+
+    import warpjaxns as wns
+
+    jax.config.update("jax_enable_x64", dtype == "float64")
+    grid, sharding = wns.Grid(size), None
+    if devices:
+        mesh = Mesh(np.array(jax.devices()[:devices]), ("y",), axis_types=(AxisType.Auto,))
+        grid = grid.over(mesh, "y")
+        sharding = grid.sharding()
+    solver = wns.NavierStokes2D(grid, viscosity=1e-4, dt=1e-4, backend=backend, check_finite=False)
+
+    def start():  # made where it lives: one device may not hold it
+        y = jnp.arange(size[0], dtype=dtype)[:, None] * (2 * np.pi / size[0])
+        x = jnp.arange(size[1], dtype=dtype)[None, :] * (2 * np.pi / size[1])
+        return jnp.sin(2 * x) * jnp.cos(y) + jnp.sin(3 * y + 1)
+
+    def mean_square(omega):
+        return jnp.mean(solver.rollout(omega, steps=steps) ** 2)
+
+    functions = {"forward": lambda w: solver.rollout(w, steps=steps), "gradient": jax.grad(mean_square)}
+    omega = jax.jit(start, out_shardings=sharding)()
+    began = time.perf_counter()
+    program = jax.jit(functions[task]).lower(omega).compile()
+    compiled = time.perf_counter()
+    jax.block_until_ready(program(omega))
+    first = time.perf_counter()
+    samples, result = [], omega
+    for _ in range(repeat):
+        before = time.perf_counter()
+        result = jax.block_until_ready(program(omega))
+        samples.append(1e6 * (time.perf_counter() - before) / steps)
+    text, used = program.as_text() or "", program.memory_analysis()
+    assert used is not None
+    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.devices()[: devices or 1]]
+    return {
+        "microseconds_a_step": samples,
+        "median": statistics.median(samples),
+        "compile_seconds": compiled - began,
+        "first_seconds": first - compiled,
+        "all_gathers": text.count(" all-gather(") + text.count(" all-gather-start("),
+        "temporaries_a_device": used.temp_size_in_bytes,
+        "arguments_a_device": used.argument_size_in_bytes,
+        "peak_bytes": peaks,
+        "mean_square": float(jnp.mean(result**2)),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure all cases, print a table, and write them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, nargs="+", default=[8192], help="points a side, or ny and nx")
+    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--fake", type=int, default=0, help="this many devices on the CPU")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds of a case")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.case:
+        print(json.dumps(measure(**json.loads(options.case))))
+        return 0
+    environment = dict(os.environ)
+    if options.fake:
+        flag = f"--xla_force_host_platform_device_count={options.fake}"
+        environment |= {"XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}", "JAX_PLATFORMS": "cpu"}
+    size = options.size * 2 if len(options.size) == 1 else options.size
+    common = {name: getattr(options, name) for name in ("backend", "dtype", "steps", "repeat")}
+    records, failed = [], 0
+    for task in options.tasks:
+        whole = None
+        for devices in (0, *options.devices):
+            case = {"task": task, "size": size, "devices": devices, **common}
+            result = _in_a_process(case, environment, options.timeout)
+            records.append({**case, **result})
+            failed += "error" in result
+            whole = result.get("median") if devices == 0 else whole
+            print(_line(case, result, whole), flush=True)
+            if options.output:
+                options.output.write_text(json.dumps(records, indent=1) + "\n")
+    return int(failed > 0)
+
+
+def _in_a_process(case, environment, timeout):
+    """Return the record of a case, or the end of its error."""
+    command = [sys.executable, __file__, "--case", json.dumps(case)]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no result after {timeout:g} s"}
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"error": done.stderr[-2000:]}
+
+
+def _line(case, result, whole):
+    name = f"{case['task']:>9} {case['devices'] or 'whole'!s:>6}"
+    if "error" in result:
+        return f"{name}  {result['error'].splitlines()[-1] if result['error'] else 'failed'}"
+    efficiency = f"{whole / result['median'] / max(case['devices'], 1):7.1%}" if whole else "      -"
+    memory = (result["temporaries_a_device"] + result["arguments_a_device"]) / 2**20
+    return f"{name} {result['median']:11.1f} us a step {efficiency} {memory:10.1f} MiB a device"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
