@@ -69,6 +69,8 @@ def functions():
     def there(value):
         return value is not None
 
+    terms = {"beta": not_real(), "mean_flow": not_real(), "hyperviscosity": parameter, "hypodrag": parameter}
+    terms["deformation_radius"] = step
     one_field = st.one_of(FIELD, st.just(np.zeros((2, *GRID.shape))))
     initial, forcing, diagnostics, closures = wns.initial, wns.forcing, wns.diagnostics, wns.closures
     on_grid = {"grid": GRIDS, "omega": omega}
@@ -83,6 +85,9 @@ def functions():
                 "dt": (0.01, st.one_of(step, st.just(1e32))),
                 "drag": (0.1, st.one_of(parameter, st.just(1e32))),
                 "forcing": (OMEGA, FIELD),
+                # finite differences have none of these
+                **{name: (None, wrong.filter(there)) for name, wrong in terms.items()},
+                "hyperviscosity_order": (3, COUNT),
                 **differences,
                 "adjoint": (wns.Direct(), not_adjoint()),
                 "backend": ("xla", BACKEND),

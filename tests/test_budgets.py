@@ -61,7 +61,7 @@ def test_budgets_close_for_the_semi_discrete_equations(grid, discretisation, dty
         assert np.all(np.abs(budget.rate - rate) < 10 * RELATIVE[dtype] * scale)
         assert np.all(np.abs(budget.residual) < 10 * RELATIVE[dtype] * scale)
         assert_close(budget.injection - budget.dissipation - budget.drag + budget.residual, budget.rate)
-        assert all(part.shape == (2,) and part.dtype == dtype for part in budget)
+        assert all(part.shape == (2,) and part.dtype == dtype for part in jax.tree.leaves(budget))
     # the parts are what they are called
     for budget, value in zip(parts, dissipated, strict=True):
         assert_close(budget.dissipation, 2 * 0.01 * value)

@@ -12,7 +12,7 @@ from oracle import normal, vdot
 from spectral_cases import ALL, BACKENDS, LONG, SMALL, WIDE, Case, to_state
 from tolerances import DIFFERENCES, DOT, ROLLOUT, assert_close, assert_trees_close
 
-from warpjaxns._primitives.operands import Operands
+from warpjaxns._primitives.operands import Operands, complete
 from warpjaxns._spectral import engine
 from warpjaxns._spectral.advance import STEPS
 from warpjaxns._spectral.modes import Modes
@@ -216,7 +216,7 @@ def test_scan_and_checkpoint(wrap, backend):
 def test_the_states_that_are_kept(case, backend):
     """They are those after each stage, and the sweep is the same with them and without."""
     omega, *parameters, forcing = case.operands()
-    x = to_state(omega, **case.where), *parameters, to_state(forcing, **case.where)
+    x = complete(Operands(to_state(omega, **case.where), *parameters, to_state(forcing, **case.where)))
     w = to_state(normal(9, omega.shape), **case.where)
     how = {"integrator": case.integrator, "steps": case.steps, "backend": backend, **case.where}
     wrt = Operands(*[True] * 5)

@@ -5,6 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
+import test_terms
 from emulator import COMPILER, emulated
 from layouts import fast_cases, hand_in, hand_in_spectral
 from spectral_cases import ALL, Case
@@ -95,6 +96,24 @@ def test_a_sweep_where_memory_is_short(emulator, monkeypatch):
     assert plan.fits(plan.advance, 2)
     assert not plan.sweeps_together
     check(case)
+
+
+TERMS = [  # columns and rows, or the entry of resident members; bytes of memory; and the case
+    ((8, 4, 2), (8, 4), None, {"grid": Grid((18, 20), (0.7, 1.1)), "dealiasing": "smooth", "dtype": "float32"}),
+    ((8, 1, 1), (8, 4), 2000, {"grid": Grid((96, 20), (0.9, 1.2)), "dtype": "float32"}),
+    ((8, 64, 2), None, None, {"grid": Grid((16, 24), (0.8, 1.1))}),
+]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("columns", "rows", "memory", "options"), TERMS, ids=["columns", "short", "resident"])
+def test_further_terms(columns, rows, memory, options, emulator, monkeypatch):
+    if rows is None:
+        hand_in_residents(monkeypatch, columns)
+    else:
+        hand_in_spectral(monkeypatch, columns, rows, memory)
+    test_terms.check(test_terms.Case(per_member=True, steps=2, **options))
+    assert ("resident_sweep" if rows is None else "sweep_columns") in emulator.launched
 
 
 def check_any_order(case, emulator, sweep, launches):

@@ -118,9 +118,25 @@ class Engine(Protocol):
     advance: Callable[..., jax.Array]  # `_primitives.steps.Steps.advance`
 
     def tendency(
-        self, field: jax.Array, viscosity: jax.Array, drag: jax.Array, force: jax.Array, /, **how
+        self, field: jax.Array, viscosity: jax.Array, drag: jax.Array, force: jax.Array, terms: Any = None, /, **how
     ) -> jax.Array:
         """Return the right-hand side. Parameters are ``(batch,)`` or ``(1,)``, and `force` broadcasts."""
+        ...
+
+    def check_terms(self, grid: Grid, terms: Any, /) -> None:
+        """Check that the engine has these linear terms, a `_terms.Terms`."""
+        ...
+
+    def term_operands(self, terms: Any, /, **how) -> tuple[jax.Array, ...]:
+        """Return the operands of time steps that stand for the terms, from the fifth on (`_primitives.operands`)."""
+        ...
+
+    def term_rates(self, field: jax.Array, terms: Any, /, **how) -> dict[str, jax.Array]:
+        """Return what each of the terms adds to the right-hand side, by name."""
+        ...
+
+    def relative_vorticity(self, field: jax.Array, terms: Any, /, **how) -> jax.Array:
+        """Return ``-Lap psi`` of a state's field, which differs from it with a deformation radius."""
         ...
 
     def streamfunction(self, field: jax.Array, /, **how) -> jax.Array:

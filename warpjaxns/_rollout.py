@@ -24,20 +24,36 @@ def _compiled_once(*static):
 
 
 @_compiled_once("steps", "length", "direct")
-def final_state(omega, viscosity, drag, dt, forcing, *, flag, discretisation, grid, backend, **segments):
-    """Return the field after `steps` steps, and when each member was first seen to be not finite, if `flag`."""
+def final_state(omega, viscosity, drag, dt, forcing, terms=None, *, flag, discretisation, grid, backend, **segments):
+    """Return the field after `steps` steps, and when each member was first seen to be not finite, if `flag`.
+
+    `terms`: a `_terms.Terms`, or None.
+    """
     engine = engine_of(discretisation)
     how = engine.static(discretisation, grid, backend)
     state, forcing = engine.to_state(omega, **how), engine.forcing_to_state(forcing, **how)
     seen = look(None, omega, 0) if flag else None
-    state, seen = _advance(engine, state, seen, viscosity, drag, dt, forcing, **segments, **how)
+    more = engine.term_operands(terms, **how) if terms else ()
+    state, seen = _advance(engine, state, seen, viscosity, drag, dt, forcing, more, **segments, **how)
     field = engine.to_field(state, **how)
     return field, look_at_saves(seen, field[None], [segments["steps"]]) if flag else None
 
 
 @_compiled_once("runs", "initial")
 def saved_states(
-    omega, viscosity, drag, dt, forcing, *, flag, discretisation, grid, backend, runs: tuple[Run, ...], initial
+    omega,
+    viscosity,
+    drag,
+    dt,
+    forcing,
+    terms=None,
+    *,
+    flag,
+    discretisation,
+    grid,
+    backend,
+    runs: tuple[Run, ...],
+    initial,
 ):
     """Return the fields at the saves along a new first axis, and when each member was first seen to be not finite.
 
@@ -46,6 +62,7 @@ def saved_states(
     engine = engine_of(discretisation)
     how = engine.static(discretisation, grid, backend)
     state, forcing = engine.to_state(omega, **how), engine.forcing_to_state(forcing, **how)
+    more = engine.term_operands(terms, **how) if terms else ()
     seen = look(None, omega, 0) if flag else None
     saved, start = [state[None]] * initial, 0
     for gap, count, length, direct in runs:
@@ -54,7 +71,7 @@ def saved_states(
             of_save = of_run if window is None else window
             segments = {"steps": steps, "length": length, "direct": direct}
             state, seen = carry
-            state, seen = _advance(engine, state, seen, viscosity, drag, dt, of_save, **segments, **how)
+            state, seen = _advance(engine, state, seen, viscosity, drag, dt, of_save, more, **segments, **how)
             return (state, seen), state
 
         stop = start + gap * count
@@ -68,7 +85,7 @@ def saved_states(
     return fields, look_at_saves(seen, fields, steps) if flag else None
 
 
-def _advance(engine, state, seen, viscosity, drag, dt, forcing, *, steps, length, direct, **how):
+def _advance(engine, state, seen, viscosity, drag, dt, forcing, terms, *, steps, length, direct, **how):
     """Return the state after `steps` steps, and what was seen (`_finite.look`) after each segment.
 
     `seen`: what was seen before; None: nobody looks.
@@ -76,7 +93,7 @@ def _advance(engine, state, seen, viscosity, drag, dt, forcing, *, steps, length
 
     def advance_by(state, forcing, steps, repeats, direct):
         more = {"steps": steps, "repeats": repeats, "direct": direct}
-        return engine.advance(state, viscosity, drag, dt, forcing, **more, **how)
+        return engine.advance(state, viscosity, drag, dt, forcing, *terms, **more, **how)
 
     segments, rest = divmod(steps, length)
     of_rest = min(direct, int(rest > 0))

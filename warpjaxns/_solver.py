@@ -12,7 +12,16 @@ from jaxtyping import Array, Float
 
 from ._adjoint import Checkpointed, Direct
 from ._arrays import largest, with_axes
-from ._checks import check_field, check_flag, check_grid, check_non_negative, check_option, check_positive
+from ._checks import (
+    check_count,
+    check_field,
+    check_flag,
+    check_grid,
+    check_non_negative,
+    check_option,
+    check_positive,
+    check_real,
+)
 from ._discretisation import Discretisation, FiniteDifference, check_backend, engine_of
 from ._ffi import align
 from ._finite import Flag, raise_if_not_finite
@@ -23,6 +32,7 @@ from ._primitives.folding import merge
 from ._rollout import final_state, saved_states
 from ._saves import check_saves, cut
 from ._show import show
+from ._terms import Terms, check_pair
 
 Field: TypeAlias = Float[Array, "... ny nx"]
 
@@ -33,11 +43,17 @@ class NavierStokes2D(eqx.Module):
         d(omega)/dt = J(psi, omega) + nu Lap(omega) - mu omega + f,    Lap(psi) = -omega,
         u = d(psi)/dy,  v = -d(psi)/dx,  J(a, b) = a_x b_y - a_y b_x
 
+    `Spectral` can have further linear terms on the right-hand side, each if it is asked for:
+
+        - beta v  -  (U d/dx + V d/dy) omega  -  nu_h (-Lap)^p omega  +  mu_h Lap^-1 omega
+
+    With a deformation radius L_d states are the potential vorticity ``omega = psi / L_d^2 - Lap(psi)``.
+
     `discretisation` says how: by finite differences or by Fourier modes. All methods are the same for both, and use its
     own operators.
 
-    The solver is a pytree with the array leaves `viscosity`, `drag`, `dt` and `forcing`. It can be differentiated,
-    vmapped over, and be part of other modules. Everything else is static.
+    The solver is a pytree with the array leaves `viscosity`, `drag`, `dt` and `forcing`, and those of further terms. It
+    can be differentiated, vmapped over, and be part of other modules. Everything else is static.
 
     Args:
         grid: where fields live.
@@ -45,6 +61,13 @@ class NavierStokes2D(eqx.Module):
         dt: length of a step, > 0 [time], likewise.
         drag: mu >= 0 [1/time], likewise.
         forcing: steady forcing f ``(..., ny, nx)`` [1/time^2], or None.
+        beta: gradient of the planet's vorticity along y [1 / (length time)], likewise a number or an array. None, here
+            and below: the equation has no such term.
+        mean_flow: (U, V), a uniform flow that carries everything [length/time]. `velocity` does not include it.
+        hyperviscosity: nu_h >= 0 [length^(2p)/time].
+        hyperviscosity_order: p >= 1, static. Viscosity is of order 1.
+        hypodrag: mu_h >= 0 [1 / (length^2 time)], which damps the largest scales.
+        deformation_radius: L_d > 0 [length], of equivalent-barotropic quasi-geostrophic flow.
         discretisation: `FiniteDifference()` or `Spectral()`, in space and time.
         adjoint: `Checkpointed()` or `Direct()`: the intermediate states that reverse mode keeps.
         backend: ``"warp"``, ``"xla"``, or ``"auto"`` (Warp on CUDA where it runs the grid, else XLA); see
@@ -64,6 +87,12 @@ class NavierStokes2D(eqx.Module):
     dt: Array
     drag: Array
     forcing: Array | None
+    beta: Array | None
+    mean_flow: tuple[Array, Array] | None
+    hyperviscosity: Array | None
+    hypodrag: Array | None
+    deformation_radius: Array | None
+    hyperviscosity_order: int = eqx.field(static=True)
     grid: Grid = eqx.field(static=True)
     discretisation: Discretisation = eqx.field(static=True)
     adjoint: Direct | Checkpointed = eqx.field(static=True)
@@ -78,6 +107,12 @@ class NavierStokes2D(eqx.Module):
         dt,
         drag=0.0,
         forcing=None,
+        beta=None,
+        mean_flow=None,
+        hyperviscosity=None,
+        hyperviscosity_order: int = 2,
+        hypodrag=None,
+        deformation_radius=None,
         discretisation: Discretisation = FiniteDifference(),
         adjoint: Direct | Checkpointed = Checkpointed(),
         backend: str = "auto",
@@ -94,6 +129,16 @@ class NavierStokes2D(eqx.Module):
         self.drag = _parameter("drag", drag, check_non_negative)
         engine_of(discretisation).check_reach(grid, viscosity, drag, dt)
         self.forcing = None if forcing is None else check_field("forcing", forcing, grid)
+        self.beta = _optional("beta", beta, check_real)
+        self.mean_flow = None
+        if mean_flow is not None:
+            u, v = (_parameter("mean_flow", part, check_real) for part in check_pair("mean_flow", mean_flow))
+            self.mean_flow = u, v
+        self.hyperviscosity = _optional("hyperviscosity", hyperviscosity, check_non_negative)
+        self.hyperviscosity_order = check_count("hyperviscosity_order", hyperviscosity_order, least=1)
+        self.hypodrag = _optional("hypodrag", hypodrag, check_non_negative)
+        self.deformation_radius = _optional("deformation_radius", deformation_radius, check_positive)
+        engine_of(discretisation).check_terms(grid, self._terms)
         self.discretisation = discretisation
         self.adjoint = adjoint
         self.backend = str(backend)  # Equinox takes NumPy's strings for arrays
@@ -152,7 +197,9 @@ class NavierStokes2D(eqx.Module):
         runs = cut(self.adjoint, steps, ((max(steps, 1), min(steps, 1)),) if saves is None else saves, step_bytes)
 
         # a scan's state varies over all mesh axes that anything varies over, from the start
-        operands = align(merge(omega0, 0, omega0.ndim - 2), viscosity, drag, dt, control)
+        terms, structure = jax.tree.flatten(self._spread_terms(omega0))
+        operands = align(merge(omega0, 0, omega0.ndim - 2), viscosity, drag, dt, control, *terms)
+        operands[5:] = [jax.tree.unflatten(structure, operands[5:])]
         how = {"flag": check == "flag", **self._numerics}
         if saves is None:
             out, first = final_state(*operands, steps=steps, length=runs[0].length, direct=runs[0].direct, **how)
@@ -168,17 +215,35 @@ class NavierStokes2D(eqx.Module):
 
     @method
     def tendency(self, omega: Field) -> Field:
-        """Return the right-hand side ``J(psi, omega) + nu Lap(omega) - mu omega + f`` [1/time^2], of omega's shape."""
+        """Return the right-hand side ``J(psi, omega) + nu Lap(omega) - mu omega + f`` [1/time^2], of omega's shape.
+
+        Further terms are part of it.
+        """
         omega = self._state("omega", omega)
         flat = merge(omega, 0, omega.ndim - 2)
         viscosity, drag, _ = self._parameters(omega)
         force = self._forcing(omega, None, 1)[0]
-        rate = self._engine.tendency(flat, viscosity, drag, force, **self._how)
+        rate = self._engine.tendency(flat, viscosity, drag, force, self._spread_terms(omega), **self._how)
         return rate.reshape(omega.shape)
 
     @method
+    def term_rates(self, omega: Field) -> dict[str, Field]:
+        """Return what each further linear term adds to `tendency` [1/time^2], by its name, of omega's shape."""
+        omega = self._state("omega", omega)
+        flat, terms = merge(omega, 0, omega.ndim - 2), self._spread_terms(omega)
+        rates = self._engine.term_rates(flat, terms, **self._how) if terms else {}
+        return {name: rate.reshape(omega.shape) for name, rate in rates.items()}
+
+    @method
     def streamfunction(self, omega: Field) -> Field:
-        """Return the streamfunction psi of a vorticity, ``Lap(psi) = -omega`` with zero mean [length^2/time]."""
+        """Return the streamfunction psi of a vorticity, ``Lap(psi) = -omega`` with zero mean [length^2/time].
+
+        With a deformation radius it is ``Lap(psi) - psi / L_d^2 = -omega``.
+        """
+        if self.deformation_radius is not None:
+            omega = self._state("omega", omega)
+            flat, terms = merge(omega, 0, omega.ndim - 2), self._spread_terms(omega)
+            omega = self._engine.relative_vorticity(flat, terms, **self._how).reshape(omega.shape)
         return streamfunction(self.grid, omega, discretisation=self.discretisation, backend=self.backend)
 
     @method
@@ -239,16 +304,21 @@ class NavierStokes2D(eqx.Module):
         check_backend(self.backend, self.discretisation, self.grid, omega.dtype)
         return omega
 
+    @property
+    def _terms(self):
+        return Terms(**{name: getattr(self, name) for name in Terms.__dataclass_fields__})
+
+    def _spread_terms(self, omega):
+        """Return the further linear terms for the primitives, or None."""
+        spread = {
+            name: jax.tree.map(lambda part, name=name: _members(name, part, omega), value)
+            for name, value in self._terms.given.items()
+        }
+        return Terms(**spread, hyperviscosity_order=self.hyperviscosity_order) if spread else None
+
     def _parameters(self, omega):
-        """Return viscosity, drag and dt for the primitives, ``(1,)`` or ``(batch,)`` each."""
-        lead = omega.shape[:-2]
-        out = []
-        for name in ("viscosity", "drag", "dt"):
-            value = jnp.asarray(getattr(self, name), omega.dtype)
-            if value.ndim:
-                value = _broadcast(name, value, lead, lead, omega)
-            out.append(merge(value, 0, value.ndim))
-        return tuple(out)
+        """Return viscosity, drag and dt for the primitives."""
+        return tuple(_members(name, getattr(self, name), omega) for name in ("viscosity", "drag", "dt"))
 
     def _forcing(self, omega, control, steps):
         """Return all forcing for the primitives, ``(steps or 1, batch or 1, ny, nx)``, or a single zero for none."""
@@ -305,6 +375,18 @@ def _parameter(name, value, check):
     check(name, value, scalar=False)
     dtype = jax.dtypes.canonicalize_dtype(getattr(value, "dtype", float))  # NumPy's float64 also where x64 is off
     return jnp.asarray(value, dtype if jnp.issubdtype(dtype, jnp.floating) else float)
+
+
+def _optional(name, value, check):
+    return None if value is None else _parameter(name, value, check)
+
+
+def _members(name, value, omega):
+    """Return a parameter for the primitives, ``(1,)`` or ``(batch,)``, of the type of omega."""
+    value, lead = jnp.asarray(value, omega.dtype), omega.shape[:-2]
+    if value.ndim:
+        value = _broadcast(name, value, lead, lead, omega)
+    return merge(value, 0, value.ndim)
 
 
 def _broadcast(name, value, shape, lead, omega):

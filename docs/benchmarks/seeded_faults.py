@@ -162,8 +162,8 @@ FAULTS = [
     Fault(
         "wrong batch axis of the forcing",
         "_primitives/operands.py",
-        "dt=0, forcing=1)",
-        "dt=0, forcing=0)",
+        "dt=0, forcing=1, ",
+        "dt=0, forcing=0, ",
         ("test_advance_vmap",),
     ),
     Fault(

@@ -5,6 +5,7 @@ import math
 from .. import _coefficients
 from .._checks import check_reach
 from .._grid import DividedGrid
+from .._show import show
 from .._support import warp_obstacle
 from . import algebra
 from .advance import advance
@@ -18,6 +19,7 @@ __all__ = [
     "advance",
     "cfl_limit",
     "check_reach",
+    "check_terms",
     "derivative_factor",
     "derivatives",
     "diffusion",
@@ -29,10 +31,13 @@ __all__ = [
     "kept_fields",
     "laplacian",
     "obstacle",
+    "relative_vorticity",
     "second_derivatives",
     "static",
     "streamfunction",
     "tendency",
+    "term_operands",
+    "term_rates",
     "to_field",
     "to_state",
 ]
@@ -60,7 +65,35 @@ def to_field(state, **_):
     return state
 
 
-def tendency(field, viscosity, drag, force, *, grid, scheme, backend, **_):
+def check_terms(grid, terms):
+    """Refuse all terms besides viscosity and drag.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, value in terms.given.items():
+        raise ValueError(
+            f"{name}={show(value, str)}: finite differences have viscosity and drag only; "
+            "use discretisation=wns.Spectral()"
+        )
+
+
+def term_operands(terms, **_):
+    """Return no operands: there are no such terms."""
+    return ()
+
+
+def term_rates(field, terms, **_):
+    """Return no rates: there are no such terms."""
+    return {}
+
+
+def relative_vorticity(field, terms, **_):
+    """Return the field: a state is a vorticity."""
+    return field
+
+
+def tendency(field, viscosity, drag, force, terms=None, *, grid, scheme, backend, **_):
     """Return ``J(psi, w) + nu Lap(w) - mu w + f``."""
     psi = streamfunction(field, grid=grid, backend=backend)
     return algebra.tendency(field, psi, viscosity, drag, force, grid=grid, scheme=scheme)

@@ -6,24 +6,33 @@ from collections.abc import Callable
 
 import warp as wp
 
-from .hardware.address_table import Place, Table, slice_at
+from .hardware.address_table import NO_ARRAY, Place, Table, slice_at
 from .hardware.views import row_view, vector_view
 
 
 @wp.struct
 class Parameters:
-    """Places of the parameters (one number, or one a member) and of the forcing (`Buffer.slices`)."""
+    """Places of the parameters (one number, or one a member), of the forcing (`Buffer.slices`), and of further terms.
+
+    The latter are F of the deformation radius, and the symbol of all linear terms besides viscosity and drag.
+    """
 
     viscosity: Place
     drag: Place
     dt: Place
     forcing: Place
+    screening: Place
+    linear: Place
 
 
-def parameters(viscosity, drag, dt, forcing) -> Parameters:
-    """Return the places of the parameters' buffers. `forcing` is a place, `NO_ARRAY` where there is no forcing."""
+def parameters(viscosity, drag, dt, forcing, screening=None, linear=None) -> Parameters:
+    """Return the places of the parameters' buffers. `forcing` is a place, `NO_ARRAY` where there is no forcing.
+
+    `screening`, `linear`: buffers, or None where there are no further terms.
+    """
     result = Parameters()
     result.viscosity, result.drag, result.dt, result.forcing = viscosity.place, drag.place, dt.place, forcing
+    result.screening, result.linear = (NO_ARRAY if x is None else x.place for x in (screening, linear))
     return result
 
 
@@ -31,7 +40,7 @@ def parameters(viscosity, drag, dt, forcing) -> Parameters:
 def parameter_functions(real) -> types.SimpleNamespace:
     """Make the functions that load parameters.
 
-    - ``numbers(table, parameters, member)``: viscosity, drag and dt of a member, a `Numbers`.
+    - ``numbers(table, parameters, member)``: viscosity, drag and dt of a member, a `Numbers`. ``all_numbers``: F too.
     - ``of_member(values, member)``: the number of a member, or the one that all members share.
     """
     vector = vector_view(real)
@@ -41,6 +50,7 @@ def parameter_functions(real) -> types.SimpleNamespace:
         viscosity: real
         drag: real
         dt: real
+        screening: real
 
     @wp.func_native("return values.data[values.shape[0] == 1 ? 0 : member];")
     def of_member(values: wp.array(dtype=real), member: int) -> real: ...
@@ -53,7 +63,25 @@ def parameter_functions(real) -> types.SimpleNamespace:
         result.dt = of_member(vector(table, places.dt), member)
         return result
 
-    return types.SimpleNamespace(Numbers=Numbers, numbers=numbers, of_member=of_member)
+    @wp.func
+    def all_numbers(table: Table, places: Parameters, member: int):
+        result = numbers(table, places, member)
+        result.screening = of_member(vector(table, places.screening), member)
+        return result
+
+    return types.SimpleNamespace(Numbers=Numbers, numbers=numbers, all_numbers=all_numbers, of_member=of_member)
+
+
+@functools.cache
+def linear_row(dtype, shape: tuple[int, int]) -> Callable:
+    """``linear(table, place, member, i, j)`` is a `row_view` of a member's symbol, or of the one that all share."""
+    row = row_view(dtype, shape, upwards=True)
+
+    @wp.func
+    def linear(table: Table, place: Place, member: int, i: int, j: int):
+        return row(table, place, wp.where(place[2] == 1, 0, member), i, j)
+
+    return linear
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """Operands of the primitives for time steps, by name. Both discretisations have the same.
 
 A new parameter of the equation is a field of `Operands` and an entry in each constant below. Each discretisation uses
-it in its `algebra`, and in the tendency at a point of its kernels.
+it in its `algebra`, and in the tendency at a point of its kernels. A linear term of Fourier modes needs none of this:
+it is a symbol (`_spectral.terms`).
 """
 
 import itertools
@@ -16,6 +17,9 @@ class Operands(NamedTuple):
 
     Layout, with one explicit batch axis (`define`): omega (B, *state), in which a state is a field ``(ny, nx)`` or its
     spectrum; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or 1, *state), or (1, 1, 1, ...) for none.
+
+    The last two belong together: linear (B or 1, *state), the symbol of all other linear terms, or (1, 1, ...) for
+    none; and screening (B,) or (1,), the number F of ``psi = q / (k^2 + F)``, which is read where there is a symbol.
     """
 
     omega: Any
@@ -23,11 +27,21 @@ class Operands(NamedTuple):
     drag: Any
     dt: Any
     forcing: Any
+    screening: Any = None
+    linear: Any = None
 
 
-BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1)
+BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1, screening=0, linear=0)
 # whether an operand must have the batch axis in full; members may share the others
-HAS_BATCH = Operands(omega=True, viscosity=False, drag=False, dt=False, forcing=False)
+HAS_BATCH = Operands(True, *[False] * (len(Operands._fields) - 1))
+
+
+def complete(x: Operands) -> Operands:
+    """Return operands without further linear terms, where none are given."""
+    if x.linear is not None:
+        return x
+    dtype = x.omega.dtype
+    return x._replace(screening=jnp.zeros(1, dtype), linear=jnp.zeros((1,) * x.omega.ndim, dtype))
 
 
 def split(flat, *kinds: type) -> list:
@@ -40,7 +54,7 @@ def per_member(omega, forcing) -> Operands:
     """Return the shapes of cotangents with a value for each member. `operands`: arrays or types."""
     batch, steps = omega.shape[0], forcing.shape[0]
     shape = (batch,)
-    return Operands(omega.shape, viscosity=shape, drag=shape, dt=shape, forcing=(steps, *omega.shape))
+    return Operands(omega.shape, shape, shape, shape, (steps, *omega.shape), screening=shape, linear=omega.shape)
 
 
 def zeros(x: Operands) -> Operands:

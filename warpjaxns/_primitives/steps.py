@@ -28,7 +28,7 @@ from jax.interpreters import ad, batching, partial_eval
 
 from .define import bind, define, in_x64_of_operands, register
 from .folding import batch_by_folding, sum_to
-from .operands import BATCH_AXES, HAS_BATCH, Operands, materialised, per_member, split
+from .operands import BATCH_AXES, HAS_BATCH, Operands, complete, materialised, per_member, split
 
 COUNT = len(Operands._fields)
 FEW = 8  # repetitions that may be written out, one call each
@@ -116,7 +116,7 @@ class Steps:
 
         `direct`: repetitions at the end for which reverse mode keeps the stages, and does not run the steps again.
         """
-        x = Operands(*operands)
+        x = complete(Operands(*operands))
         return bind(self.advance_p, *x, keep=False, steps=steps, direct=direct, repeats=repeats, **params)[0]
 
     def _of_kept(self, keep, entry):

@@ -14,7 +14,8 @@ import numpy as np
 
 from .._coefficients import low_storage
 from .._primitives.operands import Operands, split
-from .modes import Modes, constant
+from . import terms as further
+from .modes import Modes, conjugate, constant, times
 from .transport import advection, pullback
 
 
@@ -30,25 +31,62 @@ def linear_terms(modes: Modes, like) -> dict:
     return {"viscosity": constant(-modes.squared[..., None], like), "drag": constant(np.array(-1.0), like)}
 
 
-def linear_rate(modes: Modes, viscosity, drag, like):
-    """Return the rate ``L = -nu k^2 - mu`` of each mode, ``(batch or 1, columns, rows, 1)``."""
+def linear_rate(modes: Modes, viscosity, drag, linear, like):
+    """Return the rate ``L`` of each mode, ``(batch or 1, columns, rows, 1)``, or ``(..., 2)`` where it is complex.
+
+    It is ``-nu k^2 - mu`` and the symbol `linear` of all further terms, if there are any.
+    """
     terms = linear_terms(modes, like)
-    return _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"]
+    rate = _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"]
+    if linear.shape[-1] == 1:
+        return rate
+    return linear + jnp.concatenate([rate, jnp.zeros_like(rate)], axis=-1)
 
 
-def tendency(omega, viscosity, drag, force, *, grid, dealiasing, backend, integrator=None):
+class _Flow:
+    """Advection by the flow of a state, ``B(w, w)``, and its adjoint ``G(w, q)``.
+
+    With a deformation radius velocities are those of ``s w`` (`terms`): ``B(s w, s w)`` and ``s G(s w, q)``.
+    """
+
+    def __init__(self, x: Operands, *, grid, dealiasing, backend):
+        self.where = {"grid": grid, "dealiasing": dealiasing, "backend": backend}
+        screens = x.linear.shape[-1] > 1
+        self.factor = further.screened(Modes(grid, dealiasing), x.screening, x.omega) if screens else None
+
+    def _screened(self, state):
+        return state if self.factor is None else self.factor * state
+
+    def advection(self, state):
+        return advection(self._screened(state), **self.where)
+
+    def pullback(self, state, q):
+        return self._screened(pullback(self._screened(state), q, **self.where))
+
+
+def tendency(x: Operands, force, *, grid, dealiasing, backend, integrator=None):
     """Return ``B(w, w) + L w + f`` for states."""
-    rate = linear_rate(Modes(grid, dealiasing), viscosity, drag, omega)
-    return advection(omega, grid=grid, dealiasing=dealiasing, backend=backend) + rate * omega + force
+    rate = linear_rate(Modes(grid, dealiasing), x.viscosity, x.drag, x.linear, x.omega)
+    flow = _Flow(x, grid=grid, dealiasing=dealiasing, backend=backend)
+    return flow.advection(x.omega) + times(rate, x.omega) + force
+
+
+def _gain(exponent):
+    """Return ``exp(exponent) - 1`` for real or complex numbers."""
+    if exponent.shape[-1] == 1:
+        return jnp.expm1(exponent)
+    growth, half = jnp.expm1(exponent[..., :1]), exponent[..., 1:] / 2
+    factor, sine = 2 * (1 + growth), jnp.sin(half)
+    return jnp.concatenate([growth - factor * sine**2, factor * sine * jnp.cos(half)], axis=-1)
 
 
 def _carry(gain, value):
-    """Return ``exp(c dt L) value``, given ``gain = expm1(c dt L)``.
+    """Return ``exp(c dt L) value``, given ``gain = exp(c dt L) - 1``.
 
     The factor is near 1. Rounded to its type it would be wrong by the same amount in every step, and errors would add
     up.
     """
-    return value + gain * value
+    return value + times(gain, value)
 
 
 def _over_steps(forcing):
@@ -60,14 +98,14 @@ def _over_steps(forcing):
 
 def _step(x: Operands, *, integrator, grid, dealiasing, backend):
     """Return the function that takes a state and a forcing over one step. It returns the states after all stages."""
-    where = {"grid": grid, "dealiasing": dealiasing, "backend": backend}
-    rate, dt = linear_rate(Modes(grid, dealiasing), x.viscosity, x.drag, x.omega), _column(x.dt)
-    stages = [(a, b, jnp.expm1(duration * dt * rate)) for a, b, duration in low_storage(integrator)]
+    flow, dt = _Flow(x, grid=grid, dealiasing=dealiasing, backend=backend), _column(x.dt)
+    rate = linear_rate(Modes(grid, dealiasing), x.viscosity, x.drag, x.linear, x.omega)
+    stages = [(a, b, _gain(duration * dt * rate)) for a, b, duration in low_storage(integrator)]
 
     def step(state, force):
         kept, increment = [], None
         for a, b, gain in stages:
-            change = dt * (advection(state, **where) + force)
+            change = dt * (flow.advection(state) + force)
             increment = change if increment is None else a * increment + change
             state, increment = _carry(gain, state + b * increment), _carry(gain, increment)
             kept.append(state)
@@ -102,14 +140,13 @@ def advance_jvp(*operands, steps, **params):
     every, force_of = _over_steps(x.forcing)
     devery, dforce_of = _over_steps(dx.forcing)
 
-    def final(state, force, viscosity, drag, dt):
-        given = Operands(state, viscosity, drag, dt, force)
-        return _step(given, **params)(state, force)[-1]
+    def final(given):
+        return _step(given, **params)(given.omega, given.forcing)[-1]
 
     def body(states, forces):
         force, dforce = force_of(forces[0]), dforce_of(forces[1])
-        primals = (states[0], force, x.viscosity, x.drag, x.dt)
-        return jax.jvp(final, primals, (states[1], dforce, dx.viscosity, dx.drag, dx.dt)), None
+        given = x._replace(omega=states[0], forcing=force), dx._replace(omega=states[1], forcing=dforce)
+        return jax.jvp(final, given[:1], given[1:]), None
 
     (out, dout), _ = jax.lax.scan(body, (x.omega, dx.omega), (every, devery), length=steps)
     return [out, dout]
@@ -128,19 +165,21 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
     is its duration. Let l and m be the cotangents of w_1 and d_1. Those of ``w + b d'`` and d' are ``p = e l`` and ``q
     = b p + e m``. The stage makes ``p + 2 dt G(w, q)`` of them for w, and ``a q`` for d. It adds
 
-        <p', term> c dt                    to the cotangent of a linear term's coefficient, p' = l w_1 + m d_1,
-        <p', L> c + <w, G(w, q)> + <q, f>  to that of dt, since <q, B(w, w)> = <w, G(w, q)>,
-        dt q                               to that of f.
+        <r, term> c dt                    to the cotangent of a linear term's coefficient,
+        r c dt                            to that of the symbol of further terms, r = l conj(w_1) + m conj(d_1),
+        <r, L> c + <w, G(w, q)> + <q, f>  to that of dt, since <q, B(w, w)> = <w, G(w, q)>,
+        -2 dt <g w, G(w, q)>              to that of F, with g = 1 / (k^2 + F),
+        dt q                              to that of f.
 
-    ``d_1 = (w_1 - e w) / b`` follows from the states kept.
+    ``d_1 = (w_1 - e w) / b`` follows from the states kept. Where L is complex, the transpose of e is its conjugate.
     """
     where = {"grid": grid, "dealiasing": dealiasing, "backend": backend}
     how = {"integrator": integrator, **where}
     x, (cotangent, *kept) = split(operands, Operands)
     (states,) = kept if keep else advance(*x, steps=steps, keep=True, **how)[1:]
     modes, stages, dt = Modes(grid, dealiasing), low_storage(integrator), _column(x.dt)
-    terms, rate = linear_terms(modes, x.omega), linear_rate(modes, x.viscosity, x.drag, x.omega)
-    gains = [jnp.expm1(duration * dt * rate) for _, _, duration in stages]
+    terms, rate = linear_terms(modes, x.omega), linear_rate(modes, x.viscosity, x.drag, x.linear, x.omega)
+    gains, flow = [_gain(duration * dt * rate) for _, _, duration in stages], _Flow(x, **where)
     by_step = (steps, len(stages), *x.omega.shape)
     before = jnp.concatenate([x.omega[None], states[:-1]]).reshape(by_step)
     after = states.reshape(by_step)
@@ -149,18 +188,30 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
     def total(product):
         return jnp.sum(product, axis=(-3, -2, -1))
 
+    def of_symbol(l, w):
+        """Return the cotangent of a symbol that multiplies w, given that of the product: of its real part, or all."""
+        return jnp.sum(l * w, axis=-1, keepdims=True) if rate.shape[-1] == 1 else times(conjugate(w), l)
+
     def pull_back(stage, l, m, before, after, force):
         (a, b, duration), gain = stages[stage], gains[stage]
-        p = _carry(gain, l)
-        q = b * p if m is None else b * p + _carry(gain, m)
-        moved = pullback(before, q, **where)
-        product = l * after if m is None else l * after + m * (after - _carry(gain, before)) / b
+        p = _carry(conjugate(gain), l)
+        q = b * p if m is None else b * p + _carry(conjugate(gain), m)
+        moved = flow.pullback(before, q)
+        product = of_symbol(l, after)
+        if m is not None:
+            product = product + of_symbol(m, (after - _carry(gain, before)) / b)
         shares = Operands(*[None] * len(x))
-        wanted = {name: duration * x.dt * total(term * product) for name, term in terms.items() if getattr(wrt, name)}
+        real = product[..., :1]
+        wanted = {name: duration * x.dt * total(term * real) for name, term in terms.items() if getattr(wrt, name)}
         shares = shares._replace(**wanted)
         if wrt.dt:
             share = duration * total(rate * product) + total(before * moved) + total(q * force)
             shares = shares._replace(dt=share)
+        if wrt.linear:
+            shares = shares._replace(linear=duration * dt * product)
+        if wrt.screening:
+            green = further.screened(modes, x.screening, x.omega) * constant(modes.inverse[..., None], x.omega)
+            shares = shares._replace(screening=-2 * x.dt * total(green * before * moved))
         if wrt.forcing:
             shares = shares._replace(forcing=dt * q)
         return p + 2 * dt * moved, a * q if a else None, shares

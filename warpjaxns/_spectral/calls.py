@@ -88,10 +88,18 @@ transport = functools.partial(_bilinear, "transport")
 pullback = functools.partial(_bilinear, "pullback")
 
 
-def _places(x: Operands):
-    """Return the places of parameters and forcing. A forcing of a single number means none."""
+def _places(x: Operands, extra: bool):
+    """Return the places of parameters and forcing, and with `extra` terms of theirs.
+
+    A forcing of a single number means none.
+    """
     forcing = NO_ARRAY if _is_none(x.forcing) else x.forcing.slices
-    return parameters(x.viscosity, x.drag, x.dt, forcing)
+    return parameters(x.viscosity, x.drag, x.dt, forcing, *((x.screening, x.linear) if extra else ()))
+
+
+def _has_terms(x: Operands):
+    """Return whether there are linear terms besides viscosity and drag. A symbol of single numbers means none."""
+    return x.linear.shape[-1] == 2
 
 
 def _is_none(forcing):
@@ -102,15 +110,16 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
     """Take the steps, and their repetitions, as one call."""
     state, plan = operands[0], _plan_of(grid, dealiasing, operands[0], platform)
     count, (batch, *modes, _) = steps * len(low_storage(integrator)), state.shape
+    extra = _has_terms(Operands(*operands))
 
     def launch(scale, tables, *given):
         x, (out, *scratch) = split(given, Operands)
         setting = Setting(plan, integrator, steps, scale, tables)
         if plan.resident:
-            resident_stage.advance(setting, _places(x), x.omega, out, keep)
+            resident_stage.advance(setting, _places(x, extra), x.omega, out, keep)
         else:
             targets = [out[s] for s in range(count)] if keep else [out] * count
-            stage.advance(setting, _places(x), x.omega, targets, scratch[:1], scratch[1:])
+            stage.advance(setting, _places(x, extra), x.omega, targets, scratch[:1], scratch[1:])
 
     out = (plan.complex, (count, batch, *modes) if keep else (batch, *modes))
     outputs = [out, *([] if plan.resident else _scratch(plan, 1, batch, modes))]
@@ -138,11 +147,14 @@ def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platfor
     if _is_none(x.forcing) != _is_none(dx.forcing):  # one of forcing and its tangent is missing
         none = jnp.zeros((1, 1, *x.omega.shape[1:]), x.omega.dtype)
         x, dx = (each._replace(forcing=none) if _is_none(each.forcing) else each for each in (x, dx))
+    if extra := _has_terms(x) or _has_terms(dx):
+        none = jnp.zeros((1, *x.omega.shape[1:]), x.omega.dtype)
+        x, dx = (each if _has_terms(each) else each._replace(linear=none) for each in (x, dx))
 
     def launch(scale, tables, *given):
         x, dx, (out, dout, *scratch) = split(given, Operands, Operands)
         setting = Setting(plan, integrator, steps, scale, tables)
-        given = setting, _places(x), _places(dx), x.omega, dx.omega
+        given = setting, _places(x, extra), _places(dx, extra), x.omega, dx.omega
         if plan.resident_tangent:
             resident_stage.tangent(*given, out, dout)
         else:
@@ -160,25 +172,30 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     if not keep:
         kept = advance(*x, steps=steps, keep=True, direct=False, repeats=1, platform=platform, **how)[1:]
     plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
-    by_parameter, by_forcing = wrt.viscosity or wrt.drag or wrt.dt, wrt.forcing
+    by_parameter = wrt.viscosity or wrt.drag or wrt.dt or wrt.screening
+    by_forcing, by_linear, extra = wrt.forcing, wrt.linear, _has_terms(x)
+    each = sweep.SUMS[extra]
     parts = 1 if plan.resident_sweep else plan.parts(plan.sweep)
-    sums = (plan.real, (batch * parts * 3 if by_parameter else 1,))
+    sums = (plan.real, (batch * parts * each if by_parameter else 1,))
     by_step = plan.complex, (x.forcing.shape[0], batch, *modes) if by_forcing else (1, 1, 1, 1)
+    by_symbol = plan.complex, (batch, *modes) if by_linear else (1, 1, 1)
 
     def launch(scale, tables, *given):
-        x, (cotangent, kept, result, sums, by_step, *scratch) = split(given, Operands)
+        x, (cotangent, kept, result, sums, by_step, by_symbol, *scratch) = split(given, Operands)
         setting = Setting(plan, integrator, steps, scale, tables)
-        totals = sums if by_parameter else None, by_step if by_forcing else None
-        given = setting, _places(x), x.omega, kept, cotangent, result
+        wanted = zip((by_parameter, by_forcing, by_linear), (sums, by_step, by_symbol), strict=True)
+        totals = [total if want else None for want, total in wanted]
+        given = setting, _places(x, extra), x.omega, kept, cotangent, result
         if plan.resident_sweep:
             resident_sweep.adjoint(*given, totals)
         else:
             sweep.adjoint(*given, scratch[:2], scratch[2:], totals)
 
     scratch = [] if plan.resident_sweep else _scratch(plan, 2, batch, modes)
-    outputs = [(plan.complex, (batch, *modes)), sums, by_step, *scratch]
+    outputs = [(plan.complex, (batch, *modes)), sums, by_step, by_symbol, *scratch]
     key = ["spectral_adjoint", integrator, steps, wrt]
-    result, sums, by_step, *_ = _call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
-    total = jnp.sum(sums.reshape(batch, parts, 3), axis=1).T if by_parameter else [None] * 3
-    totals = Operands(result, *total, forcing=by_step)
+    result, sums, by_step, by_symbol, *_ = _call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
+    total = jnp.sum(sums.reshape(batch, parts, each), axis=1).T if by_parameter else [None] * each
+    viscosity, drag, dt, *rest = total
+    totals = Operands(result, viscosity, drag, dt, by_step, rest[0] if rest else None, by_symbol)
     return [value for value, wanted in zip(totals, wrt, strict=True) if wanted]

@@ -3,14 +3,19 @@
 Fields are ``(batch, ny, nx)``. Operators act on the modes that a state keeps, and drop all others.
 """
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 
 from .._coefficients import LOW_STORAGE
 from .._grid import Grid
+from .._primitives.operands import Operands, complete
+from .._terms import Terms
 from . import algebra
+from . import terms as further
 from .advance import advance
-from .modes import Modes, constant, forward, inverse
+from .modes import Modes, constant, forward, inverse, times
 from .modes import to_field as field_of
 from .modes import to_state as state_of
 from .obstacle import warp_obstacle as obstacle
@@ -19,6 +24,7 @@ __all__ = [
     "advance",
     "cfl_limit",
     "check_reach",
+    "check_terms",
     "derivative_factor",
     "derivatives",
     "diffusion",
@@ -30,10 +36,13 @@ __all__ = [
     "kept_fields",
     "laplacian",
     "obstacle",
+    "relative_vorticity",
     "second_derivatives",
     "static",
     "streamfunction",
     "tendency",
+    "term_operands",
+    "term_rates",
     "to_field",
     "to_state",
 ]
@@ -71,10 +80,46 @@ def forcing_to_state(forcing, *, grid, **how):
     return to_state(forcing, grid=grid, **how)
 
 
-def tendency(omega, viscosity, drag, force, *, integrator, **how):
-    """Return ``J(psi, w) + nu Lap w - mu w + f``."""
+def term_operands(terms: Terms, *, grid, dealiasing, **_):
+    """Return the operands of time steps that stand for linear terms, given coefficients of states' type."""
+    return further.operands(Modes(grid, dealiasing), terms)
+
+
+def tendency(omega, viscosity, drag, force, terms=None, *, integrator, **how):
+    """Return ``J(psi, w) + nu Lap w - mu w + f`` and the further terms."""
     state, force = to_state(omega, **how), forcing_to_state(force[None], **how)[0]
-    return to_field(algebra.tendency(state, viscosity, drag, force, **how), **how)
+    more = term_operands(terms, **how) if terms else ()
+    given = complete(Operands(state, viscosity, drag, None, None, *more))
+    return to_field(algebra.tendency(given, force, **how), **how)
+
+
+def term_rates(omega, terms: Terms, *, grid, dealiasing, **_):
+    """Return what each further term adds to the right-hand side, by name."""
+    modes = Modes(grid, dealiasing)
+    state = state_of(modes, omega)
+    return {name: field_of(modes, times(symbol, state)) for name, symbol in further.symbols(modes, terms).items()}
+
+
+def relative_vorticity(field, terms: Terms, *, grid, dealiasing, **_):
+    """Return the vorticity ``-Lap psi`` of a potential vorticity."""
+    modes = Modes(grid, dealiasing)
+    state = state_of(modes, field)
+    return field_of(modes, further.screened(modes, further.screening(terms), state) * state)
+
+
+def check_terms(grid: Grid, terms: Terms) -> None:
+    """Check that symbols are float32 numbers.
+
+    Raises:
+        ValueError: the order of hyperviscosity is too high.
+    """
+    order = terms.hyperviscosity_order
+    squared = float(Modes(grid, "smooth").squared.max())
+    if terms.hyperviscosity is not None and order * math.log10(squared) > 37:
+        raise ValueError(
+            f"hyperviscosity_order={order}: k^{2 * order} of the shortest wave of this grid is beyond float32; "
+            f"expected at most {int(37 / math.log10(squared))}"
+        )
 
 
 def _multiply(field, *symbols, grid, dealiasing, **_):

@@ -85,6 +85,18 @@ class Modes:
         return np.where(self.waves[1] > 0, math.sqrt(2), 1.0)
 
 
+def times(symbol, state):
+    """Return a symbol, real ``(..., 1)`` or complex ``(..., 2)``, times a state."""
+    if symbol.shape[-1] == 1:
+        return symbol * state
+    return as_state(as_complex(symbol) * as_complex(state))
+
+
+def conjugate(symbol):
+    """Return the conjugate of a symbol."""
+    return symbol if symbol.shape[-1] == 1 else as_state(as_complex(symbol).conj())
+
+
 def constant(values: np.ndarray, like):
     """Return factors of modes, of the type of `like` and with as many axes."""
     return with_axes(jnp.asarray(values, like.dtype), like.ndim)

@@ -15,7 +15,7 @@ from ._fields import mean
 class Budget(NamedTuple):
     """The budget of one quadratic quantity. Every entry has the shape ``(...)`` of the states' leading axes.
 
-        rate = injection - dissipation - drag + residual
+        rate = injection - dissipation - drag + sum(terms.values()) + residual
 
     Attributes:
         value: the quantity.
@@ -26,6 +26,8 @@ class Budget(NamedTuple):
         residual: rate of change by advection. It is zero to rounding with Arakawa's Jacobian, and with `Spectral` by
             the 2/3 rule. With ``FiniteDifference("central")`` and ``Spectral(dealiasing="smooth")`` it is an error of
             the discretisation.
+        terms: rates of change by the solver's further linear terms, of either sign, by the name of the term. The beta
+            plane and a mean flow change neither quantity.
     """
 
     value: Float[Array, "..."]
@@ -34,6 +36,7 @@ class Budget(NamedTuple):
     dissipation: Float[Array, "..."]
     drag: Float[Array, "..."]
     residual: Float[Array, "..."]
+    terms: dict[str, Float[Array, "..."]] = {}  # noqa: RUF012
 
 
 class Budgets(NamedTuple):
@@ -55,6 +58,9 @@ def budgets(
 
         d/dt 0.5 <psi omega> = <psi f>   + nu <psi Lap(omega)>   - mu <psi omega>,
         d/dt 0.5 <omega^2>   = <omega f> + nu <omega Lap(omega)> - mu <omega^2>
+
+    Each further linear term of the solver adds what it does, ``<psi L omega>`` and ``<omega L omega>``. With a
+    deformation radius the two are total energy and potential enstrophy.
 
     The terms are in the order of `Budget`: injection, dissipation, drag. ``psi`` and ``Lap`` are those of the solver's
     discretisation, with ``Lap(psi) = -omega``. Arakawa's Jacobian adds nothing to either budget
@@ -90,11 +96,14 @@ def budgets(
         with_axes(jnp.asarray(value, omega.dtype), omega.ndim - 2) for value in (solver.viscosity, solver.drag)
     )
 
+    further = solver.term_rates(omega)
+
     def budget(weight):  # of 0.5 <weight omega>, whose derivative by omega is `weight`
         value = mean(weight * omega) / 2
         change, injection = mean(weight * rate), mean(weight * force)
         dissipation, friction = -viscosity * mean(weight * diffusion), 2 * drag * value
-        residual = change - (injection - dissipation - friction)
-        return Budget(value, change, injection, dissipation, friction, residual)
+        shares = {name: mean(weight * part) for name, part in further.items()}
+        residual = change - (injection - dissipation - friction + sum(shares.values()))
+        return Budget(value, change, injection, dissipation, friction, residual, shares)
 
     return Budgets(energy=budget(solver.streamfunction(omega)), enstrophy=budget(omega))

@@ -182,5 +182,6 @@ def _terms(budget):
         "\N{MINUS SIGN}dissipation": -budget.dissipation,
         "\N{MINUS SIGN}drag": -budget.drag,
     }
+    parts |= {name.replace("_", " "): part for name, part in budget.terms.items()}
     parts = {name: part for name, part in parts.items() if np.any(part)}
     return {"rate": budget.rate, **parts, "residual": budget.residual}

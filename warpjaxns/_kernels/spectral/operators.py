@@ -5,9 +5,10 @@ import functools
 import warp as wp
 
 from ..fft.transforms import line_functions
-from ..hardware.address_table import Place, Table, kernel, launch
+from ..hardware.address_table import NO_ARRAY, Place, Table, kernel, launch
 from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.views import complex_access, vector_view
+from ..parameters import Parameters, parameter_functions
 from .columns import column_functions
 from .places import Tables
 from .plan import Plan
@@ -16,8 +17,11 @@ from .symbols import symbols
 
 
 @functools.cache
-def begin(plan: Plan, symbol: str) -> wp.Kernel:
-    """Make the kernel from a state to a half-transformed field. `symbol`: "velocity" or "strain"."""
+def begin(plan: Plan, symbol: str, extra: bool = False, tangent: bool = False) -> wp.Kernel:
+    """Make the kernel from a state to a half-transformed field. `symbol`: "velocity" or "strain".
+
+    With `extra` terms it reads F of the deformation radius, and with `tangent` a tangent of F and its state as well.
+    """
     lines, parts, real = plan.column_lines(plan.advance), plan.parts(plan.advance), plan.real
     C, size, groups = lines.interleaved, lines.size, lines.groups // lines.interleaved
     by_line, by_column, by_mode = line_functions(lines), column_functions(plan, lines), symbols(real)
@@ -26,7 +30,8 @@ def begin(plan: Plan, symbol: str) -> wp.Kernel:
     points, holds, mode_of, here = by_column.points, by_column.holds, by_column.mode_of, by_column.here
     natural, waves, filter_of = by_column.natural, by_column.waves, by_column.filter_of
     mode, image, Scale = by_mode.mode, getattr(by_mode, symbol), by_mode.Scale
-    filtered = plan.filtered and symbol == "strain"
+    filtered, inverse_of = plan.filtered and symbol == "strain", by_mode.inverse
+    all_numbers = parameter_functions(real).all_numbers
     (get_complex, _), complex_view, real_view = complex_access(real), vector_view(plan.complex), vector_view(real)
 
     @kernel(launch_bounds=plan.bounds(lines, plan.advance))
@@ -37,6 +42,9 @@ def begin(plan: Plan, symbol: str) -> wp.Kernel:
         state_at: Place,
         roots_at: Place,
         filter_at: Place,
+        parameters: Parameters,
+        dparameters: Parameters,
+        of_at: Place,
         # out
         half_at: Place,
     ):
@@ -48,12 +56,21 @@ def begin(plan: Plan, symbol: str) -> wp.Kernel:
         factors = load_factors(complex_view(table, roots_at), t)
         filters = real_view(table, filter_at)
         state = state_view(table, state_at, member, first)
+        if extra:
+            given = all_numbers(table, parameters, member)
+        if tangent:
+            direction = all_numbers(table, dparameters, member)
+            of = state_view(table, of_at, member, first)
         synchronise_dependent_launch()
         for i in range(points):
             if holds(i, thread, first):
                 row, c = mode_of(i, thread)
                 m = mode(waves(row), first + c, scale)
                 a = get_complex(state, here(row, c))
+                if extra:
+                    m.inverse = inverse_of(m, given.screening)
+                if tangent:
+                    a -= (direction.screening * m.inverse) * get_complex(of, here(row, c))
                 if filtered:
                     a *= filter_of(filters, row, first + c)
                 plus, minus = image(m, a)
@@ -120,10 +137,26 @@ def end(plan: Plan, symbol: str) -> wp.Kernel:
     return end
 
 
-def launch_begin(plan: Plan, symbol: str, scale, tables: Tables, state, half):
-    """Launch the kernel from a state to a half-transformed field."""
-    arguments = [scale, state, tables.roots_y, tables.filters, half]
-    _launch_on_columns(plan, begin(plan, symbol), half, arguments)
+def launch_begin(plan: Plan, symbol: str, scale, tables: Tables, state, half, given=None, direction=None, of=None):
+    """Launch the kernel from a state to a half-transformed field.
+
+    `given`: the parameters of an equation, where velocities are those of its states. Then `direction`: their tangents,
+    where the state is a tangent, and `of` is its state.
+    """
+    given = given or Parameters()
+    extra = given.linear != NO_ARRAY
+    tangent = extra and direction is not None
+    arguments = [
+        scale,
+        state,
+        tables.roots_y,
+        tables.filters,
+        given,
+        direction or given,
+        of if tangent else state,
+        half,
+    ]
+    _launch_on_columns(plan, begin(plan, symbol, extra, tangent), half, arguments)
 
 
 def launch_end(plan: Plan, symbol: str, scale, tables: Tables, half, state):

@@ -17,7 +17,7 @@ from ..fft.transforms import line_functions
 from ..hardware.address_table import NO_ARRAY, Place, Table, kernel, launch
 from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.views import complex_access, vector_view
-from ..parameters import Parameters, forcing_row, parameter_functions
+from ..parameters import Parameters, forcing_row, linear_row, parameter_functions
 from .columns import column_functions
 from .operators import launch_begin
 from .places import Fields, fields
@@ -29,10 +29,11 @@ from .symbols import symbols
 
 
 @functools.cache
-def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool) -> wp.Kernel:
+def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool, extra: bool) -> wp.Kernel:
     """Make the kernel of a stage from products to the new state, and with `opens` to its velocities.
 
-    With `tangent` it does the same for a tangent, whose lines follow those of the state.
+    With `tangent` it does the same for a tangent, whose lines follow those of the state. With `extra` the equation has
+    more linear terms than viscosity and drag.
     """
     cut, count = (plan.tangent, 4) if tangent else (plan.advance, 2)
     lines, parts, real = plan.column_lines(cut, count), plan.parts(cut), plan.real
@@ -45,8 +46,11 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool) -> wp.Ke
     points, holds, mode_of, here = by_column.points, by_column.holds, by_column.mode_of, by_column.here
     natural, waves, slot = by_column.natural, by_column.waves, 1 if ahead else 0
     mode, velocity, advection, Scale = by_mode.mode, by_mode.velocity, by_mode.advection, by_mode.Scale
-    step_of, numbers, filtered = stepping(real), parameter_functions(real).numbers, plan.filtered
-    Stage, advance, advance_tangent = step_of.Stage, step_of.advance, step_of.tangent
+    step_of, by_member, filtered = stepping(real, extra), parameter_functions(real), plan.filtered
+    numbers, linear, inverse_of = by_member.numbers, linear_row(plan.complex, plan.modes), by_mode.inverse
+    if extra:
+        numbers = by_member.all_numbers
+    Stage, advance, advance_tangent, rate_of = step_of.Stage, step_of.advance, step_of.tangent, step_of.rate
     Complex, Held = plan.complex, wp.types.vector(length=2 * points if ahead else 2, dtype=real)
     (get_complex, put_complex), complex_view = complex_access(real), vector_view(plan.complex)
     real_view, forcing = vector_view(real), forcing_row(Complex, plan.modes, upwards=True)
@@ -121,7 +125,9 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool) -> wp.Ke
         barrier()
         out = state_view(table, out_at, member, first)
         force = forcing(table, parameters.forcing, step, member, first, 0)
+        terms = linear(table, parameters.linear, member, first, 0)
         if tangent:
+            dterms = linear(table, dparameters.linear, member, first, 0)
             dout = state_view(table, dout_at, member, first)
             dforce = forcing(table, dparameters.forcing, step, member, first, 0)
         for i in range(points):
@@ -138,6 +144,9 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool) -> wp.Ke
                 at = here(row, c)
                 n = natural(row)
                 m = mode(waves(row), first + c, scale)
+                if extra:
+                    m.inverse = inverse_of(m, given.screening)
+                L = rate_of(given, m, terms, at)
                 filtering = real(1.0)
                 if filtered:
                     filtering = filter_of(filters, row, first + c)
@@ -146,7 +155,7 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool) -> wp.Ke
                     rate += get_complex(force, at)
                 w = Complex(old[2 * i * slot], old[2 * i * slot + 1])
                 d = Complex(increments[2 * i * slot], increments[2 * i * slot + 1])
-                w, d = advance(w, d, rate, stage, given, m)
+                w, d = advance(w, d, rate, stage, given, L)
                 put_complex(out, at, w)
                 if last == 0:
                     put_complex(increment, at, d)
@@ -160,11 +169,14 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool) -> wp.Ke
                         drate += get_complex(dforce, at)
                     dw = Complex(dold[2 * i * slot], dold[2 * i * slot + 1])
                     dd = Complex(dincrements[2 * i * slot], dincrements[2 * i * slot + 1])
-                    dw, dd = advance_tangent(dw, dd, rate, drate, w, d, stage, given, direction, m)
+                    dL = rate_of(direction, m, dterms, at)
+                    dw, dd = advance_tangent(dw, dd, rate, drate, w, d, stage, given, direction, L, dL)
                     put_complex(dout, at, dw)
                     if last == 0:
                         put_complex(dincrement, at, dd)
                     if opens:
+                        if extra:  # F changes the velocity of a state, too
+                            dw -= (direction.screening * m.inverse) * w
                         plus, minus = velocity(m, dw)
                         put(buffer, 2 * C + c, n, plus[0], plus[1])
                         put(buffer, 3 * C + c, n, minus[0], minus[1])
@@ -200,18 +212,19 @@ def tangent(
 def _steps(setting, parameters, state, targets, increments, halves):
     plan, tables, scale = setting.plan, setting.tables, setting.scale
     batch, with_tangent = state[0].shape[0], len(state) == 2
-    forced = parameters[0].forcing != NO_ARRAY
-    for field, half in zip(state, halves, strict=True):
-        launch_begin(plan, "velocity", scale, tables, field, half)
+    forced, extra = parameters[0].forcing != NO_ARRAY, parameters[0].linear != NO_ARRAY
+    launch_begin(plan, "velocity", scale, tables, state[0], halves[0], parameters[0])
+    if with_tangent:
+        launch_begin(plan, "velocity", scale, tables, state[1], halves[1], *parameters, of=state[0])
     kind = "square and tangent" if with_tangent else "square"
     cut, stages = plan.tangent if with_tangent else plan.advance, low_storage(setting.integrator)
     lines, blocks = plan.column_lines(cut, 2 * len(state)), batch * plan.parts(cut)
     for turn, target in enumerate(targets):
         launch_products(plan, kind, tables.roots_x, halves[0], halves[-1], halves[0], halves[-1])
         step, number = divmod(turn, len(stages))
-        stage = stepping(plan.real).Stage()
+        stage = stepping(plan.real, extra).Stage()
         stage.a, stage.b, stage.duration = stages[number]
-        columns = stage_columns(plan, forced, turn + 1 < len(targets), with_tangent)
+        columns = stage_columns(plan, forced, turn + 1 < len(targets), with_tangent, extra)
         given = [*parameters, step, fields(*state), fields(*increments), tables.roots_y, tables.filters]
         made = [fields(*halves), target[0], target[-1], int(number + 1 == len(stages))]
         launch(columns, halves[0].table, blocks, [stage, scale, *given, *made], lines.block_dim)

@@ -14,7 +14,7 @@ from ..fft.transforms import line_functions
 from ..hardware.address_table import NO_ARRAY, Place, Table, kernel, launch
 from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.views import complex_access, vector_view
-from ..parameters import Parameters, forcing_row, parameter_functions
+from ..parameters import Parameters, forcing_row, linear_row, parameter_functions
 from .columns import column_functions
 from .operators import launch_begin
 from .places import Cotangents, Fields, cotangents, fields
@@ -24,10 +24,19 @@ from .setting import Setting
 from .stepping import stepping
 from .symbols import symbols
 
+SUMS = {False: 3, True: 4}  # sums of a block: for viscosity, drag and dt, and with further terms for F
+
 
 @functools.cache
 def sweep_columns(
-    plan: Plan, ends: bool, begins: bool, by_parameter: bool, by_forcing: bool, forced: bool
+    plan: Plan,
+    ends: bool,
+    begins: bool,
+    by_parameter: bool,
+    by_forcing: bool,
+    forced: bool,
+    by_linear: bool,
+    extra: bool,
 ) -> wp.Kernel:
     """Make the kernel that ends the adjoint of a stage, or begins that of the stage before it, or both.
 
@@ -45,9 +54,14 @@ def sweep_columns(
     points, holds, mode_of, here = by_column.points, by_column.holds, by_column.mode_of, by_column.here
     natural, waves, Scale, mode = by_column.natural, by_column.waves, by_mode.Scale, by_mode.mode
     velocity, strain, pullback = by_mode.velocity, by_mode.strain, by_mode.pullback
-    step_of, numbers, filtered = stepping(real), parameter_functions(real).numbers, plan.filtered
+    step_of, by_member, filtered = stepping(real, extra), parameter_functions(real), plan.filtered
+    numbers, linear, inverse_of = by_member.numbers, linear_row(plan.complex, plan.modes), by_mode.inverse
+    if extra:
+        numbers = by_member.all_numbers
     Stage, begin_adjoint, end_adjoint = step_of.Stage, step_of.begin_adjoint, step_of.end_adjoint
-    exponent_share, shares, Three = step_of.exponent_share, step_of.shares, step_of.Three
+    Three, exponent_share, shares = step_of.Three, step_of.exponent_share, step_of.shares
+    rate_of, real_part = step_of.rate, step_of.real_part
+    by_exponent, count_sums = by_parameter or by_linear, SUMS[extra]
     Complex, complex_view, real_view = plan.complex, vector_view(plan.complex), vector_view(real)
     (get_complex, put_complex), forcing = complex_access(real), forcing_row(plan.complex, plan.modes, upwards=True)
 
@@ -70,7 +84,9 @@ def sweep_columns(
         half_at: Fields,
         sums_at: Place,
         forcing_at: Place,
+        linear_at: Place,
         fresh: int,
+        first_of_all: int,
         # out
         made_at: Cotangents,
     ):
@@ -97,22 +113,27 @@ def sweep_columns(
         made_q = state_view(table, made_at.second, member, first)
         force = forcing(table, parameters.forcing, step, member, first, 0)
         by_step = state_view(table, forcing_at, member, first)
+        terms = linear(table, parameters.linear, member, first, 0)
+        pushed_terms = state_view(table, linear_at, member, first)
         squares = real(0.0)
         total = real(0.0)
         rest = real(0.0)
+        screened = real(0.0)
         for i in range(points):
             if holds(i, thread, first):
                 row, c = mode_of(i, thread)
                 at = here(row, c)
                 n = natural(row)
                 mode_here = mode(waves(row), first + c, scale)
+                if extra:
+                    mode_here.inverse = inverse_of(mode_here, given.screening)
                 filtering = real(1.0)
                 if filtered:
                     filtering = filter_of(filters, row, first + c)
                 l = get_complex(given_p, at)
                 m = Complex()
                 w1 = Complex()
-                if by_parameter:
+                if by_exponent:
                     w1 = get_complex(state, at)
                 if ends:
                     p = l
@@ -121,6 +142,8 @@ def sweep_columns(
                     l, m = end_adjoint(p, q, moved, ending, given)
                     if by_parameter:
                         rest += wp.dot(w1, moved)
+                        if extra:
+                            screened -= real(2.0) * given.dt * mode_here.inverse * wp.dot(w1, moved)
                         if forced:
                             rest += wp.dot(q, get_complex(force, at))
                     if by_forcing:
@@ -130,11 +153,19 @@ def sweep_columns(
                         put_complex(by_step, at, pushed)
                 if begins:
                     w = get_complex(earlier, at)
-                    if by_parameter:
-                        product = exponent_share(l, m, w, w1, beginning, given, mode_here)
-                        squares += mode_here.squared * product
-                        total += product
-                    l, m = begin_adjoint(l, m, beginning, given, mode_here)
+                    L = rate_of(given, mode_here, terms, at)
+                    if by_exponent:
+                        product = exponent_share(l, m, w, w1, beginning, given, L)
+                        squares += mode_here.squared * real_part(product)
+                        total += real_part(product)
+                        if extra:
+                            rest += beginning.duration * wp.dot(product, get_complex(terms, at))
+                    if by_linear:
+                        pushed_here = beginning.duration * given.dt * product
+                        if first_of_all == 0:
+                            pushed_here += get_complex(pushed_terms, at)
+                        put_complex(pushed_terms, at, pushed_here)
+                    l, m = begin_adjoint(l, m, beginning, given, L)
                     put_complex(made_q, at, m)
                     plus, minus = strain(mode_here, filtering * m)
                     put(buffer, c, n, plus[0], plus[1])
@@ -148,18 +179,24 @@ def sweep_columns(
             squares_of_block = wp.tile_sum(wp.tile(squares))
             total_of_block = wp.tile_sum(wp.tile(total))
             rest_of_block = wp.tile_sum(wp.tile(rest))
+            if extra:
+                screened_of_block = wp.tile_sum(wp.tile(screened))
             if thread == 0:
                 sums = real_view(table, sums_at)
-                at = 3 * (member * parts + part)
-                share = Three()
+                at = count_sums * (member * parts + part)
+                share = Three(real(0.0), real(0.0), rest_of_block[0])
                 if ends:
-                    share += shares(real(0.0), real(0.0), rest_of_block[0], ending, given)
                     share += Three(sums[at], sums[at + 1], sums[at + 2])
                 if begins:
-                    share += shares(squares_of_block[0], total_of_block[0], real(0.0), beginning, given)
+                    share += shares(squares_of_block[0], total_of_block[0], beginning, given)
                 sums[at] = share[0]
                 sums[at + 1] = share[1]
                 sums[at + 2] = share[2]
+                if extra:
+                    by_screening = screened_of_block[0]
+                    if ends:
+                        by_screening += sums[at + 3]
+                    sums[at + 3] = by_screening
         if begins:
             barrier()
             for side in range(side_of, count, groups):
@@ -177,13 +214,15 @@ def adjoint(setting: Setting, parameters: Parameters, omega, kept, cotangent, re
     """Launch the sweep from the last stage to the first.
 
     `kept[s]` is the state after stage s, and `omega` that before the first. `work`: two states, the cotangents that go
-    from stage to stage. `halves`: strain and velocity. `totals`: partial sums of the cotangents of viscosity, drag and
-    dt, and the cotangent of forcing, one field a step of it; None for those not wanted.
+    from stage to stage. `halves`: strain and velocity. `totals`: partial sums of the cotangents of parameters
+    (`SUMS`), the cotangent of forcing, one field a step of it, and that of the symbol of further terms; None for those
+    not wanted.
     """
     plan, stages, scale = setting.plan, low_storage(setting.integrator), setting.scale
-    tables, sums, by_step = setting.tables, *totals
+    tables, sums, by_step, by_linear = setting.tables, *totals
+    extra = parameters.linear != NO_ARRAY
     batch, count = omega.shape[0], setting.steps * len(stages)
-    of_stage = [stepping(plan.real).Stage() for _ in stages]
+    of_stage = [stepping(plan.real, extra).Stage() for _ in stages]
     for stage, (a, b, duration) in zip(of_stage, stages, strict=True):
         stage.a, stage.b, stage.duration = a, b, duration
     states = [omega, *(kept[s] for s in range(count))]  # states[s] is the state before stage s
@@ -194,17 +233,17 @@ def adjoint(setting: Setting, parameters: Parameters, omega, kept, cotangent, re
         step = min(stage, count - 1) // len(stages)
         steady = by_step is not None and by_step.shape[0] == 1
         variant = sums is not None, by_step is not None and ends, parameters.forcing != NO_ARRAY
-        kernel = sweep_columns(plan, ends, begins, *variant)
+        kernel = sweep_columns(plan, ends, begins, *variant, by_linear is not None and begins, extra)
         lines = plan.column_lines(plan.sweep, 4 if begins and plan.sweeps_together else 2)
         arguments = [of_stage[stage % len(stages)], of_stage[(stage - 1) % len(stages)], scale, parameters, step]
         arguments += [states[stage], states[max(stage - 1, 0)], tables.roots_y, tables.filters, cotangents(*given)]
         arguments += [fields(*halves), NO_ARRAY if sums is None else sums]
         arguments += [by_step[0 if steady else step] if variant[1] else NO_ARRAY]
         fresh = stage == count - 1 if steady else stage % len(stages) == len(stages) - 1
-        arguments += [int(fresh), cotangents(*made)]
+        arguments += [NO_ARRAY if by_linear is None else by_linear, int(fresh), int(stage == count), cotangents(*made)]
         launch(kernel, omega.table, batch * plan.parts(plan.sweep), arguments, lines.block_dim)
         if begins and not plan.sweeps_together:
-            launch_begin(plan, "velocity", scale, tables, states[stage - 1], halves[1])
+            launch_begin(plan, "velocity", scale, tables, states[stage - 1], halves[1], parameters)
 
     columns(count, (cotangent, cotangent), work)
     for stage in reversed(range(count)):

@@ -12,7 +12,8 @@ the coefficients ``(T(k) Q + conj(T(-k)) R) / 2``.
 | D*, the strain | ``-i/2 kappa^2`` | ``-i/2 kappa^2`` | ``i/2 conj(kappa)^2`` |
 | C*, from a strained product | ``-1 / kappa`` | ``-conj(kappa) / k^2`` | ``kappa / k^2`` |
 
-A linear term of the equation is added here: its symbol to `linear`.
+Viscosity and drag are known here by their symbols, all other linear terms as one array (`_spectral.terms`). With a
+deformation radius ``1 / (k^2 + F)`` takes the place of ``1 / k^2`` (`inverse`).
 """
 
 import functools
@@ -31,7 +32,8 @@ def symbols(real) -> types.SimpleNamespace:
     - ``mode(y, x, scale)``: the `Mode` of y and x waves a side; `scale`, a `Scale`, holds the wavenumbers of one wave.
     - ``velocity(mode, a)``, ``strain(mode, a)``: numbers at kx and -kx, to be transformed back.
     - ``advection(mode, q, r)``, ``pullback(mode, q, r)``: coefficients, from what came back from there.
-    - ``linear(numbers, mode)``: the symbol L of the linear terms. It is linear in the numbers, a `Numbers`.
+    - ``linear(numbers, mode)``: the symbol of viscosity and drag. It is linear in the numbers, a `Numbers`.
+    - ``inverse(mode, screening)``: ``1 / (k^2 + F)``, and 0 for the mean.
     """
     Complex, Numbers = complex_type(real), parameter_functions(real).Numbers
 
@@ -107,6 +109,13 @@ def symbols(real) -> types.SimpleNamespace:
     def linear(given: Numbers, m: Mode):
         return -(given.viscosity * m.squared + given.drag)
 
+    @wp.func
+    def inverse(m: Mode, screening: real):
+        result = real(0.0)
+        if m.squared > real(0.0):
+            result = real(1.0) / (m.squared + screening)
+        return result
+
     return types.SimpleNamespace(
         Scale=Scale,
         Mode=Mode,
@@ -116,4 +125,5 @@ def symbols(real) -> types.SimpleNamespace:
         advection=advection,
         pullback=pullback,
         linear=linear,
+        inverse=inverse,
     )

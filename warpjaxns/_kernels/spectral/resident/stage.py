@@ -12,7 +12,7 @@ from ...fft.transforms import line_functions
 from ...hardware.address_table import NO_ARRAY, Place, Table, kernel, launch, slice_at
 from ...hardware.intrinsics import barrier, block_index, synchronise_dependent_launch, thread_index
 from ...hardware.views import complex_access, row_view, vector_view
-from ...parameters import Parameters, forcing_row, parameter_functions
+from ...parameters import Parameters, forcing_row, linear_row, parameter_functions
 from ..places import Fields, fields
 from ..setting import Setting
 from ..stepping import stepping
@@ -21,10 +21,11 @@ from .layout import Resident, half_functions
 
 
 @functools.cache
-def resident_stages(resident: Resident, stages: int, forced: bool, keep: bool) -> wp.Kernel:
+def resident_stages(resident: Resident, stages: int, forced: bool, keep: bool, extra: bool) -> wp.Kernel:
     """Make the kernel of all steps of a call, for an integrator of so many stages.
 
-    With two fields it also carries a tangent, whose lines follow those of the state.
+    With two fields it also carries a tangent, whose lines follow those of the state. With `extra` the equation has more
+    linear terms than viscosity and drag.
     """
     plan, rows, columns, tangent = resident.plan, resident.row_lines, resident.column_lines, resident.fields == 2
     (ny, _), modes, real, size, half_size = plan.shape, plan.modes[1], plan.real, resident.size, resident.half_size
@@ -43,15 +44,17 @@ def resident_stages(resident: Resident, stages: int, forced: bool, keep: bool) -
         columns.threads,
         columns.groups,
     )
-    by_mode, step_of = symbols(real), stepping(real)
+    by_mode, step_of, by_member = symbols(real), stepping(real, extra), parameter_functions(real)
     mode, velocity, advection, Scale = by_mode.mode, by_mode.velocity, by_mode.advection, by_mode.Scale
-    Stage, advance, advance_tangent = step_of.Stage, step_of.advance, step_of.tangent
-    numbers, Complex, filtered = parameter_functions(real).numbers, plan.complex, plan.filtered
+    Stage, advance, advance_tangent, rate_of = step_of.Stage, step_of.advance, step_of.tangent, step_of.rate
+    numbers, Complex, filtered, inverse_of = by_member.numbers, plan.complex, plan.filtered, by_mode.inverse
+    if extra:
+        numbers = by_member.all_numbers
     Held = wp.types.vector(length=2 * points * chunks, dtype=real)
     Coefficients = wp.types.vector(length=stages, dtype=real)
     (get_complex, put_complex), complex_view = complex_access(real), vector_view(plan.complex)
     real_view, forcing = vector_view(real), forcing_row(Complex, plan.modes, upwards=True)
-    state_view = row_view(Complex, plan.modes, upwards=True)
+    state_view, linear = row_view(Complex, plan.modes, upwards=True), linear_row(Complex, plan.modes)
 
     @kernel(launch_bounds=resident.bounds)
     def resident_stages(
@@ -85,10 +88,12 @@ def resident_stages(resident: Resident, stages: int, forced: bool, keep: bool) -
         synchronise_dependent_launch()
         state = state_view(table, state_at.state, member, 0, 0)
         out = state_view(table, out_at.state, member, 0, 0)
+        terms = linear(table, parameters.linear, member, 0, 0)
         states = Held()
         increments = Held()
         if tangent:
             direction = numbers(table, dparameters, member)
+            dterms = linear(table, dparameters.linear, member, 0, 0)
             dstate = state_view(table, state_at.tangent, member, 0, 0)
             dout = state_view(table, out_at.tangent, member, 0, 0)
             dstates = Held()
@@ -139,6 +144,8 @@ def resident_stages(resident: Resident, stages: int, forced: bool, keep: bool) -
                         at = kx * modes + row
                         slot = 2 * (chunk * points + i)
                         m = mode(waves(row), kx, scale)
+                        if extra:
+                            m.inverse = inverse_of(m, given.screening)
                         w = Complex(states[slot], states[slot + 1])
                         rate = Complex()
                         drate = Complex()
@@ -156,7 +163,8 @@ def resident_stages(resident: Resident, stages: int, forced: bool, keep: bool) -
                                 if forced:
                                     drate += get_complex(dforce, at)
                             d = Complex(increments[slot], increments[slot + 1])
-                            w, d = advance(w, d, rate, stage, given, m)
+                            L = rate_of(given, m, terms, at)
+                            w, d = advance(w, d, rate, stage, given, L)
                             increments[slot] = d[0]
                             increments[slot + 1] = d[1]
                             if keep:
@@ -176,13 +184,17 @@ def resident_stages(resident: Resident, stages: int, forced: bool, keep: bool) -
                             else:
                                 d = Complex(increments[slot], increments[slot + 1])
                                 dd = Complex(dincrements[slot], dincrements[slot + 1])
-                                dw, dd = advance_tangent(dw, dd, rate, drate, w, d, stage, given, direction, m)
+                                L = rate_of(given, m, terms, at)
+                                dL = rate_of(direction, m, dterms, at)
+                                dw, dd = advance_tangent(dw, dd, rate, drate, w, d, stage, given, direction, L, dL)
                                 dincrements[slot] = dd[0]
                                 dincrements[slot + 1] = dd[1]
                                 if turn == turns:
                                     put_complex(dout, at, dw)
                             dstates[slot] = dw[0]
                             dstates[slot + 1] = dw[1]
+                            if extra:  # F changes the velocity of a state, too
+                                dw -= (direction.screening * m.inverse) * w
                             plus, minus = velocity(m, dw)
                             put(buffer, 2 * C + c, n, plus[0], plus[1])
                             put(buffer, 3 * C + c, n, minus[0], minus[1])
@@ -216,7 +228,8 @@ def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, o
 
 def _launch(setting, resident, parameters, omega, keep, places):
     stages, tables, (state, out, kept) = low_storage(setting.integrator), setting.tables, places
-    kernel = resident_stages(resident, len(stages), parameters[0].forcing != NO_ARRAY, keep)
+    forced, extra = parameters[0].forcing != NO_ARRAY, parameters[0].linear != NO_ARRAY
+    kernel = resident_stages(resident, len(stages), forced, keep, extra)
     arguments = [*setting.coefficients, setting.scale, setting.steps, *parameters, state]
     arguments += [tables.roots_y, tables.roots_x, tables.filters, out, kept]
     launch(kernel, omega.table, omega.shape[0], arguments, resident.block_dim)

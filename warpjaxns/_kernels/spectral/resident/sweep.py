@@ -13,15 +13,18 @@ from ...fft.transforms import line_functions
 from ...hardware.address_table import NO_ARRAY, Place, Table, kernel, launch, slice_at
 from ...hardware.intrinsics import barrier, block_index, synchronise_dependent_launch, thread_index
 from ...hardware.views import complex_access, row_view, vector_view
-from ...parameters import Parameters, forcing_row, parameter_functions
+from ...parameters import Parameters, forcing_row, linear_row, parameter_functions
 from ..setting import Setting
 from ..stepping import stepping
+from ..sweep import SUMS
 from ..symbols import symbols
 from .layout import Resident, half_functions
 
 
 @functools.cache
-def resident_sweep(resident: Resident, stages: int, by_parameter: bool, by_forcing: bool, forced: bool) -> wp.Kernel:
+def resident_sweep(
+    resident: Resident, stages: int, by_parameter: bool, by_forcing: bool, forced: bool, by_linear: bool, extra: bool
+) -> wp.Kernel:
     """Make the kernel of the backward sweep over all steps of a call, for an integrator of so many stages."""
     plan, rows, columns = resident.plan, resident.row_lines, resident.column_lines
     (ny, _), modes, real, size, half_size = plan.shape, plan.modes[1], plan.real, resident.size, resident.half_size
@@ -40,16 +43,20 @@ def resident_sweep(resident: Resident, stages: int, by_parameter: bool, by_forci
         columns.threads,
         columns.groups,
     )
-    by_mode, step_of = symbols(real), stepping(real)
+    by_mode, step_of, by_member = symbols(real), stepping(real, extra), parameter_functions(real)
     mode, velocity, strain, pullback = by_mode.mode, by_mode.velocity, by_mode.strain, by_mode.pullback
     Stage, begin_adjoint, end_adjoint = step_of.Stage, step_of.begin_adjoint, step_of.end_adjoint
     exponent_share, shares, Three, Scale = step_of.exponent_share, step_of.shares, step_of.Three, by_mode.Scale
-    numbers, Complex, filtered = parameter_functions(real).numbers, plan.complex, plan.filtered
+    rate_of, real_part, inverse_of = step_of.rate, step_of.real_part, by_mode.inverse
+    numbers, Complex, filtered = by_member.numbers, plan.complex, plan.filtered
+    if extra:
+        numbers = by_member.all_numbers
+    by_exponent, count_sums = by_parameter or by_linear, SUMS[extra]
     Held = wp.types.vector(length=2 * points * chunks, dtype=real)
     Coefficients = wp.types.vector(length=stages, dtype=real)
     (get_complex, put_complex), complex_view = complex_access(real), vector_view(plan.complex)
     real_view, forcing = vector_view(real), forcing_row(Complex, plan.modes, upwards=True)
-    state_view = row_view(Complex, plan.modes, upwards=True)
+    state_view, linear = row_view(Complex, plan.modes, upwards=True), linear_row(Complex, plan.modes)
 
     @kernel(launch_bounds=resident.bounds)
     def resident_sweep(
@@ -72,6 +79,7 @@ def resident_sweep(resident: Resident, stages: int, by_parameter: bool, by_forci
         result_at: Place,
         sums_at: Place,
         by_step_at: Place,
+        linear_at: Place,
     ):
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         half = wp.tile_empty(shape=(half_size,), dtype=real, storage="shared")
@@ -88,6 +96,9 @@ def resident_sweep(resident: Resident, stages: int, by_parameter: bool, by_forci
         first = Held()  # the cotangents p and q of a stage that has begun
         second = Held()
         sums = Three()
+        screened = real(0.0)
+        terms = linear(table, parameters.linear, member, 0, 0)
+        pushed_terms = state_view(table, linear_at, member, 0, 0)
         turns = stages * steps
         for turn in range(turns + 1):
             ended = wp.min(turns - turn, turns - 1)  # the stage that ends, from turn 1 on
@@ -139,13 +150,15 @@ def resident_sweep(resident: Resident, stages: int, by_parameter: bool, by_forci
                         at = kx * modes + row
                         slot = 2 * (chunk * points + i)
                         mode_here = mode(waves(row), kx, scale)
+                        if extra:
+                            mode_here.inverse = inverse_of(mode_here, given.screening)
                         filtering = real(1.0)
                         if filtered:
                             filtering = filters[row] * filters[modes + kx]
                         l = Complex()
                         m = Complex()
                         w1 = Complex()
-                        if by_parameter:
+                        if by_exponent:
                             w1 = get_complex(between, at)
                         if turn == 0:
                             l = get_complex(cotangent, at)
@@ -156,9 +169,11 @@ def resident_sweep(resident: Resident, stages: int, by_parameter: bool, by_forci
                             l, m = end_adjoint(p, q, moved, ending, given)
                             if by_parameter:
                                 rest = wp.dot(w1, moved)
+                                if extra:
+                                    screened -= real(2.0) * given.dt * mode_here.inverse * rest
                                 if forced:
                                     rest += wp.dot(q, get_complex(force, at))
-                                sums += shares(real(0.0), real(0.0), rest, ending, given)
+                                sums += Three(real(0.0), real(0.0), rest)
                             if by_forcing:
                                 pushed = given.dt * q
                                 if not fresh:
@@ -168,11 +183,20 @@ def resident_sweep(resident: Resident, stages: int, by_parameter: bool, by_forci
                             put_complex(result, at, l)
                         else:
                             w = get_complex(earlier, at)
-                            if by_parameter:
-                                product = exponent_share(l, m, w, w1, beginning, given, mode_here)
-                                squares = mode_here.squared * product
-                                sums += shares(squares, product, real(0.0), beginning, given)
-                            l, m = begin_adjoint(l, m, beginning, given, mode_here)
+                            L = rate_of(given, mode_here, terms, at)
+                            if by_exponent:
+                                product = exponent_share(l, m, w, w1, beginning, given, L)
+                                damped = real_part(product)
+                                sums += shares(mode_here.squared * damped, damped, beginning, given)
+                                if extra:
+                                    by_terms = beginning.duration * wp.dot(product, get_complex(terms, at))
+                                    sums += Three(real(0.0), real(0.0), by_terms)
+                            if by_linear:
+                                pushed_here = beginning.duration * given.dt * product
+                                if turn > 0:
+                                    pushed_here += get_complex(pushed_terms, at)
+                                put_complex(pushed_terms, at, pushed_here)
+                            l, m = begin_adjoint(l, m, beginning, given, L)
                             first[slot] = l[0]
                             first[slot + 1] = l[1]
                             second[slot] = m[0]
@@ -194,11 +218,16 @@ def resident_sweep(resident: Resident, stages: int, by_parameter: bool, by_forci
             sums_0 = wp.tile_sum(wp.tile(sums[0]))
             sums_1 = wp.tile_sum(wp.tile(sums[1]))
             sums_2 = wp.tile_sum(wp.tile(sums[2]))
+            if extra:
+                sums_3 = wp.tile_sum(wp.tile(screened))
             if thread == 0:
                 totals = real_view(table, sums_at)
-                totals[3 * member] = sums_0[0]
-                totals[3 * member + 1] = sums_1[0]
-                totals[3 * member + 2] = sums_2[0]
+                at = count_sums * member
+                totals[at] = sums_0[0]
+                totals[at + 1] = sums_1[0]
+                totals[at + 2] = sums_2[0]
+                if extra:
+                    totals[at + 3] = sums_3[0]
 
     return resident_sweep
 
@@ -206,10 +235,11 @@ def resident_sweep(resident: Resident, stages: int, by_parameter: bool, by_forci
 def adjoint(setting: Setting, parameters: Parameters, omega, kept, cotangent, result, totals):
     """Launch the sweep of `spectral.sweep.adjoint` as one kernel without scratch. It has one partial sum a member."""
     resident, stages = Resident(setting.plan, setting.plan.resident_sweep, fields=2), low_storage(setting.integrator)
-    tables, (sums, by_step) = setting.tables, totals
-    forced = parameters.forcing != NO_ARRAY
-    kernel = resident_sweep(resident, len(stages), sums is not None, by_step is not None, forced)
+    tables, (sums, by_step, by_linear) = setting.tables, totals
+    variant = parameters.forcing != NO_ARRAY, by_linear is not None, parameters.linear != NO_ARRAY
+    kernel = resident_sweep(resident, len(stages), sums is not None, by_step is not None, *variant)
     arguments = [*setting.coefficients, setting.scale, setting.steps, parameters, omega, kept.slices, cotangent]
     arguments += [tables.roots_y, tables.roots_x, tables.filters, result]
     arguments += [NO_ARRAY if sums is None else sums, NO_ARRAY if by_step is None else by_step.slices]
+    arguments += [NO_ARRAY if by_linear is None else by_linear]
     launch(kernel, omega.table, omega.shape[0], arguments, resident.block_dim)

@@ -1,0 +1,49 @@
+"""The linear terms that a solver may have besides viscosity and drag: their coefficients, by name."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from ._show import show
+
+NAMES = ("beta", "mean_flow", "hyperviscosity", "hypodrag", "deformation_radius")
+
+
+class Terms(eqx.Module):
+    """Coefficients of linear terms, None for those that are not there.
+
+    Each is a number or an array of them, and `mean_flow` a pair ``(U, V)``. For engines they are ``(batch,)`` or
+    ``(1,)``. `NavierStokes2D` says what they mean, and `_spectral.terms` has their symbols.
+    """
+
+    beta: Any = None
+    mean_flow: Any = None
+    hyperviscosity: Any = None
+    hypodrag: Any = None
+    deformation_radius: Any = None
+    hyperviscosity_order: int = eqx.field(static=True, default=2)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The coefficients that are there, by name."""
+        values = {name: getattr(self, name) for name in NAMES}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def dtype(self):
+        """The type of the coefficients, which they have in common once they are operands."""
+        return jax.tree.leaves(self)[0].dtype
+
+
+def check_pair(name: str, value: Any) -> tuple[Any, Any]:
+    """Return `value` as a pair.
+
+    Raises:
+        TypeError: it is none.
+    """
+    try:
+        first, second = value
+    except Exception:  # whatever `value` raises
+        raise TypeError(f"{name}={show(value)}: expected a pair of numbers or arrays, such as (1.0, 0.0)") from None
+    return first, second
