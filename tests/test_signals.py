@@ -28,6 +28,7 @@ import _thread, os, signal, sys, threading, time
 import jax, jax.numpy as jnp
 import kernels
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background programs begin by ignoring it
 moment = sys.argv[1]
 if moment == "compiling":  # the signal comes as soon as Warp's compiler runs
     import warp._src.build as build

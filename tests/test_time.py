@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import time
 
 import equinox as eqx
 import jax
@@ -427,7 +428,9 @@ def test_a_segment_that_nobody_needs_costs_nothing():
 
     counting = Counting(**{field.name: getattr(solver, field.name) for field in dataclasses.fields(solver)})
     result = jax.block_until_ready(adaptive(counting, omega, most_segments=1000))
-    jax.effects_barrier()
+    deadline = time.perf_counter() + 10
+    while len(calls) * EVERY < result.steps and time.perf_counter() < deadline:
+        time.sleep(1e-3)
     assert len(calls) * EVERY == result.steps
 
 
