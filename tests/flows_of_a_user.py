@@ -42,3 +42,8 @@ def wrong_name(key):
 def still(grid, key):
     """Return a fluid at rest."""
     return jnp.zeros(grid.shape)
+
+
+def planet(key):
+    """Return a beta plane with screening."""
+    return {"beta": jax.random.uniform(key, minval=1.0, maxval=5.0), "deformation_radius": 0.5, "hyperviscosity": 1e-6}

@@ -110,6 +110,15 @@ def test_drawn_wavenumbers():
         assert_close(starts[member], alone, ROLLOUT)
 
 
+def test_linear_terms_of_members():
+    of = ensemble(terms=own.planet, discretisation=wns.Spectral(), backend="xla", precision="float64")
+    frames, parameters = vorticity(of), of.parameters(list(range(5)))
+    assert np.ptp(parameters["beta"]) > 0.5
+    solver = wns.NavierStokes2D(of.grid, dt=0.02, discretisation=wns.Spectral(), backend="xla", **parameters)
+    expected = jax.jit(lambda w: solver.rollout(w, steps=6, save_every=3))(jnp.asarray(frames[:, 0], float))
+    assert_close(frames[:, 1:].swapaxes(0, 1), expected, ROLLOUT)  # frames are float32
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_what_is_recorded_is_what_was_computed_with(precision):
     """Draw the same numbers whether JAX has 64-bit types where they are drawn or not."""
