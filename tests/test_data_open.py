@@ -113,6 +113,7 @@ def test_drawn_wavenumbers():
 def test_linear_terms_of_members():
     of = ensemble(terms=own.planet, discretisation=wns.Spectral(), backend="xla", precision="float64")
     frames, parameters = vorticity(of), of.parameters(list(range(5)))
+    assert parameters.pop("forcing_amplitude").max() == 0
     assert np.ptp(parameters["beta"]) > 0.5
     solver = wns.NavierStokes2D(of.grid, dt=0.02, discretisation=wns.Spectral(), backend="xla", **parameters)
     expected = jax.jit(lambda w: solver.rollout(w, steps=6, save_every=3))(jnp.asarray(frames[:, 0], float))
