@@ -28,6 +28,7 @@ from ._finite import Flag, raise_if_not_finite
 from ._grid import Grid
 from ._methods import method
 from ._operators import streamfunction
+from ._parameters import broadcast, members, optional, parameter
 from ._primitives.folding import merge
 from ._rollout import final_state, saved_states
 from ._saves import check_saves, cut
@@ -124,20 +125,20 @@ class NavierStokes2D(eqx.Module):
         check_flag("check_finite", check_finite)
         check_backend(backend, discretisation, grid, np.float32)
         self.grid = grid
-        self.viscosity = _parameter("viscosity", viscosity, check_non_negative)
-        self.dt = _parameter("dt", dt, check_positive)
-        self.drag = _parameter("drag", drag, check_non_negative)
+        self.viscosity = parameter("viscosity", viscosity, check_non_negative)
+        self.dt = parameter("dt", dt, check_positive)
+        self.drag = parameter("drag", drag, check_non_negative)
         engine_of(discretisation).check_reach(grid, viscosity, drag, dt)
         self.forcing = None if forcing is None else check_field("forcing", forcing, grid)
-        self.beta = _optional("beta", beta, check_real)
+        self.beta = optional("beta", beta, check_real)
         self.mean_flow = None
         if mean_flow is not None:
-            u, v = (_parameter("mean_flow", part, check_real) for part in check_pair("mean_flow", mean_flow))
+            u, v = (parameter("mean_flow", part, check_real) for part in check_pair("mean_flow", mean_flow))
             self.mean_flow = u, v
-        self.hyperviscosity = _optional("hyperviscosity", hyperviscosity, check_non_negative)
+        self.hyperviscosity = optional("hyperviscosity", hyperviscosity, check_non_negative)
         self.hyperviscosity_order = check_count("hyperviscosity_order", hyperviscosity_order, least=1)
-        self.hypodrag = _optional("hypodrag", hypodrag, check_non_negative)
-        self.deformation_radius = _optional("deformation_radius", deformation_radius, check_positive)
+        self.hypodrag = optional("hypodrag", hypodrag, check_non_negative)
+        self.deformation_radius = optional("deformation_radius", deformation_radius, check_positive)
         engine_of(discretisation).check_terms(grid, self._terms)
         self.discretisation = discretisation
         self.adjoint = adjoint
@@ -285,7 +286,7 @@ class NavierStokes2D(eqx.Module):
         dy, dx = self.grid.spacing
         rate = largest(jnp.abs(u) / dx + jnp.abs(v) / dy)
         lead = omega.shape[:-2]
-        return rate * _broadcast("dt", jnp.asarray(self.dt, omega.dtype), lead, lead, omega)
+        return rate * broadcast("dt", jnp.asarray(self.dt, omega.dtype), lead, lead, omega)
 
     @property
     def _numerics(self):
@@ -311,14 +312,14 @@ class NavierStokes2D(eqx.Module):
     def _spread_terms(self, omega):
         """Return the further linear terms for the primitives, or None."""
         spread = {
-            name: jax.tree.map(lambda part, name=name: _members(name, part, omega), value)
+            name: jax.tree.map(lambda part, name=name: members(name, part, omega), value)
             for name, value in self._terms.given.items()
         }
         return Terms(**spread, hyperviscosity_order=self.hyperviscosity_order) if spread else None
 
     def _parameters(self, omega):
         """Return viscosity, drag and dt for the primitives."""
-        return tuple(_members(name, getattr(self, name), omega) for name in ("viscosity", "drag", "dt"))
+        return tuple(members(name, getattr(self, name), omega) for name in ("viscosity", "drag", "dt"))
 
     def _forcing(self, omega, control, steps):
         """Return all forcing for the primitives, ``(steps or 1, batch or 1, ny, nx)``, or a single zero for none."""
@@ -327,7 +328,7 @@ class NavierStokes2D(eqx.Module):
         if self.forcing is not None:
             steady = check_field("forcing", self.forcing, self.grid).astype(omega.dtype)  # `eqx.tree_at` checks nothing
             if steady.ndim > 2:
-                steady = _broadcast("forcing", steady, (*lead, *grid), lead, omega)
+                steady = broadcast("forcing", steady, (*lead, *grid), lead, omega)
             total = merge(steady, 0, steady.ndim - 2)[None]
         if control is not None:
             control = check_field("forcing", control, self.grid).astype(omega.dtype)
@@ -341,7 +342,7 @@ class NavierStokes2D(eqx.Module):
             else:
                 missing = max(len(lead) - (control.ndim - 3), 0)
                 control = control.reshape(steps, *(1,) * missing, *control.shape[1:])
-                control = merge(_broadcast("forcing", control, (steps, *lead, *grid), lead, omega), 1, len(lead))
+                control = merge(broadcast("forcing", control, (steps, *lead, *grid), lead, omega), 1, len(lead))
             total = control if self.forcing is None else total + control
         return total
 
@@ -369,31 +370,3 @@ def _known_bytes(omega):
     """Return the bytes of a state, or of one member where a dimension is symbolic, as in `jax.export`."""
     known = [n for n in omega.shape if isinstance(n, int)]
     return math.prod(known) * omega.dtype.itemsize
-
-
-def _parameter(name, value, check):
-    check(name, value, scalar=False)
-    dtype = jax.dtypes.canonicalize_dtype(getattr(value, "dtype", float))  # NumPy's float64 also where x64 is off
-    return jnp.asarray(value, dtype if jnp.issubdtype(dtype, jnp.floating) else float)
-
-
-def _optional(name, value, check):
-    return None if value is None else _parameter(name, value, check)
-
-
-def _members(name, value, omega):
-    """Return a parameter for the primitives, ``(1,)`` or ``(batch,)``, of the type of omega."""
-    value, lead = jnp.asarray(value, omega.dtype), omega.shape[:-2]
-    if value.ndim:
-        value = _broadcast(name, value, lead, lead, omega)
-    return merge(value, 0, value.ndim)
-
-
-def _broadcast(name, value, shape, lead, omega):
-    try:
-        return jnp.broadcast_to(value, shape)
-    except ValueError:
-        raise ValueError(
-            f"{name} has shape {value.shape}, which does not fit a state of shape {omega.shape}: expected a value "
-            f"for all members, or one for each of the leading axes {lead}"
-        ) from None

@@ -1,0 +1,37 @@
+"""Parameters of a solver: checked when it is made, and spread over the members of a state."""
+
+import jax
+import jax.numpy as jnp
+
+from ._primitives.folding import merge
+
+
+def parameter(name, value, check):
+    """Return a parameter as an array of a floating type, after its check."""
+    check(name, value, scalar=False)
+    dtype = jax.dtypes.canonicalize_dtype(getattr(value, "dtype", float))  # NumPy's float64 also where x64 is off
+    return jnp.asarray(value, dtype if jnp.issubdtype(dtype, jnp.floating) else float)
+
+
+def optional(name, value, check):
+    """Return the same, or None for None."""
+    return None if value is None else parameter(name, value, check)
+
+
+def members(name, value, omega):
+    """Return a parameter for the primitives, ``(1,)`` or ``(batch,)``, of the type of omega."""
+    value, lead = jnp.asarray(value, omega.dtype), omega.shape[:-2]
+    if value.ndim:
+        value = broadcast(name, value, lead, lead, omega)
+    return merge(value, 0, value.ndim)
+
+
+def broadcast(name, value, shape, lead, omega):
+    """Return a value of a shape that ends with that of a state, or say how it does not fit the state's axes `lead`."""
+    try:
+        return jnp.broadcast_to(value, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name} has shape {value.shape}, which does not fit a state of shape {omega.shape}: expected a value "
+            f"for all members, or one for each of the leading axes {lead}"
+        ) from None
