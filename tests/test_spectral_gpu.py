@@ -92,6 +92,35 @@ def test_rollouts_and_derivatives(shape, members, discretisation, dtype):
     compare(runs["warp"](*given), runs["xla"](*given), exact)
 
 
+@every_dtype
+@pytest.mark.parametrize(
+    ("shape", "members"), [((64, 96), 1), ((64, 64), 140), ((256, 192), 1), ((45, 75), 3)], ids=str
+)
+def test_further_linear_terms(shape, members, dtype):
+    grid, viscosity, omega, _ = operands(shape, members, "float64")
+    weight = normal(5, omega.shape)  # a mean over the box would not depend on the mean flow
+    terms = {"beta": 5.0, "mean_flow": (0.4, -0.3), "hyperviscosity": 1e-8, "hypodrag": 0.5, "deformation_radius": 0.3}
+
+    def results(backend, viscosity, omega, terms):
+        def rollout(viscosity, omega, terms):
+            return make(grid, backend, viscosity=viscosity, **terms).rollout(omega, steps=STEPS)
+
+        x = viscosity, omega, terms
+        gradient = jax.grad(lambda *x: jnp.mean(weight.astype(x[1].dtype) * jnp.sin(rollout(*x))), (0, 1, 2))(*x)
+        out, tangent = jax.jvp(rollout, x, x)
+        return {"rollout": out, "jvp": tangent, "viscosity": gradient[0], "omega": gradient[1], "terms": gradient[2]}
+
+    terms = jax.tree.map(lambda value: jnp.asarray(value, "float64"), terms)
+    runs = {name: jax.jit(functools.partial(results, name)) for name in ("warp", "xla")}
+    given = jax.tree.map(lambda a: a.astype(dtype), (viscosity, omega, terms))
+    exact = runs["xla"](*jax.tree.map(lambda a: a.astype("float64"), given))
+    for actual, of_xla, reference in zip(
+        *map(jax.tree.leaves, (runs["warp"](*given), runs["xla"](*given), exact)), strict=True
+    ):
+        allowed = max(1.5 * relative_error(of_xla, reference), GPU_GRADIENT[dtype])
+        assert relative_error(actual, reference) <= allowed
+
+
 def test_what_is_resident_and_what_is_not():
     """The cases above have members that are resident, and grids that are not."""
     plans = [make_plan(shape, "float32", discretisation.dealiasing, n) for shape, n, discretisation in CASES]
