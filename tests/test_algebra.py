@@ -11,11 +11,16 @@ from test_advance import ALL, SMALL, Case
 from tolerances import ROLLOUT, assert_close
 
 from warpjaxns._finite_difference import algebra
+from warpjaxns._primitives.operands import Operands, complete
+
+
+def completed(operands):
+    return complete(Operands(*operands))
 
 
 def tangent(case, operands, along):
     f = functools.partial(algebra.tangent, grid=SMALL, scheme=case.scheme, steps=case.steps, keep=False, backend="xla")
-    return jax.jit(lambda x, v: f(*x, *v)[0])(operands, along)
+    return jax.jit(lambda x, v: f(*completed(x), *completed(v))[0])(operands, along)
 
 
 def expected(case, operands, along):
@@ -67,7 +72,8 @@ def test_one_solve_a_stage():
     case = Case(grid=SMALL, steps=2, forcing="per step")
     x = case.operands()
     options = {"grid": SMALL, "scheme": "arakawa", "steps": 2, "keep": False, "backend": "xla"}
-    text = str(jax.make_jaxpr(lambda *x: algebra.tangent(*x, **options))(*x, *directions(case)))
+    operands = *completed(x), *completed(directions(case))
+    text = str(jax.make_jaxpr(lambda *x: algebra.tangent(*x, **options))(*operands))
     assert text.count("= poisson[") == 3
     assert text.count("f64[4,6,10] = poisson[") == 3
 

@@ -25,10 +25,10 @@ double = wns.primitive(double)
 """
 SCRIPT = """
 import _thread, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background programs begin by ignoring it
 import jax, jax.numpy as jnp
 import kernels
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background programs begin by ignoring it
 moment = sys.argv[1]
 if moment == "compiling":  # the signal comes as soon as Warp's compiler runs
     import warp._src.build as build

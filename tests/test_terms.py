@@ -14,6 +14,7 @@ from layouts import fast_cases
 from oracle import normal, vdot
 from spectral_cases import BACKENDS, LONG, SMALL, WIDE
 from spectral_oracle import Oracle
+from test_repeats import equations
 from tolerances import DOT, ORDER, ROLLOUT, assert_close, assert_trees_close
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, Spectral, diagnostics, initial
@@ -363,7 +364,7 @@ def test_solvers_without_terms_have_no_symbol():
     for terms, shape in (({}, (1, 1, 1, 1)), ({"beta": 1.0}, (1, width, rows, 2))):
         solver = solver_of("warp", check_finite=False, **terms)
         program = jax.make_jaxpr(lambda w, s=solver: s.rollout(w, steps=2))(omega)
-        (equation,) = [e for e in program.jaxpr.eqns if e.primitive.name == "spectral_advance"]
+        (equation,) = equations(program.jaxpr, "spectral_advance")
         assert equation.invars[Operands._fields.index("linear")].aval.shape == shape
 
 
