@@ -132,7 +132,7 @@ def check(function, whole, divided, omega, rounds, members=()):
         if a.shape[-2:] == divided.grid.shape:
             assert a.sharding.shard_shape(a.shape)[-2] == divided.grid.rows
             if len(divided.grid.devices.axis_names) == 2:
-                assert a.sharding.shard_shape(a.shape)[0] == a.shape[0] // divided.grid.devices.shape["members"]
+                assert a.sharding.shard_shape(a.shape)[-3] == a.shape[-3] // divided.grid.devices.shape["members"]
     if rounds is not None:
         assert sorted(collectives(program)) == sorted(rounds)
 

@@ -17,7 +17,8 @@ from ._checks import check_count, check_option, check_positive
 from ._discretisation import engine_of
 from ._ffi import align
 from ._finite import NONE_BAD, Flag, NotFiniteError, NotReachedError, raise_where
-from ._solver import NavierStokes2D, _advice, _broadcast, check_solver
+from ._parameters import broadcast
+from ._solver import NavierStokes2D, _advice, check_solver
 
 SLACK = 1e-3  # by which the last segment may be longer, lest rounding adds one of no length
 
@@ -111,7 +112,7 @@ def adaptive_steps(
 def _of_members(name, value, omega):
     """Return a number, or one a member, as one a member."""
     lead = omega.shape[:-2]
-    return _broadcast(name, jnp.asarray(value, omega.dtype), lead, lead, omega)
+    return broadcast(name, jnp.asarray(value, omega.dtype), lead, lead, omega)
 
 
 class _Carry(NamedTuple):
