@@ -204,6 +204,8 @@ def test_members_and_rows(function, dtype):
     rounds = ROUNDS[function]
     if function is gradient_of_parameters:  # one sum over slabs, one over members for each of the four
         rounds = None
+    if function is gradient_of_control:  # members share it
+        rounds = [*rounds, "all-reduce"]
     check(mapped, whole, divided, flow(GRID, dtype, (4,)), rounds, ["members"])
 
 
