@@ -116,7 +116,7 @@ def _of_members(name, value, omega):
 
 
 class _Carry(NamedTuple):
-    """What goes from segment to segment, of each member: `going` says whether any is not there yet."""
+    """State of each member from segment to segment: `going` says whether any is not there yet."""
 
     omega: jax.Array
     time: jax.Array

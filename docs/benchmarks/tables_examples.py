@@ -1,4 +1,4 @@
-"""What the examples print, for docs/examples.md."""
+"""Output of the examples, for docs/examples.md."""
 
 import run_examples
 from cells import FOLDER

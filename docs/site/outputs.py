@@ -1,4 +1,4 @@
-"""What the code of a page prints and draws, written into the page.
+"""Writes into a page what its code prints and draws.
 
     python docs/site/outputs.py            # of all pages that show it
 

@@ -1,4 +1,4 @@
-"""What MkDocs does to a page after Markdown: formulas become MathML, and pictures links to their full size.
+"""Hooks of MkDocs for a page after Markdown: formulas become MathML, and pictures links to their full size.
 
 Browsers show MathML by themselves, so the site needs neither a script nor a network for its formulas.
 """

@@ -20,7 +20,7 @@ from .modes import Modes, constant
 
 
 class Wave(NamedTuple):
-    """What symbols are made of: arrays that broadcast to ``(batch, columns, rows)``.
+    """Parts of symbols: arrays that broadcast to ``(batch, columns, rows)``.
 
     Attributes:
         y: the wavenumber ky.

@@ -1,4 +1,4 @@
-"""What a file in the layout of The Well says about its flows: all but the values of the fields."""
+"""Metadata of a file in the layout of The Well: all but the values of the fields."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a device needs of the others in order to solve the Poisson equation of its slab, and its one message.
+"""Needs of a device in order to solve the Poisson equation of its slab, and the one message that meets them.
 
 For one wavenumber along x, psi is a sum over all rows, ``psi_j = g sum_i r^|i-j| omega_i``, with r of
 `_coefficients.modes_of` and ``g = dy^2 r / (1 - r^2)``. The rows to the south of a slab of m rows enter by one number
