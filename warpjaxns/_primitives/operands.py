@@ -18,8 +18,11 @@ class Operands(NamedTuple):
     Layout, with one explicit batch axis (`define`): omega (B, *state), in which a state is a field ``(ny, nx)`` or its
     spectrum; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or 1, *state), or (1, 1, 1, ...) for none.
 
-    The last two belong together: linear (B or 1, *state), the symbol of all other linear terms, or (1, 1, ...) for
-    none; and screening (B,) or (1,), the number F of ``psi = q / (k^2 + F)``, which is read where there is a symbol.
+    Two belong together: linear (B or 1, *state), the symbol of all other linear terms, or (1, 1, ...) for none; and
+    screening (B,) or (1,), the number F of ``psi = q / (k^2 + F)``, which is read where there is a symbol.
+
+    medium (B or 1, ny, nx, 2), or (1, 1, 1, 1) for none, is what the flow meets at each point: the resistance r of
+    obstacles [1/time] and the topography h [1/time]. It adds ``-curl(r u) + J(psi, h)``.
     """
 
     omega: Any
@@ -29,19 +32,25 @@ class Operands(NamedTuple):
     forcing: Any
     screening: Any = None
     linear: Any = None
+    medium: Any = None
 
 
-BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1, screening=0, linear=0)
+BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1, screening=0, linear=0, medium=0)
 # whether an operand must have the batch axis in full; members may share the others
 HAS_BATCH = Operands(True, *[False] * (len(Operands._fields) - 1))
 
 
 def complete(x: Operands) -> Operands:
-    """Return operands without further linear terms, where none are given."""
-    if x.linear is not None:
-        return x
+    """Return operands without further linear terms, and without a medium, where none are given."""
     dtype = x.omega.dtype
-    return x._replace(screening=jnp.zeros(1, dtype), linear=jnp.zeros((1,) * x.omega.ndim, dtype))
+    if x.linear is None:
+        x = x._replace(screening=jnp.zeros(1, dtype), linear=jnp.zeros((1,) * x.omega.ndim, dtype))
+    return x if x.medium is not None else x._replace(medium=jnp.zeros((1,) * 4, dtype))
+
+
+def has_medium(x: Operands) -> bool:
+    """Return whether there are obstacles or topography. A single number stands for none."""
+    return x.medium.shape[-1] > 1
 
 
 def split(flat, *kinds: type) -> list:
@@ -50,11 +59,11 @@ def split(flat, *kinds: type) -> list:
     return [*(kind(*itertools.islice(rest, len(kind._fields))) for kind in kinds), list(rest)]
 
 
-def per_member(omega, forcing) -> Operands:
-    """Return the shapes of cotangents with a value for each member. `operands`: arrays or types."""
-    batch, steps = omega.shape[0], forcing.shape[0]
-    shape = (batch,)
-    return Operands(omega.shape, shape, shape, shape, (steps, *omega.shape), screening=shape, linear=omega.shape)
+def per_member(x: Operands) -> Operands:
+    """Return the shapes of cotangents with a value for each member. `x`: arrays or types."""
+    state, steps = x.omega.shape, x.forcing.shape[0]
+    number, medium = state[:1], (state[0], *x.medium.shape[1:])
+    return Operands(state, number, number, number, (steps, *state), screening=number, linear=state, medium=medium)
 
 
 def zeros(x: Operands) -> Operands:
