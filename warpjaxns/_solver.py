@@ -148,7 +148,7 @@ class NavierStokes2D(eqx.Module):
         self.hypodrag = optional("hypodrag", hypodrag, check_non_negative)
         self.deformation_radius = optional("deformation_radius", deformation_radius, check_positive)
         self.topography = None if topography is None else check_field("topography", topography, grid)
-        self.obstacle = None if obstacle is None else check_obstacles(obstacle, grid)
+        self.obstacle = None if obstacle is None else check_obstacles(obstacle, grid) or None
         engine_of(discretisation).check_terms(grid, self._terms)
         check_resistance(self.obstacle or (), self.dt, engine_of(discretisation).resistance_limit(discretisation))
         self.discretisation = discretisation
