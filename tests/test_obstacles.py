@@ -52,6 +52,20 @@ def test_a_sharper_surface_is_nearer_to_a_step():
     np.testing.assert_array_equal(given.mask, masks[0])
 
 
+@pytest.mark.parametrize(("width", "depth"), [(0.25, 0.05), (0.1, 0.05)], ids=["larger", "smaller"])
+def test_where_a_body_seems_to_begin(width, depth):
+    """By a fine solution of ``nu u'' = chi u / eta``, u rising with slope 1 far outside."""
+    x = np.linspace(-3.0, 3.0, 20001)
+    h, resistance = x[1] - x[0], 1 / (1 + np.exp(4 * x / width)) / depth**2
+    ratio = 0.0  # of u at a point to u at the next one, from inside where u is 0
+    for value in resistance[1:-1]:
+        ratio = 1 / (2 + h * h * value - ratio)
+    place = x[-1] - h / (1 - ratio)  # u / u', with u' = (u_n - u_(n-1)) / h
+    found = obstacles.displacement(permeability=depth**2 / 0.01, viscosity=0.01, width=width)
+    assert abs(float(found) - place) < 1e-4 * width
+    assert (float(found) > 0) == (width > 2.66 * depth)
+
+
 def test_a_fringe_restores_the_mean_flow():
     """It is a band that crosses the edge; it stops a wake, and the mean flow itself makes nothing in it."""
     layer = obstacles.fringe(GRID, start=3.2, length=0.8, permeability=0.05, width=0.1)

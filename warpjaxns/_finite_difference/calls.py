@@ -150,10 +150,10 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, plat
     return call_with_tables(launch, plan, grid, operands, key, outputs, repeats)[:1]
 
 
-def tangent_fits(omega, *, grid: Grid, platform: str, **_) -> bool:
+def tangent_fits(x: Operands, *, grid: Grid, platform: str, **_) -> bool:
     """Return whether the lines of state and tangent fit the shared memory of the devices here."""
     limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
-    return _plan_of(grid, omega, platform).tangent_fits(limit)
+    return _plan_of(grid, x.omega, platform).tangent_fits(limit)
 
 
 def advance_jvp(*operands, grid, scheme, steps, backend, platform):
