@@ -75,8 +75,8 @@ def _plan_of(grid: Grid, dealiasing: str, state, platform: str, with_medium: boo
         return plan
     if not plan.fits(plan.tangent, 4, _limit(platform)):
         raise ValueError(
-            f"obstacles and topography on {grid.shape} points in {plan.dtype} need more shared memory than blocks have; "
-            'use backend="xla", or a grid with fewer points along y'
+            f"obstacles and topography on {grid.shape} points in {plan.dtype} need more shared memory than a block "
+            'has; use backend="xla", or a grid with fewer points along y'
         )
     return dataclasses.replace(plan, resident=None, resident_tangent=None, resident_sweep=None)
 
