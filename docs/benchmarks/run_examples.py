@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 DEFAULT = (
     *("stirring", "generate_dataset", "recover_viscosity", "singular_vectors", "control_enstrophy"),
-    "assimilate_initial_vorticity",
+    *("assimilate_initial_vorticity", "cylinder"),
 )
 LARGE = {
     "train_closure": "--full",
@@ -31,6 +31,7 @@ LARGE = {
     "singular_vectors": "--size 192 --steps 240 --spin-up 6000",
     "stirring": "--size 256 --steps 1000",
     "generate_dataset": "--size 256 --count 32 --steps 1200",
+    "cylinder": "--points 24 --height 16 --length 32 --time 200 --iterations 20",
 }
 PICTURES = {"train_closure"}  # drawn at the larger size
 

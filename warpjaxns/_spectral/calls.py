@@ -7,6 +7,7 @@ different calls.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -220,7 +221,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     outputs = [(plan.complex, (batch, *modes)), sums, by_step, by_symbol, at_points, *scratch]
     key = ["spectral_adjoint", integrator, steps, wrt]
     result, sums, by_step, by_symbol, at_points, *_ = _call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
-    total = jnp.sum(sums.reshape(batch, parts, each), axis=1).T if by_parameter else [None] * each
+    total: Any = jnp.sum(sums.reshape(batch, parts, each), axis=1).T if by_parameter else [None] * each
     viscosity, drag, dt, *rest = total
     if not medium:
         at_points = jnp.zeros((batch, 1, 1, 1), x.omega.dtype)
