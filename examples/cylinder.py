@@ -37,8 +37,8 @@ class Box(NamedTuple):
 
         Its mask is smaller by what the surface seems to be further out.
         """
-        how = {"permeability": 0.8 * self.dt, "width": self.grid.spacing[0]}
-        shift = wns.obstacles.displacement(viscosity=1 / REYNOLDS, **how)
+        permeability, width = 0.8 * self.dt, self.grid.spacing[0]
+        shift = wns.obstacles.displacement(permeability=permeability, viscosity=1 / REYNOLDS, width=width)
         scale = jnp.sqrt(AREA / (np.pi * (1 + jnp.sum(shape**2) / 2)))
 
         def distance(y, x):
@@ -47,7 +47,7 @@ class Box(NamedTuple):
             waves = sum(a * jnp.cos((k + 2) * angle) for k, a in enumerate(shape))
             return jnp.sqrt(y**2 + x**2 + 1e-12) - scale * (1 + waves) + shift
 
-        return wns.obstacles.from_signed_distance(self.grid, distance, **how)
+        return wns.obstacles.from_signed_distance(self.grid, distance, permeability=permeability, width=width)
 
     def solver(self, shape: jax.Array) -> wns.NavierStokes2D:
         """Return the solver of the flow past a body."""

@@ -85,6 +85,8 @@ def functions():
                 "dt": (0.01, st.one_of(step, st.just(1e32))),
                 "drag": (0.1, st.one_of(parameter, st.just(1e32))),
                 "forcing": (OMEGA, FIELD),
+                "topography": (None, FIELD.filter(there)),
+                "obstacle": (None, st.one_of(junk(), st.just((1.0,)))),
                 # finite differences have none of these
                 **{name: (None, wrong.filter(there)) for name, wrong in terms.items()},
                 "hyperviscosity_order": (3, COUNT),
@@ -217,6 +219,51 @@ def functions():
                 **numerics,
                 "dtype": dtype,
             },
+        ),
+        "Obstacle": (
+            wns.Obstacle,
+            {
+                "mask": (np.ones(GRID.shape), st.one_of(not_real(), st.sampled_from([2.0, np.ones(3), -(OMEGA**2)]))),
+                "permeability": (1.0, st.one_of(not_real(), not_positive())),
+                "restores": (True, FLAG),
+            },
+        ),
+        "cylinder": (
+            wns.obstacles.cylinder,
+            {
+                "grid": GRIDS,
+                "centre": ((1.0, 1.0), st.sampled_from([1.0, None, (1.0,), "ab", (1.0, None)])),
+                "radius": positive,
+                "permeability": (1.0, st.one_of(not_real(), not_positive())),
+                "width": (1.0, POSITIVE.filter(there)),
+                "dtype": dtype,
+            },
+        ),
+        "fringe": (
+            wns.obstacles.fringe,
+            {
+                "grid": GRIDS,
+                "start": number,
+                "length": positive,
+                "permeability": (1.0, st.one_of(not_real(), not_positive())),
+                "width": (1.0, POSITIVE.filter(there)),
+                "dtype": dtype,
+            },
+        ),
+        "from_signed_distance": (
+            wns.obstacles.from_signed_distance,
+            {
+                "grid": GRIDS,
+                "distance": (OMEGA, st.one_of(not_real(), st.just(np.ones(3)))),
+                "permeability": (1.0, st.one_of(not_real(), not_positive())),
+                "width": (1.0, POSITIVE.filter(there)),
+                "restores": (True, FLAG),
+                "dtype": dtype,
+            },
+        ),
+        "displacement": (
+            wns.obstacles.displacement,
+            {name: (1.0, st.one_of(not_real(), not_positive())) for name in ("permeability", "viscosity", "width")},
         ),
         "smagorinsky": (closures.smagorinsky, {**on_grid, "constant": number, **numerics}),
         "strain_rate": (closures.strain_rate, {**on_grid, **numerics}),

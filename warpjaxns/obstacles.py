@@ -37,7 +37,7 @@ from ._parameters import fields, members, parameter
 from ._show import show
 from ._terms import check_pair
 
-__all__ = ["Obstacle", "cylinder", "displacement", "fringe", "from_signed_distance"]
+__all__ = ["cylinder", "displacement", "fringe", "from_signed_distance"]
 
 
 def __dir__():
@@ -233,7 +233,9 @@ def displacement(*, permeability: ArrayLike, viscosity: ArrayLike, width: ArrayL
         ValueError: an argument is not positive.
     """
     values = {"permeability": permeability, "viscosity": viscosity, "width": width}
-    eta, nu, w = (parameter(name, value, check_positive) for name, value in values.items())
+    numbers = [parameter(name, value, check_positive) for name, value in values.items()]
+    widest = max((number.dtype for number in numbers), key=lambda dtype: dtype.itemsize)
+    eta, nu, w = (number.astype(widest) for number in numbers)
     a = w / (4 * jnp.sqrt(nu * eta))
     return w / 4 * (digamma(a) + digamma(1 + a) + 2 * np.euler_gamma)
 
