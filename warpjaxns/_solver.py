@@ -150,7 +150,7 @@ class NavierStokes2D(eqx.Module):
         self.topography = None if topography is None else check_field("topography", topography, grid)
         self.obstacle = None if obstacle is None else check_obstacles(obstacle, grid) or None
         engine_of(discretisation).check_terms(grid, self._terms)
-        check_resistance(self.obstacle or (), self.dt, engine_of(discretisation).resistance_limit(discretisation))
+        check_resistance(self.obstacle or (), dt, engine_of(discretisation).resistance_limit(discretisation))
         self.discretisation = discretisation
         self.adjoint = adjoint
         self.backend = str(backend)  # Equinox takes NumPy's strings for arrays

@@ -270,8 +270,8 @@ def check_resistance(obstacles: tuple[Obstacle, ...], dt: Any, limit: float) -> 
     for one in obstacles:
         if any(isinstance(value, jax.core.Tracer) for value in (one.mask, one.permeability, dt)):
             continue
-        most, longest = float(np.max(one.mask, initial=0)), float(np.max(dt, initial=0))
-        least = float(np.min(one.permeability, initial=math.inf))
+        most, longest = (float(np.max(np.asarray(value, float), initial=0)) for value in (one.mask, dt))
+        least = float(np.min(np.asarray(one.permeability, float), initial=math.inf))
         if longest * most > limit * least:
             raise ValueError(
                 f"obstacle.permeability={least:.3g} with dt={longest:.3g}: a step would not be stable; expected a "
