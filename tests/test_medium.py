@@ -167,7 +167,8 @@ def test_a_uniform_resistance_is_a_drag(backend):
     assert_close(ours, exact, {"float64": 1e-11})
 
 
-@mostly_xla
+@pytest.mark.full
+@every_backend
 def test_a_flow_over_topography_that_does_not_move(backend):
     """``omega + h = c psi`` is steady (Bretherton and Haidvogel 1976, doi:10.1017/S0022112076001195)."""
     plain = solver_of(backend)
@@ -180,7 +181,7 @@ def test_a_flow_over_topography_that_does_not_move(backend):
 
 
 @mostly_xla
-@pytest.mark.parametrize("radius", [None, 0.3], ids=["rigid", "radius"])
+@pytest.mark.parametrize("radius", fast_cases([None, 0.3], 1), ids=["rigid", "radius"])
 def test_invariants_over_topography(backend, radius):
     """Energy, and the potential enstrophy ``0.5 <(omega + h)^2>``, but for the error of steps."""
     h = 3.0 * normal(3, BOX.shape)
@@ -205,7 +206,8 @@ def test_invariants_over_topography(backend, radius):
     assert np.all(np.log2(errors[0] / errors[1]) > 3.4)
 
 
-@mostly_xla
+@pytest.mark.full
+@every_backend
 def test_penalisation_takes_energy_and_no_more_than_it_says(backend):
     mask = 1 / (1 + jnp.exp(-4 * normal(5, BOX.shape)))
     solver = solver_of(backend, obstacle=Obstacle(mask, 0.1), topography=normal(6, BOX.shape))
@@ -230,6 +232,7 @@ def test_budgets_close_with_every_term(backend):
         assert np.all(np.abs(budget.residual) < 1e-12 * np.abs(budget.rate))
 
 
+@pytest.mark.full
 def test_order_in_dt_is_kept():
     omega = 5 * initial.taylor_green(BOX)
     terms = {"topography": 4 * normal(8, BOX.shape), "obstacle": Obstacle(jnp.ones(BOX.shape) / 2, 0.2)}
@@ -294,7 +297,8 @@ def test_members_and_vmap(backend):
     assert_close(mapped, alone, ROLLOUT)
 
 
-@mostly_xla
+@pytest.mark.full
+@every_backend
 def test_the_gradient_is_that_of_finite_differences(backend):
     """Of the mask, the permeability and the topography, through several segments."""
     omega, weights = normal(13, BOX.shape), normal(14, BOX.shape)
