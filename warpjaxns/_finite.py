@@ -88,7 +88,8 @@ def raise_if_not_finite(omega: jax.Array, axis: int, advice: str, what: str = "v
     """Raise if the vorticity of a member is not finite, naming the first such member.
 
     Args:
-        omega: vorticity, or all fields of a state, with the members along `axis`. `jax.vmap` adds members in front of them.
+        omega: vorticity, or all fields of a state, with the members along `axis`. `jax.vmap` adds members in front of
+            them.
         axis: the members' axis.
         advice: the end of the message.
         what: the name of what is looked at.
@@ -99,9 +100,7 @@ def raise_if_not_finite(omega: jax.Array, axis: int, advice: str, what: str = "v
     raise_where(_not_finite(omega, axis), NotFiniteError, "is not finite", advice, what)
 
 
-def raise_where(
-    bad: jax.Array, error: type[RolloutError], problem: str, advice: str, what: str = "vorticity"
-) -> None:
+def raise_where(bad: jax.Array, error: type[RolloutError], problem: str, advice: str, what: str = "vorticity") -> None:
     """Raise if any member is bad, naming the first one.
 
     Eagerly the call raises. Under `jit` the error comes with the results, on every device. All devices get the same
@@ -119,7 +118,9 @@ def raise_where(
     """
     first, members = _search(bad)
     if isinstance(first, jax.core.Tracer):
-        raise_it = functools.partial(_raise_if, error=error, problem=problem, advice=advice, what=what, line=_line_of_user())
+        raise_it = functools.partial(
+            _raise_if, error=error, problem=problem, advice=advice, what=what, line=_line_of_user()
+        )
         _call_on_every_device(raise_it, first, members)
     else:
         _raise_if(first, members, error=error, problem=problem, advice=advice, what=what)

@@ -137,7 +137,8 @@ def check_state(name: str, value: Any, grid: Grid, count: int) -> State:
     if len(value.scalars) != count:
         raise ValueError(f"{name} has {len(value.scalars)} scalars: {wanted}")
     names = [f"{name}.vorticity", *(f"{name}.scalars[{i}]" for i in range(count))]
-    fields = [check_field(each, field, grid) for each, field in zip(names, (value.vorticity, *value.scalars))]
+    given = zip(names, (value.vorticity, *value.scalars), strict=True)
+    fields = [check_field(each, field, grid) for each, field in given]
     lead = fields[0].shape[:-2]
     for each, field in zip(names[1:], fields[1:], strict=True):
         if field.dtype != fields[0].dtype:

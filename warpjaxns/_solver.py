@@ -199,9 +199,10 @@ class NavierStokes2D(eqx.Module):
                 `check_finite`, else nothing.
 
         Returns:
-            The last state [1/time], of omega0's form and shape. With ``save_every=k`` the states after k, 2k, ..., steps steps,
-            ``(steps // k, ..., ny, nx)``. With `save_at` those after so many steps, ``(len(save_at), ..., ny, nx)``.
-            With ``include_initial=True`` one more, in front. With ``check="flag"`` the pair of this and the flag.
+            The last state [1/time], of omega0's form and shape. With ``save_every=k`` the states after k, 2k, ...,
+            steps steps, ``(steps // k, ..., ny, nx)``. With `save_at` those after so many steps, ``(len(save_at), ...,
+            ny, nx)``. With ``include_initial=True`` one more, in front. With ``check="flag"`` the pair of this and the
+            flag.
 
         Raises:
             TypeError: wrong dtype, or a step count that is not an integer known when tracing.
