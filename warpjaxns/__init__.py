@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ._grid import Grid
     from ._operators import jacobian, laplacian, streamfunction
     from ._runtime import clear_caches, info, warmup
+    from ._scalars import Scalar, State
     from ._solver import NavierStokes2D
     from ._velocity import velocity_of, vorticity_of
 
@@ -29,7 +30,9 @@ __all__ = [
     "Flag",
     "Grid",
     "NavierStokes2D",
+    "Scalar",
     "Spectral",
+    "State",
     "__version__",
     "adaptive_steps",
     "benchmarks",
@@ -61,7 +64,9 @@ _HOMES = {
     "Flag": "_finite",
     "Grid": "_grid",
     "NavierStokes2D": "_solver",
+    "Scalar": "_scalars",
     "Spectral": "_discretisation",
+    "State": "_scalars",
     "adaptive_steps": "_adaptive",
     "clear_caches": "_runtime",
     "coarsen": "_coarsen",

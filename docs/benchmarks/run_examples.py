@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 DEFAULT = (
     *("stirring", "generate_dataset", "recover_viscosity", "singular_vectors", "control_enstrophy"),
-    "assimilate_initial_vorticity",
+    *("assimilate_initial_vorticity", "mixing", "bubble"),
 )
 LARGE = {
     "train_closure": "--full",
@@ -30,6 +30,8 @@ LARGE = {
     "control_enstrophy": "--size 256 --steps 200",
     "singular_vectors": "--size 192 --steps 240 --spin-up 6000",
     "stirring": "--size 256 --steps 1000",
+    "mixing": "--size 128 --steps 400 --iterations 200",
+    "bubble": "--size 128 --steps 640",
     "generate_dataset": "--size 256 --count 32 --steps 1200",
 }
 PICTURES = {"train_closure"}  # drawn at the larger size

@@ -15,11 +15,14 @@ from jax.interpreters import ad
 class Operands(NamedTuple):
     """Operands of a time step. Their tangents, cotangents and properties have the same form.
 
-    Layout, with one explicit batch axis (`define`): omega (B, *state), in which a state is a field ``(ny, nx)`` or its
-    spectrum; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or 1, *state), or (1, 1, 1, ...) for none.
+    Layout, with one explicit batch axis (`define`): omega (B, *state), in which a state is a field ``(ny, nx)``, its
+    spectrum, or the spectra of a vorticity and scalars; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or
+    1, *state), or (1, 1, 1, ...) for none.
 
     The last two belong together: linear (B or 1, *state), the symbol of all other linear terms, or (1, 1, ...) for
     none; and screening (B,) or (1,), the number F of ``psi = q / (k^2 + F)``, which is read where there is a symbol.
+
+    coupling (B or 1, scalars, 4): the mean gradient and the buoyancy of each scalar, each along x and y, or (1, 1, 1).
     """
 
     omega: Any
@@ -29,19 +32,19 @@ class Operands(NamedTuple):
     forcing: Any
     screening: Any = None
     linear: Any = None
+    coupling: Any = None
 
 
-BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1, screening=0, linear=0)
+BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1, screening=0, linear=0, coupling=0)
 # whether an operand must have the batch axis in full; members may share the others
 HAS_BATCH = Operands(True, *[False] * (len(Operands._fields) - 1))
 
 
 def complete(x: Operands) -> Operands:
-    """Return operands without further linear terms, where none are given."""
-    if x.linear is not None:
-        return x
-    dtype = x.omega.dtype
-    return x._replace(screening=jnp.zeros(1, dtype), linear=jnp.zeros((1,) * x.omega.ndim, dtype))
+    """Return operands with those that stand for no further terms, where none are given."""
+    least = {"screening": (1,), "linear": (1,) * x.omega.ndim, "coupling": (1, 1, 1)}
+    none = {name: jnp.zeros(shape, x.omega.dtype) for name, shape in least.items() if getattr(x, name) is None}
+    return x._replace(**none)
 
 
 def split(flat, *kinds: type) -> list:
@@ -53,8 +56,8 @@ def split(flat, *kinds: type) -> list:
 def per_member(omega, forcing) -> Operands:
     """Return the shapes of cotangents with a value for each member. `operands`: arrays or types."""
     batch, steps = omega.shape[0], forcing.shape[0]
-    shape = (batch,)
-    return Operands(omega.shape, shape, shape, shape, (steps, *omega.shape), screening=shape, linear=omega.shape)
+    shape, coupling = (batch,), (batch, omega.shape[1] - 1, 4)
+    return Operands(omega.shape, shape, shape, shape, (steps, *omega.shape), shape, omega.shape, coupling)
 
 
 def zeros(x: Operands) -> Operands:

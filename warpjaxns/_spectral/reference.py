@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from .modes import Modes, as_complex, as_state, constant, forward, inverse
 
 
-def _strain(modes: Modes, like):
+def strain(modes: Modes, like):
     """Return ``P kx ky`` and ``P (ky^2 - kx^2) / 2``."""
     (ky, kx), filtered = modes.wavenumbers, modes.filter
     return constant(filtered * ky * kx, like), constant(filtered * (ky**2 - kx**2) / 2, like)
@@ -31,7 +31,7 @@ def _velocity(modes: Modes, coefficients):
 def _advected(modes: Modes, real, imaginary):
     """Return the state ``Re D[real + i imaginary]``."""
     real, imaginary = forward(modes, jnp.stack([real, imaginary]))
-    shear, stretch = _strain(modes, real)
+    shear, stretch = strain(modes, real)
     return as_state(shear * real - stretch * imaginary)
 
 
@@ -51,7 +51,7 @@ def transport(modes: Modes, a, b):
 def pullback(modes: Modes, b, l):
     """Return ``G(b, l)``."""
     b, l = map(as_complex, jnp.broadcast_arrays(b, l))
-    shear, stretch = _strain(modes, l)
+    shear, stretch = strain(modes, l)
     v, u, real, imaginary = inverse(modes, jnp.stack([*_velocity(modes, b), shear * l, -stretch * l]))
     real, imaginary = forward(modes, jnp.stack([v * real + u * imaginary, v * imaginary - u * real]))
     ky, kx = modes.wavenumbers
