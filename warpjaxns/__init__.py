@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ._version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from . import benchmarks, closures, data, diagnostics, experiments, forcing, initial, metrics, plotting
+    from . import benchmarks, closures, data, diagnostics, experiments, forcing, initial, metrics, obstacles, plotting
     from ._adaptive import adaptive_steps
     from ._adjoint import Checkpointed, Direct
     from ._coarsen import coarsen
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._scalars import Scalar, State
     from ._solver import NavierStokes2D
     from ._velocity import velocity_of, vorticity_of
+    from .obstacles import Obstacle
 
 __all__ = [
     "Checkpointed",
@@ -30,6 +31,7 @@ __all__ = [
     "Flag",
     "Grid",
     "NavierStokes2D",
+    "Obstacle",
     "Scalar",
     "Spectral",
     "State",
@@ -48,6 +50,7 @@ __all__ = [
     "jacobian",
     "laplacian",
     "metrics",
+    "obstacles",
     "plotting",
     "primitive",
     "streamfunction",
@@ -64,6 +67,7 @@ _HOMES = {
     "Flag": "_finite",
     "Grid": "_grid",
     "NavierStokes2D": "_solver",
+    "Obstacle": "obstacles",
     "Scalar": "_scalars",
     "Spectral": "_discretisation",
     "State": "_scalars",

@@ -171,15 +171,15 @@ def unflat(array: jax.Array, like: Any) -> Any:
     return State(vorticity, tuple(scalars))
 
 
-def spread(scalars: tuple[Scalar, ...], omega: jax.Array) -> tuple[Scalar, ...]:
+def of_members(scalars: tuple[Scalar, ...], omega: jax.Array) -> tuple[Scalar, ...]:
     """Return scalars without forcing, whose coefficients are ``(batch,)`` or ``(1,)``, of the type of omega."""
 
-    def of_members(path, value):
+    def one(path, value):
         name = f"scalars[{path[0].idx}].{path[1].name}"
         return members(name, value, omega)
 
     bare = tuple(eqx.tree_at(lambda s: s.forcing, s, None, is_leaf=lambda x: x is None) for s in scalars)
-    return jax.tree_util.tree_map_with_path(of_members, bare)
+    return jax.tree_util.tree_map_with_path(one, bare)
 
 
 def with_forcing(total: jax.Array, scalars: tuple[Scalar, ...], omega: jax.Array, grid: Grid) -> jax.Array:

@@ -32,10 +32,12 @@ __all__ = [
     "laplacian",
     "obstacle",
     "relative_vorticity",
+    "resistance_limit",
     "second_derivatives",
     "static",
     "streamfunction",
     "tendency",
+    "term_forcing",
     "term_operands",
     "term_rates",
     "to_field",
@@ -81,6 +83,10 @@ def check_terms(grid, terms):
 def term_operands(terms, **_):
     """Return no operands: there are no such terms."""
     return ()
+
+
+def term_forcing(terms, **_):
+    """Return no forcing: there are no such terms."""
 
 
 def term_rates(field, terms, **_):
@@ -164,6 +170,11 @@ def kept_fields(discretisation, grid):
 def cfl_limit(discretisation):
     """Return the limit of SSP-RK3 with centred differences, sqrt(3) without viscosity."""
     return 1.7
+
+
+def resistance_limit(discretisation):
+    """Return the limit of SSP-RK3 on the negative real axis."""
+    return 2.51
 
 
 def diffusion_limit(discretisation):

@@ -19,8 +19,11 @@ class Operands(NamedTuple):
     spectrum, or the spectra of a vorticity and scalars; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or
     1, *state), or (1, 1, 1, ...) for none.
 
-    The last two belong together: linear (B or 1, *state), the symbol of all other linear terms, or (1, 1, ...) for
-    none; and screening (B,) or (1,), the number F of ``psi = q / (k^2 + F)``, which is read where there is a symbol.
+    Two belong together: linear (B or 1, *state), the symbol of all other linear terms, or (1, 1, ...) for none; and
+    screening (B,) or (1,), the number F of ``psi = q / (k^2 + F)``, which is read where there is a symbol.
+
+    medium (B or 1, ny, nx, 2), or (1, 1, 1, 1) for none, is what the flow meets at each point: the resistance r of
+    obstacles [1/time] and the topography h [1/time]. It adds ``-curl(r u) + J(psi, h)``.
 
     coupling (B or 1, scalars, 4): the mean gradient and the buoyancy of each scalar, each along x and y, or (1, 1, 1).
     """
@@ -32,19 +35,25 @@ class Operands(NamedTuple):
     forcing: Any
     screening: Any = None
     linear: Any = None
+    medium: Any = None
     coupling: Any = None
 
 
-BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1, screening=0, linear=0, coupling=0)
+BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1, screening=0, linear=0, medium=0, coupling=0)
 # whether an operand must have the batch axis in full; members may share the others
 HAS_BATCH = Operands(True, *[False] * (len(Operands._fields) - 1))
 
 
 def complete(x: Operands) -> Operands:
     """Return operands with those that stand for no further terms, where none are given."""
-    least = {"screening": (1,), "linear": (1,) * x.omega.ndim, "coupling": (1, 1, 1)}
+    least = {"screening": (1,), "linear": (1,) * x.omega.ndim, "medium": (1,) * 4, "coupling": (1,) * 3}
     none = {name: jnp.zeros(shape, x.omega.dtype) for name, shape in least.items() if getattr(x, name) is None}
     return x._replace(**none)
+
+
+def has_medium(x: Operands) -> bool:
+    """Return whether there are obstacles or topography. A single number stands for none."""
+    return x.medium.shape[-1] > 1
 
 
 def split(flat, *kinds: type) -> list:
@@ -53,11 +62,12 @@ def split(flat, *kinds: type) -> list:
     return [*(kind(*itertools.islice(rest, len(kind._fields))) for kind in kinds), list(rest)]
 
 
-def per_member(omega, forcing) -> Operands:
-    """Return the shapes of cotangents with a value for each member. `operands`: arrays or types."""
-    batch, steps = omega.shape[0], forcing.shape[0]
-    shape, coupling = (batch,), (batch, omega.shape[1] - 1, 4)
-    return Operands(omega.shape, shape, shape, shape, (steps, *omega.shape), shape, omega.shape, coupling)
+def per_member(x: Operands) -> Operands:
+    """Return the shapes of cotangents with a value for each member. `x`: arrays or types."""
+    state, steps = x.omega.shape, x.forcing.shape[0]
+    number = state[:1]
+    medium, coupling = ((*number, *each.shape[1:]) for each in (x.medium, x.coupling))
+    return Operands(state, number, number, number, (steps, *state), number, state, medium, coupling)
 
 
 def zeros(x: Operands) -> Operands:

@@ -48,7 +48,7 @@ def adjoint(*operands, steps, keep, wrt, **how):
     (states,) = kept if keep else advance(*x, steps=steps, keep=True, **how)[1:]
     before = jnp.concatenate([x.omega[None], states[:-1]])
     every, force_of = over_steps(x.forcing)
-    shapes = per_member(x.omega, x.forcing[:1])._asdict()
+    shapes = per_member(x)._asdict()
     wanted = [name for name, asked in wrt._asdict().items() if asked and name not in ("omega", "forcing")]
     own = {name: jnp.broadcast_to(getattr(x, name), shapes[name]) for name in wanted}
 

@@ -10,6 +10,7 @@ from ..._primitives.operands import Operands, complete
 from ..._primitives.steps import Numerics, Steps
 from ..._scalars import Carried
 from .. import engine as plain
+from .. import medium
 from .. import terms as further
 from ..modes import Modes, as_complex, as_state, constant
 from . import algebra, reference
@@ -34,10 +35,10 @@ advance = STEPS.advance
 
 
 def term_operands(carried: Carried, *, grid, dealiasing, **_):
-    """Return the operands `screening`, `linear` and `coupling` of time steps."""
+    """Return the operands of time steps that stand for further terms."""
     modes, dtype = Modes(grid, dealiasing), carried.dtype
     none = jnp.zeros((1, *modes.shape, 2), dtype)
-    given = further.symbols(modes, carried.terms) if carried.terms.given else {}
+    given = further.symbols(modes, carried.terms) if carried.terms.linear else {}
     shared = given.get("mean_flow", none)
     laplacian = constant(-modes.squared[..., None], none)
 
@@ -50,8 +51,8 @@ def term_operands(carried: Carried, *, grid, dealiasing, **_):
     pairs = [(scalar.mean_gradient or (0.0, 0.0), scalar.buoyancy or (0.0, 0.0)) for scalar in carried.scalars]
     numbers = [jnp.asarray(value, dtype).reshape(-1) for gradient, b in pairs for value in (*gradient, *b)]
     coupling = jnp.stack(jnp.broadcast_arrays(*numbers), axis=-1).reshape(-1, len(pairs), 4)
-    screening = further.screening(carried.terms) if carried.terms.given else jnp.zeros(1, dtype)
-    return screening, linear, coupling
+    screening = further.screening(carried.terms) if carried.terms.linear else jnp.zeros(1, dtype)
+    return screening, linear, medium.operand(modes, carried.terms), coupling
 
 
 def tendency(field, viscosity, drag, force, carried: Carried, *, integrator, backend, **how):

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from ..._primitives.operands import Operands
+from ..._primitives.operands import Operands, has_medium
 from .. import terms as further
+from ..medium import resist
 from ..modes import Modes, as_complex, as_state, constant, forward, inverse, times
-from ..reference import strain
+from ..reference import stretching
 
 
 class Coupling(NamedTuple):
@@ -35,12 +36,10 @@ class Coupling(NamedTuple):
         return cls(*jnp.moveaxis(coupling, -1, 0)[..., None, None].astype(dtype))
 
 
-def velocity(modes: Modes, screening, vorticity):
+def velocity(modes: Modes, vorticity):
     """Return the coefficients of u and v, given those of the vorticity ``(batch, 1, columns, rows)``."""
     ky, kx = (constant(k, vorticity) for k in modes.wavenumbers)
-    real = vorticity.real[..., None]
-    factor = further.screened(modes, screening, real[:, 0])[:, None, ..., 0]
-    psi = factor.astype(vorticity.dtype) * constant(modes.inverse, vorticity) * vorticity
+    psi = constant(modes.inverse, vorticity) * vorticity
     return 1j * ky * psi, -1j * kx * psi
 
 
@@ -53,18 +52,20 @@ def buoyancy(modes: Modes, coupling, scalars):
 
 def nonlinear(modes: Modes, x: Operands):
     """Return the rate of all modes but for what `linear_rate` multiplies, without forcing."""
-    state = as_complex(x.omega)
-    vorticity, scalars = state[:, :1], state[:, 1:]
+    state, relative = as_complex(x.omega), further.screened(modes, x.screening, x.omega[:, 0]) * x.omega[:, 0]
+    vorticity, scalars = as_complex(relative)[:, None], state[:, 1:]
     ky, kx = (constant(k, state) for k in modes.wavenumbers)
-    of_u, of_v = velocity(modes, x.screening, vorticity)
+    of_u, of_v = velocity(modes, vorticity)
     fields = inverse(modes, jnp.concatenate([of_u, of_v, scalars], axis=1))
     u, v, c = fields[:, :1], fields[:, 1:2], fields[:, 2:]
     products = forward(modes, jnp.concatenate([v * v - u * u, 2 * u * v, u * c, v * c], axis=1))
     real, imaginary, fluxes = products[:, :1], products[:, 1:2], products[:, 2:]
     along_x, along_y = jnp.split(fluxes, 2, axis=1)
-    shear, stretch = strain(modes, products)
+    shear, stretch = stretching(modes, products)
     filtered, g = constant(modes.filter, state), Coupling.of(x.coupling, state.dtype)
     of_vorticity = shear * real - stretch * imaginary + buoyancy(modes, x.coupling, scalars)
+    if has_medium(x):
+        of_vorticity += as_complex(resist(modes, x.medium, relative))[:, None]
     of_scalars = -1j * filtered * (kx * along_x + ky * along_y) - (g.gx * of_u + g.gy * of_v)
     return as_state(jnp.concatenate([of_vorticity, of_scalars], axis=1))
 
