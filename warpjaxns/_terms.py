@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from ._show import show
 
@@ -14,7 +15,8 @@ class Terms(eqx.Module):
     """Coefficients of linear terms, None for those that are not there.
 
     Each is a number or an array of them, and `mean_flow` a pair ``(U, V)``. For engines they are ``(batch,)`` or
-    ``(1,)``. `NavierStokes2D` says what they mean, and `_spectral.terms` has their symbols.
+    ``(1,)``. `NavierStokes2D` says what they mean. `_spectral.terms` has their symbols, and
+    `_finite_difference.terms` their stencils.
     """
 
     beta: Any = None
@@ -34,6 +36,13 @@ class Terms(eqx.Module):
     def dtype(self):
         """The type of the coefficients, which they have in common once they are operands."""
         return jax.tree.leaves(self)[0].dtype
+
+
+def screening(terms: Terms):
+    """Return F of ``F psi - Lap psi = q``, ``(batch,)`` or ``(1,)``: ``1 / L_d^2``, and 0 without a deformation radius."""
+    if terms.deformation_radius is None:
+        return jnp.zeros(1, terms.dtype)
+    return 1 / terms.deformation_radius**2
 
 
 def check_pair(name: str, value: Any) -> tuple[Any, Any]:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from .._coefficients import FIRST, SECOND, STAGES, runge_kutta
 from .._grid import Grid
 from .._primitives.operands import Operands, split
+from . import terms as further
 from .jacobian import jacobian
 from .kept import Kept
 from .laplacian import laplacian
@@ -54,18 +55,28 @@ class Domain(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Whole:
-    """All rows of the grid. The Poisson equation is symmetric."""
+    """All rows of the grid. The Poisson equation is symmetric. `screening`: its F, or None for zero."""
 
     grid: Grid
     backend: str
+    screening: Any = None
+
+    @classmethod
+    def of(cls, x: Operands, grid, backend):
+        """Return the domain for these operands."""
+        return cls(grid, backend, x.screening if further.screened(x.linear) else None)
+
+    def solve(self, omega):
+        """Return the streamfunction."""
+        return poisson(omega, self.screening, grid=self.grid, backend=self.backend)
 
     def surround(self, omega):
         """Return the state and its streamfunction."""
-        return omega, poisson(omega, grid=self.grid, backend=self.backend)
+        return omega, self.solve(omega)
 
     def gather(self, omega, psi):
         """Return the transpose of `surround`."""
-        return omega + poisson(psi, grid=self.grid, backend=self.backend)
+        return omega + self.solve(psi)
 
     def pad(self, field):
         """Return the field."""
@@ -85,11 +96,17 @@ def linear_terms(omega, *, grid) -> dict:
     return {"viscosity": laplacian(omega, grid=grid, backend="xla"), "drag": -omega}
 
 
-def tendency(omega, psi, viscosity, drag, force, *, grid, scheme, trim=lambda field: field):
-    """Return ``R(w) = J(psi, w) + nu Lap w - mu w + f``. `trim`: that of a `Domain`, whose rows `force` has."""
+def tendency(omega, psi, viscosity, drag, force, linear, *, grid, scheme, trim=lambda field: field):
+    """Return ``R(w) = J(psi, w) + nu Lap w - mu w + f``, and the further `terms` of the coefficients `linear`.
+
+    `trim`: that of a `Domain`, whose rows `force` has.
+    """
     terms = linear_terms(omega, grid=grid)
     advection = jacobian(psi, omega, grid=grid, scheme=scheme, backend="xla")
-    return trim(advection + _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"]) + force
+    rate = advection + _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"]
+    if not further.none(linear):
+        rate = rate + further.total(linear, omega, psi, grid=grid)
+    return trim(rate) + force
 
 
 def _over_steps(forcing):
@@ -101,9 +118,9 @@ def _over_steps(forcing):
 
 def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, repeats=1, domain=None):
     """Return ``[omega]`` after the steps, or ``[omega, *Kept]`` with `keep`. `repeats` needs steady forcing."""
-    domain = domain or Whole(grid, backend)
-    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     x, _ = split(operands, Operands)
+    domain = domain or Whole.of(x, grid, backend)
+    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     steps *= repeats
     every, force_of = _over_steps(x.forcing)
 
@@ -112,7 +129,7 @@ def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, r
         for a, b, c in runge_kutta(start.dtype):
             seen = Kept(*domain.surround(state))
             kept.append(seen)
-            rate = tendency(*seen, x.viscosity, x.drag, force_of(force), **how)
+            rate = tendency(*seen, x.viscosity, x.drag, force_of(force), x.linear, **how)
             state = b * state + c * _column(x.dt) * rate
             if a:
                 state = a * start + state
@@ -130,23 +147,33 @@ def advance_jvp(*operands, grid, scheme, steps, backend, domain=None):
     State and tangent share one Poisson solve. Two solves at the same time can lock up the FFTs of XLA on a CPU of few
     cores.
     """
-    domain = domain or Whole(grid, backend)
-    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     x, dx, _ = split(operands, Operands, Operands)
     # a shared parameter may have a tangent of its own for each member, and the other way round
     x, dx = (Operands(*each) for each in zip(*map(jnp.broadcast_arrays, x, dx), strict=True))
+    domain = domain or Whole.of(x, grid, backend)
+    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     every, force_of = _over_steps(x.forcing)
     devery, dforce_of = _over_steps(dx.forcing)
 
     rate_at = functools.partial(tendency, **how)
 
+    def surround(state, dstate):
+        if further.screened(x.linear):  # dpsi needs psi
+            return jax.jvp(
+                lambda omega, number: Whole(grid, backend, number).surround(omega),
+                (state, x.screening),
+                (dstate, dx.screening),
+            )
+        both = domain.surround(jnp.concatenate([state, dstate]))
+        return zip(*(jnp.split(field, 2) for field in both), strict=True)
+
     def step(start, forces):
         force, dforce = force_of(forces[0]), dforce_of(forces[1])
         (state, dstate), (first, dfirst) = start, start
         for a, b, c in runge_kutta(state.dtype):
-            both = domain.surround(jnp.concatenate([state, dstate]))
-            seen, dseen = zip(*(jnp.split(field, 2) for field in both), strict=True)
-            at, towards = (*seen, x.viscosity, x.drag, force), (*dseen, dx.viscosity, dx.drag, dforce)
+            seen, dseen = surround(state, dstate)
+            at = *seen, x.viscosity, x.drag, force, x.linear
+            towards = *dseen, dx.viscosity, dx.drag, dforce, dx.linear
             rate, drate = jax.jvp(rate_at, at, towards)
             dstate = b * dstate + c * (_column(x.dt) * drate + _column(dx.dt) * rate)
             state = b * state + c * _column(x.dt) * rate
@@ -171,10 +198,11 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
     ``R'(w)^T l = S F(w, l) + G(l, S w) + nu Lap l - mu l``. A stage ``w_s = a w_0 + b w + c dt R(w)`` adds
     ``b l + c dt R'(w)^T l`` to the cotangent of its input, and ``a l`` to that of the start of the step. It adds
     ``c dt <l, term>`` to the cotangent of a linear term's coefficient, ``c <l, R(w)>`` to that of dt, and ``c dt l`` to
-    that of f.
+    that of f. A term of psi has its transpose beside F, and one of w beside G. Since ``dpsi = -S psi dF``, a stage adds
+    ``-c dt <S (F(w, l) + ...), psi>`` to the cotangent of the number F of a deformation radius.
     """
-    domain = domain or Whole(grid, backend)
     x, (cotangent, *kept) = split(operands, Operands)
+    domain = domain or Whole.of(x, grid, backend)
     if not keep:
         kept = advance(*x, grid=grid, scheme=scheme, steps=steps, keep=True, backend=backend, domain=domain)[1:]
     stages = Kept(*(field.reshape(steps, STAGES, *field.shape[1:]) for field in kept))
@@ -192,17 +220,29 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
         # the linear terms are their own adjoints
         terms = linear_terms(around, grid=domain.grid)
         diffused, damped = _column(x.viscosity) * terms["viscosity"], _column(x.drag) * terms["drag"]
-        to_state = b * l + _column(h) * domain.gather(local + diffused + damped, to_psi)
+        local = local + diffused + damped
+        if not further.none(x.linear):
+            add = functools.partial(further.total, x.linear, grid=domain.grid)
+            more = jax.linear_transpose(add, w, psi)(around)
+            local, to_psi = local + more[0], to_psi + more[1]
+        to_state = b * l + _column(h) * domain.gather(local, to_psi)
         shares = Operands(*[None] * len(x))
         if wrt.viscosity or wrt.drag:
             terms = linear_terms(w, grid=domain.grid)
             wanted = {name: h * inner(l, domain.trim(term)) for name, term in terms.items() if getattr(wrt, name)}
             shares = shares._replace(**wanted)
         if wrt.dt:
-            rate = tendency(w, psi, x.viscosity, x.drag, force, grid=domain.grid, scheme=scheme, trim=domain.trim)
+            given = w, psi, x.viscosity, x.drag, force, x.linear
+            rate = tendency(*given, grid=domain.grid, scheme=scheme, trim=domain.trim)
             shares = shares._replace(dt=c * inner(l, rate))
         if wrt.forcing:
             shares = shares._replace(forcing=_column(h) * l)
+        if wrt.linear:
+            each = further.each(x.linear, w, psi, grid=domain.grid)
+            products = [h * inner(l, domain.trim(term)) for term in each]
+            shares = shares._replace(linear=jnp.stack(products, axis=-1)[:, None])
+        if wrt.screening:
+            shares = shares._replace(screening=-h * inner(domain.solve(to_psi), psi))
         return to_state, shares
 
     def step(l, inputs):

@@ -81,6 +81,11 @@ def poisson(omega, *, grid, backend, platform):
     return call_with_tables(launch, plan, grid, [omega], ["poisson"], [(plan.real, omega.shape), *scratch])[:1]
 
 
+def screened_poisson(omega, screening, *, grid, backend, platform):
+    """Solve ``F psi - Lap(psi) = omega``."""
+    return [reference.poisson(grid, omega, screening)]
+
+
 def laplacian(a, *, grid, backend, platform):
     """Apply the Laplacian."""
     plan = _plan_of(grid, a, platform)

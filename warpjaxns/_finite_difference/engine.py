@@ -2,18 +2,21 @@
 
 import math
 
+import jax.numpy as jnp
+
 from .. import _coefficients
 from .._checks import check_reach
 from .._grid import DividedGrid
-from .._show import show
 from .._support import warp_obstacle
+from .._terms import screening
 from . import algebra
+from . import terms as further
 from .advance import advance
 from .jacobian import jacobian as jacobian_primitive
 from .kept import Kept
 from .laplacian import laplacian as laplacian_primitive
 from .poisson import poisson
-from .reference import shift
+from .reference import centred, shift
 
 __all__ = [
     "advance",
@@ -66,37 +69,40 @@ def to_field(state, **_):
 
 
 def check_terms(grid, terms):
-    """Refuse all terms besides viscosity and drag.
+    """Refuse what is no stencil, and all terms on a divided grid.
 
     Raises:
-        ValueError: there is one.
+        ValueError: there is such a term.
     """
-    for name, value in terms.given.items():
-        raise ValueError(
-            f"{name}={show(value, str)}: finite differences have viscosity and drag only; "
-            "use discretisation=wns.Spectral()"
-        )
+    further.check(grid, terms)
 
 
 def term_operands(terms, **_):
-    """Return no operands: there are no such terms."""
-    return ()
+    """Return the operands of time steps that stand for linear terms, given coefficients of states' type."""
+    return further.operands(terms)
 
 
-def term_rates(field, terms, **_):
-    """Return no rates: there are no such terms."""
-    return {}
+def term_rates(field, terms, *, grid, backend, **_):
+    """Return what each further term adds to the right-hand side, by name."""
+    return further.rates(field, _streamfunction(field, terms, grid, backend), terms, grid=grid)
 
 
-def relative_vorticity(field, terms, **_):
-    """Return the field: a state is a vorticity."""
-    return field
+def relative_vorticity(field, terms, *, grid, **_):
+    """Return the vorticity ``-Lap psi`` of a potential vorticity."""
+    return further.relative_vorticity(field, terms, grid=grid)
 
 
 def tendency(field, viscosity, drag, force, terms=None, *, grid, scheme, backend, **_):
-    """Return ``J(psi, w) + nu Lap(w) - mu w + f``."""
-    psi = streamfunction(field, grid=grid, backend=backend)
-    return algebra.tendency(field, psi, viscosity, drag, force, grid=grid, scheme=scheme)
+    """Return ``J(psi, w) + nu Lap(w) - mu w + f`` and the further terms."""
+    psi = _streamfunction(field, terms, grid, backend)
+    linear = jnp.zeros((1, 1, 1), field.dtype) if terms is None else further.operands(terms)[1]
+    return algebra.tendency(field, psi, viscosity, drag, force, linear, grid=grid, scheme=scheme)
+
+
+def _streamfunction(field, terms, grid, backend):
+    """Return psi, with a deformation radius that of a potential vorticity."""
+    is_screened = terms is not None and terms.deformation_radius is not None
+    return poisson(field, screening(terms) if is_screened else None, grid=grid, backend=backend)
 
 
 def streamfunction(field, *, grid, backend, **_):
@@ -116,10 +122,7 @@ def jacobian(a, b, **how):
 
 def derivatives(field, *, grid, **_):
     """Return centred differences along y and along x."""
-    dy, dx = grid.spacing
-    along_y = (shift(field, 1, 0) - shift(field, -1, 0)) / (2 * dy)
-    along_x = (shift(field, 0, 1) - shift(field, 0, -1)) / (2 * dx)
-    return along_y, along_x
+    return centred(grid, field, -2), centred(grid, field, -1)
 
 
 def second_derivatives(field, *, grid, **_):

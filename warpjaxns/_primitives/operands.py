@@ -18,8 +18,9 @@ class Operands(NamedTuple):
     Layout, with one explicit batch axis (`define`): omega (B, *state), in which a state is a field ``(ny, nx)`` or its
     spectrum; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or 1, *state), or (1, 1, 1, ...) for none.
 
-    The last two belong together: linear (B or 1, *state), the symbol of all other linear terms, or (1, 1, ...) for
-    none; and screening (B,) or (1,), the number F of ``psi = q / (k^2 + F)``, which is read where there is a symbol.
+    The last two belong together: linear (B or 1, *any), by which a discretisation knows all other linear terms, or
+    (1, 1, ...) for none; and screening (B,) or (1,), the number F of ``F psi - Lap psi = q``. Fourier modes have the
+    terms' symbol (`_spectral.terms`), finite differences their coefficients (`_finite_difference.terms`).
     """
 
     omega: Any
@@ -50,11 +51,11 @@ def split(flat, *kinds: type) -> list:
     return [*(kind(*itertools.islice(rest, len(kind._fields))) for kind in kinds), list(rest)]
 
 
-def per_member(omega, forcing) -> Operands:
-    """Return the shapes of cotangents with a value for each member. `operands`: arrays or types."""
-    batch, steps = omega.shape[0], forcing.shape[0]
-    shape = (batch,)
-    return Operands(omega.shape, shape, shape, shape, (steps, *omega.shape), screening=shape, linear=omega.shape)
+def per_member(x: Operands) -> Operands:
+    """Return the shapes of cotangents with a value for each member. `x`: arrays or types."""
+    batch, steps = x.omega.shape[0], x.forcing.shape[0]
+    shape, linear = (batch,), (batch, *x.linear.shape[1:])
+    return Operands(x.omega.shape, shape, shape, shape, (steps, *x.omega.shape), screening=shape, linear=linear)
 
 
 def zeros(x: Operands) -> Operands:

@@ -274,7 +274,7 @@ class Steps:
     def _adjoint_abstract(self, *operands, wrt, **__):
         """Return the types of the cotangents that `wrt` asks for, one a member each."""
         x, _ = split(operands, Operands)
-        shapes = per_member(x.omega, x.forcing)
+        shapes = per_member(x)
         return [(shape, x.omega.dtype) for shape, wanted in zip(shapes, wrt, strict=True) if wanted]
 
     # It is linear in the cotangent. The algebra provides the derivative with respect to all else.
