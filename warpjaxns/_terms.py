@@ -39,7 +39,7 @@ class Terms(eqx.Module):
 
 
 def screening(terms: Terms):
-    """Return F of ``F psi - Lap psi = q``, ``(batch,)`` or ``(1,)``: ``1 / L_d^2``, and 0 without a deformation radius."""
+    """Return F of ``F psi - Lap psi = q``, ``(batch,)`` or ``(1,)``: ``1 / L_d^2``, or 0 without a radius."""
     if terms.deformation_radius is None:
         return jnp.zeros(1, terms.dtype)
     return 1 / terms.deformation_radius**2

@@ -29,6 +29,7 @@ from .._kernels.hardware.streams import Streams
 from .._kernels.parameters import parameters
 from .._primitives.operands import Operands, split
 from .._support import shared_memory
+from . import reference
 from .kept import Kept
 
 
