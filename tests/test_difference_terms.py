@@ -33,6 +33,9 @@ VALUES = {
     "hypodrag": 2.0,
 }
 WITH_RADIUS = {**{name: value for name, value in VALUES.items() if name != "hypodrag"}, "deformation_radius": 0.3}
+BODY = ("mask", "permeability")
+NUMBERS = {**VALUES, **WITH_RADIUS, "permeability": 0.05}
+WITH_MEDIUM = (*VALUES, "topography", *BODY)
 DIRECT = Direct()
 
 
@@ -53,20 +56,35 @@ def matrices(grid):
     return np.kron(np.eye(ny), first_x), np.kron(first_y, np.eye(nx)), laplacian, np.linalg.eigh(laplacian)
 
 
+@functools.cache
+def edges(grid):
+    """Return the differences and the means of neighbours along x, and those along y."""
+    (ny, nx), (dy, dx) = grid.shape, grid.spacing
+    next_x = np.kron(np.eye(ny), np.roll(np.eye(nx), 1, axis=1))
+    next_y = np.kron(np.roll(np.eye(ny), 1, axis=1), np.eye(nx))
+    one = np.eye(ny * nx)
+    return [((step - one) / h, (step + one) / 2) for step, h in ((next_x, dx), (next_y, dy))]
+
+
 def tendency(grid, scheme, w, values):
     """Return R of one member ``(ny nx,)``, with `values` as numbers."""
     along_x, along_y, laplacian, (eigenvalues, vectors) = matrices(grid)
     number = 1 / values["deformation_radius"] ** 2 if "deformation_radius" in values else 0.0
     psi = vectors[:, :-1] @ ((vectors[:, :-1].T @ w) / (number - eigenvalues[:-1]))
-    psi_x, psi_y, w_x, w_y = along_x @ psi, along_y @ psi, along_x @ w, along_y @ w
-    advection = psi_x * w_y - psi_y * w_x
+    q = w + values["topography"].ravel() if "topography" in values else w
+    psi_x, psi_y, q_x, q_y = along_x @ psi, along_y @ psi, along_x @ q, along_y @ q
+    advection = psi_x * q_y - psi_y * q_x
     if scheme == "arakawa":  # the mean of the advective form and of both fluxes
-        advection += along_x @ (psi * w_y) - along_y @ (psi * w_x)
-        advection += along_y @ (w * psi_x) - along_x @ (w * psi_y)
+        advection += along_x @ (psi * q_y) - along_y @ (psi * q_x)
+        advection += along_y @ (q * psi_x) - along_x @ (q * psi_y)
         advection /= 3
     u, v = values.get("mean_flow", (0.0, 0.0))
     rate = advection + values["viscosity"] * (laplacian @ w) - values.get("drag", 0.0) * w
-    rate += values.get("beta", 0.0) * psi_x - u * w_x - v * w_y
+    rate += values.get("beta", 0.0) * psi_x - u * q_x - v * q_y
+    if "mask" in values:  # the resistance to the flow across each edge between two points
+        r = (values["mask"] / values["permeability"]).ravel()
+        for (difference, mean), uniform in zip(edges(grid), (-v, u), strict=True):
+            rate -= difference.T @ ((mean @ r) * (difference @ psi + uniform))
     return rate - values.get("hypodrag", 0.0) * psi
 
 
@@ -91,7 +109,10 @@ class Case:
         how = {"discretisation": FiniteDifference(self.scheme), "adjoint": self.adjoint, "check_finite": False}
 
         def run(omega, values):
-            return NavierStokes2D(self.grid, **values, backend=backend, **how).rollout(omega, steps=self.steps)
+            given = {name: value for name, value in values.items() if name not in BODY}
+            if "mask" in values:
+                given["obstacle"] = wns.Obstacle(*(values[name] for name in BODY))
+            return NavierStokes2D(self.grid, **given, backend=backend, **how).rollout(omega, steps=self.steps)
 
         return run
 
@@ -99,7 +120,10 @@ class Case:
         def spread(value):
             return jnp.asarray(value * (1 + np.arange(2) / 3) if self.per_member else value, self.dtype)
 
-        values = {name: jax.tree.map(spread, {**VALUES, **WITH_RADIUS}[name]) for name in self.names}
+        values = {name: jax.tree.map(spread, NUMBERS[name]) for name in self.names if name in NUMBERS}
+        shape = (2, *self.grid.shape) if self.per_member else self.grid.shape
+        fields = {"topography": 5 * normal(1, shape), "mask": np.random.default_rng(2).uniform(0, 1, shape)}
+        values |= {name: jnp.asarray(fields[name], self.dtype) for name in self.names if name in fields}
         return normal(0, (2, *self.grid.shape), self.dtype), values
 
     def directions(self):
@@ -134,8 +158,11 @@ CASES = [
     Case(scheme="central", names=tuple(WITH_RADIUS), dtype="float32", per_member=True),
     Case(grid=WIDE, scheme="central", names=("viscosity", "dt", "beta")),
     Case(names=("viscosity", "dt", "deformation_radius"), adjoint=Checkpointed()),
+    Case(names=WITH_MEDIUM, per_member=True),
+    Case(grid=WIDE, scheme="central", names=(*WITH_RADIUS, "topography", *BODY), adjoint=Checkpointed()),
+    Case(names=("viscosity", "dt", *BODY), dtype="float32", per_member=True),
 ]
-every_case = pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"xla": (0, 1), "warp": (0,)}), ids=str)
+every_case = pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"xla": (1, 6), "warp": (0,)}), ids=str)
 
 
 def derivatives(f, case):
@@ -160,7 +187,7 @@ def test_value_jvp_and_vjp(case, backend):
 
 
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
-@pytest.mark.parametrize("names", fast_cases([tuple(VALUES), tuple(WITH_RADIUS)], 1), ids=["hypodrag", "radius"])
+@pytest.mark.parametrize("names", fast_cases([tuple(WITH_RADIUS), WITH_MEDIUM], 0), ids=["radius", "medium"])
 def test_dot_products(names, backend):
     """Of each operand alone, and of all."""
     case = Case(per_member=True, names=names)

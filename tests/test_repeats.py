@@ -218,7 +218,7 @@ def test_only_cotangents_that_are_asked_for(repeats, argument):
     case = CASES[0]
     f, _ = both(case, "warp", repeats)
     gradient = jax.grad(lambda *x: jnp.sum(jnp.sin(f(*x))), argument)
-    assert wanted(gradient, *case.operands()) == {Operands(*(i in (0, argument) for i in range(7)))}
+    assert wanted(gradient, *case.operands()) == {Operands(*(i in (0, argument) for i in range(len(Operands._fields))))}
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_a_gradient_by_the_state_is_nothing_else(adjoint, save_every):
     def energy(omega):
         return jnp.sum(solver.rollout(omega, steps=12, save_every=save_every) ** 2)
 
-    assert wanted(jax.grad(energy), jnp.ones(SMALL.shape)) == {Operands(True, *[False] * 6)}
+    assert wanted(jax.grad(energy), jnp.ones(SMALL.shape)) == {Operands(True, *[False] * (len(Operands._fields) - 1))}
 
 
 @pytest.mark.parametrize("repeats", [1, REPEATS])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ._version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from . import benchmarks, closures, data, diagnostics, experiments, forcing, initial, metrics, plotting
+    from . import benchmarks, closures, data, diagnostics, experiments, forcing, initial, metrics, obstacles, plotting
     from ._adaptive import adaptive_steps
     from ._adjoint import Checkpointed, Direct
     from ._coarsen import coarsen
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._runtime import clear_caches, info, warmup
     from ._solver import NavierStokes2D
     from ._velocity import velocity_of, vorticity_of
+    from .obstacles import Obstacle
 
 __all__ = [
     "Checkpointed",
@@ -29,6 +30,7 @@ __all__ = [
     "Flag",
     "Grid",
     "NavierStokes2D",
+    "Obstacle",
     "Spectral",
     "__version__",
     "adaptive_steps",
@@ -45,6 +47,7 @@ __all__ = [
     "jacobian",
     "laplacian",
     "metrics",
+    "obstacles",
     "plotting",
     "primitive",
     "streamfunction",
@@ -61,6 +64,7 @@ _HOMES = {
     "Flag": "_finite",
     "Grid": "_grid",
     "NavierStokes2D": "_solver",
+    "Obstacle": "obstacles",
     "Spectral": "_discretisation",
     "adaptive_steps": "_adaptive",
     "clear_caches": "_runtime",

@@ -124,11 +124,15 @@ class Engine(Protocol):
         ...
 
     def check_terms(self, grid: Grid, terms: Any, /) -> None:
-        """Check that the engine has these linear terms, a `_terms.Terms`."""
+        """Check that the engine has these further terms, a `_terms.Terms`."""
         ...
 
     def term_operands(self, terms: Any, /, **how) -> tuple[jax.Array, ...]:
         """Return the operands of time steps that stand for the terms, from the fifth on (`_primitives.operands`)."""
+        ...
+
+    def term_forcing(self, terms: Any, /, **how) -> jax.Array | None:
+        """Return what the terms add to the right-hand side whatever the state is, ``(batch or 1, ny, nx)``, or None."""
         ...
 
     def term_rates(self, field: jax.Array, terms: Any, /, **how) -> dict[str, jax.Array]:
@@ -185,6 +189,10 @@ class Engine(Protocol):
 
     def diffusion_limit(self, discretisation: Any, /) -> float | None:
         """Return the diffusion number up to which steps are stable, or None if all are."""
+        ...
+
+    def resistance_limit(self, discretisation: Any, /) -> float:
+        """Return ``dt chi / eta`` of an obstacle up to which steps are stable."""
         ...
 
     def check_reach(self, grid: Grid, viscosity: Any, drag: Any, dt: Any, /) -> None:

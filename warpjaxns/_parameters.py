@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from ._checks import check_field
 from ._primitives.folding import merge
 
 
@@ -24,6 +25,14 @@ def members(name, value, omega):
     if value.ndim:
         value = broadcast(name, value, lead, lead, omega)
     return merge(value, 0, value.ndim)
+
+
+def fields(name, value, omega, grid):
+    """Return a field for the primitives, ``(1, ny, nx)`` or ``(batch, ny, nx)``, of the type of omega."""
+    value, lead = check_field(name, value, grid).astype(omega.dtype), omega.shape[:-2]  # `eqx.tree_at` checks nothing
+    if value.ndim > 2:
+        value = broadcast(name, value, (*lead, *grid.shape), lead, omega)
+    return merge(value, 0, value.ndim - 2)
 
 
 def broadcast(name, value, shape, lead, omega):

@@ -28,12 +28,13 @@ from ._finite import Flag, raise_if_not_finite
 from ._grid import Grid
 from ._methods import method
 from ._operators import streamfunction
-from ._parameters import broadcast, members, optional, parameter
+from ._parameters import broadcast, fields, members, optional, parameter
 from ._primitives.folding import merge
 from ._rollout import final_state, saved_states
 from ._saves import check_saves, cut
 from ._show import show
 from ._terms import Terms, check_pair
+from .obstacles import Obstacle, check_obstacles, check_resistance, spread
 
 Field: TypeAlias = Float[Array, "... ny nx"]
 
@@ -44,9 +45,10 @@ class NavierStokes2D(eqx.Module):
         d(omega)/dt = J(psi, omega) + nu Lap(omega) - mu omega + f,    Lap(psi) = -omega,
         u = d(psi)/dy,  v = -d(psi)/dx,  J(a, b) = a_x b_y - a_y b_x
 
-    `Spectral` can have further linear terms on the right-hand side, each if it is asked for:
+    `Spectral` can have further terms on the right-hand side, each if it is asked for:
 
         - beta v  -  (U d/dx + V d/dy) omega  -  nu_h (-Lap)^p omega  +  mu_h Lap^-1 omega
+        + J(psi, h) - (U, V) . grad h  -  curl(chi (u + U) / eta)
 
     With a deformation radius L_d states are the potential vorticity ``omega = psi / L_d^2 - Lap(psi)``.
 
@@ -69,6 +71,8 @@ class NavierStokes2D(eqx.Module):
         hyperviscosity_order: p >= 1, static. Viscosity is of order 1.
         hypodrag: mu_h >= 0 [1 / (length^2 time)], which damps the largest scales.
         deformation_radius: L_d > 0 [length], of equivalent-barotropic quasi-geostrophic flow.
+        topography: h ``(..., ny, nx)`` [1/time], a field that is added to the vorticity that is advected.
+        obstacle: an `Obstacle` with the mask chi and the permeability eta, or a tuple of them.
         discretisation: `FiniteDifference()` or `Spectral()`, in space and time.
         adjoint: `Checkpointed()` or `Direct()`: the intermediate states that reverse mode keeps.
         backend: ``"warp"``, ``"xla"``, or ``"auto"`` (Warp on CUDA where it runs the grid, else XLA); see
@@ -93,6 +97,8 @@ class NavierStokes2D(eqx.Module):
     hyperviscosity: Array | None
     hypodrag: Array | None
     deformation_radius: Array | None
+    topography: Array | None
+    obstacle: tuple[Obstacle, ...] | None
     hyperviscosity_order: int = eqx.field(static=True)
     grid: Grid = eqx.field(static=True)
     discretisation: Discretisation = eqx.field(static=True)
@@ -114,6 +120,8 @@ class NavierStokes2D(eqx.Module):
         hyperviscosity_order: int = 2,
         hypodrag=None,
         deformation_radius=None,
+        topography=None,
+        obstacle: Obstacle | Sequence[Obstacle] | None = None,
         discretisation: Discretisation = FiniteDifference(),
         adjoint: Direct | Checkpointed = Checkpointed(),
         backend: str = "auto",
@@ -139,7 +147,10 @@ class NavierStokes2D(eqx.Module):
         self.hyperviscosity_order = check_count("hyperviscosity_order", hyperviscosity_order, least=1)
         self.hypodrag = optional("hypodrag", hypodrag, check_non_negative)
         self.deformation_radius = optional("deformation_radius", deformation_radius, check_positive)
+        self.topography = None if topography is None else check_field("topography", topography, grid)
+        self.obstacle = None if obstacle is None else check_obstacles(obstacle, grid)
         engine_of(discretisation).check_terms(grid, self._terms)
+        check_resistance(self.obstacle or (), self.dt, engine_of(discretisation).resistance_limit(discretisation))
         self.discretisation = discretisation
         self.adjoint = adjoint
         self.backend = str(backend)  # Equinox takes NumPy's strings for arrays
@@ -229,7 +240,7 @@ class NavierStokes2D(eqx.Module):
 
     @method
     def term_rates(self, omega: Field) -> dict[str, Field]:
-        """Return what each further linear term adds to `tendency` [1/time^2], by its name, of omega's shape."""
+        """Return what each further term adds to `tendency` [1/time^2], by its name, of omega's shape."""
         omega = self._state("omega", omega)
         flat, terms = merge(omega, 0, omega.ndim - 2), self._spread_terms(omega)
         rates = self._engine.term_rates(flat, terms, **self._how) if terms else {}
@@ -277,9 +288,10 @@ class NavierStokes2D(eqx.Module):
     def cfl(self, omega: Field) -> Float[Array, "..."]:
         """Return the Courant number ``max(|u| / dx + |v| / dy) dt``, shape ``(...)``.
 
-        By `FiniteDifference` the mean flow is part of u and v. By `Spectral` it does not limit dt. Where viscosity is small, `FiniteDifference` is stable up to about 1.7. `diffusion_number` has the limit of
+        Where viscosity is small, `FiniteDifference` is stable up to about 1.7. `diffusion_number` has the limit of
         viscosity. ``Spectral()`` is stable up to 1.6, and ``Spectral("rk3")`` up to 0.83. With the smooth filter these
-        limits are a third lower.
+        limits are a third lower. By `FiniteDifference` the mean flow is part of u and v. By `Spectral` it is exact for
+        any dt, and left out.
         """
         omega = self._state("omega", omega)
         u, v = self.velocity(omega)
@@ -314,12 +326,18 @@ class NavierStokes2D(eqx.Module):
         return Terms(**{name: getattr(self, name) for name in Terms.__dataclass_fields__})
 
     def _spread_terms(self, omega):
-        """Return the further linear terms for the primitives, or None."""
-        spread = {
+        """Return the further terms for the primitives, or None."""
+        given, at_points = self._terms.given, {}
+        if "topography" in given:
+            at_points["topography"] = fields("topography", given.pop("topography"), omega, self.grid)
+        if "obstacle" in given:
+            at_points["obstacle"] = spread(given.pop("obstacle"), omega, self.grid)
+        numbers = {
             name: jax.tree.map(lambda part, name=name: members(name, part, omega), value)
-            for name, value in self._terms.given.items()
+            for name, value in given.items()
         }
-        return Terms(**spread, hyperviscosity_order=self.hyperviscosity_order) if spread else None
+        either = numbers | at_points
+        return Terms(**either, hyperviscosity_order=self.hyperviscosity_order) if either else None
 
     def _parameters(self, omega):
         """Return viscosity, drag and dt for the primitives."""
@@ -330,10 +348,7 @@ class NavierStokes2D(eqx.Module):
         grid, lead = self.grid.shape, omega.shape[:-2]
         total = jnp.zeros((1, 1, 1, 1), omega.dtype)
         if self.forcing is not None:
-            steady = check_field("forcing", self.forcing, self.grid).astype(omega.dtype)  # `eqx.tree_at` checks nothing
-            if steady.ndim > 2:
-                steady = broadcast("forcing", steady, (*lead, *grid), lead, omega)
-            total = merge(steady, 0, steady.ndim - 2)[None]
+            total = fields("forcing", self.forcing, omega, self.grid)[None]
         if control is not None:
             control = check_field("forcing", control, self.grid).astype(omega.dtype)
             if control.ndim < 3 or control.shape[0] != steps:
@@ -348,6 +363,8 @@ class NavierStokes2D(eqx.Module):
                 control = control.reshape(steps, *(1,) * missing, *control.shape[1:])
                 control = merge(broadcast("forcing", control, (steps, *lead, *grid), lead, omega), 1, len(lead))
             total = control if self.forcing is None else total + control
+        if self.mean_flow is not None and self._terms.medium:
+            total = total + self._engine.term_forcing(self._spread_terms(omega), **self._how)[None]
         return total
 
 

@@ -1,4 +1,4 @@
-"""The linear terms that a solver may have besides viscosity and drag: their coefficients, by name."""
+"""The terms that a solver may have besides advection, viscosity and drag: their coefficients, by name."""
 
 from typing import Any
 
@@ -8,15 +8,18 @@ import jax.numpy as jnp
 
 from ._show import show
 
-NAMES = ("beta", "mean_flow", "hyperviscosity", "hypodrag", "deformation_radius")
+LINEAR = ("beta", "mean_flow", "hyperviscosity", "hypodrag", "deformation_radius")
+MEDIUM = ("topography", "obstacle")  # products at points
+NAMES = (*LINEAR, *MEDIUM)
 
 
 class Terms(eqx.Module):
-    """Coefficients of linear terms, None for those that are not there.
+    """Coefficients of terms, None for those that are not there.
 
-    Each is a number or an array of them, and `mean_flow` a pair ``(U, V)``. For engines they are ``(batch,)`` or
-    ``(1,)``. `NavierStokes2D` says what they mean. `_spectral.terms` has their symbols, and
-    `_finite_difference.terms` their stencils.
+    Each is a number or an array of them, but `mean_flow` is a pair ``(U, V)``, `topography` a field, and `obstacle` a
+    tuple of `Obstacle`. For engines numbers are ``(batch,)`` or ``(1,)``, and fields ``(batch, ny, nx)`` or ``(1, ny,
+    nx)``. `NavierStokes2D` says what they mean. `terms` of either engine has the linear ones, and `medium` the
+    others.
     """
 
     beta: Any = None
@@ -24,6 +27,8 @@ class Terms(eqx.Module):
     hyperviscosity: Any = None
     hypodrag: Any = None
     deformation_radius: Any = None
+    topography: Any = None
+    obstacle: Any = None
     hyperviscosity_order: int = eqx.field(static=True, default=2)
 
     @property
@@ -31,6 +36,16 @@ class Terms(eqx.Module):
         """The coefficients that are there, by name."""
         values = {name: getattr(self, name) for name in NAMES}
         return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def linear(self) -> bool:
+        """Whether any of them is linear in the modes of a state."""
+        return any(name in self.given for name in LINEAR)
+
+    @property
+    def medium(self) -> bool:
+        """Whether any of them is a product at points."""
+        return any(name in self.given for name in MEDIUM)
 
     @property
     def dtype(self):

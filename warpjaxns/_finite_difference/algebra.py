@@ -20,7 +20,8 @@ import jax.numpy as jnp
 
 from .._coefficients import FIRST, SECOND, STAGES, runge_kutta
 from .._grid import Grid
-from .._primitives.operands import Operands, split
+from .._primitives.operands import Operands, per_member, split
+from . import medium as of_medium
 from . import terms as further
 from .jacobian import jacobian
 from .kept import Kept
@@ -96,17 +97,30 @@ def linear_terms(omega, *, grid) -> dict:
     return {"viscosity": laplacian(omega, grid=grid, backend="xla"), "drag": -omega}
 
 
-def tendency(omega, psi, viscosity, drag, force, linear, *, grid, scheme, trim=lambda field: field):
-    """Return ``R(w) = J(psi, w) + nu Lap w - mu w + f``, and the further `terms` of the coefficients `linear`.
+def advected(omega, medium):
+    """Return what is advected: the vorticity, and topography if there is any."""
+    return omega if of_medium.none(medium) else omega + medium[..., 1]
+
+
+def further_terms(omega, psi, linear, medium, *, grid):
+    """Return the sum of all terms besides advection, viscosity and drag, linear in both fields; None where none is."""
+    parts = []
+    if not further.none(linear):
+        parts.append(further.total(linear, omega, psi, grid=grid))
+    if not of_medium.none(medium):
+        parts.append(of_medium.resisted(medium[..., 0], psi, grid=grid))
+    return sum(parts[1:], parts[0]) if parts else None
+
+
+def tendency(omega, psi, viscosity, drag, force, linear, medium, *, grid, scheme, trim=lambda field: field):
+    """Return ``R(w) = J(psi, w + h) + nu Lap w - mu w + f`` and the further terms.
 
     `trim`: that of a `Domain`, whose rows `force` has.
     """
-    terms = linear_terms(omega, grid=grid)
-    advection = jacobian(psi, omega, grid=grid, scheme=scheme, backend="xla")
+    terms, more = linear_terms(omega, grid=grid), further_terms(omega, psi, linear, medium, grid=grid)
+    advection = jacobian(psi, advected(omega, medium), grid=grid, scheme=scheme, backend="xla")
     rate = advection + _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"]
-    if not further.none(linear):
-        rate = rate + further.total(linear, omega, psi, grid=grid)
-    return trim(rate) + force
+    return trim(rate if more is None else rate + more) + force
 
 
 def _over_steps(forcing):
@@ -129,7 +143,7 @@ def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, r
         for a, b, c in runge_kutta(start.dtype):
             seen = Kept(*domain.surround(state))
             kept.append(seen)
-            rate = tendency(*seen, x.viscosity, x.drag, force_of(force), x.linear, **how)
+            rate = tendency(*seen, x.viscosity, x.drag, force_of(force), x.linear, x.medium, **how)
             state = b * state + c * _column(x.dt) * rate
             if a:
                 state = a * start + state
@@ -172,8 +186,8 @@ def advance_jvp(*operands, grid, scheme, steps, backend, domain=None):
         (state, dstate), (first, dfirst) = start, start
         for a, b, c in runge_kutta(state.dtype):
             seen, dseen = surround(state, dstate)
-            at = *seen, x.viscosity, x.drag, force, x.linear
-            towards = *dseen, dx.viscosity, dx.drag, dforce, dx.linear
+            at = *seen, x.viscosity, x.drag, force, x.linear, x.medium
+            towards = *dseen, dx.viscosity, dx.drag, dforce, dx.linear, dx.medium
             rate, drate = jax.jvp(rate_at, at, towards)
             dstate = b * dstate + c * (_column(x.dt) * drate + _column(dx.dt) * rate)
             state = b * state + c * _column(x.dt) * rate
@@ -215,14 +229,16 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
     def pull_back(stage, l, kept, force):
         _, b, c = coefficients[stage]
         w, psi, h, around = kept.states[stage], kept.psis[stage], c * x.dt, domain.pad(l)
-        to_psi = jacobian(w, around, grid=domain.grid, scheme=FIRST[scheme], backend="xla")
+        to_psi = jacobian(
+            advected(w, x.medium), around, grid=domain.grid, scheme=FIRST[scheme], backend="xla"
+        )
         local = jacobian(around, psi, grid=domain.grid, scheme=SECOND[scheme], backend="xla")
         # the linear terms are their own adjoints
         terms = linear_terms(around, grid=domain.grid)
         diffused, damped = _column(x.viscosity) * terms["viscosity"], _column(x.drag) * terms["drag"]
-        local = local + diffused + damped
-        if not further.none(x.linear):
-            add = functools.partial(further.total, x.linear, grid=domain.grid)
+        moved, local = local, local + diffused + damped
+        if not (further.none(x.linear) and of_medium.none(x.medium)):
+            add = functools.partial(further_terms, linear=x.linear, medium=x.medium, grid=domain.grid)
             more = jax.linear_transpose(add, w, psi)(around)
             local, to_psi = local + more[0], to_psi + more[1]
         to_state = b * l + _column(h) * domain.gather(local, to_psi)
@@ -232,15 +248,18 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
             wanted = {name: h * inner(l, domain.trim(term)) for name, term in terms.items() if getattr(wrt, name)}
             shares = shares._replace(**wanted)
         if wrt.dt:
-            given = w, psi, x.viscosity, x.drag, force, x.linear
+            given = w, psi, x.viscosity, x.drag, force, x.linear, x.medium
             rate = tendency(*given, grid=domain.grid, scheme=scheme, trim=domain.trim)
             shares = shares._replace(dt=c * inner(l, rate))
         if wrt.forcing:
             shares = shares._replace(forcing=_column(h) * l)
-        if wrt.linear:
+        if wrt.linear and not further.none(x.linear):
             each = further.each(x.linear, w, psi, grid=domain.grid)
             products = [h * inner(l, domain.trim(term)) for term in each]
             shares = shares._replace(linear=jnp.stack(products, axis=-1)[:, None])
+        if wrt.medium and not of_medium.none(x.medium):
+            share = of_medium.cotangent(x.medium, psi, l, moved, grid=domain.grid)
+            shares = shares._replace(medium=_column(h)[..., None] * share)
         if wrt.screening:
             shares = shares._replace(screening=-h * inner(domain.solve(to_psi), psi))
         return to_state, shares
@@ -263,4 +282,9 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
         by_step = shares.forcing
         totals["forcing"] = by_step if x.forcing.shape[0] == steps else jnp.sum(by_step, axis=0, keepdims=True)
     totals["omega"] = result
-    return [totals[name] for name, wanted in wrt._asdict().items() if wanted]
+    shapes = per_member(x)._asdict()  # of a term that is not there, a cotangent is zero
+    return [
+        totals[name] if name in totals else jnp.zeros(shapes[name], x.omega.dtype)
+        for name, wanted in wrt._asdict().items()
+        if wanted
+    ]

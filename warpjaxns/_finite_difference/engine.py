@@ -2,14 +2,13 @@
 
 import math
 
-import jax.numpy as jnp
-
 from .. import _coefficients
 from .._checks import check_reach
 from .._grid import DividedGrid
+from .._primitives.operands import Operands, complete
 from .._support import warp_obstacle
 from .._terms import screening
-from . import algebra
+from . import algebra, medium
 from . import terms as further
 from .advance import advance
 from .jacobian import jacobian as jacobian_primitive
@@ -35,10 +34,12 @@ __all__ = [
     "laplacian",
     "obstacle",
     "relative_vorticity",
+    "resistance_limit",
     "second_derivatives",
     "static",
     "streamfunction",
     "tendency",
+    "term_forcing",
     "term_operands",
     "term_rates",
     "to_field",
@@ -79,12 +80,19 @@ def check_terms(grid, terms):
 
 def term_operands(terms, **_):
     """Return the operands of time steps that stand for linear terms, given coefficients of states' type."""
-    return further.operands(terms)
+    return *further.operands(terms), medium.operand(terms)
 
 
-def term_rates(field, terms, *, grid, backend, **_):
+def term_forcing(terms, *, grid, **_):
+    """Return what obstacles and topography make of a mean flow, ``(batch or 1, ny, nx)``, or None."""
+    return medium.forcing(terms, grid=grid)
+
+
+def term_rates(field, terms, *, grid, scheme, backend, **_):
     """Return what each further term adds to the right-hand side, by name."""
-    return further.rates(field, _streamfunction(field, terms, grid, backend), terms, grid=grid)
+    psi = _streamfunction(field, terms, grid, backend)
+    linear = further.rates(field, psi, terms, grid=grid)
+    return linear | medium.rates(psi, terms, grid=grid, scheme=scheme)
 
 
 def relative_vorticity(field, terms, *, grid, **_):
@@ -95,8 +103,9 @@ def relative_vorticity(field, terms, *, grid, **_):
 def tendency(field, viscosity, drag, force, terms=None, *, grid, scheme, backend, **_):
     """Return ``J(psi, w) + nu Lap(w) - mu w + f`` and the further terms."""
     psi = _streamfunction(field, terms, grid, backend)
-    linear = jnp.zeros((1, 1, 1), field.dtype) if terms is None else further.operands(terms)[1]
-    return algebra.tendency(field, psi, viscosity, drag, force, linear, grid=grid, scheme=scheme)
+    more = term_operands(terms) if terms else ()
+    x = complete(Operands(field, viscosity, drag, None, None, *more))
+    return algebra.tendency(field, psi, viscosity, drag, force, x.linear, x.medium, grid=grid, scheme=scheme)
 
 
 def _streamfunction(field, terms, grid, backend):
@@ -167,6 +176,11 @@ def kept_fields(discretisation, grid):
 def cfl_limit(discretisation):
     """Return the limit of SSP-RK3 with centred differences, sqrt(3) without viscosity."""
     return 1.7
+
+
+def resistance_limit(discretisation):
+    """Return the limit of SSP-RK3 on the negative real axis."""
+    return 2.51
 
 
 def diffusion_limit(discretisation):

@@ -37,7 +37,9 @@ def screened(linear) -> bool:
 
 
 def operands(terms: Terms) -> tuple:
-    """Return the operands `screening` and `linear` of time steps."""
+    """Return the operands `screening` and `linear` of time steps: None where there is no linear term."""
+    if not terms.linear:
+        return None, None
     u, v = (None, None) if terms.mean_flow is None else terms.mean_flow
     given = [terms.beta, u, v, *([terms.hypodrag] if terms.deformation_radius is None else [])]
     numbers = jnp.broadcast_arrays(*(jnp.zeros(1, terms.dtype) if each is None else each for each in given))
@@ -58,6 +60,8 @@ def total(linear, w, psi, *, grid):
 
 def rates(w, psi, terms: Terms, *, grid) -> dict:
     """Return what each term that there is adds to the right-hand side, by the name of its argument."""
+    if not terms.linear:
+        return {}
     _, linear = operands(terms)
     parts = [linear[:, 0, i, None, None] * part for i, part in enumerate(each(linear, w, psi, grid=grid))]
     beta, flow, *hypodrag = parts[0], parts[1] + parts[2], *parts[3:]

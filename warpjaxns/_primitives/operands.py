@@ -18,9 +18,12 @@ class Operands(NamedTuple):
     Layout, with one explicit batch axis (`define`): omega (B, *state), in which a state is a field ``(ny, nx)`` or its
     spectrum; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or 1, *state), or (1, 1, 1, ...) for none.
 
-    The last two belong together: linear (B or 1, *any), by which a discretisation knows all other linear terms, or
+    Two belong together: linear (B or 1, *any), by which a discretisation knows all other linear terms, or
     (1, 1, ...) for none; and screening (B,) or (1,), the number F of ``F psi - Lap psi = q``. Fourier modes have the
     terms' symbol (`_spectral.terms`), finite differences their coefficients (`_finite_difference.terms`).
+
+    medium (B or 1, ny, nx, 2), or (1, 1, 1, 1) for none, is what the flow meets at each point: the resistance r of
+    obstacles [1/time] and the topography h [1/time]. It adds ``-curl(r u) + J(psi, h)``.
     """
 
     omega: Any
@@ -30,19 +33,25 @@ class Operands(NamedTuple):
     forcing: Any
     screening: Any = None
     linear: Any = None
+    medium: Any = None
 
 
-BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1, screening=0, linear=0)
+BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1, screening=0, linear=0, medium=0)
 # whether an operand must have the batch axis in full; members may share the others
 HAS_BATCH = Operands(True, *[False] * (len(Operands._fields) - 1))
 
 
 def complete(x: Operands) -> Operands:
-    """Return operands without further linear terms, where none are given."""
-    if x.linear is not None:
-        return x
+    """Return operands without further linear terms, and without a medium, where none are given."""
     dtype = x.omega.dtype
-    return x._replace(screening=jnp.zeros(1, dtype), linear=jnp.zeros((1,) * x.omega.ndim, dtype))
+    if x.linear is None:
+        x = x._replace(screening=jnp.zeros(1, dtype), linear=jnp.zeros((1,) * x.omega.ndim, dtype))
+    return x if x.medium is not None else x._replace(medium=jnp.zeros((1,) * 4, dtype))
+
+
+def has_medium(x: Operands) -> bool:
+    """Return whether there are obstacles or topography. A single number stands for none."""
+    return x.medium.shape[-1] > 1
 
 
 def split(flat, *kinds: type) -> list:
@@ -53,9 +62,9 @@ def split(flat, *kinds: type) -> list:
 
 def per_member(x: Operands) -> Operands:
     """Return the shapes of cotangents with a value for each member. `x`: arrays or types."""
-    batch, steps = x.omega.shape[0], x.forcing.shape[0]
-    shape, linear = (batch,), (batch, *x.linear.shape[1:])
-    return Operands(x.omega.shape, shape, shape, shape, (steps, *x.omega.shape), screening=shape, linear=linear)
+    state, steps = x.omega.shape, x.forcing.shape[0]
+    number, linear, medium = state[:1], *((state[0], *each.shape[1:]) for each in (x.linear, x.medium))
+    return Operands(state, number, number, number, (steps, *state), number, linear, medium)
 
 
 def zeros(x: Operands) -> Operands:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._coefficients import low_storage
-from .._primitives.operands import Operands, split
+from .._primitives.operands import Operands, has_medium, per_member, split
+from . import medium
 from . import terms as further
 from .modes import Modes, conjugate, constant, times
 from .transport import advection, pullback
@@ -46,26 +47,34 @@ def linear_rate(modes: Modes, viscosity, drag, linear, like):
 class _Flow:
     """Advection by the flow of a state, ``B(w, w)``, and its adjoint ``G(w, q)``.
 
-    With a deformation radius velocities are those of ``s w`` (`terms`): ``B(s w, s w)`` and ``s G(s w, q)``.
+    With a deformation radius velocities are those of ``s w`` (`terms`): ``B(s w, s w)`` and ``s G(s w, q)``. With a
+    medium advection is ``B(w, w) + M(m, w)``, and half of its adjoint is G with half of that of M (`medium`).
     """
 
     def __init__(self, x: Operands, *, grid, dealiasing, backend):
         self.where = {"grid": grid, "dealiasing": dealiasing, "backend": backend}
-        screens = x.linear.shape[-1] > 1
-        self.factor = further.screened(Modes(grid, dealiasing), x.screening, x.omega) if screens else None
+        self.modes, screens = Modes(grid, dealiasing), x.linear.shape[-1] > 1
+        self.factor = further.screened(self.modes, x.screening, x.omega) if screens else None
+        self.medium = x.medium if has_medium(x) else None
 
     def _screened(self, state):
         return state if self.factor is None else self.factor * state
 
     def advection(self, state):
+        if self.medium is not None:
+            return medium.advection(self.modes, self._screened(state), self.medium)
         return advection(self._screened(state), **self.where)
 
     def pullback(self, state, q):
-        return self._screened(pullback(self._screened(state), q, **self.where))
+        """Return half the cotangent of the state, and that of the medium or None."""
+        if self.medium is None:
+            return self._screened(pullback(self._screened(state), q, **self.where)), None
+        moved, of_medium = medium.pullback(self.modes, self._screened(state), q, self.medium)
+        return self._screened(moved), of_medium
 
 
 def tendency(x: Operands, force, *, grid, dealiasing, backend, integrator=None):
-    """Return ``B(w, w) + L w + f`` for states."""
+    """Return ``B(w, w) + L w + f`` for states, and ``M(m, w)`` with a medium."""
     rate = linear_rate(Modes(grid, dealiasing), x.viscosity, x.drag, x.linear, x.omega)
     flow = _Flow(x, grid=grid, dealiasing=dealiasing, backend=backend)
     return flow.advection(x.omega) + times(rate, x.omega) + force
@@ -171,6 +180,9 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
         -2 dt <g w, G(w, q)>              to that of F, with g = 1 / (k^2 + F),
         dt q                              to that of f.
 
+    With a medium G has half the adjoint of M about w. The stage adds ``dt conj(C w) E* q`` to the cotangent of m, which
+    is c, and half of ``<m, c> / dt`` to that of dt, since ``<q, M(m, w)> = <m, c> / dt``.
+
     ``d_1 = (w_1 - e w) / b`` follows from the states kept. Where L is complex, the transpose of e is its conjugate.
     """
     where = {"grid": grid, "dealiasing": dealiasing, "backend": backend}
@@ -181,6 +193,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
     terms, rate = linear_terms(modes, x.omega), linear_rate(modes, x.viscosity, x.drag, x.linear, x.omega)
     gains, flow = [_gain(duration * dt * rate) for _, _, duration in stages], _Flow(x, **where)
     by_step = (steps, len(stages), *x.omega.shape)
+    none = jnp.zeros(per_member(x).medium, x.omega.dtype)
     before = jnp.concatenate([x.omega[None], states[:-1]]).reshape(by_step)
     after = states.reshape(by_step)
     every, force_of = _over_steps(x.forcing)
@@ -196,7 +209,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
         (a, b, duration), gain = stages[stage], gains[stage]
         p = _carry(conjugate(gain), l)
         q = b * p if m is None else b * p + _carry(conjugate(gain), m)
-        moved = flow.pullback(before, q)
+        moved, of_medium = flow.pullback(before, q)
         product = of_symbol(l, after)
         if m is not None:
             product = product + of_symbol(m, (after - _carry(gain, before)) / b)
@@ -206,12 +219,16 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
         shares = shares._replace(**wanted)
         if wrt.dt:
             share = duration * total(rate * product) + total(before * moved) + total(q * force)
+            if of_medium is not None:
+                share = share + total(flow.medium * of_medium) / 2
             shares = shares._replace(dt=share)
         if wrt.linear:
             shares = shares._replace(linear=duration * dt * product)
         if wrt.screening:
             green = further.screened(modes, x.screening, x.omega) * constant(modes.inverse[..., None], x.omega)
             shares = shares._replace(screening=-2 * x.dt * total(green * before * moved))
+        if wrt.medium:
+            shares = shares._replace(medium=none if of_medium is None else dt * of_medium)
         if wrt.forcing:
             shares = shares._replace(forcing=dt * q)
         return p + 2 * dt * moved, a * q if a else None, shares

@@ -25,7 +25,7 @@ from .._kernels.spectral.resident import stage as resident_stage
 from .._kernels.spectral.resident import sweep as resident_sweep
 from .._kernels.spectral.setting import Setting
 from .._kernels.spectral.symbols import symbols
-from .._primitives.operands import Operands, split
+from .._primitives.operands import Operands, has_medium, split
 from .._support import shared_memory
 from .modes import Modes
 
@@ -106,6 +106,26 @@ def _is_none(forcing):
     return forcing.shape[-1] == 1 == forcing.shape[-2]
 
 
+def _without_medium(name):
+    """Make a call that leaves steps with a medium to the algebra."""
+
+    def make(call):
+        @functools.wraps(call)
+        def run(*operands, platform, backend, **params):
+            if not has_medium(Operands(*operands[: len(Operands._fields)])):
+                return call(*operands, platform=platform, backend=backend, **params)
+            if backend == "warp":
+                raise ValueError('backend="warp" has no obstacles and no topography yet; use backend="xla"')
+            from . import algebra
+
+            return getattr(algebra, name)(*operands, backend="xla", **params)
+
+        return run
+
+    return make
+
+
+@_without_medium("advance")
 def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backend, repeats, platform):
     """Take the steps, and their repetitions, as one call."""
     state, plan = operands[0], _plan_of(grid, dealiasing, operands[0], platform)
@@ -139,6 +159,7 @@ def tangent_fits(omega, *, grid: Grid, dealiasing, platform: str, **_) -> bool:
     return plan.resident_tangent is not None or plan.fits(plan.tangent, 4, limit)
 
 
+@_without_medium("advance_jvp")
 def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platform):
     """Take the steps of a state and its tangent, as one call."""
     x, dx, _ = split(operands, Operands, Operands)
@@ -165,6 +186,7 @@ def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platfor
     return _call(launch, plan, grid, [*x, *dx], ["spectral_advance_jvp", integrator, steps], outputs)[:2]
 
 
+@_without_medium("adjoint")
 def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, platform):
     """Sweep backwards over the steps. Run them first if their states were not kept."""
     x, (cotangent, *kept) = split(operands, Operands)

@@ -12,7 +12,7 @@ from .._coefficients import LOW_STORAGE
 from .._grid import Grid
 from .._primitives.operands import Operands, complete
 from .._terms import Terms
-from . import algebra
+from . import algebra, medium
 from . import terms as further
 from .advance import advance
 from .modes import Modes, constant, forward, inverse, times
@@ -37,10 +37,12 @@ __all__ = [
     "laplacian",
     "obstacle",
     "relative_vorticity",
+    "resistance_limit",
     "second_derivatives",
     "static",
     "streamfunction",
     "tendency",
+    "term_forcing",
     "term_operands",
     "term_rates",
     "to_field",
@@ -50,6 +52,8 @@ __all__ = [
 # Products of the largest velocity, the time step and the inverse spacing up to which a scheme is stable without
 # viscosity: its limit on the imaginary axis, over the largest wavenumber kept times the spacing.
 IMAGINARY_LIMIT = {"rk3": 1.73, "rk4": 3.34}
+# The same on the negative real axis, for products of time step and resistance
+REAL_LIMIT = {"rk3": 2.51, "rk4": 4.65}
 HIGHEST = {"two-thirds": 2 / 3 * np.pi, "smooth": np.pi}
 
 
@@ -81,8 +85,16 @@ def forcing_to_state(forcing, *, grid, **how):
 
 
 def term_operands(terms: Terms, *, grid, dealiasing, **_):
-    """Return the operands of time steps that stand for linear terms, given coefficients of states' type."""
-    return further.operands(Modes(grid, dealiasing), terms)
+    """Return the operands of time steps that stand for further terms, given coefficients of states' type."""
+    modes = Modes(grid, dealiasing)
+    return *further.operands(modes, terms), medium.operand(modes, terms)
+
+
+def term_forcing(terms: Terms, *, grid, dealiasing, **_):
+    """Return what obstacles and topography make of a mean flow, ``(batch or 1, ny, nx)``, or None."""
+    modes = Modes(grid, dealiasing)
+    state = medium.forcing(modes, terms)
+    return None if state is None else field_of(modes, state)
 
 
 def tendency(omega, viscosity, drag, force, terms=None, *, integrator, **how):
@@ -97,7 +109,8 @@ def term_rates(omega, terms: Terms, *, grid, dealiasing, **_):
     """Return what each further term adds to the right-hand side, by name."""
     modes = Modes(grid, dealiasing)
     state = state_of(modes, omega)
-    return {name: field_of(modes, times(symbol, state)) for name, symbol in further.symbols(modes, terms).items()}
+    linear = {name: times(symbol, state) for name, symbol in further.symbols(modes, terms).items()}
+    return {name: field_of(modes, rate) for name, rate in (linear | medium.rates(modes, terms, state)).items()}
 
 
 def relative_vorticity(field, terms: Terms, *, grid, dealiasing, **_):
@@ -192,6 +205,11 @@ def kept_fields(discretisation, grid: Grid) -> float:
 def cfl_limit(discretisation) -> float:
     """Return the Courant number up to which a step is stable where viscosity is small."""
     return IMAGINARY_LIMIT[discretisation.integrator] / HIGHEST[discretisation.dealiasing]
+
+
+def resistance_limit(discretisation) -> float:
+    """Return the limit of the integrator on the negative real axis."""
+    return REAL_LIMIT[discretisation.integrator]
 
 
 def diffusion_limit(discretisation) -> None:

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 from .modes import Modes, as_complex, as_state, constant, forward, inverse
 
 
-def _strain(modes: Modes, like):
+def stretching(modes: Modes, like):
     """Return ``P kx ky`` and ``P (ky^2 - kx^2) / 2``."""
     (ky, kx), filtered = modes.wavenumbers, modes.filter
     return constant(filtered * ky * kx, like), constant(filtered * (ky**2 - kx**2) / 2, like)
 
 
-def _velocity(modes: Modes, coefficients):
+def velocity(modes: Modes, coefficients):
     """Return the coefficients of v and u."""
     ky, kx = modes.wavenumbers
     psi = coefficients * constant(modes.inverse, coefficients)
@@ -31,19 +31,19 @@ def _velocity(modes: Modes, coefficients):
 def _advected(modes: Modes, real, imaginary):
     """Return the state ``Re D[real + i imaginary]``."""
     real, imaginary = forward(modes, jnp.stack([real, imaginary]))
-    shear, stretch = _strain(modes, real)
+    shear, stretch = stretching(modes, real)
     return as_state(shear * real - stretch * imaginary)
 
 
 def advection(modes: Modes, a):
     """Return ``B(a, a)``."""
-    v, u = inverse(modes, jnp.stack(_velocity(modes, as_complex(a))))
+    v, u = inverse(modes, jnp.stack(velocity(modes, as_complex(a))))
     return _advected(modes, v * v - u * u, 2 * u * v)
 
 
 def transport(modes: Modes, a, b):
     """Return ``B(a, b)``."""
-    velocities = [part for state in jnp.broadcast_arrays(a, b) for part in _velocity(modes, as_complex(state))]
+    velocities = [part for state in jnp.broadcast_arrays(a, b) for part in velocity(modes, as_complex(state))]
     va, ua, vb, ub = inverse(modes, jnp.stack(velocities))
     return _advected(modes, va * vb - ua * ub, ua * vb + va * ub)
 
@@ -51,8 +51,8 @@ def transport(modes: Modes, a, b):
 def pullback(modes: Modes, b, l):
     """Return ``G(b, l)``."""
     b, l = map(as_complex, jnp.broadcast_arrays(b, l))
-    shear, stretch = _strain(modes, l)
-    v, u, real, imaginary = inverse(modes, jnp.stack([*_velocity(modes, b), shear * l, -stretch * l]))
+    shear, stretch = stretching(modes, l)
+    v, u, real, imaginary = inverse(modes, jnp.stack([*velocity(modes, b), shear * l, -stretch * l]))
     real, imaginary = forward(modes, jnp.stack([v * real + u * imaginary, v * imaginary - u * real]))
     ky, kx = modes.wavenumbers
     return as_state(1j * (constant(kx, b) * real - constant(ky, b) * imaginary) * constant(modes.inverse, b))

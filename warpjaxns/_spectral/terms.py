@@ -1,4 +1,4 @@
-"""Linear terms of the equation besides viscosity and drag: their symbols.
+"""Linear terms of the equation besides viscosity and drag: their symbols. Products at points are in `medium`.
 
 A term multiplies a mode by a complex number, of which `SYMBOLS` gives both parts. Time steps get the sum of all symbols
 as one operand, for each member, and carry it by the integrating factor. So kernels know no term by name, and JAX takes
@@ -83,6 +83,8 @@ def _pairs(real, imaginary):
 
 
 def operands(modes: Modes, terms: Terms) -> tuple:
-    """Return the operands `screening` and `linear` of time steps."""
+    """Return the operands `screening` and `linear` of time steps: None where there is no linear term."""
+    if not terms.linear:
+        return None, None
     none = jnp.zeros((1, *modes.shape, 2), terms.dtype)
     return screening(terms), sum(symbols(modes, terms).values(), none)

@@ -10,6 +10,7 @@ grid, to rounding. `energy` and `enstrophy` change at exactly the sum of the rat
 """
 
 from .._modes import fourier_modes, fundamental_wavenumber
+from ._bodies import body_force
 from ._budgets import Budget, Budgets, budgets
 from ._fields import energy, energy_spectrum, enstrophy, palinstrophy
 from ._fluxes import energy_flux, enstrophy_flux
@@ -22,6 +23,7 @@ __all__ = [
     "Budgets",
     "Lyapunov",
     "Resolution",
+    "body_force",
     "budgets",
     "cfl",
     "energy",

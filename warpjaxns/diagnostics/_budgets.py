@@ -26,7 +26,7 @@ class Budget(NamedTuple):
         residual: rate of change by advection. It is zero to rounding with Arakawa's Jacobian, and with `Spectral` by
             the 2/3 rule. With ``FiniteDifference("central")`` and ``Spectral(dealiasing="smooth")`` it is an error of
             the discretisation.
-        terms: rates of change by the solver's further linear terms, of either sign, by the name of the term. The beta
+        terms: rates of change by the solver's further terms, of either sign, by the name of the term. The beta
             plane and a mean flow change neither quantity.
     """
 
