@@ -26,6 +26,9 @@ TERMS = {
 }
 
 
+SCREENED = len(TERMS) - 1  # coefficients with a deformation radius
+
+
 def none(linear) -> bool:
     """Return whether an operand means that there are no further terms."""
     return linear.shape[-1] == 1
@@ -33,7 +36,7 @@ def none(linear) -> bool:
 
 def screened(linear) -> bool:
     """Return whether there is a deformation radius."""
-    return not none(linear) and linear.shape[-1] < len(TERMS)
+    return linear.shape[-1] == SCREENED
 
 
 def operands(terms: Terms) -> tuple:
