@@ -14,7 +14,8 @@ from .hardware.views import row_view, vector_view
 class Parameters:
     """Places of the parameters (one number, or one a member), of the forcing (`Buffer.slices`), and of further terms.
 
-    The latter are F of the deformation radius, and the symbol of all linear terms besides viscosity and drag.
+    The latter are F of the deformation radius, and the symbol or the coefficients of all linear terms besides viscosity
+    and drag.
     """
 
     viscosity: Place

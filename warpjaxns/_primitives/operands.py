@@ -19,8 +19,9 @@ class Operands(NamedTuple):
     spectrum, or the spectra of a vorticity and scalars; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or
     1, *state), or (1, 1, 1, ...) for none.
 
-    Two belong together: linear (B or 1, *state), the symbol of all other linear terms, or (1, 1, ...) for none; and
-    screening (B,) or (1,), the number F of ``psi = q / (k^2 + F)``, which is read where there is a symbol.
+    Two belong together: linear (B or 1, *any), by which a discretisation knows all other linear terms, or
+    (1, 1, ...) for none; and screening (B,) or (1,), the number F of ``F psi - Lap psi = q``. Fourier modes have the
+    terms' symbol (`_spectral.terms`), finite differences their coefficients (`_finite_difference.terms`).
 
     medium (B or 1, ny, nx, 2), or (1, 1, 1, 1) for none, is what the flow meets at each point: the resistance r of
     obstacles [1/time] and the topography h [1/time]. It adds ``-curl(r u) + J(psi, h)``.
@@ -65,9 +66,8 @@ def split(flat, *kinds: type) -> list:
 def per_member(x: Operands) -> Operands:
     """Return the shapes of cotangents with a value for each member. `x`: arrays or types."""
     state, steps = x.omega.shape, x.forcing.shape[0]
-    number = state[:1]
-    medium, coupling = ((*number, *each.shape[1:]) for each in (x.medium, x.coupling))
-    return Operands(state, number, number, number, (steps, *state), number, state, medium, coupling)
+    number, *more = state[:1], *((state[0], *each.shape[1:]) for each in (x.linear, x.medium, x.coupling))
+    return Operands(state, number, number, number, (steps, *state), number, *more)
 
 
 def zeros(x: Operands) -> Operands:

@@ -44,7 +44,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     pairs_in_step = lines.rounded_up(pairs)
     tangent, as_one, dlines = plan.fields == 2, not lines.alone, pairs + 1  # the first line of dpsi
     by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines, True)
-    by_point, by_term, kit = tendency(real, scheme), terms(real), stencils(real)
+    by_point, by_term, kit = tendency(real, scheme, plan.terms), terms(real, plan.terms), stencils(real)
     forward, inverse, publish, get = by_line.forward, by_line.inverse, by_line.publish, by_line.get
     load_factors, line_barrier, here = by_line.factors, by_line.barrier, by_line.here
     fetch, load, store, leave, modes_view = spectra.fetch, spectra.load, spectra.store, spectra.leave, spectra.modes
@@ -59,6 +59,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     numbers, weighted, tangent_terms = by_term.numbers, by_term.weighted, by_term.tangent
     Values, field, forcing = lines.Values, row_view(real, plan.shape), forcing_row(real, plan.shape)
     complex_view, present = vector_view(complex_type(real)), by_row.present
+    screened, modes_of = plan.screened, spectra.modes_of
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
     def stage_rows(
@@ -91,6 +92,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         modes = modes_view(table, tables.modes)
         index, _ = wp.tid()
         member, slab, thread = locate(index, slabs, from_last)
+        if screened:
+            modes = modes_of(table, tables.modes, member)
         row = slab * rows
         group = thread // threads
         t = thread % threads
@@ -249,7 +252,7 @@ def _steps(setting, plan, parameters, state, targets, psis, scratch):
     plan = plan.on(state[0].on_cpu)
     batch, tables = state[0].shape[0], table_places(setting.tables)
     spectra = Spectra(plan, setting.tables, scratch)
-    spectra.begin(*state)
+    spectra.begin(*state, centre=plan.centres)
     kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=psis is not None)
     coefficients = runge_kutta(plan.dtype)
     stages = setting.steps * len(coefficients)
@@ -263,4 +266,4 @@ def _steps(setting, plan, parameters, state, targets, psis, scratch):
         spectra.launch(plan, kernel, batch, [*coefficients[stage], setting.metric, *given, *made], plan.stage_lines)
         state = target
         if turn + 1 < stages:
-            spectra.solve()
+            spectra.solve(plan.centres)
