@@ -231,7 +231,7 @@ def test_second_derivatives(adjoint):
     def loss(*operands):
         return vdot(jax.tree.map(jnp.square, case.fused(*operands)), weights)
 
-    check_grads(jax.jit(loss), operands[:2] + (None,), order=2, modes=["fwd", "rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
+    check_grads(jax.jit(loss), (*operands[:2], None), order=2, modes=["fwd", "rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------ exact solutions
