@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
-from layouts import fast_cases
+from emulator import COMPILER, emulated
+from layouts import fast_backends, fast_cases, hand_in_spectral
 from oracle import normal, vdot
 from spectral_cases import LONG, SMALL, WIDE
 from spectral_oracle import Oracle
@@ -95,11 +96,14 @@ class Case:
         parts = [f"{ny}x{nx}", self.dealiasing, self.integrator, self.dtype, type(self.adjoint).__name__]
         return "-".join([*parts, *["members"] * self.per_member, str(self.scalars), *["control"] * self.control])
 
-    def fused(self, state, values, control):
+    def fused(self, backend):
+        return functools.partial(self._fused, backend)
+
+    def _fused(self, backend, state, values, control):
         discretisation = Spectral(self.integrator, self.dealiasing)
         scalars = tuple(Scalar(**each) for each in values["scalars"])
         flow = values | {"scalars": scalars, "discretisation": discretisation, "adjoint": self.adjoint}
-        return NavierStokes2D(self.grid, **flow).rollout(state, steps=self.steps, forcing=control)
+        return NavierStokes2D(self.grid, backend=backend, **flow).rollout(state, steps=self.steps, forcing=control)
 
     def operands(self):
         def spread(value):
@@ -163,7 +167,7 @@ CASES = [
     Case(grid=LONG, names=("viscosity", "dt"), scalars=3, dtype="float32", adjoint=Checkpointed(every=2)),
     Case(grid=LONG, dealiasing="smooth", integrator="rk4", names=("viscosity", "dt", "mean_flow"), control=True),
 ]
-every_case = pytest.mark.parametrize("case", fast_cases(CASES, 0), ids=str)
+every_case = pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"xla": [0]}), ids=str)
 
 
 def derivatives(f, case):
@@ -175,24 +179,64 @@ def derivatives(f, case):
     return value, tangent, jax.vjp(f, *operands)[1](weights)
 
 
+@functools.cache
+def expected(case):
+    return jax.jit(lambda: derivatives(case.oracle, case))()
+
+
+def check(case, backend):
+    """Compare value and derivatives with those of an independent code, which JAX differentiates."""
+    f = case.fused(backend)
+    assert_trees_close(jax.jit(f)(*case.operands()), expected(case)[0], ROLLOUT)
+    assert_trees_close(jax.jit(lambda: derivatives(f, case))(), expected(case), ROLLOUT)
+
+
 @every_case
-def test_value_jvp_and_vjp(case):
-    """Against an independent code, which JAX differentiates."""
-    expected = jax.jit(lambda: derivatives(case.oracle, case))()
-    assert_trees_close(jax.jit(case.fused)(*case.operands()), expected[0], ROLLOUT)
-    assert_trees_close(jax.jit(lambda: derivatives(case.fused, case))(), expected, ROLLOUT)
+def test_value_jvp_and_vjp(case, backend):
+    check(case, backend)
 
 
-def test_a_step_is_that_of_the_independent_code():
-    case = Case(steps=1, grid=BOX, per_member=True, scalars=3, dealiasing="smooth", dtype="float32")
+STEPS = [
+    Case(steps=1, grid=BOX, per_member=True, scalars=3, dealiasing="smooth", dtype="float32"),
+    Case(steps=2, grid=LONG, scalars=2, names=("viscosity", "dt"), control=True),
+    Case(steps=1, grid=WIDE, scalars=1, integrator="rk4"),
+]
+
+
+@pytest.mark.parametrize(("backend", "case"), fast_backends(STEPS, {"xla": [0], "warp": [0]}), ids=str)
+def test_steps_are_those_of_the_independent_code(case, backend):
     operands = case.operands()
-    assert_trees_close(jax.jit(case.fused)(*operands), jax.jit(case.oracle)(*operands), RELATIVE)
+    out = jax.jit(lambda: case.fused(backend)(*operands))()
+    assert_trees_close(out, jax.jit(lambda: case.oracle(*operands))(), RELATIVE if case.steps == 1 else ROLLOUT)
 
 
-@pytest.mark.parametrize("case", fast_cases([CASES[0], CASES[2], CASES[4]], 0), ids=str)
-def test_dot_products(case):
+# columns (radix, columns, at once), rows (radix, rows), and the case
+THREADS = [
+    ((8, 4, 2), (8, 4), Case(Grid((18, 20), (2.0, 3.3)), "smooth", dtype="float32", per_member=True, control=True)),
+    ((8, 2, 1), (8, 3), Case(Grid((45, 30), (2.0, 3.4)), scalars=3, steps=2, names=("viscosity", "dt"))),
+    ((4, 1, 2), (4, 1), Case(Grid((64, 20), (2.0, 3.5)), scalars=1, steps=1, integrator="rk4")),
+]
+
+
+@pytest.mark.skipif(COMPILER is None, reason="needs g++")
+@pytest.mark.full
+@pytest.mark.parametrize(("columns", "rows", "case"), THREADS, ids=str)
+def test_kernels_with_all_threads(columns, rows, case, monkeypatch, tmp_path):
+    """As on a GPU, run on the CPU (`emulator`)."""
+    hand_in_spectral(monkeypatch, columns, rows)
+    emulator = emulated(monkeypatch, tmp_path)
+    operands = case.operands()
+    out = jax.jit(lambda: case.fused("warp")(*operands))()
+    assert {"scalar_columns", "scalar_products"} <= set(emulator.launched)
+    assert_trees_close(out, jax.jit(lambda: case.fused("xla")(*operands))(), ROLLOUT)
+
+
+@pytest.mark.parametrize(
+    ("backend", "case"), fast_backends([CASES[0], CASES[2], CASES[4]], {"xla": [0], "warp": []}), ids=str
+)
+def test_dot_products(case, backend):
     """Of each operand alone, and of all."""
-    f, operands, everything = case.fused, case.operands(), case.directions()
+    f, operands, everything = case.fused(backend), case.operands(), case.directions()
     w = jax.tree.map(lambda x: normal(40, x.shape), operands[0])
     forward = jax.jit(lambda v: jax.jvp(f, operands, v)[1])
     backward = jax.jit(lambda w: jax.vjp(f, *operands)[1](w))(w)
@@ -213,7 +257,7 @@ def test_a_hessian_is_symmetric():
     @jax.jit
     def along(v):
         def loss(*x):
-            return sum(jnp.sum(field**3) for field in jax.tree.leaves(case.fused(*x)))
+            return sum(jnp.sum(field**3) for field in jax.tree.leaves(case.fused("xla")(*x)))
 
         return jax.jvp(jax.grad(loss, (0, 1)), operands, v)[1]
 
@@ -229,9 +273,9 @@ def test_second_derivatives(adjoint):
     weights = jax.tree.map(lambda x: normal(3, x.shape), operands[0])
 
     def loss(*operands):
-        return vdot(jax.tree.map(jnp.square, case.fused(*operands)), weights)
+        return vdot(jax.tree.map(jnp.square, case.fused("xla")(*operands)), weights)
 
-    check_grads(jax.jit(loss), operands[:2] + (None,), order=2, modes=["fwd", "rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
+    check_grads(jax.jit(loss), (*operands[:2], None), order=2, modes=["fwd", "rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------ exact solutions
@@ -444,7 +488,10 @@ def test_a_sharded_batch_stays_sharded():
             lambda: solver_of(Scalar(diffusivity=0.1), discretisation=FiniteDifference()),
             r"finite differences.*wns\.Spectral\(\)",
         ),
-        (lambda: solver_of(Scalar(diffusivity=0.1), backend="warp"), 'backend="warp".*scalars.*backend="xla"'),
+        (
+            lambda: solver_of(Scalar(diffusivity=0.1), grid=Grid((7, 8)), backend="warp"),
+            'backend="warp".*prime factor.*backend="xla"',
+        ),
         (lambda: one().rollout(jnp.ones(BOX.shape), steps=1), "omega0 is of type .*State.*1 scalar,"),
         (lambda: one().rollout(state_of(2), steps=1), "omega0 has 2 scalars.*1 scalar"),
         (lambda: one().step(State(jnp.ones(BOX.shape), (jnp.ones((3, 3)),))), r"omega.scalars\[0\] has shape \(3, 3\)"),

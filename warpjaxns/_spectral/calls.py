@@ -37,7 +37,7 @@ def _tables(modes: Modes, dtype: str) -> tuple[np.ndarray, ...]:
     return (*roots, np.concatenate([factors.ravel() for factors in modes.filters]).astype(dtype))
 
 
-def _call(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
+def call(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
     """Call ``launch(scale, tables, *operands, *outputs)``. In a repetition the first output replaces the first operand.
 
     Operands hold complex numbers if they are states, else real ones.
@@ -62,7 +62,7 @@ def _call(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
     )
 
 
-def _plan_of(grid: Grid, dealiasing: str, state, platform: str) -> Plan:
+def plan_of(grid: Grid, dealiasing: str, state, platform: str) -> Plan:
     """Return the plan for states ``(batch, columns, rows, 2)``."""
     plan = make_plan(grid.shape, np.dtype(state.dtype).name, dealiasing, state.shape[0], shared_memory())
     return plan.on(cpu=True) if platform == "cpu" else plan
@@ -70,18 +70,18 @@ def _plan_of(grid: Grid, dealiasing: str, state, platform: str) -> Plan:
 
 def advection(a, *, grid, dealiasing, backend, platform):
     """Apply ``B(a, a)``."""
-    plan = _plan_of(grid, dealiasing, a, platform)
+    plan = plan_of(grid, dealiasing, a, platform)
     outputs = [(plan.complex, a.shape[:-1]), plan.halves(a.shape[0])]
     launch = functools.partial(operators.advection, plan)
-    return _call(launch, plan, grid, [a], ["spectral_advection"], outputs)[:1]
+    return call(launch, plan, grid, [a], ["spectral_advection"], outputs)[:1]
 
 
 def _bilinear(name, a, b, *, grid, dealiasing, backend, platform):
     fields = b if a.shape[0] == 1 else a
-    plan = _plan_of(grid, dealiasing, fields, platform)
+    plan = plan_of(grid, dealiasing, fields, platform)
     outputs = [(plan.complex, fields.shape[:-1]), plan.halves(a.shape[0]), plan.halves(b.shape[0])]
     launch = functools.partial(getattr(operators, name), plan)
-    return _call(launch, plan, grid, [a, b], [f"spectral_{name}"], outputs)[:1]
+    return call(launch, plan, grid, [a, b], [f"spectral_{name}"], outputs)[:1]
 
 
 transport = functools.partial(_bilinear, "transport")
@@ -128,7 +128,7 @@ def _without_medium(name):
 @_without_medium("advance")
 def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backend, repeats, platform):
     """Take the steps, and their repetitions, as one call."""
-    state, plan = operands[0], _plan_of(grid, dealiasing, operands[0], platform)
+    state, plan = operands[0], plan_of(grid, dealiasing, operands[0], platform)
     count, (batch, *modes, _) = steps * len(low_storage(integrator)), state.shape
     extra = _has_terms(Operands(*operands))
 
@@ -143,7 +143,7 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
 
     out = (plan.complex, (count, batch, *modes) if keep else (batch, *modes))
     outputs = [out, *([] if plan.resident else _scratch(plan, 1, batch, modes))]
-    (out, *_) = _call(launch, plan, grid, operands, ["spectral_advance", integrator, steps, keep], outputs, repeats)
+    (out, *_) = call(launch, plan, grid, operands, ["spectral_advance", integrator, steps, keep], outputs, repeats)
     return [out[-1], out] if keep else [out]
 
 
@@ -154,7 +154,7 @@ def _scratch(plan, count, batch, modes):
 
 def tangent_fits(omega, *_, grid: Grid, dealiasing, platform: str, **__) -> bool:
     """Return whether the lines of state and tangent fit the shared memory of the devices here."""
-    plan = _plan_of(grid, dealiasing, omega, platform)
+    plan = plan_of(grid, dealiasing, omega, platform)
     limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
     return plan.resident_tangent is not None or plan.fits(plan.tangent, 4, limit)
 
@@ -168,7 +168,7 @@ def adjoint_fits(*_, **__) -> bool:
 def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platform):
     """Take the steps of a state and its tangent, as one call."""
     x, dx, _ = split(operands, Operands, Operands)
-    plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
+    plan, (batch, *modes, _) = plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
     count = steps * len(low_storage(integrator))
     if _is_none(x.forcing) != _is_none(dx.forcing):  # one of forcing and its tangent is missing
         none = jnp.zeros((1, 1, *x.omega.shape[1:]), x.omega.dtype)
@@ -188,7 +188,7 @@ def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platfor
 
     scratch = [] if plan.resident_tangent else _scratch(plan, 2, batch, modes)
     outputs = [*[(plan.complex, (batch, *modes))] * 2, *scratch]
-    return _call(launch, plan, grid, [*x, *dx], ["spectral_advance_jvp", integrator, steps], outputs)[:2]
+    return call(launch, plan, grid, [*x, *dx], ["spectral_advance_jvp", integrator, steps], outputs)[:2]
 
 
 @_without_medium("adjoint")
@@ -198,7 +198,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     how = {"grid": grid, "integrator": integrator, "dealiasing": dealiasing, "backend": backend}
     if not keep:
         kept = advance(*x, steps=steps, keep=True, direct=False, repeats=1, platform=platform, **how)[1:]
-    plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
+    plan, (batch, *modes, _) = plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
     by_parameter = wrt.viscosity or wrt.drag or wrt.dt or wrt.screening
     by_forcing, by_linear, extra = wrt.forcing, wrt.linear, _has_terms(x)
     each = sweep.SUMS[extra]
@@ -221,7 +221,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     scratch = [] if plan.resident_sweep else _scratch(plan, 2, batch, modes)
     outputs = [(plan.complex, (batch, *modes)), sums, by_step, by_symbol, *scratch]
     key = ["spectral_adjoint", integrator, steps, wrt]
-    result, sums, by_step, by_symbol, *_ = _call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
+    result, sums, by_step, by_symbol, *_ = call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
     total = jnp.sum(sums.reshape(batch, parts, each), axis=1).T if by_parameter else [None] * each
     viscosity, drag, dt, *rest = total
     totals = Operands(result, viscosity, drag, dt, by_step, rest[0] if rest else None, by_symbol)

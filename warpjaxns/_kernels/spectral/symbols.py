@@ -10,6 +10,7 @@ the coefficients ``(T(k) Q + conj(T(-k)) R) / 2``.
 | C, the velocity v + iu | ``-1 / conj(kappa)`` | ``-kappa / k^2`` | ``conj(kappa) / k^2`` |
 | D, advection of a product | ``i/2 conj(kappa)^2`` | ``i/2 conj(kappa)^2`` | ``-i/2 kappa^2`` |
 | D*, the strain | ``-i/2 kappa^2`` | ``-i/2 kappa^2`` | ``i/2 conj(kappa)^2`` |
+| advection of a scalar, from z c | ``-i conj(kappa)`` | ``-i conj(kappa)`` | ``i kappa`` |
 | C*, from a strained product | ``-1 / kappa`` | ``-conj(kappa) / k^2`` | ``kappa / k^2`` |
 
 Viscosity and drag are known here by their symbols, all other linear terms as one array (`_spectral.terms`). With a
@@ -32,6 +33,7 @@ def symbols(real) -> types.SimpleNamespace:
     - ``mode(y, x, scale)``: the `Mode` of y and x waves a side; `scale`, a `Scale`, holds the wavenumbers of one wave.
     - ``velocity(mode, a)``, ``strain(mode, a)``: numbers at kx and -kx, to be transformed back.
     - ``advection(mode, q, r)``, ``pullback(mode, q, r)``: coefficients, from what came back from there.
+    - ``carried(mode, q, r)``: coefficients of ``-div(u c, v c)``, from what came back of z c.
     - ``linear(numbers, mode)``: the symbol of viscosity and drag. It is linear in the numbers, a `Numbers`.
     - ``inverse(mode, screening)``: ``1 / (k^2 + F)``, and 0 for the mean.
     """
@@ -106,6 +108,13 @@ def symbols(real) -> types.SimpleNamespace:
         return Complex(-(y * rest[0] + x * total[1]), x * total[0] - y * rest[1])
 
     @wp.func
+    def carried(m: Mode, q: Complex, r: Complex):
+        half = real(0.5) * m.to
+        y, x = half * m.y, half * m.x
+        total, rest = q + r, q - r
+        return Complex(y * total[1] - x * rest[0], -(y * total[0] + x * rest[1]))
+
+    @wp.func
     def linear(given: Numbers, m: Mode):
         return -(given.viscosity * m.squared + given.drag)
 
@@ -124,6 +133,7 @@ def symbols(real) -> types.SimpleNamespace:
         strain=strain,
         advection=advection,
         pullback=pullback,
+        carried=carried,
         linear=linear,
         inverse=inverse,
     )

@@ -13,15 +13,11 @@ from .. import engine as plain
 from .. import medium
 from .. import terms as further
 from ..modes import Modes, as_complex, as_state, constant
-from . import algebra, reference
+from ..obstacle import warp_obstacle as obstacle
+from . import algebra, calls, reference
 
 forcing_to_state = plain.forcing_to_state
 static, to_field, to_state = plain.static, plain.to_field, plain.to_state
-
-
-def obstacle(grid: Grid, dtype, platform: str) -> str:
-    """Return why Warp cannot run such flows."""
-    return "a flow that carries scalars is computed by XLA"
 
 
 def _kept(omega, *, steps, **_):
@@ -29,8 +25,7 @@ def _kept(omega, *, steps, **_):
     return [(steps, *omega.shape)]
 
 
-# Warp has no calls for them yet, as `obstacle` says
-STEPS = Steps(Numerics("spectral_scalars_", algebra, algebra, _kept, 1, obstacle))
+STEPS = Steps(Numerics("spectral_scalars_", algebra, calls, _kept, 1, obstacle))
 advance = STEPS.advance
 
 
