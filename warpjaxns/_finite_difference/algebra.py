@@ -229,9 +229,7 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
     def pull_back(stage, l, kept, force):
         _, b, c = coefficients[stage]
         w, psi, h, around = kept.states[stage], kept.psis[stage], c * x.dt, domain.pad(l)
-        to_psi = jacobian(
-            advected(w, x.medium), around, grid=domain.grid, scheme=FIRST[scheme], backend="xla"
-        )
+        to_psi = jacobian(advected(w, x.medium), around, grid=domain.grid, scheme=FIRST[scheme], backend="xla")
         local = jacobian(around, psi, grid=domain.grid, scheme=SECOND[scheme], backend="xla")
         # the linear terms are their own adjoints
         terms = linear_terms(around, grid=domain.grid)

@@ -27,7 +27,7 @@ from .._kernels.hardware.limits import CPU_MEMORY, SHARED_MEMORY
 from .._kernels.hardware.numbers import complex_type
 from .._kernels.hardware.streams import Streams
 from .._kernels.parameters import parameters
-from .._primitives.operands import Operands, split
+from .._primitives.operands import Operands, has_medium, split
 from .._support import shared_memory
 from . import terms
 from .kept import Kept
@@ -46,9 +46,7 @@ def _screened_modes(grid: Grid, screening):
     return modes_of(along_x + screening[:, None], grid.shape, grid.spacing, jnp)
 
 
-def call_with_tables(
-    launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1, types=None, screening=None
-):
+def call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1, types=None, screening=None):
     """Call `launch(tables, *operands, *outputs)`. In a repetition the first output replaces the first operand.
 
     `types`: Warp's types of the operands; None where all are real. `screening`: F, where the plan has it.
@@ -70,16 +68,26 @@ def call_with_tables(
     )
 
 
-def _plan_of(grid: Grid, omega, platform: str, linear=None) -> Plan:
+def _plan_of(grid: Grid, omega, platform: str) -> Plan:
     plan = make_plan(grid.shape, np.dtype(omega.dtype).name, omega.shape[0], shared_memory())
-    plan = plan.on_cpu_too if platform == "cpu" else plan
-    return plan if linear is None or terms.none(linear) else plan.with_terms(linear.shape[-1])
+    return plan.on_cpu_too if platform == "cpu" else plan
+
+
+def _plan_of_steps(grid: Grid, x: Operands, platform: str) -> Plan:
+    plan, count = _plan_of(grid, x.omega, platform), 0 if terms.none(x.linear) else x.linear.shape[-1]
+    return plan.with_terms(count, has_medium(x)) if count or has_medium(x) else plan
+
+
+def _in_fields(x: Operands) -> Operands:
+    """Return operands with the medium as two fields, ``(2, batch or 1, ny, nx)``."""
+    return x._replace(medium=jnp.moveaxis(x.medium, -1, 0)) if has_medium(x) else x
 
 
 def places(x: Operands):
     """Return the places of parameters and forcing. A forcing of a single number means none."""
     forcing = x.forcing.slices if x.forcing.shape[-1] > 1 else NO_ARRAY
-    return parameters(x.viscosity, x.drag, x.dt, forcing, x.screening, x.linear)
+    medium = x.medium.slices if x.medium.shape[-1] > 1 else NO_ARRAY
+    return parameters(x.viscosity, x.drag, x.dt, forcing, x.screening, x.linear, medium)
 
 
 def poisson(omega, *, grid, backend, platform):
@@ -139,8 +147,8 @@ def _keep_stages(setting, x, out, kept, scratch):
 
 def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, platform):
     """Take the steps, and their repetitions, as one call."""
-    x, _ = split(operands, Operands)
-    omega, plan = x.omega, _plan_of(grid, x.omega, platform, x.linear)
+    x = Operands(*operands)
+    omega, plan, x = x.omega, _plan_of_steps(grid, x, platform), _in_fields(x)
     field, streams = (plan.real, omega.shape), plan.streams(omega.shape[0], plan.resident is not None)
     kept = (plan.real, (STAGES * steps, *omega.shape))
     setting = functools.partial(Setting, plan, scheme, metric(grid.spacing), steps)
@@ -167,9 +175,9 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, plat
     key, scratch = ["advance", scheme, steps, keep], [] if plan.resident else plan.typed_scratch(streams)
     if keep:
         outputs = [field, kept, kept, *scratch]
-        return call_with_tables(launch_and_keep, plan, grid, operands, key, outputs, screening=x.screening)[:3]
+        return call_with_tables(launch_and_keep, plan, grid, x, key, outputs, screening=x.screening)[:3]
     outputs = [field] if plan.resident else [field, (plan.real, (STAGES - 1, *omega.shape)), *scratch]
-    return call_with_tables(launch, plan, grid, operands, key, outputs, repeats, screening=x.screening)[:1]
+    return call_with_tables(launch, plan, grid, x, key, outputs, repeats, screening=x.screening)[:1]
 
 
 def tangent_fits(*operands, grid: Grid, platform: str, **_) -> bool:
@@ -193,7 +201,7 @@ def adjoint_fits(*operands, wrt: Operands, **_) -> bool:
 def advance_jvp(*operands, grid, scheme, steps, backend, platform):
     """Take the steps of a state and its tangent, as one call."""
     x, dx, _ = split(operands, Operands, Operands)
-    plan = _plan_of(grid, x.omega, platform, x.linear)
+    plan = _plan_of_steps(grid, x, platform)
     is_resident, cut = plan.resident_tangent is not None, plan.for_tangent
     streams = plan.streams(x.omega.shape[0], is_resident, tangent=True)
     setting = functools.partial(Setting, plan, scheme, metric(grid.spacing), steps)
@@ -201,8 +209,10 @@ def advance_jvp(*operands, grid, scheme, steps, backend, platform):
     if (x.forcing.shape[-1] > 1) != (dx.forcing.shape[-1] > 1):  # one of forcing and its tangent is missing
         none = jnp.zeros((1, 1, *grid.shape), x.omega.dtype)
         x, dx = (each if each.forcing.shape[-1] > 1 else each._replace(forcing=none) for each in (x, dx))
-    if dx.linear.shape != x.linear.shape:  # the tangent of the coefficients is zero, or one for all members
-        dx = dx._replace(linear=jnp.broadcast_to(dx.linear, (dx.linear.shape[0], *x.linear.shape[1:])))
+    # where the tangent of coefficients is zero, it is a single number
+    dx = dx._replace(linear=jnp.broadcast_to(dx.linear, (dx.linear.shape[0], *x.linear.shape[1:])))
+    dx = dx._replace(medium=jnp.broadcast_to(dx.medium, (dx.medium.shape[0], *x.medium.shape[1:])))
+    x, dx = _in_fields(x), _in_fields(dx)
 
     def launch(tables, *given):
         x, dx, (out, dout, *scratch) = split(given, Operands, Operands)
@@ -224,10 +234,10 @@ def advance_jvp(*operands, grid, scheme, steps, backend, platform):
 
 def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
     """Sweep backwards over the steps. Run them first if their stages were not kept."""
-    x, _ = split(operands, Operands)
-    plan, (batch, ny, _) = _plan_of(grid, x.omega, platform, x.linear), x.omega.shape
+    x, rest = split(operands, Operands)
+    plan, (batch, ny, _), x = _plan_of_steps(grid, x, platform), x.omega.shape, _in_fields(x)
     by_parameter, by_forcing = wrt.viscosity or wrt.drag or wrt.dt, wrt.forcing
-    by_term = wrt.linear and plan.terms > 0
+    by_term, by_medium = wrt.linear and plan.terms > 0, wrt.medium and plan.medium
     streams, cut = plan.streams(batch, plan.resident is not None), plan.for_adjoint
     setting = functools.partial(Setting, plan, scheme, metric(grid.spacing), steps)
     of_terms = plan.terms > 0 and (by_parameter or by_term)  # of these no resident member has the sums
@@ -236,38 +246,43 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
     sums = plan.real, (batch * ny * 3 if by_parameter else 1,)
     forcing_sums = plan.real, (x.forcing.shape[0], *x.omega.shape) if by_forcing else (1,)
     term_sums = plan.real, (batch * ny * plan.terms if by_term else 1,)
+    medium_sums = plan.real, (2, *x.omega.shape) if by_medium else (1,)
     sweep_scratch = cut.typed_scratch(streams, sides=1 + cut.fused)
     forward_scratch = [] if keep else plan.typed_scratch(streams)
 
     def launch(tables, *given):
         x, (cotangent, *rest) = split(given, Operands)
         if keep:
-            kept, (result, sums, forcing_sums, term_sums, fields, *scratch) = split(rest, Kept)
+            kept, (result, sums, forcing_sums, term_sums, medium_sums, fields, *scratch) = split(rest, Kept)
         else:
-            result, sums, forcing_sums, term_sums, fields, *rest = rest
+            result, sums, forcing_sums, term_sums, medium_sums, fields, *rest = rest
             kept, scratch = split(rest, Kept)
 
-        def run(x, cotangent, kept, result, sums, forcing_sums, term_sums, fields, *scratch):
+        def run(x, cotangent, kept, result, sums, forcing_sums, term_sums, medium_sums, fields, *scratch):
             if not keep:
                 _keep_stages(setting(tables), x, result, kept, scratch[len(sweep_scratch) :])
-            wanted = (sums, by_parameter), (forcing_sums, by_forcing), (term_sums, by_term)
+            wanted = (sums, by_parameter), (forcing_sums, by_forcing), (term_sums, by_term), (medium_sums, by_medium)
             totals = [each if asked else None for each, asked in wanted]
             work = fields[0], fields[1], fields[2]
             mine = scratch[: len(sweep_scratch)]
             kernels.adjoint(setting(tables), places(x), x.dt, kept, cotangent, result, work, mine, totals)
 
-        streams.launch(run, (x, cotangent, kept, result, sums, forcing_sums, term_sums, fields), tuple(scratch))
+        streams.launch(
+            run, (x, cotangent, kept, result, sums, forcing_sums, term_sums, medium_sums, fields), tuple(scratch)
+        )
 
-    outputs = [field, sums, forcing_sums, term_sums, (plan.real, (3, *x.omega.shape))]
+    outputs = [field, sums, forcing_sums, term_sums, medium_sums, (plan.real, (3, *x.omega.shape))]
     outputs += [] if keep else Kept(stages, stages)
     outputs += [*sweep_scratch, *forward_scratch]
     key = ["adjoint", scheme, steps, keep, wrt, cut, plan.for_source]
-    made = call_with_tables(launch, plan, grid, operands, key, outputs, screening=x.screening)
-    result, by_row, forcing_total, by_row_of_terms, *_ = made
+    made = call_with_tables(launch, plan, grid, [*x, *rest], key, outputs, screening=x.screening)
+    result, by_row, forcing_total, by_row_of_terms, of_medium, *_ = made
     total = jnp.sum(by_row.reshape(batch, ny, 3), axis=1).T if by_parameter else [None] * 3
-    linear = None
+    linear = medium = None
     if wrt.linear:
         linear = jnp.zeros((batch, *x.linear.shape[1:]), x.omega.dtype)
         linear = jnp.sum(by_row_of_terms.reshape(batch, ny, -1), axis=1)[:, None] if by_term else linear
-    totals = Operands(result, *total, forcing=forcing_total, linear=linear)
+    if wrt.medium:
+        medium = jnp.moveaxis(of_medium, 0, -1) if by_medium else jnp.zeros((batch, 1, 1, 1), x.omega.dtype)
+    totals = Operands(result, *total, forcing=forcing_total, linear=linear, medium=medium)
     return [value for value, wanted in zip(totals, wrt, strict=True) if wanted]

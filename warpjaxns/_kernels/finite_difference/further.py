@@ -1,7 +1,7 @@
 """Linear terms besides viscosity and drag, at one point: their coefficients, values and transposes.
 
-The coefficients of a member are one vector (`_finite_difference.terms`): beta, U, V, and mu_h. With a deformation radius
-the last is missing, since hypodrag is no stencil then. So their number says what the Poisson equation is.
+The coefficients of a member are one vector (`_finite_difference.terms`): beta, U, V, and mu_h. With a deformation
+radius the last is missing, since hypodrag is no stencil then. So their number says what the Poisson equation is.
 """
 
 import functools
@@ -35,7 +35,7 @@ def further_terms(real, count: int) -> types.SimpleNamespace:
     """
     kit, given = stencils(real), parameter_functions(real)
     Metric, scaled, of_member = kit.Metric, kit.scaled, given.of_member
-    Plain, plain_numbers, Vector = given.Numbers, given.numbers, wp.types.vector(length=count, dtype=real)
+    plain_numbers, Vector = given.numbers, wp.types.vector(length=count, dtype=real)
     row = row_view(real, (1, count))
 
     @wp.struct
@@ -151,7 +151,7 @@ def further_values(real, count: int) -> types.SimpleNamespace:
 
 
 @functools.cache
-def Weights(real):  # noqa: N802 (a type)
+def Weights(real):
     """Make the struct of the metric and the places of the parameters."""
     Metric = stencils(real).Metric
 

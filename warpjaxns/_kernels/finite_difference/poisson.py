@@ -159,7 +159,8 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
             value = get_complex(column, pitch * e)
             values[2 * e] = value[0]
             values[2 * e + 1] = value[1]
-        if screened:  # the mean of omega has no flow; without screening the recursions leave it out
+        # the mean of omega has no flow; without screening the recursions leave it out
+        if screened:  # noqa: SIM102 (known when the kernel is compiled)
             if first == 0:
                 centre_of = centred(values, sums, c, t)
                 barrier()

@@ -4,11 +4,12 @@ import functools
 
 import warp as wp
 
-from ..hardware.address_table import Place, Table, kernel
+from ..hardware.address_table import Place, Table, kernel, slice_at
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
 from ..hardware.views import fields_view, vector_view
 from ..parameters import Parameters, forcing_row
 from .further import further_values
+from .medium import medium_values, member_of
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .stencils import stencils
@@ -34,6 +35,7 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     further = plan.terms > 0
     if further:
         bare, value = by_term.bare, further_values(real, plan.terms).value
+    medium, of_medium = plan.medium, medium_values(real, scheme).value
 
     @kernel(launch_bounds=ROW_BLOCK)
     def parameter_sums(
@@ -60,6 +62,10 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         given = numbers(table, parameters, member)
         if further:
             more = bare(given, metric)
+        if medium:
+            shared = member_of(parameters.medium, member)
+            resistance = fields(table, slice_at(parameters.medium, 0))
+            topography = fields(table, slice_at(parameters.medium, 1))
         synchronise_dependent_launch()
         sums = Sums()
         force_i = forcing(table, parameters.forcing, step, member, i, 0)
@@ -70,6 +76,11 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
             sums = add_rest(sums, l * advection(neighbourhood(psi, member, i, j), w, metric))
             if further:
                 sums = add_rest(sums, l * value(neighbourhood(psi, member, i, j), w, more))
+            if medium:
+                p = neighbourhood(psi, member, i, j)
+                r = neighbourhood(resistance, shared, i, j)
+                h = neighbourhood(topography, shared, i, j)
+                sums = add_rest(sums, l * of_medium(p, r, h, metric, real(1.0)))
             if forced:
                 sums = add_rest(sums, l * force_i[j])
         sums_0 = wp.tile_sum(wp.tile(sums[0]))

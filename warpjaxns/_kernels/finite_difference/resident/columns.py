@@ -8,8 +8,8 @@ hold both rows at k, so no thread needs numbers that another one writes. A threa
 solves for them as a slab of a large grid does (`slabs` has the equations). It needs two sums over all other rows. These
 come from the warp, and from the other blocks of the member, each of which stores its own sums to all.
 
-The mean over x, where r = 1 without screening, is one real column, which a warp solves by `recursions`. Blocks that share a member store
-all its rows to each other, and each block solves all of it.
+The mean over x, where r = 1 without screening, is one real column, which a warp solves by `recursions`. Blocks that
+share a member store all its rows to each other, and each block solves all of it.
 """
 
 import functools
@@ -67,7 +67,7 @@ def _by_one_thread(resident: Resident, centre: bool) -> Callable:
                 values[4 * e + 1] = a[1]
                 values[4 * e + 2] = b[0]
                 values[4 * e + 3] = b[1]
-            if screened:
+            if screened:  # noqa: SIM102 (known when the kernel is compiled)
                 if k == 0:
                     values = centred(values, sums, 0, 0)
             values = southward(northward(values, mode, powers, sums, 0, 0), mode, powers, sums, 0, 0)

@@ -51,7 +51,11 @@ def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -
     lines, columns, real, pairs, nx = resident.lines, resident.columns, resident.real, resident.pairs, resident.shape[1]
     walks, per_walk, block_dim, blocks = resident.walks, resident.pairs_per_walk, resident.block_dim, resident.blocks
     tangent, in_rows, dlines = resident.fields == 2, resident.start, resident.stride
-    kit, by_block, solve = stencils(real), resident_functions(resident), solve_function(resident, has_hypodrag(resident.terms))
+    kit, by_block, solve = (
+        stencils(real),
+        resident_functions(resident),
+        solve_function(resident, has_hypodrag(resident.terms)),
+    )
     by_point, by_term = tendency(real, scheme, resident.terms), terms(real, resident.terms)
     screened, modes_of = is_screened(resident.terms), member_modes(columns.Mode, nx // 2 + 1)
     rows_to_lines, lines_to_rows, path = by_block.rows_to_lines, by_block.lines_to_rows, by_block.path

@@ -259,7 +259,7 @@ def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: 
 def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, result, fields, scratch, totals):
     """Launch the sweep of `finite_difference.sweep.adjoint` as one kernel without scratch."""
     resident, (first, late, _) = setting.plan.resident_adjoint.on(cotangent.on_cpu), fields
-    (states, psis), (by_parameter, by_forcing) = kept, totals
+    (states, psis), (by_parameter, by_forcing, *_) = kept, totals
     wanted = by_parameter is not None, by_forcing is not None
     kernel = resident_sweep(resident, setting.scheme, parameters.forcing != NO_ARRAY, *wanted)
     given = [setting.steps, setting.metric, parameters, states[0], psis[0], cotangent, table_places(setting.tables)]
