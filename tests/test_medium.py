@@ -12,7 +12,7 @@ import test_terms
 from jax.test_util import check_grads
 from layouts import fast_cases
 from oracle import normal, vdot
-from spectral_cases import LONG, WIDE
+from spectral_cases import BACKENDS, LONG, WIDE
 from spectral_oracle import Oracle
 from test_repeats import equations
 from tolerances import DIFFERENCES, ROLLOUT, SUMS, assert_close
@@ -22,7 +22,6 @@ from warpjaxns._primitives.operands import Operands
 
 # so large that each matters in a step
 MEDIUM = {"topography": 6.0, "mask": 1.0, "permeability": 0.05, "layer": 1.0}
-BACKENDS = ["xla"]
 
 
 class Penalised(Oracle):

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from emulator import COMPILER, emulated
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
-from emulator import COMPILER, emulated
 from layouts import fast_backends, fast_cases, hand_in_spectral
 from oracle import normal, vdot
 from spectral_cases import LONG, SMALL, WIDE

@@ -183,7 +183,7 @@ class Steps:
 
     def _advance_jvp_warp(self, *operands, direct, platform, **params):
         calls = self.numerics.calls
-        if calls.tangent_fits(*operands, platform=platform, **params):
+        if calls.tangent_fits(Operands(*operands[:COUNT]), platform=platform, **params):
             return calls.advance_jvp(*operands, platform=platform, **params)
         return self.numerics.algebra.advance_jvp(*operands, **params)
 
