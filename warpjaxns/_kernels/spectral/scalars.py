@@ -104,12 +104,7 @@ def scalar_columns(plan: Plan, scalars: int, first_stage: bool, forced: bool, op
     numbers, inverse_of, steps = by_member.all_numbers, by_mode.inverse, not first_stage
     Stage, advance, rate_of = step_of.Stage, step_of.advance, step_of.rate
     (get_complex, put_complex), complex_view = complex_access(real), vector_view(Complex)
-    real_view = vector_view(real)
-
-    @wp.func
-    def turned(factor: real, a: Complex):
-        """Return ``i factor a``."""
-        return Complex(-factor * a[1], factor * a[0])
+    real_view, turned = vector_view(real), by_mode.turned
 
     @kernel(launch_bounds=plan.bounds(lines, cut))
     def scalar_columns(
@@ -221,7 +216,7 @@ def scalar_columns(plan: Plan, scalars: int, first_stage: bool, forced: bool, op
 
 
 def advance(
-    setting: Setting, parameters: Parameters, coupling, scalars: int, omega, targets, between, increments, halves
+    setting: Setting, parameters: Parameters, coupling, scalars: int, omega, targets, increments, halves
 ):
     """Launch the steps from `omega`.
 
@@ -231,8 +226,7 @@ def advance(
         coupling: mean gradient and buoyancy of each scalar, four numbers, of all members or each.
         scalars: their number.
         omega: the state ``(members (1 + scalars), columns, rows)``.
-        targets: for each step the array that receives the state after it.
-        between: two arrays for the states after other stages.
+        targets: for each stage the array that receives the state after it, another one than that of the stage before.
         increments: scratch, a state.
         halves: scratch, half-transformed fields ``(1 + scalars, members, ny, 2 pitch)``.
     """
@@ -249,13 +243,12 @@ def advance(
 
     columns(True, True, 0, omega, omega, 0)
     state = omega
-    for step, target in enumerate(targets):
-        for number, (stage.a, stage.b, stage.duration) in enumerate(stages):
-            last = number + 1 == len(stages)
-            out = target if last else between[number % 2]
-            _launch_products(setting, scalars, halves)
-            columns(False, not (last and step + 1 == len(targets)), step, state, out, int(last))
-            state = out
+    for turn, target in enumerate(targets):
+        step, number = divmod(turn, len(stages))
+        stage.a, stage.b, stage.duration = stages[number]
+        _launch_products(setting, scalars, halves)
+        columns(False, turn + 1 < len(targets), step, state, target, int(number + 1 == len(stages)))
+        state = target
 
 
 def _launch_products(setting, scalars, halves):
