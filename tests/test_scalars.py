@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from emulator import COMPILER, emulated
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
-from emulator import COMPILER, emulated
 from layouts import fast_backends, fast_cases, hand_in_spectral
 from oracle import normal, vdot
 from spectral_cases import LONG, SMALL, WIDE
@@ -227,9 +227,15 @@ def test_kernels_with_all_threads(columns, rows, case, monkeypatch, tmp_path):
     hand_in_spectral(monkeypatch, columns, rows)
     emulator = emulated(monkeypatch, tmp_path)
     operands = case.operands()
-    out = jax.jit(lambda: case.fused("warp")(*operands))()
-    assert {"scalar_columns", "scalar_products"} <= set(emulator.launched)
-    assert_trees_close(out, jax.jit(lambda: case.fused("xla")(*operands))(), ROLLOUT)
+    weights = jax.tree.map(lambda x: normal(20, x.shape, case.dtype), operands[0])
+
+    def run(backend):
+        out, pull_back = jax.vjp(case.fused(backend), *operands)
+        return out, pull_back(weights)
+
+    out = jax.jit(lambda: run("warp"))()
+    assert {"scalar_columns", "scalar_products", "scalar_sweep", "scalar_pullbacks"} <= set(emulator.launched)
+    assert_trees_close(out, jax.jit(lambda: run("xla"))(), ROLLOUT)
 
 
 @pytest.mark.parametrize(

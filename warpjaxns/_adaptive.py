@@ -106,7 +106,9 @@ def adaptive_steps(
         bad, late = first < NONE_BAD, result.time < numbers["until"]
         raise_where(bad.reshape(-1), NotFiniteError, "is not finite", _advice(solver.discretisation), solver._what)
         too_few = f"most_segments={most_segments} of every={every} steps are too few: pass more, or a larger courant"
-        raise_where((late & ~bad).reshape(-1), NotReachedError, "has not reached the time `until`", too_few, solver._what)
+        raise_where(
+            (late & ~bad).reshape(-1), NotReachedError, "has not reached the time `until`", too_few, solver._what
+        )
     return result
 
 

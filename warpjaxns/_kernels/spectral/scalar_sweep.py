@@ -5,8 +5,8 @@ With q, the cotangents that a stage begins with, and the gradients ``s_i = dq_i/
     2 conj(z) strain + sum c_i s_i,      from which the vorticity's cotangent follows as in `sweep`,
     Re(conj(z) s_i) = u . grad q_i,      that of a scalar, of two scalars together as one complex field.
 
-Half-transformed fields are strain, velocity, and for each pair ``c1 + i c2`` and both gradients. The first one and those
-of scalars are replaced by what rows make.
+Half-transformed fields are strain, velocity, and for each pair ``c1 + i c2`` and both gradients. Strain and the pairs
+are replaced by what rows make.
 
 Blocks of columns work on the vorticity or on a pair, and read the q of others. So the new q is another array.
 """
@@ -227,9 +227,7 @@ def scalar_sweep(
                         if by_parameter:
                             rest += wp.dot(w1, real(0.5) * moved + further)
                             if forced:
-                                rest += wp.dot(
-                                    q, get_complex(state_view(table, when, of_force + field + k, first), at)
-                                )
+                                rest += wp.dot(q, get_complex(state_view(table, when, of_force + field + k, first), at))
                             if pair == 0:
                                 screened -= given.dt * here_is.inverse * wp.dot(w1, moved + further)
                         if by_coupling and pair > 0:
@@ -339,7 +337,17 @@ def scalar_sweep(
 
 
 def adjoint(
-    setting: Setting, parameters: Parameters, coupling, scalars: int, omega, kept, cotangent, result, work, halves, totals
+    setting: Setting,
+    parameters: Parameters,
+    coupling,
+    scalars: int,
+    omega,
+    kept,
+    cotangent,
+    result,
+    work,
+    halves,
+    totals,
 ):
     """Launch the sweep from the last stage to the first.
 

@@ -1,4 +1,4 @@
-"""Foreign calls of a flow that carries scalars. Forward mode, and higher derivatives, go through `algebra`."""
+"""Foreign calls of a flow that carries scalars: those of `_spectral.calls`, with states of several fields."""
 
 import jax.numpy as jnp
 
@@ -9,8 +9,9 @@ from ..._kernels.spectral import scalar_sweep as sweep
 from ..._kernels.spectral import scalars as kernels
 from ..._kernels.spectral.setting import Setting
 from ..._primitives.operands import Operands, split
-from ..calls import call, plan_of
-from . import algebra
+from ..calls import call, plan_of, tangent_fits
+
+__all__ = ["adjoint", "advance", "advance_jvp", "tangent_fits"]
 
 
 def _merged(array, axis: int = 0):
@@ -30,38 +31,64 @@ def _places(x: Operands, forced: bool):
     return parameters(x.viscosity, x.drag, x.dt, x.forcing.slices if forced else NO_ARRAY, x.screening, x.linear)
 
 
+def _scratch(plan, batch, fields, modes):
+    """Return types and shapes of a state, and of its half-transformed fields."""
+    return (plan.complex, (batch * fields, *modes)), (plan.complex, (fields, *plan.halves(batch)[1]))
+
+
+def _targets(out, between, stages: int, steps: int):
+    """Return where each stage writes: what a stage reads, its blocks do not write."""
+    return [*[between[s % 2] for s in range(stages - 1)], out] * steps
+
+
 def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backend, repeats, platform):
     """Take the steps, and their repetitions, as one call."""
     x, _ = split(operands, Operands)
     (batch, fields, *modes, _), plan = x.omega.shape, plan_of(grid, dealiasing, x.omega, platform)
-    given, forced = _flattened(x)
+    (given, forced), stages = _flattened(x), len(low_storage(integrator))
 
     def launch(scale, tables, *arrays):
         x, (out, *between, increments, halves) = split(arrays, Operands)
-        places = _places(x, forced)
-        # each differs from the one before, since a stage reads what another one of its blocks has not written
-        targets = [out[s] for s in range(count)] if keep else [*(between * stages)[: stages - 1], out] * steps
-        setting = Setting(plan, integrator, steps, scale, tables)
-        kernels.advance(setting, places, x.coupling, fields - 1, x.omega, targets, increments, halves)
+        one = [[array] for array in between]
+        targets = [[out[s]] for s in range(steps * stages)] if keep else _targets([out], one, stages, steps)
+        setting, places = Setting(plan, integrator, steps, scale, tables), [_places(x, forced)]
+        kernels.advance(setting, fields - 1, places, [x.coupling], [x.omega], targets, [increments], [halves])
 
-    stages = len(low_storage(integrator))
-    count = steps * stages
-    state, half = (plan.complex, (batch * fields, *modes)), (plan.complex, (fields, *plan.halves(batch)[1]))
-    out = (plan.complex, (count, batch * fields, *modes)) if keep else state
+    state, half = _scratch(plan, batch, fields, modes)
+    out = (plan.complex, (steps * stages, *state[1])) if keep else state
     key = ["spectral_scalars_advance", integrator, steps, keep, fields]
     (out, *_) = call(launch, plan, grid, given, key, [out, state, state, state, half], repeats)
     out = out.reshape(*out.shape[: int(keep)], *x.omega.shape)
     return [out[-1], out] if keep else [out]
 
 
-def tangent_fits(*_, **__) -> bool:
-    """Return False: a tangent goes through `algebra`."""
-    return False
+def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platform):
+    """Take the steps of a state and its tangent, as one call."""
+    x, dx, _ = split(operands, Operands, Operands)
+    (batch, fields, *modes, _), plan = x.omega.shape, plan_of(grid, dealiasing, x.omega, platform)
+    if (x.forcing.shape[-1] > 1) != (dx.forcing.shape[-1] > 1):  # one of forcing and its tangent is missing
+        none = jnp.zeros((1, 1, *x.omega.shape[1:]), x.omega.dtype)
+        x, dx = (each if each.forcing.shape[-1] > 1 else each._replace(forcing=none) for each in (x, dx))
+    (given, forced), stages = _flattened(x), len(low_storage(integrator))
+    dgiven, _ = _flattened(
+        dx._replace(
+            linear=jnp.broadcast_to(dx.linear, (dx.linear.shape[0], *x.omega.shape[1:])),
+            coupling=jnp.broadcast_to(dx.coupling, (dx.coupling.shape[0], *x.coupling.shape[1:])),
+        )
+    )
 
+    def launch(scale, tables, *arrays):
+        x, dx, rest = split(arrays, Operands, Operands)
+        out, *between, increments, halves = zip(rest[::2], rest[1::2], strict=True)
+        setting, places = Setting(plan, integrator, steps, scale, tables), [_places(x, forced), _places(dx, forced)]
+        targets = _targets(out, between, stages, steps)
+        pairs = [x.coupling, dx.coupling], [x.omega, dx.omega], targets, increments, halves
+        kernels.advance(setting, fields - 1, places, *pairs)
 
-def advance_jvp(*operands, platform, **params):
-    """Take the steps of a state and its tangent."""
-    return algebra.advance_jvp(*operands, **params)
+    state, half = _scratch(plan, batch, fields, modes)
+    key = ["spectral_scalars_advance_jvp", integrator, steps, fields]
+    out, dout, *_ = call(launch, plan, grid, [*given, *dgiven], key, [*[state] * 8, half, half])
+    return [out.reshape(x.omega.shape), dout.reshape(x.omega.shape)]
 
 
 def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, platform):
@@ -75,7 +102,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     given, forced = _flattened(x)
     by_parameter, by_coupling = wrt.viscosity or wrt.drag or wrt.dt or wrt.screening, wrt.coupling
     by_sums, blocks = by_parameter or by_coupling, plan.parts(plan.advance)
-    state = plan.complex, (batch * fields, *modes)
+    state, _ = _scratch(plan, batch, fields, modes)
     sums = plan.real, (batch * (1 + pairs) * blocks * sweep.SUMS if by_sums else 1,)
     by_step = plan.complex, (x.forcing.shape[0], batch * fields, *modes) if wrt.forcing else (1, 1, 1, 1)
     by_symbol = state if wrt.linear else (plan.complex, (1, 1, 1))
