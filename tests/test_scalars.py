@@ -27,6 +27,7 @@ from warpjaxns import (
     Scalar,
     Spectral,
     State,
+    adaptive_steps,
     diagnostics,
     initial,
 )
@@ -226,9 +227,15 @@ def test_kernels_with_all_threads(columns, rows, case, monkeypatch, tmp_path):
     hand_in_spectral(monkeypatch, columns, rows)
     emulator = emulated(monkeypatch, tmp_path)
     operands = case.operands()
-    out = jax.jit(lambda: case.fused("warp")(*operands))()
-    assert {"scalar_columns", "scalar_products"} <= set(emulator.launched)
-    assert_trees_close(out, jax.jit(lambda: case.fused("xla")(*operands))(), ROLLOUT)
+    weights = jax.tree.map(lambda x: normal(20, x.shape, case.dtype), operands[0])
+
+    def run(backend):
+        out, pull_back = jax.vjp(case.fused(backend), *operands)
+        return out, pull_back(weights)
+
+    out = jax.jit(lambda: run("warp"))()
+    assert {"scalar_columns", "scalar_products", "scalar_sweep", "scalar_pullbacks"} <= set(emulator.launched)
+    assert_trees_close(out, jax.jit(lambda: run("xla"))(), ROLLOUT)
 
 
 @pytest.mark.parametrize(
@@ -512,3 +519,14 @@ def test_errors(call, words):
 
 
 one = functools.partial(solver_of, Scalar(diffusivity=0.1))
+
+
+def test_adaptive_steps():
+    """A rollout of the same steps, since nothing changes the Courant number of a fluid at rest."""
+    solver = solver_of(Scalar(diffusivity=0.01), viscosity=0.01)
+    _, y = BOX.mesh()
+    state = State(jnp.zeros((2, *BOX.shape)), (jnp.cos(math.pi * y),))
+    found = eqx.filter_jit(adaptive_steps)(solver, state, until=0.4, courant=0.5, every=2, most_segments=4, longest=0.1)
+    assert_close(found.time, np.full(2, 0.4))
+    assert found.steps.tolist() == [4, 4]
+    assert_close(found.omega.scalars[0][1], np.cos(math.pi * np.asarray(y)) * math.exp(-0.01 * math.pi**2 * 0.4))
