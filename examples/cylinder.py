@@ -109,11 +109,12 @@ def draw(box: Box, flows, coefficients, interval: float, path: Path) -> None:
     """Draw the flow past both bodies, and the coefficients of their forces."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 7.5), layout="constrained")
-    axes = figure.subplots(3, 1, height_ratios=[1, 1, 0.8])
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    axes = figure.subplots(3, 1)
     limit = 4.0
     for at, (title, mask, omega) in zip(axes, flows, strict=False):
         plotting.vorticity(at, box.grid, jnp.clip(omega, -limit, limit), title=title)
+        at.set(ylim=(box.centre[0] - 4, box.centre[0] + 4), xlabel="x [diameters]", ylabel="y [diameters]")
         at.contour(box.grid.x, box.grid.y, mask, levels=[0.5], colors="black", linewidths=1)
     for name, (values, colour) in coefficients.items():
         axes[2].plot(interval * np.arange(1, len(values) + 1), values, color=colour, label=name)

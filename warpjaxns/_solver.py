@@ -418,8 +418,10 @@ class NavierStokes2D(eqx.Module):
                 control = control.reshape(steps, *(1,) * missing, *control.shape[1:])
                 control = merge(broadcast("forcing", control, (steps, *lead, *grid), lead, omega), 1, len(lead))
             total = control if self.forcing is None else total + control
-        if self.mean_flow is not None and self._terms.medium:
-            total = total + self._engine.term_forcing(self._of_members(self._terms, omega), **self._how)[None]
+        of_terms = None
+        if self._terms.medium:
+            of_terms = self._engine.term_forcing(self._of_members(self._terms, omega), **self._how)
+        total = total if of_terms is None else total + of_terms[None]
         return with_forcing(total, self.scalars, omega, self.grid) if self.scalars else total
 
 

@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 DEFAULT = (
     *("stirring", "generate_dataset", "recover_viscosity", "singular_vectors", "control_enstrophy"),
-    *("assimilate_initial_vorticity", "mixing", "bubble"),
+    *("assimilate_initial_vorticity", "mixing", "bubble", "cylinder"),
 )
 LARGE = {
     "train_closure": "--full",
@@ -33,6 +33,7 @@ LARGE = {
     "mixing": "--size 128 --steps 400 --iterations 200",
     "bubble": "--size 128 --steps 640",
     "generate_dataset": "--size 256 --count 32 --steps 1200",
+    "cylinder": "--points 24 --height 16 --length 32 --time 200 --iterations 20",
 }
 PICTURES = {"train_closure"}  # drawn at the larger size
 

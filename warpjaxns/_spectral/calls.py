@@ -7,6 +7,7 @@ different calls.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -75,8 +76,8 @@ def plan_of(grid: Grid, dealiasing: str, state, platform: str, with_medium: bool
         return plan
     if not plan.fits(plan.tangent, 4, _limit(platform)):
         raise ValueError(
-            f"obstacles and topography on {grid.shape} points in {plan.dtype} need more shared memory than blocks "
-            'have; use backend="xla", or a grid with fewer points along y'
+            f"obstacles and topography on {grid.shape} points in {plan.dtype} need more shared memory than a block "
+            'has; use backend="xla", or a grid with fewer points along y'
         )
     return dataclasses.replace(plan, resident=None, resident_tangent=None, resident_sweep=None)
 
@@ -225,7 +226,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     outputs = [(plan.complex, (batch, *modes)), sums, by_step, by_symbol, at_points, *scratch]
     key = ["spectral_adjoint", integrator, steps, wrt]
     result, sums, by_step, by_symbol, at_points, *_ = call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
-    total = jnp.sum(sums.reshape(batch, parts, each), axis=1).T if by_parameter else [None] * each
+    total: Any = jnp.sum(sums.reshape(batch, parts, each), axis=1).T if by_parameter else [None] * each
     viscosity, drag, dt, *rest = total
     if not medium:
         at_points = jnp.zeros((batch, 1, 1, 1), x.omega.dtype)
