@@ -22,6 +22,7 @@ ROOT = FOLDER.parents[1]
 DEFAULT = (
     *("stirring", "generate_dataset", "recover_viscosity", "singular_vectors", "control_enstrophy"),
     "assimilate_initial_vorticity",
+    "zonal_jets",
 )
 LARGE = {
     "train_closure": "--full",
@@ -30,6 +31,7 @@ LARGE = {
     "control_enstrophy": "--size 256 --steps 200",
     "singular_vectors": "--size 192 --steps 240 --spin-up 6000",
     "stirring": "--size 256 --steps 1000",
+    "zonal_jets": "--size 256 --time 400",
     "generate_dataset": "--size 256 --count 32 --steps 1200",
 }
 PICTURES = {"train_closure"}  # drawn at the larger size
