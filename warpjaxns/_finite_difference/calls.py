@@ -180,20 +180,18 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, plat
     return call_with_tables(launch, plan, grid, x, key, outputs, repeats, screening=x.screening)[:1]
 
 
-def tangent_fits(*operands, grid: Grid, platform: str, **_) -> bool:
+def tangent_fits(x: Operands, *, grid: Grid, platform: str, **_) -> bool:
     """Return whether the lines of state and tangent fit the shared memory of the devices here.
 
     With a deformation radius no kernel has the tangent, which needs psi before the solve for dpsi.
     """
-    x = Operands(*operands[: len(Operands._fields)])
     if terms.screened(x.linear):
         return False
-    omega = x.omega
     limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
-    return _plan_of(grid, omega, platform).tangent_fits(limit)
+    return _plan_of_steps(grid, x, platform).tangent_fits(limit)
 
 
-def adjoint_fits(*operands, wrt: Operands, **_) -> bool:
+def adjoint_fits(x: Operands, *, wrt: Operands, **_) -> bool:
     """Return whether a kernel has all cotangents that are wanted. None sums that of a deformation radius."""
     return not wrt.screening
 

@@ -152,14 +152,14 @@ def _scratch(plan, count, batch, modes):
     return [*[(plan.complex, (batch, *modes))] * count, *[plan.halves(batch)] * count]
 
 
-def tangent_fits(omega, *_, grid: Grid, dealiasing, platform: str, **__) -> bool:
+def tangent_fits(x: Operands, *, grid: Grid, dealiasing, platform: str, **_) -> bool:
     """Return whether the lines of state and tangent fit the shared memory of the devices here."""
-    plan = _plan_of(grid, dealiasing, omega, platform)
+    plan = _plan_of(grid, dealiasing, x.omega, platform)
     limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
     return plan.resident_tangent is not None or plan.fits(plan.tangent, 4, limit)
 
 
-def adjoint_fits(*_, **__) -> bool:
+def adjoint_fits(x: Operands, **_) -> bool:
     """Return whether a kernel has all cotangents that are wanted."""
     return True
 
