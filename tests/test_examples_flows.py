@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("optax")
 
 import control_enstrophy
+import cylinder
 import singular_vectors
 import stirring
 import zonal_jets
@@ -107,3 +108,19 @@ def test_the_straight_line_is_followed():
     for state, place in zip(states, (0.5, 1.0), strict=True):
         error = jnp.linalg.norm(state - start - place * (target - start)) / jnp.linalg.norm(target - start)
         assert error < 1e-3
+
+
+def test_cylinder(tmp_path, capsys):
+    options = {"points": 4, "height": 8, "length": 14, "time": 24, "window": 2, "iterations": 3, "output": tmp_path}
+    measured = cylinder.main([f"--{name}={value}" for name, value in options.items()])
+    assert measured["blockage"] == 1 / 8
+    assert 0.1 < measured["strouhal"] < 0.25  # four points a diameter
+    assert 1 < measured["least drag"] < 0.97 * measured["drag"]
+    assert (tmp_path / "cylinder.png").stat().st_size > 10_000
+    assert capsys.readouterr().out.count("by the outline") == 3
+
+
+def test_the_frequency_of_an_oscillation():
+    times = np.arange(400) * 0.1
+    assert cylinder.frequency(3 + np.sin(2 * np.pi * 0.17 * times + 0.4), 0.1) == pytest.approx(0.17, rel=1e-3)
+    assert np.isnan(cylinder.frequency(times, 0.1))

@@ -63,10 +63,19 @@ class Case:
         how = {"discretisation": Spectral(self.integrator, self.dealiasing), "adjoint": self.adjoint}
 
         def run(omega, values):
+            values = self.options(values)
             solver = NavierStokes2D(self.grid, **values, hyperviscosity_order=self.order, backend=backend, **how)
             return solver.rollout(omega, steps=self.steps)
 
         return run
+
+    def options(self, values):
+        """Return the solver's arguments, given those that are differentiated."""
+        return values
+
+    def code(self, values):
+        """Return the independent code."""
+        return Oracle(self.grid, self.dealiasing, jnp)
 
     def operands(self):
         def spread(value):
@@ -90,7 +99,7 @@ class Case:
             return [jnp.reshape(jnp.asarray(x, "float64"), (-1, 1, 1)) for x in value]
 
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            o = Oracle(self.grid, self.dealiasing, jnp)
+            o = self.code(values)
             laplacian, mean = jnp.asarray(o.laplacian), jnp.asarray(o.laplacian == 0)
             screening = 1 / of("deformation_radius")[0] ** 2 if "deformation_radius" in values else 0.0
             o.inverse = jnp.where(mean, 0, 1 / jnp.where(mean, 1, laplacian - screening))

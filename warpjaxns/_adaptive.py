@@ -6,6 +6,7 @@ their number. A condition in it skips those that no member needs.
 
 import dataclasses
 import functools
+import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -13,12 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from ._adjoint import Direct
+from ._arrays import largest
 from ._checks import check_count, check_option, check_positive
 from ._discretisation import engine_of
 from ._ffi import align
 from ._finite import NONE_BAD, Flag, NotFiniteError, NotReachedError, raise_where
 from ._parameters import broadcast
 from ._solver import NavierStokes2D, _advice, check_solver
+from .obstacles import resistance, spread
 
 SLACK = 1e-3  # by which the last segment may be longer, lest rounding adds one of no length
 
@@ -55,11 +58,12 @@ def adaptive_steps(
 
     The length of a step changes every `every` steps, to
 
-        dt = 1 / (max(|u| / dx + |v| / dy) / courant + (nu lambda + mu) / 2.51)
+        dt = 1 / (max(|u| / dx + |v| / dy) / courant + (nu lambda + mu) / 2.51 + max(chi / eta) / limit)
 
-    The second term is that of `NavierStokes2D.diffusion_number` and its limit, with `FiniteDifference` only. The last
-    segment is shorter and ends at `until`. The solver's own `dt` is not used. Each member of an ensemble has steps of
-    its own, and waits when it has arrived.
+    The second term is that of `NavierStokes2D.diffusion_number` and its limit, with `FiniteDifference` only. The third
+    one is there where the solver has an `Obstacle`, which names the limit. The last segment is shorter and ends at
+    `until`. The solver's own `dt` is not used. Each member of an ensemble has steps of its own, and waits when it has
+    arrived.
 
     Derivatives of every order, in both modes, are those of what is computed. They pass through the length of the steps
     too, and so reach `until` and `courant`. Reverse mode keeps `most_segments` states, one a segment, and runs each
@@ -141,14 +145,19 @@ def _advance(solver, omega, numbers, *, every, most_segments):
 
     unit = with_dt(jnp.ones((), omega.dtype))
     most = engine_of(solver.discretisation).diffusion_limit(solver.discretisation)
-    of_diffusion = _of_members("viscosity", unit.diffusion_number(), omega) / most if most else 0
+    decay = _of_members("viscosity", unit.diffusion_number(), omega) / most if most else 0
+
+    if solver.obstacle is not None:
+        of_obstacle = largest(resistance(spread(solver.obstacle, omega, solver.grid)))
+        most = engine_of(solver.discretisation).resistance_limit(solver.discretisation)
+        decay = decay + jnp.broadcast_to(of_obstacle, (math.prod(lead),)).reshape(lead) / most
 
     def segment(carry):
         omega, time, steps, first, _ = carry
         moving = (time < until) & (first == NONE_BAD)
         left = until - time
         # steps a unit of time; what would be divided by zero is not
-        rate = jnp.maximum(unit.cfl(omega) / numbers["courant"] + of_diffusion, 1 / numbers["longest"])
+        rate = jnp.maximum(unit.cfl(omega) / numbers["courant"] + decay, 1 / numbers["longest"])
         last = rate * left <= every * (1 + SLACK)
         dt = jnp.where(last, left / every, 1 / jnp.where(last, 1, rate))
         dt = jnp.where(moving, dt, 0)

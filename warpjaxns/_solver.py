@@ -150,7 +150,7 @@ class NavierStokes2D(eqx.Module):
         self.hypodrag = optional("hypodrag", hypodrag, check_non_negative)
         self.deformation_radius = optional("deformation_radius", deformation_radius, check_positive)
         self.topography = None if topography is None else check_field("topography", topography, grid)
-        self.obstacle = None if obstacle is None else check_obstacles(obstacle, grid)
+        self.obstacle = None if obstacle is None else check_obstacles(obstacle, grid) or None
         engine_of(discretisation).check_terms(grid, self._terms)
         check_resistance(self.obstacle or (), self.dt, engine_of(discretisation).resistance_limit(discretisation))
         self.discretisation = discretisation
@@ -365,9 +365,8 @@ class NavierStokes2D(eqx.Module):
                 control = control.reshape(steps, *(1,) * missing, *control.shape[1:])
                 control = merge(broadcast("forcing", control, (steps, *lead, *grid), lead, omega), 1, len(lead))
             total = control if self.forcing is None else total + control
-        if self.mean_flow is not None and self._terms.medium:
-            total = total + self._engine.term_forcing(self._spread_terms(omega), **self._how)[None]
-        return total
+        of_terms = self._engine.term_forcing(self._spread_terms(omega), **self._how) if self._terms.medium else None
+        return total if of_terms is None else total + of_terms[None]
 
 
 def check_solver(value) -> None:

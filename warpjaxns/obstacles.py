@@ -27,6 +27,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import digamma
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
@@ -36,7 +37,7 @@ from ._parameters import fields, members, parameter
 from ._show import show
 from ._terms import check_pair
 
-__all__ = ["Obstacle", "cylinder", "fringe", "from_signed_distance"]
+__all__ = ["Obstacle", "cylinder", "displacement", "fringe", "from_signed_distance"]
 
 
 def __dir__():
@@ -183,7 +184,7 @@ def fringe(
 ) -> Obstacle:
     """Return a layer across the box, along x from `start` on, in which the flow returns to the solver's mean flow.
 
-    So a wake that leaves the periodic box on one side does not come in on the other (Nordstrom, Nordin and Henningson
+    So a wake that leaves the periodic box on one side does not come in on the other (Nordström, Nordin and Henningson
     1999, doi:10.1137/S1064827596310251).
 
     Args:
@@ -211,6 +212,30 @@ def fringe(
     if width is None:
         width = length / 4
     return from_signed_distance(grid, distance, permeability=permeability, width=width, restores=True, dtype=dtype)
+
+
+def displacement(*, permeability: ArrayLike, viscosity: ArrayLike, width: ArrayLike) -> Array:
+    """Return how far outside of its surface a body seems to begin [length]; negative, if it seems smaller than it is.
+
+        l = w / 4 (digamma(a) + digamma(1 + a) + 2 gamma),     a = w / (4 sqrt(nu eta))
+
+    Outside of a flat body in slow flow, where ``nu u'' = chi u / eta``, the velocity grows as if from a wall at this
+    distance from where the mask is 1/2 (compare Hester, Vasil and Burns 2021, doi:10.1016/j.jcp.2020.110043). So take
+    it from the radius of a body. With ``w = 2.66 sqrt(nu eta)`` it is 0.
+
+    Args:
+        permeability: eta > 0 [time], a number or an array; may be traced, as the others.
+        viscosity: nu > 0 [length^2/time].
+        width: w > 0 [length], of the surface, as in `from_signed_distance`.
+
+    Raises:
+        TypeError: an argument is not real.
+        ValueError: an argument is not positive.
+    """
+    values = {"permeability": permeability, "viscosity": viscosity, "width": width}
+    eta, nu, w = (parameter(name, value, check_positive) for name, value in values.items())
+    a = w / (4 * jnp.sqrt(nu * eta))
+    return w / 4 * (digamma(a) + digamma(1 + a) + 2 * np.euler_gamma)
 
 
 def _nearest(difference, side):

@@ -5,7 +5,9 @@ call, so that XLA owns, reuses and counts it. The plan is part of a call's key, 
 different calls.
 """
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -62,10 +64,27 @@ def _call(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
     )
 
 
-def _plan_of(grid: Grid, dealiasing: str, state, platform: str) -> Plan:
-    """Return the plan for states ``(batch, columns, rows, 2)``."""
+def _plan_of(grid: Grid, dealiasing: str, state, platform: str, with_medium: bool = False) -> Plan:
+    """Return the plan for states ``(batch, columns, rows, 2)``. Members with a medium are not resident.
+
+    Raises:
+        ValueError: the lines of a state and of its product with a medium do not fit shared memory.
+    """
     plan = make_plan(grid.shape, np.dtype(state.dtype).name, dealiasing, state.shape[0], shared_memory())
-    return plan.on(cpu=True) if platform == "cpu" else plan
+    plan = plan.on(cpu=True) if platform == "cpu" else plan
+    if not with_medium:
+        return plan
+    if not plan.fits(plan.tangent, 4, _limit(platform)):
+        raise ValueError(
+            f"obstacles and topography on {grid.shape} points in {plan.dtype} need more shared memory than a block "
+            'has; use backend="xla", or a grid with fewer points along y'
+        )
+    return dataclasses.replace(plan, resident=None, resident_tangent=None, resident_sweep=None)
+
+
+def _limit(platform: str) -> int:
+    """Return the bytes of shared memory that a block may use."""
+    return CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
 
 
 def advection(a, *, grid, dealiasing, backend, platform):
@@ -106,31 +125,12 @@ def _is_none(forcing):
     return forcing.shape[-1] == 1 == forcing.shape[-2]
 
 
-def _without_medium(name):
-    """Make a call that leaves steps with a medium to the algebra."""
-
-    def make(call):
-        @functools.wraps(call)
-        def run(*operands, platform, backend, **params):
-            if not has_medium(Operands(*operands[: len(Operands._fields)])):
-                return call(*operands, platform=platform, backend=backend, **params)
-            if backend == "warp":
-                raise ValueError('backend="warp" has no obstacles and no topography yet; use backend="xla"')
-            from . import algebra
-
-            return getattr(algebra, name)(*operands, backend="xla", **params)
-
-        return run
-
-    return make
-
-
-@_without_medium("advance")
 def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backend, repeats, platform):
     """Take the steps, and their repetitions, as one call."""
-    state, plan = operands[0], _plan_of(grid, dealiasing, operands[0], platform)
+    given = Operands(*operands)
+    state, extra, medium = given.omega, _has_terms(given), has_medium(given)
+    plan = _plan_of(grid, dealiasing, state, platform, medium)
     count, (batch, *modes, _) = steps * len(low_storage(integrator)), state.shape
-    extra = _has_terms(Operands(*operands))
 
     def launch(scale, tables, *given):
         x, (out, *scratch) = split(given, Operands)
@@ -139,10 +139,11 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
             resident_stage.advance(setting, _places(x, extra), x.omega, out, keep)
         else:
             targets = [out[s] for s in range(count)] if keep else [out] * count
-            stage.advance(setting, _places(x, extra), x.omega, targets, scratch[:1], scratch[1:])
+            work = scratch[:1], scratch[1:], x.medium if medium else None
+            stage.advance(setting, _places(x, extra), x.omega, targets, *work)
 
     out = (plan.complex, (count, batch, *modes) if keep else (batch, *modes))
-    outputs = [out, *([] if plan.resident else _scratch(plan, 1, batch, modes))]
+    outputs = [out, *([] if plan.resident else _scratch(plan, 1, batch, modes)), *[plan.halves(batch)] * medium]
     (out, *_) = _call(launch, plan, grid, operands, ["spectral_advance", integrator, steps, keep], outputs, repeats)
     return [out[-1], out] if keep else [out]
 
@@ -153,18 +154,19 @@ def _scratch(plan, count, batch, modes):
 
 
 def tangent_fits(x: Operands, *, grid: Grid, dealiasing, platform: str, **_) -> bool:
-    """Return whether the lines of state and tangent fit the shared memory of the devices here."""
-    plan = _plan_of(grid, dealiasing, x.omega, platform)
-    limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
-    return plan.resident_tangent is not None or plan.fits(plan.tangent, 4, limit)
+    """Return whether state and tangent have a call: their lines fit shared memory, and they have no medium."""
+    if has_medium(x):
+        return False
+    omega = x.omega
+    plan = _plan_of(grid, dealiasing, omega, platform)
+    return plan.resident_tangent is not None or plan.fits(plan.tangent, 4, _limit(platform))
 
 
 def adjoint_fits(x: Operands, **_) -> bool:
-    """Return whether a kernel has all cotangents that are wanted."""
+    """Return whether a call has all cotangents that are wanted."""
     return True
 
 
-@_without_medium("advance_jvp")
 def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platform):
     """Take the steps of a state and its tangent, as one call."""
     x, dx, _ = split(operands, Operands, Operands)
@@ -191,14 +193,14 @@ def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platfor
     return _call(launch, plan, grid, [*x, *dx], ["spectral_advance_jvp", integrator, steps], outputs)[:2]
 
 
-@_without_medium("adjoint")
 def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, platform):
     """Sweep backwards over the steps. Run them first if their states were not kept."""
     x, (cotangent, *kept) = split(operands, Operands)
     how = {"grid": grid, "integrator": integrator, "dealiasing": dealiasing, "backend": backend}
     if not keep:
         kept = advance(*x, steps=steps, keep=True, direct=False, repeats=1, platform=platform, **how)[1:]
-    plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
+    medium, by_medium = has_medium(x), wrt.medium or wrt.dt  # the share of dt follows from that of the medium
+    plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform, medium), x.omega.shape
     by_parameter = wrt.viscosity or wrt.drag or wrt.dt or wrt.screening
     by_forcing, by_linear, extra = wrt.forcing, wrt.linear, _has_terms(x)
     each = sweep.SUMS[extra]
@@ -206,9 +208,10 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     sums = (plan.real, (batch * parts * each if by_parameter else 1,))
     by_step = plan.complex, (x.forcing.shape[0], batch, *modes) if by_forcing else (1, 1, 1, 1)
     by_symbol = plan.complex, (batch, *modes) if by_linear else (1, 1, 1)
+    at_points = plan.complex, (batch, *grid.shape) if medium and by_medium else (1, 1, 1)
 
     def launch(scale, tables, *given):
-        x, (cotangent, kept, result, sums, by_step, by_symbol, *scratch) = split(given, Operands)
+        x, (cotangent, kept, result, sums, by_step, by_symbol, at_points, *scratch) = split(given, Operands)
         setting = Setting(plan, integrator, steps, scale, tables)
         wanted = zip((by_parameter, by_forcing, by_linear), (sums, by_step, by_symbol), strict=True)
         totals = [total if want else None for want, total in wanted]
@@ -216,13 +219,19 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
         if plan.resident_sweep:
             resident_sweep.adjoint(*given, totals)
         else:
-            sweep.adjoint(*given, scratch[:2], scratch[2:], totals)
+            of_medium = (x.medium, at_points if by_medium else None) if medium else ()
+            sweep.adjoint(*given, scratch[:2], scratch[2:], totals, *of_medium)
 
-    scratch = [] if plan.resident_sweep else _scratch(plan, 2, batch, modes)
-    outputs = [(plan.complex, (batch, *modes)), sums, by_step, by_symbol, *scratch]
+    scratch = [] if plan.resident_sweep else _scratch(plan, 2, batch, modes) + [plan.halves(batch)] * medium
+    outputs = [(plan.complex, (batch, *modes)), sums, by_step, by_symbol, at_points, *scratch]
     key = ["spectral_adjoint", integrator, steps, wrt]
-    result, sums, by_step, by_symbol, *_ = _call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
-    total = jnp.sum(sums.reshape(batch, parts, each), axis=1).T if by_parameter else [None] * each
+    result, sums, by_step, by_symbol, at_points, *_ = _call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
+    total: Any = jnp.sum(sums.reshape(batch, parts, each), axis=1).T if by_parameter else [None] * each
     viscosity, drag, dt, *rest = total
-    totals = Operands(result, viscosity, drag, dt, by_step, rest[0] if rest else None, by_symbol)
+    if not medium:
+        at_points = jnp.zeros((batch, 1, 1, 1), x.omega.dtype)
+    elif by_parameter and by_medium:
+        dt += jnp.sum(x.medium * at_points, axis=(1, 2, 3)) / 2
+    at_points = x.dt[:, None, None, None] * at_points
+    totals = Operands(result, viscosity, drag, dt, by_step, rest[0] if rest else None, by_symbol, at_points)
     return [value for value, wanted in zip(totals, wrt, strict=True) if wanted]

@@ -18,7 +18,7 @@ from .symbols import symbols
 
 @functools.cache
 def begin(plan: Plan, symbol: str, extra: bool = False, tangent: bool = False) -> wp.Kernel:
-    """Make the kernel from a state to a half-transformed field. `symbol`: "velocity" or "strain".
+    """Make the kernel from a state to a half-transformed field. `symbol`: "velocity", "strain" or "lift".
 
     With `extra` terms it reads F of the deformation radius, and with `tangent` a tangent of F and its state as well.
     """
@@ -30,7 +30,7 @@ def begin(plan: Plan, symbol: str, extra: bool = False, tangent: bool = False) -
     points, holds, mode_of, here = by_column.points, by_column.holds, by_column.mode_of, by_column.here
     natural, waves, filter_of = by_column.natural, by_column.waves, by_column.filter_of
     mode, image, Scale = by_mode.mode, getattr(by_mode, symbol), by_mode.Scale
-    filtered, inverse_of = plan.filtered and symbol == "strain", by_mode.inverse
+    filtered, inverse_of = plan.filtered and symbol != "velocity", by_mode.inverse
     all_numbers = parameter_functions(real).all_numbers
     (get_complex, _), complex_view, real_view = complex_access(real), vector_view(plan.complex), vector_view(real)
 

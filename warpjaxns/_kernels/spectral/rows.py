@@ -5,6 +5,7 @@ what they are made of in memory.
 """
 
 import functools
+import types
 
 import warp as wp
 
@@ -19,20 +20,16 @@ PRODUCTS = {"square": (1, 1), "square and tangent": (2, 2), "product": (2, 1), "
 
 
 @functools.cache
-def products(plan: Plan, kind: str) -> wp.Kernel:
-    """Make the kernel of a product of complex velocities z, y at each point.
+def row_functions(plan: Plan) -> types.SimpleNamespace:
+    """Make the functions of threads that have a row.
 
-    ``z^2``; ``z^2`` and its tangent ``2 z y``; ``z y``; or ``conj(z) y``.
+    - ``half(table, place, member, i, j)``: a `row_view` of half-transformed fields.
+    - ``load(row, wanted, t)``: a thread's numbers of a row, with 0 for wavenumbers that it does not hold. ``store``
+      writes them. Not `wanted`: there is no such row.
     """
     (ny, nx), kx, lines, pitch = plan.shape, plan.highest[1], plan.row_lines, plan.pitch
-    held, threads, groups, size, real = lines.values, lines.threads, lines.groups, lines.size, plan.real
-    Complex, Values = plan.complex, lines.Values
-    by_line = line_functions(lines)
-    forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
-    half, complex_view = row_view(Complex, (ny, 2 * pitch)), vector_view(Complex)
-    get_complex, put_complex = complex_access(real)
-    two, second = PRODUCTS[kind][0] == 2, PRODUCTS[kind][1] == 2
-    square, conjugate = kind.startswith("square"), kind == "conjugate product"
+    held, threads, Complex, Values = lines.values, lines.threads, plan.complex, lines.Values
+    get_complex, put_complex = complex_access(plan.real)
     row_type = wp.array(dtype=Complex)
 
     # whether any, or all, of the numbers that the threads of a line hold at a place are wavenumbers 0 to Kx, -Kx to -1
@@ -77,6 +74,24 @@ def products(plan: Plan, kind: str) -> wp.Kernel:
                     put_complex(row, n, Complex(values[2 * e], values[2 * e + 1]))
                 if high(e) and (all_high(e) or n >= nx - kx):
                     put_complex(row, pitch + nx - n, Complex(values[2 * e], values[2 * e + 1]))
+
+    return types.SimpleNamespace(half=row_view(Complex, (ny, 2 * pitch)), load=load, store=store)
+
+
+@functools.cache
+def products(plan: Plan, kind: str) -> wp.Kernel:
+    """Make the kernel of a product of complex velocities z, y at each point.
+
+    ``z^2``; ``z^2`` and its tangent ``2 z y``; ``z y``; or ``conj(z) y``.
+    """
+    (ny, _), lines, real, Values = plan.shape, plan.row_lines, plan.real, plan.row_lines.Values
+    held, threads, groups, size = lines.values, lines.threads, lines.groups, lines.size
+    by_line, by_row = line_functions(lines), row_functions(plan)
+    half, load, store = by_row.half, by_row.load, by_row.store
+    forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
+    complex_view = vector_view(plan.complex)
+    two, second = PRODUCTS[kind][0] == 2, PRODUCTS[kind][1] == 2
+    square, conjugate = kind.startswith("square"), kind == "conjugate product"
 
     @kernel(launch_bounds=plan.bounds(lines, plan.rows))
     def products(

@@ -19,6 +19,7 @@ from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.views import complex_access, vector_view
 from ..parameters import Parameters, forcing_row, linear_row, parameter_functions
 from .columns import column_functions
+from .medium import launch_resist
 from .operators import launch_begin
 from .places import Fields, fields
 from .plan import Plan
@@ -29,13 +30,15 @@ from .symbols import symbols
 
 
 @functools.cache
-def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool, extra: bool) -> wp.Kernel:
+def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool, extra: bool, medium: bool = False) -> wp.Kernel:
     """Make the kernel of a stage from products to the new state, and with `opens` to its velocities.
 
     With `tangent` it does the same for a tangent, whose lines follow those of the state. With `extra` the equation has
-    more linear terms than viscosity and drag.
+    more linear terms than viscosity and drag. With `medium` the product of a medium comes back from points too, in the
+    place of a tangent.
     """
-    cut, count = (plan.tangent, 4) if tangent else (plan.advance, 2)
+    second, back = tangent or medium, 4 if tangent else 2
+    cut, count = (plan.tangent, 4) if second else (plan.advance, 2)
     lines, parts, real = plan.column_lines(cut, count), plan.parts(cut), plan.real
     C, size = lines.interleaved, lines.size
     groups, ahead = lines.groups // C, not plan.serial
@@ -46,6 +49,7 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool, extra: b
     points, holds, mode_of, here = by_column.points, by_column.holds, by_column.mode_of, by_column.here
     natural, waves, slot = by_column.natural, by_column.waves, 1 if ahead else 0
     mode, velocity, advection, Scale = by_mode.mode, by_mode.velocity, by_mode.advection, by_mode.Scale
+    curl = by_mode.curl
     step_of, by_member, filtered = stepping(real, extra), parameter_functions(real), plan.filtered
     numbers, linear, inverse_of = by_member.numbers, linear_row(plan.complex, plan.modes), by_mode.inverse
     if extra:
@@ -118,7 +122,7 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool, extra: b
         for side in range(side_of, count, groups):
             line = side * C + c_of
             place = half_at.state
-            if tangent and side > 1:
+            if second and side > 1:
                 place = half_at.tangent
             values = load(table, place, member, side % 2, first + c_of, t)
             publish(forward(values, buffer, factors, line, t), buffer, line, t)
@@ -151,6 +155,8 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool, extra: b
                 if filtered:
                     filtering = filter_of(filters, row, first + c)
                 rate = filtering * advection(m, get(buffer, c, n), get(buffer, C + c, n))
+                if medium:
+                    rate += filtering * curl(m, get(buffer, 2 * C + c, n), get(buffer, 3 * C + c, n))
                 if forced:
                     rate += get_complex(force, at)
                 w = Complex(old[2 * i * slot], old[2 * i * slot + 1])
@@ -182,7 +188,7 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool, extra: b
                         put(buffer, 3 * C + c, n, minus[0], minus[1])
         if opens:
             barrier()
-            for side in range(side_of, count, groups):
+            for side in range(side_of, back, groups):
                 line = side * C + c_of
                 place = half_at.state
                 if tangent and side > 1:
@@ -193,13 +199,14 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool, extra: b
     return stage_columns
 
 
-def advance(setting: Setting, parameters: Parameters, omega, targets, increments, halves):
+def advance(setting: Setting, parameters: Parameters, omega, targets, increments, halves, medium=None):
     """Launch the steps from `omega`.
 
     `targets[s]` receives the state after stage s, counted from the first step on. It may be the state before.
-    `increments` and `halves` are scratch, lists of one array for the state.
+    `increments` and `halves` are scratch, lists of one array for the state. With a `medium`, a field of complex
+    numbers, `halves` has another one.
     """
-    _steps(setting, (parameters, parameters), [omega], [[target] for target in targets], increments, halves)
+    _steps(setting, (parameters, parameters), [omega], [[target] for target in targets], increments, halves, medium)
 
 
 def tangent(
@@ -209,7 +216,7 @@ def tangent(
     _steps(setting, (parameters, dparameters), [omega, domega], targets, increments, halves)
 
 
-def _steps(setting, parameters, state, targets, increments, halves):
+def _steps(setting, parameters, state, targets, increments, halves, medium=None):
     plan, tables, scale = setting.plan, setting.tables, setting.scale
     batch, with_tangent = state[0].shape[0], len(state) == 2
     forced, extra = parameters[0].forcing != NO_ARRAY, parameters[0].linear != NO_ARRAY
@@ -217,14 +224,17 @@ def _steps(setting, parameters, state, targets, increments, halves):
     if with_tangent:
         launch_begin(plan, "velocity", scale, tables, state[1], halves[1], *parameters, of=state[0])
     kind = "square and tangent" if with_tangent else "square"
-    cut, stages = plan.tangent if with_tangent else plan.advance, low_storage(setting.integrator)
-    lines, blocks = plan.column_lines(cut, 2 * len(state)), batch * plan.parts(cut)
+    cut, stages = plan.tangent if len(halves) == 2 else plan.advance, low_storage(setting.integrator)
+    lines, blocks = plan.column_lines(cut, 2 * len(halves)), batch * plan.parts(cut)
     for turn, target in enumerate(targets):
-        launch_products(plan, kind, tables.roots_x, halves[0], halves[-1], halves[0], halves[-1])
+        if medium is None:
+            launch_products(plan, kind, tables.roots_x, halves[0], halves[-1], halves[0], halves[-1])
+        else:
+            launch_resist(plan, tables.roots_x, medium, *halves)
         step, number = divmod(turn, len(stages))
         stage = stepping(plan.real, extra).Stage()
         stage.a, stage.b, stage.duration = stages[number]
-        columns = stage_columns(plan, forced, turn + 1 < len(targets), with_tangent, extra)
+        columns = stage_columns(plan, forced, turn + 1 < len(targets), with_tangent, extra, medium is not None)
         given = [*parameters, step, fields(*state), fields(*increments), tables.roots_y, tables.filters]
         made = [fields(*halves), target[0], target[-1], int(number + 1 == len(stages))]
         launch(columns, halves[0].table, blocks, [stage, scale, *given, *made], lines.block_dim)

@@ -16,6 +16,7 @@ from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.views import complex_access, vector_view
 from ..parameters import Parameters, forcing_row, linear_row, parameter_functions
 from .columns import column_functions
+from .medium import launch_pull_back
 from .operators import launch_begin
 from .places import Cotangents, Fields, cotangents, fields
 from .plan import Plan
@@ -210,13 +211,28 @@ def sweep_columns(
     return sweep_columns
 
 
-def adjoint(setting: Setting, parameters: Parameters, omega, kept, cotangent, result, work, halves, totals):
+def adjoint(
+    setting: Setting,
+    parameters: Parameters,
+    omega,
+    kept,
+    cotangent,
+    result,
+    work,
+    halves,
+    totals,
+    medium=None,
+    by_medium=None,
+):
     """Launch the sweep from the last stage to the first.
 
     `kept[s]` is the state after stage s, and `omega` that before the first. `work`: two states, the cotangents that go
     from stage to stage. `halves`: strain and velocity. `totals`: partial sums of the cotangents of parameters
     (`SUMS`), the cotangent of forcing, one field a step of it, and that of the symbol of further terms; None for those
     not wanted.
+
+    With a `medium`, `halves` also has what E* makes of q, and `by_medium` receives the sum of ``conj(z) E* q``, if it
+    is wanted. What comes back from points is then half the adjoint of all products (`_spectral.medium`).
     """
     plan, stages, scale = setting.plan, low_storage(setting.integrator), setting.scale
     tables, sums, by_step, by_linear = setting.tables, *totals
@@ -237,15 +253,21 @@ def adjoint(setting: Setting, parameters: Parameters, omega, kept, cotangent, re
         lines = plan.column_lines(plan.sweep, 4 if begins and plan.sweeps_together else 2)
         arguments = [of_stage[stage % len(stages)], of_stage[(stage - 1) % len(stages)], scale, parameters, step]
         arguments += [states[stage], states[max(stage - 1, 0)], tables.roots_y, tables.filters, cotangents(*given)]
-        arguments += [fields(*halves), NO_ARRAY if sums is None else sums]
+        arguments += [fields(*halves[:2]), NO_ARRAY if sums is None else sums]
         arguments += [by_step[0 if steady else step] if variant[1] else NO_ARRAY]
         fresh = stage == count - 1 if steady else stage % len(stages) == len(stages) - 1
         arguments += [NO_ARRAY if by_linear is None else by_linear, int(fresh), int(stage == count), cotangents(*made)]
         launch(kernel, omega.table, batch * plan.parts(plan.sweep), arguments, lines.block_dim)
         if begins and not plan.sweeps_together:
             launch_begin(plan, "velocity", scale, tables, states[stage - 1], halves[1], parameters)
+        if begins and medium is not None:
+            launch_begin(plan, "lift", scale, tables, made[1], halves[2])
 
     columns(count, (cotangent, cotangent), work)
     for stage in reversed(range(count)):
-        launch_products(plan, "conjugate product", tables.roots_x, halves[1], halves[0], halves[0], halves[0])
+        if medium is None:
+            launch_products(plan, "conjugate product", tables.roots_x, halves[1], halves[0], halves[0], halves[0])
+        else:
+            pair, fresh = (halves[1], halves[2], halves[0]), stage == count - 1
+            launch_pull_back(plan, tables.roots_x, medium, *pair, by_medium, fresh)
         columns(stage, work, work if stage else (result, result))

@@ -11,6 +11,8 @@ the coefficients ``(T(k) Q + conj(T(-k)) R) / 2``.
 | D, advection of a product | ``i/2 conj(kappa)^2`` | ``i/2 conj(kappa)^2`` | ``-i/2 kappa^2`` |
 | D*, the strain | ``-i/2 kappa^2`` | ``-i/2 kappa^2`` | ``i/2 conj(kappa)^2`` |
 | C*, from a strained product | ``-1 / kappa`` | ``-conj(kappa) / k^2`` | ``kappa / k^2`` |
+| E, from the product with a medium | ``conj(kappa)`` | ``conj(kappa)`` | ``-kappa`` |
+| E*, what it lifts to points | ``kappa`` | ``kappa`` | ``-conj(kappa)`` |
 
 Viscosity and drag are known here by their symbols, all other linear terms as one array (`_spectral.terms`). With a
 deformation radius ``1 / (k^2 + F)`` takes the place of ``1 / k^2`` (`inverse`).
@@ -30,8 +32,9 @@ def symbols(real) -> types.SimpleNamespace:
     """Make the functions of a mode.
 
     - ``mode(y, x, scale)``: the `Mode` of y and x waves a side; `scale`, a `Scale`, holds the wavenumbers of one wave.
-    - ``velocity(mode, a)``, ``strain(mode, a)``: numbers at kx and -kx, to be transformed back.
-    - ``advection(mode, q, r)``, ``pullback(mode, q, r)``: coefficients, from what came back from there.
+    - ``velocity(mode, a)``, ``strain(mode, a)``, ``lift(mode, a)``: numbers at kx and -kx, to be transformed back.
+    - ``advection(mode, q, r)``, ``pullback(mode, q, r)``, ``curl(mode, q, r)``: coefficients, from what came back from
+      there.
     - ``linear(numbers, mode)``: the symbol of viscosity and drag. It is linear in the numbers, a `Numbers`.
     - ``inverse(mode, screening)``: ``1 / (k^2 + F)``, and 0 for the mean.
     """
@@ -106,6 +109,20 @@ def symbols(real) -> types.SimpleNamespace:
         return Complex(-(y * rest[0] + x * total[1]), x * total[0] - y * rest[1])
 
     @wp.func
+    def curl(m: Mode, q: Complex, r: Complex):
+        half = real(0.5) * m.to
+        y, x = half * m.y, half * m.x
+        total, rest = q + r, q - r
+        return Complex(y * rest[0] + x * total[1], y * rest[1] - x * total[0])
+
+    @wp.func
+    def lift(m: Mode, a: Complex):
+        s = m.back * a
+        yx, xy = m.y * s[0], m.x * s[1]
+        yy, xx = m.y * s[1], m.x * s[0]
+        return Complex(yx - xy, yy + xx), Complex(-(yx + xy), xx - yy)
+
+    @wp.func
     def linear(given: Numbers, m: Mode):
         return -(given.viscosity * m.squared + given.drag)
 
@@ -124,6 +141,8 @@ def symbols(real) -> types.SimpleNamespace:
         strain=strain,
         advection=advection,
         pullback=pullback,
+        curl=curl,
+        lift=lift,
         linear=linear,
         inverse=inverse,
     )

@@ -1,0 +1,153 @@
+"""Kernels of rows with a medium, by which velocities are multiplied at each point (`_spectral.medium`).
+
+A medium is a complex number at each point: its real part is the resistance r, its imaginary part the topography h, and
+``m = r - i h``. Kernels are like those of `rows`.
+"""
+
+import functools
+
+import warp as wp
+
+from ..fft.transforms import line_functions
+from ..hardware.address_table import Place, Table, kernel, launch
+from ..hardware.intrinsics import block_index, synchronise_dependent_launch, thread_index
+from ..hardware.views import complex_access, row_view, vector_view
+from .plan import Plan
+from .rows import row_functions
+
+
+@functools.cache
+def square_and_resist(plan: Plan) -> wp.Kernel:
+    """Make the kernel from a velocity z to ``z^2`` and ``m z``."""
+    (ny, nx), lines, real, Values = plan.shape, plan.row_lines, plan.real, plan.row_lines.Values
+    held, threads, groups, size = lines.values, lines.threads, lines.groups, lines.size
+    by_line, by_row = line_functions(lines), row_functions(plan)
+    half, load, store = by_row.half, by_row.load, by_row.store
+    forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
+    complex_view, at_points = vector_view(plan.complex), row_view(plan.complex, (ny, nx))
+    get_complex, _ = complex_access(real)
+
+    @kernel(launch_bounds=plan.bounds(lines, plan.rows))
+    def square_and_resist(
+        table: Table,
+        rows: int,
+        # in
+        medium_at: Place,
+        roots_at: Place,
+        # in and out
+        z_at: Place,
+        # out
+        resisted_at: Place,
+    ):
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        index, _ = wp.tid()
+        thread = thread_index()
+        line = thread // threads
+        t = thread - line * threads
+        row = block_index(index, 0) * groups + line
+        wanted = row < rows
+        factors = load_factors(complex_view(table, roots_at), t)
+        medium = at_points(table, medium_at, 0, wp.where(medium_at[2] == 1, row % ny, row), 0)
+        y = Values()
+        if wanted:  # it is older than the previous kernel
+            for e in range(held):
+                number = get_complex(medium, t + threads * e)
+                y[2 * e] = number[0]
+                y[2 * e + 1] = number[1]
+        synchronise_dependent_launch()
+        z = inverse(load(half(table, z_at, 0, row, 0), wanted, t), buffer, factors, line, t)
+        for e in range(held):
+            zr, zi = z[2 * e], z[2 * e + 1]
+            r, h = y[2 * e], y[2 * e + 1]
+            z[2 * e] = zr * zr - zi * zi
+            z[2 * e + 1] = real(2.0) * zr * zi
+            y[2 * e] = r * zr + h * zi
+            y[2 * e + 1] = r * zi - h * zr
+        store(forward(z, buffer, factors, line, t), half(table, z_at, 0, row, 0), wanted, t)
+        store(forward(y, buffer, factors, line, t), half(table, resisted_at, 0, row, 0), wanted, t)
+
+    return square_and_resist
+
+
+@functools.cache
+def pull_back(plan: Plan, by_medium: bool) -> wp.Kernel:
+    """Make the kernel of the sweep: ``conj(z) D* q + conj(m) E* q / 2``, from a velocity z and both images of q.
+
+    With `by_medium` it adds ``conj(z) E* q`` to the cotangent of the medium, whose imaginary part is that of h.
+    """
+    (ny, nx), lines, real = plan.shape, plan.row_lines, plan.real
+    held, threads, groups, size = lines.values, lines.threads, lines.groups, lines.size
+    by_line, by_row = line_functions(lines), row_functions(plan)
+    half, load, store = by_row.half, by_row.load, by_row.store
+    forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
+    complex_view, at_points = vector_view(plan.complex), row_view(plan.complex, (ny, nx))
+    (get_complex, put_complex), Complex = complex_access(real), plan.complex
+
+    @kernel(launch_bounds=plan.bounds(lines, plan.rows))
+    def pull_back(
+        table: Table,
+        rows: int,
+        # in
+        medium_at: Place,
+        velocity_at: Place,
+        lifted_at: Place,
+        roots_at: Place,
+        fresh: int,
+        # in and out
+        strain_at: Place,
+        cotangent_at: Place,
+    ):
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        index, _ = wp.tid()
+        thread = thread_index()
+        line = thread // threads
+        t = thread - line * threads
+        row = block_index(index, 0) * groups + line
+        wanted = row < rows
+        factors = load_factors(complex_view(table, roots_at), t)
+        medium = at_points(table, medium_at, 0, wp.where(medium_at[2] == 1, row % ny, row), 0)
+        cotangent = at_points(table, cotangent_at, 0, row, 0)
+        synchronise_dependent_launch()
+        z = inverse(load(half(table, velocity_at, 0, row, 0), wanted, t), buffer, factors, line, t)
+        s = inverse(load(half(table, strain_at, 0, row, 0), wanted, t), buffer, factors, line, t)
+        p = inverse(load(half(table, lifted_at, 0, row, 0), wanted, t), buffer, factors, line, t)
+        if wanted:
+            for e in range(held):
+                n = t + threads * e
+                zr, zi = z[2 * e], z[2 * e + 1]
+                sr, si = s[2 * e], s[2 * e + 1]
+                pr, pi = p[2 * e], p[2 * e + 1]
+                number = get_complex(medium, n)
+                r, h = real(0.5) * number[0], real(0.5) * number[1]
+                s[2 * e] = zr * sr + zi * si + r * pr - h * pi
+                s[2 * e + 1] = zr * si - zi * sr + r * pi + h * pr
+                if by_medium:
+                    share = Complex(zr * pr + zi * pi, zi * pr - zr * pi)
+                    if fresh == 0:
+                        share += get_complex(cotangent, n)
+                    put_complex(cotangent, n, share)
+        store(forward(s, buffer, factors, line, t), half(table, strain_at, 0, row, 0), wanted, t)
+
+    return pull_back
+
+
+def launch_resist(plan: Plan, roots, medium, half, resisted):
+    """Launch the products of half-transformed velocities, which their squares replace. `resisted` receives the others.
+
+    All members may share a medium.
+    """
+    _launch_on_rows(plan, square_and_resist(plan), half, [medium, roots, half, resisted])
+
+
+def launch_pull_back(plan: Plan, roots, medium, velocity, lifted, strain, by_medium, fresh: bool):
+    """Launch the product of the sweep, which takes the place of the strain.
+
+    `by_medium`: the cotangent of the medium, ``(members, ny, nx)``, or None. `fresh`: whether it has no value yet.
+    """
+    arguments = [medium, velocity, lifted, roots, int(fresh), strain, strain if by_medium is None else by_medium]
+    _launch_on_rows(plan, pull_back(plan, by_medium is not None), strain, arguments)
+
+
+def _launch_on_rows(plan, kernel, half, arguments):
+    rows, lines = half.shape[0] * plan.shape[0], plan.row_lines
+    launch(kernel, half.table, -(-rows // lines.groups), [rows, *arguments], lines.block_dim)
