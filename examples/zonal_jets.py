@@ -2,11 +2,11 @@
 
     python examples/zonal_jets.py
 
-runs in a quarter of a minute on two CPU cores. On a beta plane the inverse cascade of energy halts where eddies become Rossby
-waves, at about the wavenumber of Rhines, and what it brings goes into jets along x (Rhines 1975,
+runs in a quarter of a minute on two CPU cores. On a beta plane the inverse cascade of energy halts where eddies become
+Rossby waves, at about the wavenumber of Rhines. What it brings goes into jets along x (Rhines 1975,
 doi:10.1017/S0022112075001504; Vallis and Maltrud 1993, doi:10.1175/1520-0485(1993)023<1346:GOMFAJ>2.0.CO;2). Drag takes
-it out again. Eastward jets are sharp and westward ones broad, since a jet is unstable where the gradient of vorticity,
-``beta - d2(u)/dy2``, changes its sign (Rayleigh and Kuo).
+it out again. Eastward jets are sharp and westward ones broad, since a jet may be unstable where the gradient of
+vorticity, ``beta - d2(u)/dy2``, changes its sign (Kuo 1949, doi:10.1175/1520-0469(1949)006<0105:DIOTDN>2.0.CO;2).
 """
 
 import argparse
@@ -53,9 +53,7 @@ def stir(solver: wns.NavierStokes2D, parts: int, key: jax.Array) -> tuple[jax.Ar
 
     def part(omega, number):
         of_part = jax.random.fold_in(key, number)
-        forcing = wns.forcing.ring_noise(
-            solver.grid, key=of_part, steps=steps, dt=solver.dt, dtype="float32", **noise
-        )
+        forcing = wns.forcing.ring_noise(solver.grid, key=of_part, steps=steps, dt=solver.dt, dtype="float32", **noise)
         omega = solver.rollout(omega, steps=steps, forcing=forcing)
         return omega, zonal_mean(solver, omega)
 

@@ -164,7 +164,9 @@ CASES = [
     Case(names=("viscosity", "dt", *BODY), dtype="float32", per_member=True),
     Case(grid=WIDE, names=tuple(WITH_RADIUS), per_member=True, held=("deformation_radius",)),
 ]
-every_case = pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"xla": (1, 6), "warp": (0, 9)}), ids=str)
+every_case = pytest.mark.parametrize(
+    ("backend", "case"), fast_backends(CASES, {"xla": (1, 6), "warp": (0, 9)}), ids=str
+)
 
 
 def derivatives(f, case):
