@@ -132,7 +132,7 @@ class Engine(Protocol):
         """Check that the engine has these further terms, a `_terms.Terms`."""
         ...
 
-    def term_operands(self, terms: Any, /, **how) -> tuple[jax.Array, ...]:
+    def term_operands(self, terms: Any, /, **how) -> tuple[jax.Array | None, ...]:
         """Return the operands of time steps that stand for the terms, from the fifth on (`_primitives.operands`)."""
         ...
 

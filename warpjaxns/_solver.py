@@ -58,13 +58,15 @@ class NavierStokes2D(eqx.Module):
         d(omega)/dt = J(psi, omega) + nu Lap(omega) - mu omega + f,    Lap(psi) = -omega,
         u = d(psi)/dy,  v = -d(psi)/dx,  J(a, b) = a_x b_y - a_y b_x
 
-    `Spectral` can have further terms on the right-hand side, each if it is asked for:
+    There can be further terms on the right-hand side, each if it is asked for:
 
         - beta v  -  (U d/dx + V d/dy) omega  -  nu_h (-Lap)^p omega  +  mu_h Lap^-1 omega
         + J(psi, h) - (U, V) . grad h  -  curl(chi (u + U) / eta)
 
     With a deformation radius L_d states are the potential vorticity ``omega = psi / L_d^2 - Lap(psi)``. A flow that
-    carries scalars has a `State` in their place, in and out.
+    carries scalars has a `State` in their place, in and out. `Spectral` has all of these. `FiniteDifference` has no
+    scalars, no hyperviscosity, no hypodrag together with a deformation radius, and none of them on a grid that is
+    divided over devices.
 
     `discretisation` says how: by finite differences or by Fourier modes. All methods are the same for both, and use its
     own operators.

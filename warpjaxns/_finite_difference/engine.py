@@ -110,8 +110,8 @@ def tendency(field, viscosity, drag, force, terms=None, *, grid, scheme, backend
 
 def _streamfunction(field, terms, grid, backend):
     """Return psi, with a deformation radius that of a potential vorticity."""
-    is_screened = terms is not None and terms.deformation_radius is not None
-    return poisson(field, screening(terms) if is_screened else None, grid=grid, backend=backend)
+    number = None if terms is None or terms.deformation_radius is None else screening(terms)
+    return poisson(field, number, grid=grid, backend=backend)
 
 
 def streamfunction(field, *, grid, backend, **_):

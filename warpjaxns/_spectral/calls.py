@@ -162,8 +162,8 @@ def tangent_fits(x: Operands, *, grid: Grid, dealiasing, platform: str, **_) -> 
     return plan.resident_tangent is not None or plan.fits(plan.tangent, 4, _limit(platform))
 
 
-def adjoint_fits(*_, **__) -> bool:
-    """Return whether a kernel has all cotangents that are wanted."""
+def adjoint_fits(x: Operands, **_) -> bool:
+    """Return whether a call has all cotangents that are wanted."""
     return True
 
 

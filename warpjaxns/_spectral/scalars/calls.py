@@ -95,9 +95,9 @@ def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platfor
     return [out.reshape(x.omega.shape), dout.reshape(x.omega.shape)]
 
 
-def adjoint_fits(*operands, **_) -> bool:
-    """Return whether a kernel has the sweep: a medium goes through `algebra`."""
-    return not has_medium(Operands(*operands[: len(Operands._fields)]))
+def adjoint_fits(x: Operands, **_) -> bool:
+    """Return whether a call has the sweep: a medium goes through `algebra`."""
+    return not has_medium(x)
 
 
 def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, platform):
