@@ -33,7 +33,7 @@ MOST_WORKERS = 8  # a gigabyte each
 CHECKED = ["_solver", "_operators", "_rollout", "_adjoint", "_checks", "_finite", "_grid", "_custom", "_primitives"]
 CHECKED += ["_finite_difference", "_spectral"]
 CHECKED += ["initial", "diagnostics", "experiments", "plotting", "forcing", "closures", "data", "_modes", "_coarsen"]
-CHECKED += ["_velocity", "_arrays"]
+CHECKED += ["_velocity", "_arrays", "_scalars"]
 CHECKED += ["benchmarks", "metrics"]
 
 if importlib.util.find_spec("beartype"):

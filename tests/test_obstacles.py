@@ -11,7 +11,7 @@ import pytest
 from oracle import normal, vdot
 from tolerances import DIFFERENCES, RELATIVE, assert_close
 
-from warpjaxns import FiniteDifference, Grid, NavierStokes2D, Obstacle, Spectral, adaptive_steps, diagnostics, obstacles
+from warpjaxns import Grid, NavierStokes2D, Obstacle, Spectral, adaptive_steps, diagnostics, obstacles
 
 GRID = Grid((24, 40), (2.0, 3.5))
 
@@ -200,13 +200,6 @@ def test_the_limit_of_stability(integrator):
 def test_errors(make, words):
     with pytest.raises((TypeError, ValueError), match=words):
         make()
-
-
-@pytest.mark.parametrize("name", ["obstacle", "topography"])
-def test_finite_differences_name_what_can(name):
-    value = Obstacle(jnp.ones(GRID.shape), 1.0) if name == "obstacle" else jnp.ones(GRID.shape)
-    with pytest.raises(ValueError, match=rf"{name}=.*wns\.Spectral\(\)"):
-        NavierStokes2D(GRID, viscosity=0.1, dt=0.1, discretisation=FiniteDifference(), **{name: value})
 
 
 @pytest.mark.full

@@ -1,5 +1,6 @@
 """Repetitions within one foreign call: programs of `_ffi`, and `advance_p` of a rollout."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -45,6 +46,16 @@ def repeated(a, x, repeats, into=lambda a, x, y: (a, y)):
         y = a * x + 1
         a, x = into(a, x, y)
     return y
+
+
+def test_kernels_are_loaded_without_a_launch():
+    arrays = [wp.array(values, dtype=wp.float64, device="cpu") for values in ([2.0], [3.0], [0.0])]
+    table = wp.array([array.ptr for array in arrays], dtype=wp.uint64, device="cpu")
+    buffers = address_table.buffers(table, arrays)
+    for result in (0.0, 7.0):
+        with address_table.loading() if result == 0.0 else contextlib.nullcontext():
+            address_table.launch(affine, table, 1, buffers, 1)
+        assert arrays[2].numpy() == [result]
 
 
 FEEDS = {

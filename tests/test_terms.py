@@ -377,12 +377,6 @@ def test_solvers_without_terms_have_no_symbol():
         assert equation.invars[Operands._fields.index("linear")].aval.shape == shape
 
 
-@pytest.mark.parametrize("name", ["beta", "mean_flow", "hyperviscosity", "hypodrag", "deformation_radius"])
-def test_finite_differences_name_what_can(name):
-    with pytest.raises(ValueError, match=rf"{name}=.*wns\.Spectral\(\)"):
-        NavierStokes2D(BOX, viscosity=0.1, dt=0.1, **{name: VALUES[name]})
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_difference_terms
 from emulator import COMPILER, emulated
-from layouts import NO_RESIDENTS, SATURATED, always, hand_in, shared_by
+from layouts import NO_RESIDENTS, SATURATED, always, fast_cases, hand_in, shared_by
 from oracle import normal
 from test_advance import ALL, Case, check
 from tolerances import ROLLOUT, assert_trees_close, relative_error
@@ -84,6 +85,31 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
         blocks = [blocks for ways in tables["RESIDENT"][kind].values() for blocks, *_ in ways]
         assert way is None if not blocks else way.blocks == blocks[0]
     check(case)
+    assert emulator.launched
+
+
+RADIUS = {"names": tuple(test_difference_terms.WITH_RADIUS), "held": ("deformation_radius",)}
+MEDIUM = {"names": test_difference_terms.WITH_MEDIUM}
+TERMS = {
+    "columns": (SATURATED, RADIUS, (45, 75)),
+    "slabs": (SLABS, RADIUS, (32, 64)),
+    "fused slabs": (SOME_BY_SLABS, {**RADIUS, "dtype": "float32"}, (24, 96)),
+    "residents": (RESIDENTS, RADIUS, (32, 48)),
+    "clusters": (CLUSTERS_OF_2, {**RADIUS, "dtype": "float32"}, (32, 64)),
+    "residents with hypodrag": (RESIDENTS, {"dtype": "float32"}, (32, 48)),
+    "medium by columns": (SATURATED, MEDIUM, (45, 75)),
+    "medium by slabs": (SLABS, {**MEDIUM, "scheme": "central"}, (32, 128)),
+    "medium by few columns": (NO_RESIDENTS, {**MEDIUM, "dtype": "float32"}, (32, 64)),
+}
+
+
+@pytest.mark.parametrize("kind", fast_cases(list(TERMS), 1))
+def test_further_terms(kind, emulator, monkeypatch):
+    tables, options, shape = TERMS[kind]
+    hand_in(monkeypatch, tables)
+    case = test_difference_terms.Case(grid=Grid(shape, (2.0, 3.3)), per_member=True, steps=1, **options)
+    wanted = jax.jit(lambda: test_difference_terms.derivatives(case.fused("xla"), case))()
+    test_difference_terms.check(case, "warp", wanted)
     assert emulator.launched
 
 

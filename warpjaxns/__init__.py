@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ._grid import Grid
     from ._operators import jacobian, laplacian, streamfunction
     from ._runtime import clear_caches, info, warmup
+    from ._scalars import Scalar, State
     from ._solver import NavierStokes2D
     from ._velocity import velocity_of, vorticity_of
     from .obstacles import Obstacle
@@ -31,7 +32,9 @@ __all__ = [
     "Grid",
     "NavierStokes2D",
     "Obstacle",
+    "Scalar",
     "Spectral",
+    "State",
     "__version__",
     "adaptive_steps",
     "benchmarks",
@@ -65,7 +68,9 @@ _HOMES = {
     "Grid": "_grid",
     "NavierStokes2D": "_solver",
     "Obstacle": "obstacles",
+    "Scalar": "_scalars",
     "Spectral": "_discretisation",
+    "State": "_scalars",
     "adaptive_steps": "_adaptive",
     "clear_caches": "_runtime",
     "coarsen": "_coarsen",

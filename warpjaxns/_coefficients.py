@@ -104,15 +104,16 @@ def column_modes(shape: tuple[int, int], spacing: tuple[float, float]) -> np.nda
     return modes_of(eigenvalues(shape, spacing)[1][: shape[1] // 2 + 1], shape, spacing)
 
 
-def modes_of(along_x: np.ndarray, shape: tuple[int, int], spacing: tuple[float, float]) -> np.ndarray:
-    """Return the constants of these eigenvalues along x that the solve along y needs, ``(eigenvalues, 5)``, float64.
+def modes_of(along_x, shape: tuple[int, int], spacing: tuple[float, float], xp=np):
+    """Return the constants of these eigenvalues along x that the solve along y needs, ``(eigenvalues, 5)``.
 
     With ``r + 1/r = 2 + dy^2 lambda``, ``0 < r <= 1``, they are ``-log r``, ``1 - r``, ``1 / (1 - r^ny)``, the factor
     ``dy^2 r / (2 nx)`` of the solution, in which ``1 / (2 nx)`` is that of the transforms, and ``1 / (1 - r^2)``. The
-    third and the last are 0 for the mean over x.
+    third and the last are 0 for the mean over x. `xp`: the array library.
     """
     (ny, nx), dy = shape, spacing[0]
     half = along_x * dy**2 / 2  # (r + 1/r) / 2 - 1
-    rate = np.log1p(half + np.sqrt(half * (half + 2)))
-    around, both = (np.divide(-1, np.expm1(-rate * m), out=np.zeros_like(rate), where=rate > 0) for m in (ny, 2))
-    return np.stack([rate, -np.expm1(-rate), around, dy**2 * np.exp(-rate) / (2 * nx), both], axis=-1)
+    rate = xp.log1p(half + xp.sqrt(half * (half + 2)))
+    some = xp.where(rate > 0, rate, 1)
+    around, both = (xp.where(rate > 0, -1 / xp.expm1(-some * m), 0) for m in (ny, 2))
+    return xp.stack([rate, -xp.expm1(-rate), around, dy**2 * xp.exp(-rate) / (2 * nx), both], axis=-1)

@@ -5,7 +5,7 @@ An engine is a module with the functions of `Engine`. All else in the package kn
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import jax
 import numpy as np
@@ -83,6 +83,11 @@ class Spectral(_Options):
 
     def __post_init__(self):
         self._check(integrator=INTEGRATORS, dealiasing=DEALIASING)
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralWithScalars(Spectral):
+    """`Spectral` for a flow that carries scalars, whose states hold them too. A solver makes it of its own."""
 
 
 Discretisation: TypeAlias = FiniteDifference | Spectral
@@ -206,6 +211,10 @@ def engine_of(discretisation: Discretisation) -> Engine:
         from ._finite_difference import engine as finite_difference
 
         return finite_difference
+    if isinstance(discretisation, SpectralWithScalars):
+        from ._spectral.scalars import engine as with_scalars
+
+        return cast(Engine, with_scalars)  # it has what advances states
     from ._spectral import engine as spectral
 
     return spectral

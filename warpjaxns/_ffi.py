@@ -306,7 +306,10 @@ class _Replay:
         self.table = wp.empty(len(arrays), dtype=cast(Any, wp.uint64), device=device)
         arguments = [Addresses(), self.table]
         self.fill: Any = wp.launch(fill, dim=1, inputs=arguments, device=device, record_cmd=True)
-        self.graph: Any = _captured(lambda: _run(program, address_table.buffers(self.table, arrays)))
+        buffers = address_table.buffers(self.table, arrays)
+        with address_table.loading():
+            program.launch(*buffers)
+        self.graph: Any = _captured(lambda: _run(program, buffers))
         make_programmatic(self.graph.graph.value)
 
     def __call__(self, arrays):

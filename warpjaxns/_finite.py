@@ -84,21 +84,23 @@ logging.getLogger("jax._src.debugging").addFilter(
 )
 
 
-def raise_if_not_finite(omega: jax.Array, axis: int, advice: str) -> None:
+def raise_if_not_finite(omega: jax.Array, axis: int, advice: str, what: str = "vorticity") -> None:
     """Raise if the vorticity of a member is not finite, naming the first such member.
 
     Args:
-        omega: vorticity, with the members along `axis`. `jax.vmap` adds members in front of them.
+        omega: vorticity, or all fields of a state, with the members along `axis`. `jax.vmap` adds members in front of
+            them.
         axis: the members' axis.
         advice: the end of the message.
+        what: the name of what is looked at.
 
     Raises:
         NotFiniteError: a value is NaN or infinite.
     """
-    raise_where(_not_finite(omega, axis), NotFiniteError, "is not finite", advice)
+    raise_where(_not_finite(omega, axis), NotFiniteError, "is not finite", advice, what)
 
 
-def raise_where(bad: jax.Array, error: type[RolloutError], problem: str, advice: str) -> None:
+def raise_where(bad: jax.Array, error: type[RolloutError], problem: str, advice: str, what: str = "vorticity") -> None:
     """Raise if any member is bad, naming the first one.
 
     Eagerly the call raises. Under `jit` the error comes with the results, on every device. All devices get the same
@@ -109,16 +111,19 @@ def raise_where(bad: jax.Array, error: type[RolloutError], problem: str, advice:
         error: the type of the error.
         problem: what is wrong with such a member.
         advice: the end of the message.
+        what: the name of what is wrong.
 
     Raises:
         RolloutError: of the given type.
     """
     first, members = _search(bad)
     if isinstance(first, jax.core.Tracer):
-        raise_it = functools.partial(_raise_if, error=error, problem=problem, advice=advice, line=_line_of_user())
+        raise_it = functools.partial(
+            _raise_if, error=error, problem=problem, advice=advice, what=what, line=_line_of_user()
+        )
         _call_on_every_device(raise_it, first, members)
     else:
-        _raise_if(first, members, error=error, problem=problem, advice=advice)
+        _raise_if(first, members, error=error, problem=problem, advice=advice, what=what)
 
 
 def look(seen, state, steps: int):
@@ -143,10 +148,10 @@ def look_at_saves(seen, fields, steps) -> jax.Array:
 
     Args:
         seen: what the last look returned.
-        fields: the saves, ``(saves, members, ny, nx)``.
+        fields: the saves, ``(saves, members, ..., ny, nx)``.
         steps: the number of steps before each save, known when tracing.
     """
-    bad = ~jnp.all(jnp.isfinite(fields), axis=(2, 3))
+    bad = ~jnp.all(jnp.isfinite(fields), axis=tuple(range(2, fields.ndim)))
     numbers = jnp.asarray(steps, jnp.int32).reshape(-1, 1)
     return jnp.minimum(seen[1], jnp.min(jnp.where(bad, numbers, NONE_BAD), axis=0, initial=NONE_BAD))
 
@@ -191,11 +196,20 @@ def _call_on_every_device(callback, first, members):
     call(first, members)
 
 
-def _raise_if(first, members, *, advice, line="", error: type[RolloutError] = NotFiniteError, problem="is not finite"):
+def _raise_if(
+    first,
+    members,
+    *,
+    advice,
+    line="",
+    error: type[RolloutError] = NotFiniteError,
+    problem="is not finite",
+    what="vorticity",
+):
     first, members = int(first), int(members)  # no JAX in a callback, which may wait for the thread it is on
     if first != NONE_BAD:
         member = f" of member {first}" if members > 1 else ""
-        raise error(f"the vorticity{member} {problem}{line}: {advice}")
+        raise error(f"the {what}{member} {problem}{line}: {advice}")
 
 
 def _line_of_user():

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -32,6 +32,19 @@ from ._parameters import broadcast, fields, members, optional, parameter
 from ._primitives.folding import merge
 from ._rollout import final_state, saved_states
 from ._saves import check_saves, cut
+from ._scalars import (
+    Carried,
+    Scalar,
+    State,
+    check_scalars,
+    check_state,
+    flat,
+    of_members,
+    stepping,
+    unflat,
+    vorticity_in,
+    with_forcing,
+)
 from ._show import show
 from ._terms import Terms, check_pair
 from .obstacles import Obstacle, check_obstacles, check_resistance, spread
@@ -45,12 +58,15 @@ class NavierStokes2D(eqx.Module):
         d(omega)/dt = J(psi, omega) + nu Lap(omega) - mu omega + f,    Lap(psi) = -omega,
         u = d(psi)/dy,  v = -d(psi)/dx,  J(a, b) = a_x b_y - a_y b_x
 
-    `Spectral` can have further terms on the right-hand side, each if it is asked for:
+    There can be further terms on the right-hand side, each if it is asked for:
 
         - beta v  -  (U d/dx + V d/dy) omega  -  nu_h (-Lap)^p omega  +  mu_h Lap^-1 omega
         + J(psi, h) - (U, V) . grad h  -  curl(chi (u + U) / eta)
 
-    With a deformation radius L_d states are the potential vorticity ``omega = psi / L_d^2 - Lap(psi)``.
+    With a deformation radius L_d states are the potential vorticity ``omega = psi / L_d^2 - Lap(psi)``. A flow that
+    carries scalars has a `State` in their place, in and out. `Spectral` has all of these. `FiniteDifference` has no
+    scalars, no hyperviscosity, no hypodrag together with a deformation radius, and none of them on a grid that is
+    divided over devices.
 
     `discretisation` says how: by finite differences or by Fourier modes. All methods are the same for both, and use its
     own operators.
@@ -73,6 +89,7 @@ class NavierStokes2D(eqx.Module):
         deformation_radius: L_d > 0 [length], of equivalent-barotropic quasi-geostrophic flow.
         topography: h ``(..., ny, nx)`` [1/time], a field that is added to the vorticity that is advected.
         obstacle: an `Obstacle` with the mask chi and the permeability eta, or a tuple of them.
+        scalars: a tuple of `Scalar`, which the flow carries.
         discretisation: `FiniteDifference()` or `Spectral()`, in space and time.
         adjoint: `Checkpointed()` or `Direct()`: the intermediate states that reverse mode keeps.
         backend: ``"warp"``, ``"xla"``, or ``"auto"`` (Warp on CUDA where it runs the grid, else XLA); see
@@ -99,6 +116,7 @@ class NavierStokes2D(eqx.Module):
     deformation_radius: Array | None
     topography: Array | None
     obstacle: tuple[Obstacle, ...] | None
+    scalars: tuple[Scalar, ...]
     hyperviscosity_order: int = eqx.field(static=True)
     grid: Grid = eqx.field(static=True)
     discretisation: Discretisation = eqx.field(static=True)
@@ -122,6 +140,7 @@ class NavierStokes2D(eqx.Module):
         deformation_radius=None,
         topography=None,
         obstacle: Obstacle | Sequence[Obstacle] | None = None,
+        scalars=(),
         discretisation: Discretisation = FiniteDifference(),
         adjoint: Direct | Checkpointed = Checkpointed(),
         backend: str = "auto",
@@ -132,6 +151,8 @@ class NavierStokes2D(eqx.Module):
             raise TypeError(f"adjoint={show(adjoint)}: expected Direct() or Checkpointed(every=None)")
         check_flag("check_finite", check_finite)
         check_backend(backend, discretisation, grid, np.float32)
+        self.scalars = check_scalars(scalars, grid, discretisation)
+        check_backend(backend, stepping(discretisation, self.scalars), grid, np.float32)
         self.grid = grid
         self.viscosity = parameter("viscosity", viscosity, check_non_negative)
         self.dt = parameter("dt", dt, check_positive)
@@ -157,14 +178,14 @@ class NavierStokes2D(eqx.Module):
         self.check_finite = check_finite
 
     @method
-    def step(self, omega: Field) -> Field:
-        """Return the vorticity one time step `dt` later, of the same shape ``(..., ny, nx)`` [1/time]."""
+    def step(self, omega: Field | State) -> Any:
+        """Return the state one time step `dt` later: the vorticity ``(..., ny, nx)`` [1/time], or a `State`."""
         return self.rollout(self._state("omega", omega), steps=1)
 
     @method
     def rollout(
         self,
-        omega0: Field,
+        omega0: Field | State,
         *,
         steps: int | None = None,
         save_every: int | None = None,
@@ -172,94 +193,103 @@ class NavierStokes2D(eqx.Module):
         include_initial: bool = False,
         forcing: Array | None = None,
         check: str | None = None,
-    ) -> Array | tuple[Array, Flag]:
+    ) -> Any:
         """Return the vorticity after `steps` steps, or a trajectory.
 
         Args:
             omega0: initial vorticity ``(..., ny, nx)``, float32 or float64 [1/time]. Leading axes are members of an
-                ensemble, advanced together.
+                ensemble, advanced together. With scalars a `State`.
             steps: how many steps to take, >= 0. With `save_at` it may be left out.
             save_every: None, or k >= 1 that divides `steps`.
             save_at: None, or the increasing step counts >= 0 after which states are saved. No step follows the last
                 save. Each run of equal distances is compiled apart.
             include_initial: whether the initial state is the first of the saved ones.
             forcing: None, or one field a step ``(steps, ..., ny, nx)`` [1/time^2], constant over the step and added
-                to the solver's steady forcing. Leading axes after the first broadcast against those of `omega0`.
+                to the solver's steady forcing of the vorticity. Leading axes after the first broadcast against those
+                of `omega0`.
             check: what happens if the result is not finite. ``"raise"``: an error. ``"flag"``: nothing, but a `Flag`
                 is returned as well, without a callback into Python. None: ``"raise"`` if the solver has
                 `check_finite`, else nothing.
 
         Returns:
-            The last state [1/time], of omega0's shape. With ``save_every=k`` the states after k, 2k, ..., steps steps,
-            ``(steps // k, ..., ny, nx)``. With `save_at` those after so many steps, ``(len(save_at), ..., ny, nx)``.
-            With ``include_initial=True`` one more, in front. With ``check="flag"`` the pair of this and the flag.
+            The last state [1/time], of omega0's form and shape. With ``save_every=k`` the states after k, 2k, ...,
+            steps steps, ``(steps // k, ..., ny, nx)``. With `save_at` those after so many steps, ``(len(save_at), ...,
+            ny, nx)``. With ``include_initial=True`` one more, in front. With ``check="flag"`` the pair of this and the
+            flag.
 
         Raises:
             TypeError: wrong dtype, or a step count that is not an integer known when tracing.
             ValueError: wrong shape, negative `steps`, or saves that do not fit `steps`.
             RuntimeError: the result is not finite, where that is to raise.
         """
-        omega0 = self._state("omega0", omega0)
+        state0 = self._state("omega0", omega0)
+        omega0, start = vorticity_in(state0), flat(state0)
         steps, saves, initial = check_saves(steps, save_every, save_at, include_initial)
         if check is not None:
             check_option("check", check, ("raise", "flag"))
         viscosity, drag, dt = self._parameters(omega0)
         control = self._forcing(omega0, forcing, steps)
-        step_bytes = self._engine.kept_fields(self.discretisation, self.grid) * _known_bytes(omega0)
+        how = self._stepping
+        engine = engine_of(how["discretisation"])
+        step_bytes = engine.kept_fields(self.discretisation, self.grid) * _known_bytes(start)
         runs = cut(self.adjoint, steps, ((max(steps, 1), min(steps, 1)),) if saves is None else saves, step_bytes)
 
         # a scan's state varies over all mesh axes that anything varies over, from the start
         terms, structure = jax.tree.flatten(self._spread_terms(omega0))
-        operands = align(merge(omega0, 0, omega0.ndim - 2), viscosity, drag, dt, control, *terms)
+        operands = align(start, viscosity, drag, dt, control, *terms)
         operands[5:] = [jax.tree.unflatten(structure, operands[5:])]
-        how = {"flag": check == "flag", **self._numerics}
+        how["flag"] = check == "flag"
         if saves is None:
             out, first = final_state(*operands, steps=steps, length=runs[0].length, direct=runs[0].direct, **how)
-            shape = omega0.shape
         else:
             out, first = saved_states(*operands, runs=runs, initial=initial, **how)
-            shape = (out.shape[0], *omega0.shape)
+        states = unflat(out, state0)
         if first is not None:
-            return out.reshape(shape), Flag.of(first.reshape(omega0.shape[:-2]))
+            return states, Flag.of(first.reshape(omega0.shape[:-2]))
         if check == "raise" or self.check_finite:
-            raise_if_not_finite(out, out.ndim - 3, _advice(self.discretisation))
-        return out.reshape(shape)
+            raise_if_not_finite(out, out.ndim - start.ndim, _advice(self.discretisation), self._what)
+        return states
 
     @method
-    def tendency(self, omega: Field) -> Field:
+    def tendency(self, omega: Field | State) -> Any:
         """Return the right-hand side ``J(psi, omega) + nu Lap(omega) - mu omega + f`` [1/time^2], of omega's shape.
 
-        Further terms are part of it.
+        Further terms are part of it. With scalars it is a `State` of the rates of all fields.
         """
-        omega = self._state("omega", omega)
-        flat = merge(omega, 0, omega.ndim - 2)
+        state = self._state("omega", omega)
+        omega = vorticity_in(state)
         viscosity, drag, _ = self._parameters(omega)
-        force = self._forcing(omega, None, 1)[0]
-        rate = self._engine.tendency(flat, viscosity, drag, force, self._spread_terms(omega), **self._how)
-        return rate.reshape(omega.shape)
+        force, (engine, how) = self._forcing(omega, None, 1)[0], self._stepping_engine
+        rate = engine.tendency(flat(state), viscosity, drag, force, self._spread_terms(omega), **how)
+        return unflat(rate, state)
 
     @method
-    def term_rates(self, omega: Field) -> dict[str, Field]:
-        """Return what each further term adds to `tendency` [1/time^2], by its name, of omega's shape."""
-        omega = self._state("omega", omega)
-        flat, terms = merge(omega, 0, omega.ndim - 2), self._spread_terms(omega)
-        rates = self._engine.term_rates(flat, terms, **self._how) if terms else {}
+    def term_rates(self, omega: Field | State) -> dict[str, Field]:
+        """Return what each further term adds to the `tendency` of vorticity [1/time^2], by name, of omega's shape.
+
+        The buoyancy of all scalars together is one term.
+        """
+        state = self._state("omega", omega)
+        omega, (engine, how) = vorticity_in(state), self._stepping_engine
+        terms = self._spread_terms(omega)
+        rates = engine.term_rates(flat(state), terms, **how) if terms else {}
         return {name: rate.reshape(omega.shape) for name, rate in rates.items()}
 
     @method
-    def streamfunction(self, omega: Field) -> Field:
+    def streamfunction(self, omega: Field | State) -> Field:
         """Return the streamfunction psi of a vorticity, ``Lap(psi) = -omega`` with zero mean [length^2/time].
 
         With a deformation radius it is ``Lap(psi) - psi / L_d^2 = -omega``.
         """
+        omega = vorticity_in(omega)
         if self.deformation_radius is not None:
-            omega = self._state("omega", omega)
-            flat, terms = merge(omega, 0, omega.ndim - 2), self._spread_terms(omega)
-            omega = self._engine.relative_vorticity(flat, terms, **self._how).reshape(omega.shape)
+            omega = self._vorticity("omega", omega)
+            given = flat(omega), self._of_members(self._terms, omega)
+            omega = self._engine.relative_vorticity(*given, **self._how).reshape(omega.shape)
         return streamfunction(self.grid, omega, discretisation=self.discretisation, backend=self.backend)
 
     @method
-    def velocity(self, omega: Field) -> tuple[Field, Field]:
+    def velocity(self, omega: Field | State) -> tuple[Field, Field]:
         """Return the velocity ``(u, v) = (d psi/dy, -d psi/dx)`` [length/time], of zero mean.
 
         The derivatives are those of the discretisation, by `FiniteDifference` centred differences. Use it where the
@@ -285,18 +315,23 @@ class NavierStokes2D(eqx.Module):
         return (shortest * viscosity + drag) * dt
 
     @method
-    def cfl(self, omega: Field) -> Float[Array, "..."]:
+    def cfl(self, omega: Field | State) -> Float[Array, "..."]:
         """Return the Courant number ``max(|u| / dx + |v| / dy) dt``, shape ``(...)``.
 
         Where viscosity is small, `FiniteDifference` is stable up to about 1.7. `diffusion_number` has the limit of
         viscosity. ``Spectral()`` is stable up to 1.6, and ``Spectral("rk3")`` up to 0.83. With the smooth filter these
-        limits are a third lower.
+        limits are a third lower. By `FiniteDifference` the mean flow is part of u and v. By `Spectral` it is exact for
+        any dt, and left out.
         """
-        omega = self._state("omega", omega)
+        omega = self._vorticity("omega", vorticity_in(omega))
         u, v = self.velocity(omega)
+        lead = omega.shape[:-2]
+        if self.mean_flow is not None and self._engine.diffusion_limit(self.discretisation) is not None:
+            # where linear terms are not exact, the mean flow limits dt too
+            means = (broadcast("mean_flow", jnp.asarray(m, omega.dtype), lead, lead, omega) for m in self.mean_flow)
+            u, v = (part + mean[..., None, None] for part, mean in zip((u, v), means, strict=True))
         dy, dx = self.grid.spacing
         rate = largest(jnp.abs(u) / dx + jnp.abs(v) / dy)
-        lead = omega.shape[:-2]
         return rate * broadcast("dt", jnp.asarray(self.dt, omega.dtype), lead, lead, omega)
 
     @property
@@ -311,10 +346,31 @@ class NavierStokes2D(eqx.Module):
     def _how(self):
         return self._engine.static(**self._numerics)
 
-    def _state(self, name, omega):
+    @property
+    def _stepping(self):
+        """What `_numerics` returns, for advancing states."""
+        return {**self._numerics, "discretisation": stepping(self.discretisation, self.scalars)}
+
+    @property
+    def _stepping_engine(self):
+        how = self._stepping
+        engine = engine_of(how["discretisation"])
+        return engine, engine.static(**how)
+
+    @property
+    def _what(self):
+        """What a state is called in messages."""
+        return "state" if self.scalars else "vorticity"
+
+    def _vorticity(self, name, omega):
         omega = check_field(name, omega, self.grid)
         check_backend(self.backend, self.discretisation, self.grid, omega.dtype)
         return omega
+
+    def _state(self, name, state):
+        if not self.scalars:
+            return self._vorticity(name, state)
+        return check_state(name, state, self.grid, len(self.scalars))
 
     @property
     def _terms(self):
@@ -322,7 +378,14 @@ class NavierStokes2D(eqx.Module):
 
     def _spread_terms(self, omega):
         """Return the further terms for the primitives, or None."""
-        given, at_points = self._terms.given, {}
+        terms = self._of_members(self._terms, omega)
+        if self.scalars:
+            return Carried(terms, of_members(self.scalars, omega))
+        return terms if terms.given else None
+
+    def _of_members(self, terms, omega):
+        """Return terms with coefficients of states' type and members."""
+        given, at_points = terms.given, {}
         if "topography" in given:
             at_points["topography"] = fields("topography", given.pop("topography"), omega, self.grid)
         if "obstacle" in given:
@@ -331,8 +394,7 @@ class NavierStokes2D(eqx.Module):
             name: jax.tree.map(lambda part, name=name: members(name, part, omega), value)
             for name, value in given.items()
         }
-        either = numbers | at_points
-        return Terms(**either, hyperviscosity_order=self.hyperviscosity_order) if either else None
+        return Terms(**numbers, **at_points, hyperviscosity_order=self.hyperviscosity_order)
 
     def _parameters(self, omega):
         """Return viscosity, drag and dt for the primitives."""
@@ -358,8 +420,11 @@ class NavierStokes2D(eqx.Module):
                 control = control.reshape(steps, *(1,) * missing, *control.shape[1:])
                 control = merge(broadcast("forcing", control, (steps, *lead, *grid), lead, omega), 1, len(lead))
             total = control if self.forcing is None else total + control
-        of_terms = self._engine.term_forcing(self._spread_terms(omega), **self._how) if self._terms.medium else None
-        return total if of_terms is None else total + of_terms[None]
+        of_terms = None
+        if self._terms.medium:
+            of_terms = self._engine.term_forcing(self._of_members(self._terms, omega), **self._how)
+        total = total if of_terms is None else total + of_terms[None]
+        return with_forcing(total, self.scalars, omega, self.grid) if self.scalars else total
 
 
 def check_solver(value) -> None:

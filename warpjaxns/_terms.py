@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from ._show import show
 
@@ -17,8 +18,8 @@ class Terms(eqx.Module):
 
     Each is a number or an array of them, but `mean_flow` is a pair ``(U, V)``, `topography` a field, and `obstacle` a
     tuple of `Obstacle`. For engines numbers are ``(batch,)`` or ``(1,)``, and fields ``(batch, ny, nx)`` or ``(1, ny,
-    nx)``. `NavierStokes2D` says what they mean. `_spectral.terms` has the symbols of the linear ones, and
-    `_spectral.medium` the others.
+    nx)``. `NavierStokes2D` says what they mean. `terms` of either engine has the linear ones, and `medium` the
+    others.
     """
 
     beta: Any = None
@@ -50,6 +51,13 @@ class Terms(eqx.Module):
     def dtype(self):
         """The type of the coefficients, which they have in common once they are operands."""
         return jax.tree.leaves(self)[0].dtype
+
+
+def screening(terms: Terms):
+    """Return F of ``F psi - Lap psi = q``, ``(batch,)`` or ``(1,)``: ``1 / L_d^2``, or 0 without a radius."""
+    if terms.deformation_radius is None:
+        return jnp.zeros(1, terms.dtype)
+    return 1 / terms.deformation_radius**2
 
 
 def check_pair(name: str, value: Any) -> tuple[Any, Any]:

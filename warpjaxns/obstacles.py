@@ -54,7 +54,7 @@ class Obstacle(eqx.Module):
     leaves can be differentiated and may differ from member to member.
 
     Steps are explicit in this term: ``dt max(chi) / eta`` must stay below 4.6 with ``Spectral()``, and below 2.5 with
-    ``Spectral("rk3")``.
+    ``Spectral("rk3")`` and ``FiniteDifference()``.
 
     Args:
         mask: chi ``(..., ny, nx)``, from 0 to 1.

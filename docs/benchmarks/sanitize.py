@@ -108,7 +108,8 @@ def one_step(shape, batch, dtype, device):
 
 
 def one_spectral_step(shape, batch, dtype, device):
-    """Launch a step with and without forcing, its adjoint with all sums, its tangent, and the bilinear operators."""
+    """Launch a step with and without forcing, and with further terms, its adjoint with all sums, its tangent, and the
+    bilinear operators."""
     plan = spectral_planner.make_plan(shape, dtype, "smooth", batch)
     plan = plan.on(cpu=True) if wp.get_device(device).is_cpu else plan
     random, modes, count = np.random.default_rng(0), (batch, *plan.modes), 3
@@ -125,38 +126,41 @@ def one_spectral_step(shape, batch, dtype, device):
     kept = values(random.standard_normal((count, *modes, 2)), plan.complex)
     work = [zeros(*modes) for _ in range(6)]
     halves = [zeros(*plan.halves(batch)[1]) for _ in range(2)]
-    sums = zeros(batch * plan.parts(plan.sweep) * 3, kind=plan.real)
+    sums = zeros(batch * plan.parts(plan.sweep) * 4, kind=plan.real)
     arrays = [*(values(roots_of_unity(n, dtype), plan.complex) for n in shape), values(np.ones(sum(plan.modes)))]
     arrays += [
         *(values([x]) for x in (1e-3, 0.1, 1e-3)),
         values(random.standard_normal((1, 1, *modes[1:], 2)), plan.complex),
     ]
+    arrays += [values([0.5]), values(0.1 * random.standard_normal((1, *modes[1:], 2)), plan.complex)]
     arrays += [zeros(1, *modes), sums, kept, *states, *work, *halves]
     table = wp.array(np.array([a.ptr for a in arrays], np.uint64), dtype=wp.uint64, device=device)
     given = buffers(table, arrays)
-    tables, (viscosity, drag, dt, forcing, by_step, sums, kept, w, dw, l) = (
-        spectral_places.Tables(*given[:3]),
-        given[3:13],
-    )
-    work, halves = given[13:19], given[19:]
+    tables = spectral_places.Tables(*given[:3])
+    viscosity, drag, dt, forcing, screening, linear, by_step, sums, kept, w, dw, l = given[3:15]
+    work, halves = given[15:21], given[21:]
     setting = spectral_setting.Setting(plan, "rk3", 1, scale, tables)
     forced, unforced = (parameters(viscosity, drag, dt, place) for place in (forcing.slices, NO_ARRAY))
+    further = parameters(viscosity, drag, dt, forcing.slices, screening, linear)
     spectral_operators.advection(plan, scale, tables, w, work[0], halves[0])
     spectral_operators.transport(plan, scale, tables, w, dw, work[0], *halves)
     spectral_operators.pullback(plan, scale, tables, w, l, work[0], *halves)
-    spectral_stage.advance(setting, forced, w, [kept[s] for s in range(count)], work[:1], halves[:1])
     spectral_stage.advance(setting, unforced, w, [work[0]] * count, work[1:2], halves[:1])
-    spectral_sweep.adjoint(setting, forced, w, kept, l, work[0], work[1:3], halves, (sums, by_step))
-    if plan.fits(plan.tangent, 4):
-        spectral_stage.tangent(setting, forced, forced, w, dw, [work[:2]] * count, work[2:4], halves)
+    for given, by_linear in ((forced, None), (further, work[5])):
+        totals = sums, by_step, by_linear
+        spectral_stage.advance(setting, given, w, [kept[s] for s in range(count)], work[:1], halves[:1])
+        spectral_sweep.adjoint(setting, given, w, kept, l, work[0], work[1:3], halves, totals)
+        if plan.fits(plan.tangent, 4):
+            spectral_stage.tangent(setting, given, given, w, dw, [work[:2]] * count, work[2:4], halves)
+        if plan.resident:
+            spectral_resident_stage.advance(setting, given, w, kept, True)
+        if plan.resident_tangent:
+            spectral_resident_stage.tangent(setting, given, given, w, dw, *work[:2])
+        if plan.resident_sweep:
+            spectral_resident_sweep.adjoint(setting, given, w, kept, l, work[0], totals)
     if plan.resident:
-        spectral_resident_stage.advance(setting, forced, w, kept, True)
         spectral_resident_stage.advance(setting, unforced, w, work[0], False)
-    if plan.resident_tangent:
-        spectral_resident_stage.tangent(setting, forced, forced, w, dw, *work[:2])
-    if plan.resident_sweep:
-        spectral_resident_sweep.adjoint(setting, forced, w, kept, l, work[0], (sums, by_step))
-    return float(np.abs(arrays[13].numpy()).max())
+    return float(np.abs(arrays[15].numpy()).max())
 
 
 def main(argv: list[str] | None = None):

@@ -20,7 +20,9 @@ import jax.numpy as jnp
 
 from .._coefficients import FIRST, SECOND, STAGES, runge_kutta
 from .._grid import Grid
-from .._primitives.operands import Operands, split
+from .._primitives.operands import Operands, per_member, split
+from . import medium as of_medium
+from . import terms as further
 from .jacobian import jacobian
 from .kept import Kept
 from .laplacian import laplacian
@@ -54,18 +56,28 @@ class Domain(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Whole:
-    """All rows of the grid. The Poisson equation is symmetric."""
+    """All rows of the grid. The Poisson equation is symmetric. `screening`: its F, or None for zero."""
 
     grid: Grid
     backend: str
+    screening: Any = None
+
+    @classmethod
+    def of(cls, x: Operands, grid, backend):
+        """Return the domain for these operands."""
+        return cls(grid, backend, x.screening if further.screened(x.linear) else None)
+
+    def solve(self, omega):
+        """Return the streamfunction."""
+        return poisson(omega, self.screening, grid=self.grid, backend=self.backend)
 
     def surround(self, omega):
         """Return the state and its streamfunction."""
-        return omega, poisson(omega, grid=self.grid, backend=self.backend)
+        return omega, self.solve(omega)
 
     def gather(self, omega, psi):
         """Return the transpose of `surround`."""
-        return omega + poisson(psi, grid=self.grid, backend=self.backend)
+        return omega + self.solve(psi)
 
     def pad(self, field):
         """Return the field."""
@@ -85,11 +97,30 @@ def linear_terms(omega, *, grid) -> dict:
     return {"viscosity": laplacian(omega, grid=grid, backend="xla"), "drag": -omega}
 
 
-def tendency(omega, psi, viscosity, drag, force, *, grid, scheme, trim=lambda field: field):
-    """Return ``R(w) = J(psi, w) + nu Lap w - mu w + f``. `trim`: that of a `Domain`, whose rows `force` has."""
-    terms = linear_terms(omega, grid=grid)
-    advection = jacobian(psi, omega, grid=grid, scheme=scheme, backend="xla")
-    return trim(advection + _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"]) + force
+def advected(omega, medium):
+    """Return what is advected: the vorticity, and topography if there is any."""
+    return omega if of_medium.none(medium) else omega + medium[..., 1]
+
+
+def further_terms(omega, psi, linear, medium, *, grid):
+    """Return the sum of all terms besides advection, viscosity and drag, linear in both fields; None where none is."""
+    parts = []
+    if not further.none(linear):
+        parts.append(further.total(linear, omega, psi, grid=grid))
+    if not of_medium.none(medium):
+        parts.append(of_medium.resisted(medium[..., 0], psi, grid=grid))
+    return sum(parts[1:], parts[0]) if parts else None
+
+
+def tendency(omega, psi, viscosity, drag, force, linear, medium, *, grid, scheme, trim=lambda field: field):
+    """Return ``R(w) = J(psi, w + h) + nu Lap w - mu w + f`` and the further terms.
+
+    `trim`: that of a `Domain`, whose rows `force` has.
+    """
+    terms, more = linear_terms(omega, grid=grid), further_terms(omega, psi, linear, medium, grid=grid)
+    advection = jacobian(psi, advected(omega, medium), grid=grid, scheme=scheme, backend="xla")
+    rate = advection + _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"]
+    return trim(rate if more is None else rate + more) + force
 
 
 def _over_steps(forcing):
@@ -101,9 +132,9 @@ def _over_steps(forcing):
 
 def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, repeats=1, domain=None):
     """Return ``[omega]`` after the steps, or ``[omega, *Kept]`` with `keep`. `repeats` needs steady forcing."""
-    domain = domain or Whole(grid, backend)
-    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     x, _ = split(operands, Operands)
+    domain = domain or Whole.of(x, grid, backend)
+    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     steps *= repeats
     every, force_of = _over_steps(x.forcing)
 
@@ -112,7 +143,7 @@ def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, r
         for a, b, c in runge_kutta(start.dtype):
             seen = Kept(*domain.surround(state))
             kept.append(seen)
-            rate = tendency(*seen, x.viscosity, x.drag, force_of(force), **how)
+            rate = tendency(*seen, x.viscosity, x.drag, force_of(force), x.linear, x.medium, **how)
             state = b * state + c * _column(x.dt) * rate
             if a:
                 state = a * start + state
@@ -130,23 +161,33 @@ def advance_jvp(*operands, grid, scheme, steps, backend, domain=None):
     State and tangent share one Poisson solve. Two solves at the same time can lock up the FFTs of XLA on a CPU of few
     cores.
     """
-    domain = domain or Whole(grid, backend)
-    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     x, dx, _ = split(operands, Operands, Operands)
     # a shared parameter may have a tangent of its own for each member, and the other way round
     x, dx = (Operands(*each) for each in zip(*map(jnp.broadcast_arrays, x, dx), strict=True))
+    domain = domain or Whole.of(x, grid, backend)
+    how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     every, force_of = _over_steps(x.forcing)
     devery, dforce_of = _over_steps(dx.forcing)
 
     rate_at = functools.partial(tendency, **how)
 
+    def surround(state, dstate):
+        if further.screened(x.linear):  # dpsi needs psi
+            return jax.jvp(
+                lambda omega, number: Whole(grid, backend, number).surround(omega),
+                (state, x.screening),
+                (dstate, dx.screening),
+            )
+        both = domain.surround(jnp.concatenate([state, dstate]))
+        return zip(*(jnp.split(field, 2) for field in both), strict=True)
+
     def step(start, forces):
         force, dforce = force_of(forces[0]), dforce_of(forces[1])
         (state, dstate), (first, dfirst) = start, start
         for a, b, c in runge_kutta(state.dtype):
-            both = domain.surround(jnp.concatenate([state, dstate]))
-            seen, dseen = zip(*(jnp.split(field, 2) for field in both), strict=True)
-            at, towards = (*seen, x.viscosity, x.drag, force), (*dseen, dx.viscosity, dx.drag, dforce)
+            seen, dseen = surround(state, dstate)
+            at = *seen, x.viscosity, x.drag, force, x.linear, x.medium
+            towards = *dseen, dx.viscosity, dx.drag, dforce, dx.linear, dx.medium
             rate, drate = jax.jvp(rate_at, at, towards)
             dstate = b * dstate + c * (_column(x.dt) * drate + _column(dx.dt) * rate)
             state = b * state + c * _column(x.dt) * rate
@@ -171,10 +212,11 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
     ``R'(w)^T l = S F(w, l) + G(l, S w) + nu Lap l - mu l``. A stage ``w_s = a w_0 + b w + c dt R(w)`` adds
     ``b l + c dt R'(w)^T l`` to the cotangent of its input, and ``a l`` to that of the start of the step. It adds
     ``c dt <l, term>`` to the cotangent of a linear term's coefficient, ``c <l, R(w)>`` to that of dt, and ``c dt l`` to
-    that of f.
+    that of f. A term of psi has its transpose beside F, and one of w beside G. Since ``dpsi = -S psi dF``, a stage adds
+    ``-c dt <S (F(w, l) + ...), psi>`` to the cotangent of the number F of a deformation radius.
     """
-    domain = domain or Whole(grid, backend)
     x, (cotangent, *kept) = split(operands, Operands)
+    domain = domain or Whole.of(x, grid, backend)
     if not keep:
         kept = advance(*x, grid=grid, scheme=scheme, steps=steps, keep=True, backend=backend, domain=domain)[1:]
     stages = Kept(*(field.reshape(steps, STAGES, *field.shape[1:]) for field in kept))
@@ -187,22 +229,37 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
     def pull_back(stage, l, kept, force):
         _, b, c = coefficients[stage]
         w, psi, h, around = kept.states[stage], kept.psis[stage], c * x.dt, domain.pad(l)
-        to_psi = jacobian(w, around, grid=domain.grid, scheme=FIRST[scheme], backend="xla")
+        to_psi = jacobian(advected(w, x.medium), around, grid=domain.grid, scheme=FIRST[scheme], backend="xla")
         local = jacobian(around, psi, grid=domain.grid, scheme=SECOND[scheme], backend="xla")
         # the linear terms are their own adjoints
         terms = linear_terms(around, grid=domain.grid)
         diffused, damped = _column(x.viscosity) * terms["viscosity"], _column(x.drag) * terms["drag"]
-        to_state = b * l + _column(h) * domain.gather(local + diffused + damped, to_psi)
+        moved, local = local, local + diffused + damped
+        if not (further.none(x.linear) and of_medium.none(x.medium)):
+            add = functools.partial(further_terms, linear=x.linear, medium=x.medium, grid=domain.grid)
+            more = jax.linear_transpose(add, w, psi)(around)
+            local, to_psi = local + more[0], to_psi + more[1]
+        to_state = b * l + _column(h) * domain.gather(local, to_psi)
         shares = Operands(*[None] * len(x))
         if wrt.viscosity or wrt.drag:
             terms = linear_terms(w, grid=domain.grid)
             wanted = {name: h * inner(l, domain.trim(term)) for name, term in terms.items() if getattr(wrt, name)}
             shares = shares._replace(**wanted)
         if wrt.dt:
-            rate = tendency(w, psi, x.viscosity, x.drag, force, grid=domain.grid, scheme=scheme, trim=domain.trim)
+            given = w, psi, x.viscosity, x.drag, force, x.linear, x.medium
+            rate = tendency(*given, grid=domain.grid, scheme=scheme, trim=domain.trim)
             shares = shares._replace(dt=c * inner(l, rate))
         if wrt.forcing:
             shares = shares._replace(forcing=_column(h) * l)
+        if wrt.linear and not further.none(x.linear):
+            each = further.each(x.linear, w, psi, grid=domain.grid)
+            products = [h * inner(l, domain.trim(term)) for term in each]
+            shares = shares._replace(linear=jnp.stack(products, axis=-1)[:, None])
+        if wrt.medium and not of_medium.none(x.medium):
+            share = of_medium.cotangent(x.medium, psi, l, moved, grid=domain.grid)
+            shares = shares._replace(medium=_column(h)[..., None] * share)
+        if wrt.screening:
+            shares = shares._replace(screening=-h * inner(domain.solve(to_psi), psi))
         return to_state, shares
 
     def step(l, inputs):
@@ -223,4 +280,9 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
         by_step = shares.forcing
         totals["forcing"] = by_step if x.forcing.shape[0] == steps else jnp.sum(by_step, axis=0, keepdims=True)
     totals["omega"] = result
-    return [totals[name] for name, wanted in wrt._asdict().items() if wanted]
+    shapes = per_member(x)._asdict()  # of a term that is not there, a cotangent is zero
+    return [
+        totals[name] if name in totals else jnp.zeros(shapes[name], x.omega.dtype)
+        for name, wanted in wrt._asdict().items()
+        if wanted
+    ]

@@ -5,15 +5,17 @@ import math
 from .. import _coefficients
 from .._checks import check_reach
 from .._grid import DividedGrid
-from .._show import show
+from .._primitives.operands import Operands, complete
 from .._support import warp_obstacle
-from . import algebra
+from .._terms import screening
+from . import algebra, medium
+from . import terms as further
 from .advance import advance
 from .jacobian import jacobian as jacobian_primitive
 from .kept import Kept
 from .laplacian import laplacian as laplacian_primitive
 from .poisson import poisson
-from .reference import shift
+from .reference import centred, shift
 
 __all__ = [
     "advance",
@@ -68,41 +70,48 @@ def to_field(state, **_):
 
 
 def check_terms(grid, terms):
-    """Refuse all terms besides viscosity and drag.
+    """Refuse what is no stencil, and all terms on a divided grid.
 
     Raises:
-        ValueError: there is one.
+        ValueError: there is such a term.
     """
-    for name, value in terms.given.items():
-        raise ValueError(
-            f"{name}={show(value, str)}: finite differences have viscosity and drag only; "
-            "use discretisation=wns.Spectral()"
-        )
+    further.check(grid, terms)
 
 
 def term_operands(terms, **_):
-    """Return no operands: there are no such terms."""
-    return ()
+    """Return the operands of time steps that stand for linear terms, given coefficients of states' type."""
+    return *further.operands(terms), medium.operand(terms)
 
 
-def term_forcing(terms, **_):
-    """Return no forcing: there are no such terms."""
+def term_forcing(terms, *, grid, **_):
+    """Return what obstacles and topography make of a mean flow, ``(batch or 1, ny, nx)``, or None."""
+    return medium.forcing(terms, grid=grid)
 
 
-def term_rates(field, terms, **_):
-    """Return no rates: there are no such terms."""
-    return {}
+def term_rates(field, terms, *, grid, scheme, backend, **_):
+    """Return what each further term adds to the right-hand side, by name."""
+    psi = _streamfunction(field, terms, grid, backend)
+    linear = further.rates(field, psi, terms, grid=grid)
+    return linear | medium.rates(psi, terms, grid=grid, scheme=scheme)
 
 
-def relative_vorticity(field, terms, **_):
-    """Return the field: a state is a vorticity."""
-    return field
+def relative_vorticity(field, terms, *, grid, **_):
+    """Return the vorticity ``-Lap psi`` of a potential vorticity."""
+    return further.relative_vorticity(field, terms, grid=grid)
 
 
 def tendency(field, viscosity, drag, force, terms=None, *, grid, scheme, backend, **_):
-    """Return ``J(psi, w) + nu Lap(w) - mu w + f``."""
-    psi = streamfunction(field, grid=grid, backend=backend)
-    return algebra.tendency(field, psi, viscosity, drag, force, grid=grid, scheme=scheme)
+    """Return ``J(psi, w) + nu Lap(w) - mu w + f`` and the further terms."""
+    psi = _streamfunction(field, terms, grid, backend)
+    more = term_operands(terms) if terms else ()
+    x = complete(Operands(field, viscosity, drag, None, None, *more))
+    return algebra.tendency(field, psi, viscosity, drag, force, x.linear, x.medium, grid=grid, scheme=scheme)
+
+
+def _streamfunction(field, terms, grid, backend):
+    """Return psi, with a deformation radius that of a potential vorticity."""
+    number = None if terms is None or terms.deformation_radius is None else screening(terms)
+    return poisson(field, number, grid=grid, backend=backend)
 
 
 def streamfunction(field, *, grid, backend, **_):
@@ -122,10 +131,7 @@ def jacobian(a, b, **how):
 
 def derivatives(field, *, grid, **_):
     """Return centred differences along y and along x."""
-    dy, dx = grid.spacing
-    along_y = (shift(field, 1, 0) - shift(field, -1, 0)) / (2 * dy)
-    along_x = (shift(field, 0, 1) - shift(field, 0, -1)) / (2 * dx)
-    return along_y, along_x
+    return centred(grid, field, -2), centred(grid, field, -1)
 
 
 def second_derivatives(field, *, grid, **_):

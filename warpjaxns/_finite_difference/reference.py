@@ -16,13 +16,25 @@ from .._grid import Grid
 Field: TypeAlias = Float[Array, "... ny nx"]
 
 
-def poisson(grid: Grid, omega: Field) -> Field:
-    """Return ``psi = (-Lap)^-1 omega`` with zero mean: the exact inverse of `laplacian`, up to sign and the mean."""
+def denominator(grid: Grid) -> np.ndarray:
+    """Return the eigenvalues of minus `laplacian` on the modes of `rfft2`, float64, and infinity for the mean."""
     along_y, along_x = eigenvalues(grid.shape, grid.spacing)
-    denominator = along_y[:, None] + along_x[None, : grid.shape[1] // 2 + 1]
-    denominator[0, 0] = np.inf
+    values = along_y[:, None] + along_x[None, : grid.shape[1] // 2 + 1]
+    values[0, 0] = np.inf
+    return values
+
+
+def poisson(grid: Grid, omega: Field, screening=None) -> Field:
+    """Return ``psi = (F - Lap)^-1 omega`` with zero mean: the exact inverse of `laplacian`, up to sign and the mean.
+
+    `screening`: F, a number for each entry of the first axis or for all; None: zero.
+    """
     spectrum = jnp.fft.rfft2(omega)
-    green = jnp.asarray(np.expand_dims(1 / denominator, tuple(range(omega.ndim - 2))), spectrum.dtype)
+    if screening is None:
+        green = jnp.asarray(np.expand_dims(1 / denominator(grid), tuple(range(omega.ndim - 2))), spectrum.dtype)
+    else:
+        values = jnp.asarray(denominator(grid)[None], omega.dtype) + screening[:, None, None]
+        green = (1 / values).astype(spectrum.dtype)
     return jnp.fft.irfft2(spectrum * green, s=grid.shape)
 
 
@@ -39,6 +51,12 @@ def laplacian(grid: Grid, a: Field) -> Field:
     along_y = shift(a, 1, 0) - 2 * a + shift(a, -1, 0)
     along_x = shift(a, 0, 1) - 2 * a + shift(a, 0, -1)
     return along_y * jnp.asarray(1 / dy**2, a.dtype) + along_x * jnp.asarray(1 / dx**2, a.dtype)
+
+
+def centred(grid: Grid, a: Field, axis: int) -> Field:
+    """Return the centred difference along y (axis -2) or along x (axis -1). It is antisymmetric."""
+    difference = jnp.roll(a, -1, axis) - jnp.roll(a, 1, axis)
+    return difference * jnp.asarray(1 / (2 * grid.spacing[axis]), a.dtype)
 
 
 def _plus_plus(a, b):

@@ -14,7 +14,8 @@ from .hardware.views import row_view, vector_view
 class Parameters:
     """Places of the parameters (one number, or one a member), of the forcing (`Buffer.slices`), and of further terms.
 
-    The latter are F of the deformation radius, and the symbol of all linear terms besides viscosity and drag.
+    The latter are F of the deformation radius, the symbol or the coefficients of all linear terms besides viscosity and
+    drag, and the medium.
     """
 
     viscosity: Place
@@ -23,16 +24,18 @@ class Parameters:
     forcing: Place
     screening: Place
     linear: Place
+    medium: Place
 
 
-def parameters(viscosity, drag, dt, forcing, screening=None, linear=None) -> Parameters:
-    """Return the places of the parameters' buffers. `forcing` is a place, `NO_ARRAY` where there is no forcing.
+def parameters(viscosity, drag, dt, forcing, screening=None, linear=None, medium=NO_ARRAY) -> Parameters:
+    """Return the places of the parameters' buffers. `forcing` and `medium` are places, `NO_ARRAY` where there is none.
 
     `screening`, `linear`: buffers, or None where there are no further terms.
     """
     result = Parameters()
     result.viscosity, result.drag, result.dt, result.forcing = viscosity.place, drag.place, dt.place, forcing
     result.screening, result.linear = (NO_ARRAY if x is None else x.place for x in (screening, linear))
+    result.medium = medium
     return result
 
 

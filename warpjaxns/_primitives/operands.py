@@ -15,14 +15,18 @@ from jax.interpreters import ad
 class Operands(NamedTuple):
     """Operands of a time step. Their tangents, cotangents and properties have the same form.
 
-    Layout, with one explicit batch axis (`define`): omega (B, *state), in which a state is a field ``(ny, nx)`` or its
-    spectrum; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or 1, *state), or (1, 1, 1, ...) for none.
+    Layout, with one explicit batch axis (`define`): omega (B, *state), in which a state is a field ``(ny, nx)``, its
+    spectrum, or the spectra of a vorticity and scalars; viscosity, drag and dt (B,) or (1,); forcing (steps or 1, B or
+    1, *state), or (1, 1, 1, ...) for none.
 
-    Two belong together: linear (B or 1, *state), the symbol of all other linear terms, or (1, 1, ...) for none; and
-    screening (B,) or (1,), the number F of ``psi = q / (k^2 + F)``, which is read where there is a symbol.
+    Two belong together: linear (B or 1, *any), by which a discretisation knows all other linear terms, or
+    (1, 1, ...) for none; and screening (B,) or (1,), the number F of ``F psi - Lap psi = q``. Fourier modes have the
+    terms' symbol (`_spectral.terms`), finite differences their coefficients (`_finite_difference.terms`).
 
     medium (B or 1, ny, nx, 2), or (1, 1, 1, 1) for none, is what the flow meets at each point: the resistance r of
     obstacles [1/time] and the topography h [1/time]. It adds ``-curl(r u) + J(psi, h)``.
+
+    coupling (B or 1, scalars, 4): the mean gradient and the buoyancy of each scalar, each along x and y, or (1, 1, 1).
     """
 
     omega: Any
@@ -33,19 +37,19 @@ class Operands(NamedTuple):
     screening: Any = None
     linear: Any = None
     medium: Any = None
+    coupling: Any = None
 
 
-BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1, screening=0, linear=0, medium=0)
+BATCH_AXES = Operands(omega=0, viscosity=0, drag=0, dt=0, forcing=1, screening=0, linear=0, medium=0, coupling=0)
 # whether an operand must have the batch axis in full; members may share the others
 HAS_BATCH = Operands(True, *[False] * (len(Operands._fields) - 1))
 
 
 def complete(x: Operands) -> Operands:
-    """Return operands without further linear terms, and without a medium, where none are given."""
-    dtype = x.omega.dtype
-    if x.linear is None:
-        x = x._replace(screening=jnp.zeros(1, dtype), linear=jnp.zeros((1,) * x.omega.ndim, dtype))
-    return x if x.medium is not None else x._replace(medium=jnp.zeros((1,) * 4, dtype))
+    """Return operands with those that stand for no further terms, where none are given."""
+    least = {"screening": (1,), "linear": (1,) * x.omega.ndim, "medium": (1,) * 4, "coupling": (1,) * 3}
+    none = {name: jnp.zeros(shape, x.omega.dtype) for name, shape in least.items() if getattr(x, name) is None}
+    return x._replace(**none)
 
 
 def has_medium(x: Operands) -> bool:
@@ -62,8 +66,8 @@ def split(flat, *kinds: type) -> list:
 def per_member(x: Operands) -> Operands:
     """Return the shapes of cotangents with a value for each member. `x`: arrays or types."""
     state, steps = x.omega.shape, x.forcing.shape[0]
-    number, medium = state[:1], (state[0], *x.medium.shape[1:])
-    return Operands(state, number, number, number, (steps, *state), screening=number, linear=state, medium=medium)
+    number, *more = state[:1], *((state[0], *each.shape[1:]) for each in (x.linear, x.medium, x.coupling))
+    return Operands(state, number, number, number, (steps, *state), number, *more)
 
 
 def zeros(x: Operands) -> Operands:

@@ -42,7 +42,8 @@ class Numerics:
         name: begins the names of the primitives.
         algebra: a module with `advance`, `advance_jvp`, `tangent` and `adjoint`, made of operators that are closed
             under differentiation. It is the ``"xla"`` backend.
-        calls: a module with `advance`, `advance_jvp` and `adjoint` as one foreign call each, and `tangent_fits`.
+        calls: a module with `advance`, `advance_jvp` and `adjoint` as one foreign call each. `tangent_fits` and
+            `adjoint_fits` say whether the last two can, given the `Operands` of the state.
         kept: ``kept(omega, steps=..., **params)`` returns the shapes of the arrays that reverse mode keeps. Each has
             the members on its second axis. `omega` has a shape.
         kept_arrays: their number.
@@ -102,7 +103,7 @@ class Steps:
         )
         register(self.tangent_p, jvp=self._tangent_jvp, transpose=self._tangent_transpose)
 
-        self.adjoint_p = primitive("adjoint", self._adjoint_abstract, algebra.adjoint, calls.adjoint)
+        self.adjoint_p = primitive("adjoint", self._adjoint_abstract, algebra.adjoint, self._adjoint_warp)
         batch_by_folding(
             self.adjoint_p,
             axes=lambda keep, **_: [*BATCH_AXES, BATCH_AXES.omega, *self._of_kept(keep, 1)],
@@ -276,6 +277,12 @@ class Steps:
         x, _ = split(operands, Operands)
         shapes = per_member(x)
         return [(shape, x.omega.dtype) for shape, wanted in zip(shapes, wrt, strict=True) if wanted]
+
+    def _adjoint_warp(self, *operands, platform, **params):
+        calls = self.numerics.calls
+        if calls.adjoint_fits(Operands(*operands[:COUNT]), platform=platform, **params):
+            return calls.adjoint(*operands, platform=platform, **params)
+        return self.numerics.algebra.adjoint(*operands, **params)
 
     # It is linear in the cotangent. The algebra provides the derivative with respect to all else.
     def _adjoint_jvp(self, primals, tangents, **params):

@@ -80,7 +80,7 @@ def tendency(x: Operands, force, *, grid, dealiasing, backend, integrator=None):
     return flow.advection(x.omega) + times(rate, x.omega) + force
 
 
-def _gain(exponent):
+def gain_of(exponent):
     """Return ``exp(exponent) - 1`` for real or complex numbers."""
     if exponent.shape[-1] == 1:
         return jnp.expm1(exponent)
@@ -89,7 +89,7 @@ def _gain(exponent):
     return jnp.concatenate([growth - factor * sine**2, factor * sine * jnp.cos(half)], axis=-1)
 
 
-def _carry(gain, value):
+def carry(gain, value):
     """Return ``exp(c dt L) value``, given ``gain = exp(c dt L) - 1``.
 
     The factor is near 1. Rounded to its type it would be wrong by the same amount in every step, and errors would add
@@ -98,7 +98,7 @@ def _carry(gain, value):
     return value + times(gain, value)
 
 
-def _over_steps(forcing):
+def over_steps(forcing):
     """Return the operand of a scan over steps, and the function that gets a step's forcing from it."""
     if forcing.shape[0] == 1:
         return None, lambda _: forcing[0]
@@ -109,29 +109,29 @@ def _step(x: Operands, *, integrator, grid, dealiasing, backend):
     """Return the function that takes a state and a forcing over one step. It returns the states after all stages."""
     flow, dt = _Flow(x, grid=grid, dealiasing=dealiasing, backend=backend), _column(x.dt)
     rate = linear_rate(Modes(grid, dealiasing), x.viscosity, x.drag, x.linear, x.omega)
-    stages = [(a, b, _gain(duration * dt * rate)) for a, b, duration in low_storage(integrator)]
+    stages = [(a, b, gain_of(duration * dt * rate)) for a, b, duration in low_storage(integrator)]
 
     def step(state, force):
         kept, increment = [], None
         for a, b, gain in stages:
             change = dt * (flow.advection(state) + force)
             increment = change if increment is None else a * increment + change
-            state, increment = _carry(gain, state + b * increment), _carry(gain, increment)
+            state, increment = carry(gain, state + b * increment), carry(gain, increment)
             kept.append(state)
         return kept
 
     return step
 
 
-def advance(*operands, grid, integrator, dealiasing, steps, backend, keep=False, direct=False, repeats=1):
+def advance(*operands, steps, keep=False, direct=False, repeats=1, make=_step, **how):
     """Return ``[omega]`` after the steps, and with `keep` the states after all stages. `repeats` needs steady forcing.
 
-    The latter are ``(stages steps, batch, columns, rows, 2)``.
+    The latter are ``(stages steps, batch, columns, rows, 2)``. `make`: makes the function of a step.
     """
     x, _ = split(operands, Operands)
     steps *= repeats
-    every, force_of = _over_steps(x.forcing)
-    step = _step(x, integrator=integrator, grid=grid, dealiasing=dealiasing, backend=backend)
+    every, force_of = over_steps(x.forcing)
+    step = make(x, **how)
 
     def body(state, force):
         kept = step(state, force_of(force))
@@ -141,16 +141,16 @@ def advance(*operands, grid, integrator, dealiasing, steps, backend, keep=False,
     return [out] if kept is None else [out, kept.reshape(kept.shape[0] * kept.shape[1], *out.shape)]
 
 
-def advance_jvp(*operands, steps, **params):
+def advance_jvp(*operands, steps, make=_step, **params):
     """Return the result of `advance`, and its derivative in the direction of the tangents."""
     x, dx, _ = split(operands, Operands, Operands)
     # a shared parameter may have a tangent of its own for each member, and the other way round
     x, dx = (Operands(*each) for each in zip(*map(jnp.broadcast_arrays, x, dx), strict=True))
-    every, force_of = _over_steps(x.forcing)
-    devery, dforce_of = _over_steps(dx.forcing)
+    every, force_of = over_steps(x.forcing)
+    devery, dforce_of = over_steps(dx.forcing)
 
     def final(given):
-        return _step(given, **params)(given.omega, given.forcing)[-1]
+        return make(given, **params)(given.omega, given.forcing)[-1]
 
     def body(states, forces):
         force, dforce = force_of(forces[0]), dforce_of(forces[1])
@@ -191,12 +191,12 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
     (states,) = kept if keep else advance(*x, steps=steps, keep=True, **how)[1:]
     modes, stages, dt = Modes(grid, dealiasing), low_storage(integrator), _column(x.dt)
     terms, rate = linear_terms(modes, x.omega), linear_rate(modes, x.viscosity, x.drag, x.linear, x.omega)
-    gains, flow = [_gain(duration * dt * rate) for _, _, duration in stages], _Flow(x, **where)
+    gains, flow = [gain_of(duration * dt * rate) for _, _, duration in stages], _Flow(x, **where)
     by_step = (steps, len(stages), *x.omega.shape)
     none = jnp.zeros(per_member(x).medium, x.omega.dtype)
     before = jnp.concatenate([x.omega[None], states[:-1]]).reshape(by_step)
     after = states.reshape(by_step)
-    every, force_of = _over_steps(x.forcing)
+    every, force_of = over_steps(x.forcing)
 
     def total(product):
         return jnp.sum(product, axis=(-3, -2, -1))
@@ -207,12 +207,12 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
 
     def pull_back(stage, l, m, before, after, force):
         (a, b, duration), gain = stages[stage], gains[stage]
-        p = _carry(conjugate(gain), l)
-        q = b * p if m is None else b * p + _carry(conjugate(gain), m)
+        p = carry(conjugate(gain), l)
+        q = b * p if m is None else b * p + carry(conjugate(gain), m)
         moved, of_medium = flow.pullback(before, q)
         product = of_symbol(l, after)
         if m is not None:
-            product = product + of_symbol(m, (after - _carry(gain, before)) / b)
+            product = product + of_symbol(m, (after - carry(gain, before)) / b)
         shares = Operands(*[None] * len(x))
         real = product[..., :1]
         wanted = {name: duration * x.dt * total(term * real) for name, term in terms.items() if getattr(wrt, name)}

@@ -40,7 +40,7 @@ def _tables(modes: Modes, dtype: str) -> tuple[np.ndarray, ...]:
     return (*roots, np.concatenate([factors.ravel() for factors in modes.filters]).astype(dtype))
 
 
-def _call(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
+def call(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
     """Call ``launch(scale, tables, *operands, *outputs)``. In a repetition the first output replaces the first operand.
 
     Operands hold complex numbers if they are states, else real ones.
@@ -65,7 +65,7 @@ def _call(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1):
     )
 
 
-def _plan_of(grid: Grid, dealiasing: str, state, platform: str, with_medium: bool = False) -> Plan:
+def plan_of(grid: Grid, dealiasing: str, state, platform: str, with_medium: bool = False) -> Plan:
     """Return the plan for states ``(batch, columns, rows, 2)``. Members with a medium are not resident.
 
     Raises:
@@ -90,18 +90,18 @@ def _limit(platform: str) -> int:
 
 def advection(a, *, grid, dealiasing, backend, platform):
     """Apply ``B(a, a)``."""
-    plan = _plan_of(grid, dealiasing, a, platform)
+    plan = plan_of(grid, dealiasing, a, platform)
     outputs = [(plan.complex, a.shape[:-1]), plan.halves(a.shape[0])]
     launch = functools.partial(operators.advection, plan)
-    return _call(launch, plan, grid, [a], ["spectral_advection"], outputs)[:1]
+    return call(launch, plan, grid, [a], ["spectral_advection"], outputs)[:1]
 
 
 def _bilinear(name, a, b, *, grid, dealiasing, backend, platform):
     fields = b if a.shape[0] == 1 else a
-    plan = _plan_of(grid, dealiasing, fields, platform)
+    plan = plan_of(grid, dealiasing, fields, platform)
     outputs = [(plan.complex, fields.shape[:-1]), plan.halves(a.shape[0]), plan.halves(b.shape[0])]
     launch = functools.partial(getattr(operators, name), plan)
-    return _call(launch, plan, grid, [a, b], [f"spectral_{name}"], outputs)[:1]
+    return call(launch, plan, grid, [a, b], [f"spectral_{name}"], outputs)[:1]
 
 
 transport = functools.partial(_bilinear, "transport")
@@ -135,7 +135,7 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
     """Take the steps, and their repetitions, as one call."""
     given = Operands(*operands)
     state, extra, medium = given.omega, _has_terms(given), has_medium(given)
-    plan = _plan_of(grid, dealiasing, state, platform, medium)
+    plan = plan_of(grid, dealiasing, state, platform, medium)
     count, (batch, *modes, _) = steps * len(low_storage(integrator)), state.shape
 
     def launch(scale, tables, *given):
@@ -152,7 +152,7 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
     out = (plan.complex, (count, batch, *modes) if keep else (batch, *modes))
     outputs = [out, *([] if plan.resident else _scratch(plan, 1, batch, modes)), *[plan.halves(batch)] * medium]
     operands = [*operands, *_rows_of(given)]
-    (out, *_) = _call(launch, plan, grid, operands, ["spectral_advance", integrator, steps, keep], outputs, repeats)
+    (out, *_) = call(launch, plan, grid, operands, ["spectral_advance", integrator, steps, keep], outputs, repeats)
     return [out[-1], out] if keep else [out]
 
 
@@ -166,14 +166,19 @@ def tangent_fits(x: Operands, *, grid: Grid, dealiasing, platform: str, **_) -> 
     if has_medium(x):
         return False
     omega = x.omega
-    plan = _plan_of(grid, dealiasing, omega, platform)
+    plan = plan_of(grid, dealiasing, omega, platform)
     return plan.resident_tangent is not None or plan.fits(plan.tangent, 4, _limit(platform))
+
+
+def adjoint_fits(x: Operands, **_) -> bool:
+    """Return whether a call has all cotangents that are wanted."""
+    return True
 
 
 def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platform):
     """Take the steps of a state and its tangent, as one call."""
     x, dx, _ = split(operands, Operands, Operands)
-    plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
+    plan, (batch, *modes, _) = plan_of(grid, dealiasing, x.omega, platform), x.omega.shape
     count = steps * len(low_storage(integrator))
     if _is_none(x.forcing) != _is_none(dx.forcing):  # one of forcing and its tangent is missing
         none = jnp.zeros((1, 1, *x.omega.shape[1:]), x.omega.dtype)
@@ -193,7 +198,7 @@ def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platfor
 
     scratch = [] if plan.resident_tangent else _scratch(plan, 2, batch, modes)
     outputs = [*[(plan.complex, (batch, *modes))] * 2, *scratch]
-    return _call(launch, plan, grid, [*x, *dx], ["spectral_advance_jvp", integrator, steps], outputs)[:2]
+    return call(launch, plan, grid, [*x, *dx], ["spectral_advance_jvp", integrator, steps], outputs)[:2]
 
 
 def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, platform):
@@ -203,7 +208,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     if not keep:
         kept = advance(*x, steps=steps, keep=True, direct=False, repeats=1, platform=platform, **how)[1:]
     medium, by_medium = has_medium(x), wrt.medium or wrt.dt  # the share of dt follows from that of the medium
-    plan, (batch, *modes, _) = _plan_of(grid, dealiasing, x.omega, platform, medium), x.omega.shape
+    plan, (batch, *modes, _) = plan_of(grid, dealiasing, x.omega, platform, medium), x.omega.shape
     by_parameter = wrt.viscosity or wrt.drag or wrt.dt or wrt.screening
     by_forcing, by_linear, extra = wrt.forcing, wrt.linear, _has_terms(x)
     each = sweep.SUMS[extra]
@@ -230,7 +235,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     scratch = [] if plan.resident_sweep else _scratch(plan, 2, batch, modes) + [plan.halves(batch)] * medium
     outputs = [(plan.complex, (batch, *modes)), sums, by_step, by_symbol, at_points, *scratch]
     key = ["spectral_adjoint", integrator, steps, wrt]
-    result, sums, by_step, by_symbol, at_points, *_ = _call(
+    result, sums, by_step, by_symbol, at_points, *_ = call(
         launch, plan, grid, [*x, cotangent, *kept, *_rows_of(x)], key, outputs
     )
     total: Any = jnp.sum(sums.reshape(batch, parts, each), axis=1).T if by_parameter else [None] * each

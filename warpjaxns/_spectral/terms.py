@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._terms import Terms
+from .._terms import Terms, screening
 from .modes import Modes, constant
 
 
@@ -46,13 +46,6 @@ SYMBOLS = {
     "hyperviscosity": lambda k, coefficient: (-coefficient * k.power, 0),  # -nu_h (-Lap)^p q
     "hypodrag": lambda k, coefficient: (-coefficient * k.inverse, 0),  # mu_h Lap^-1 q
 }
-
-
-def screening(terms: Terms):
-    """Return F, ``(batch,)`` or ``(1,)``: 0 without a deformation radius."""
-    if terms.deformation_radius is None:
-        return jnp.zeros(1, terms.dtype)
-    return 1 / terms.deformation_radius**2
 
 
 def screened(modes: Modes, number, like):

@@ -1,4 +1,4 @@
-"""Diagnostics of a flow: energy, spectra, budgets, fluxes, scales, resolution and the Lyapunov exponent.
+"""Diagnostics of a flow: energy, spectra, budgets, fluxes, scales, scalars, resolution and the Lyapunov exponent.
 
 All take vorticity ``(..., ny, nx)``, average over the box, and keep leading axes and the field's dtype. They can be
 differentiated, jitted and vmapped. Each raises TypeError if `omega` is not a float32 or float64 array, and ValueError
@@ -16,6 +16,7 @@ from ._fields import energy, energy_spectrum, enstrophy, palinstrophy
 from ._fluxes import energy_flux, enstrophy_flux
 from ._lyapunov import Lyapunov, lyapunov_exponent
 from ._resolution import Resolution, resolution
+from ._scalars import ScalarBudget, gradient_norm, mix_norm, scalar_budgets, scalar_fluxes
 from ._scales import cfl, integral_scale, reynolds_number
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Budgets",
     "Lyapunov",
     "Resolution",
+    "ScalarBudget",
     "body_force",
     "budgets",
     "cfl",
@@ -33,11 +35,15 @@ __all__ = [
     "enstrophy_flux",
     "fourier_modes",
     "fundamental_wavenumber",
+    "gradient_norm",
     "integral_scale",
     "lyapunov_exponent",
+    "mix_norm",
     "palinstrophy",
     "resolution",
     "reynolds_number",
+    "scalar_budgets",
+    "scalar_fluxes",
 ]
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from .._arrays import with_axes
 from .._checks import check_field, check_leading_axes
 from .._operators import laplacian, projected
+from .._scalars import State, vorticity_in
 from .._solver import NavierStokes2D, check_solver
 from ._fields import mean
 
@@ -52,15 +53,19 @@ class Budgets(NamedTuple):
 
 
 def budgets(
-    solver: NavierStokes2D, omega: Float[Array, "... ny nx"], *, forcing: Float[Array, "... ny nx"] | None = None
+    solver: NavierStokes2D,
+    omega: Float[Array, "... ny nx"] | State,
+    *,
+    forcing: Float[Array, "... ny nx"] | None = None,
 ) -> Budgets:
     """Return the budgets of energy and enstrophy, exact for the equations on the grid.
 
         d/dt 0.5 <psi omega> = <psi f>   + nu <psi Lap(omega)>   - mu <psi omega>,
         d/dt 0.5 <omega^2>   = <omega f> + nu <omega Lap(omega)> - mu <omega^2>
 
-    Each further linear term of the solver adds what it does, ``<psi L omega>`` and ``<omega L omega>``. With a
-    deformation radius the two are total energy and potential enstrophy.
+    Each further term of the solver adds what it does, ``<psi L omega>`` and ``<omega L omega>``. With a
+    deformation radius the two are total energy and potential enstrophy. The share of `buoyancy` in that of energy is
+    what scalars give to the flow, ``sum (bx <u c> + by <v c>)``; `scalar_budgets` has their variance.
 
     The terms are in the order of `Budget`: injection, dissipation, drag. ``psi`` and ``Lap`` are those of the solver's
     discretisation, with ``Lap(psi) = -omega``. Arakawa's Jacobian adds nothing to either budget
@@ -70,7 +75,7 @@ def budgets(
 
     Args:
         solver: gives viscosity, drag, steady forcing and operators.
-        omega: vorticity ``(..., ny, nx)`` [1 / time]: a state, or states along a trajectory.
+        omega: vorticity ``(..., ny, nx)`` [1 / time]: a state, or states along a trajectory. With scalars a `State`.
         forcing: forcing besides the solver's steady one, as given to `NavierStokes2D.rollout`: one field for each state
             or for all of them ``(..., ny, nx)`` [1 / time^2], or None.
 
@@ -79,12 +84,13 @@ def budgets(
         ValueError: a field does not live on the solver's grid, or the leading axes of the two do not broadcast.
     """
     check_solver(solver)
-    omega = check_field("omega", omega, solver.grid)
+    state = solver._state("omega", omega)
+    omega = vorticity_in(state)
     if forcing is not None:  # checked before anything is launched
         forcing = check_field("forcing", forcing, solver.grid)
         check_leading_axes("omega", omega, "forcing", forcing)
     omega = projected(solver.grid, omega, solver.discretisation, solver.backend)
-    rate, force = solver.tendency(omega), jnp.zeros_like(omega)
+    rate, force = vorticity_in(solver.tendency(state)), jnp.zeros_like(omega)
     if solver.forcing is not None:
         steady = check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)
         force = force + with_axes(steady, omega.ndim)
@@ -96,7 +102,7 @@ def budgets(
         with_axes(jnp.asarray(value, omega.dtype), omega.ndim - 2) for value in (solver.viscosity, solver.drag)
     )
 
-    further = solver.term_rates(omega)
+    further = solver.term_rates(state)
 
     def budget(weight):  # of 0.5 <weight omega>, whose derivative by omega is `weight`
         value = mean(weight * omega) / 2

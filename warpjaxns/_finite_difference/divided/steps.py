@@ -14,7 +14,9 @@ from . import calls
 from .slab import Slab
 
 NUMBERS, FIELDS = Axes(0, None), Axes(1, 2)  # of a parameter; of a forcing, and of what is kept
-OPERANDS = Operands(FIELD, NUMBERS, NUMBERS, NUMBERS, FIELDS, screening=NUMBERS, linear=NUMBERS, medium=NUMBERS)
+OPERANDS = Operands(
+    FIELD, NUMBERS, NUMBERS, NUMBERS, FIELDS, screening=NUMBERS, linear=NUMBERS, medium=NUMBERS, coupling=NUMBERS
+)
 
 
 def _given(x: Operands) -> Operands:

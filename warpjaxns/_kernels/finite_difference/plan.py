@@ -11,6 +11,7 @@ from ..hardware.limits import CPU_MEMORY, LARGEST_BLOCK, SHARED_MEMORY
 from ..hardware.numbers import REALS, complex_type
 from ..hardware.streams import Streams
 from .columns import Columns
+from .further import has_hypodrag, is_screened
 from .resident.layout import Resident
 from .shares import points_of_thread, rows_of_slab
 
@@ -43,6 +44,8 @@ class Plan:
         resident_tangent: the same with a tangent.
         shared_memory: bytes that a block may use.
         serial: for the CPU, where a block has one thread.
+        terms: coefficients of further linear terms: 0 for none, 4, or 3 with a deformation radius (`further`).
+        medium: whether there are obstacles or topography (`medium`).
     """
 
     shape: tuple[int, int]
@@ -65,11 +68,33 @@ class Plan:
     resident_tangent: Resident | None = None
     shared_memory: int = SHARED_MEMORY
     serial: bool = False
+    terms: int = 0
+    medium: bool = False
 
     def on(self, cpu: bool) -> "Plan":
         """Return the plan for the CPU where `cpu`, else this plan."""
         rows = self.rows if self.by_slabs else 2
         return dataclasses.replace(self, rows=rows, columns=1, serial=True) if cpu else self
+
+    def with_terms(self, count: int, medium: bool = False) -> "Plan":
+        """Return the plan of kernels for so many coefficients of further linear terms.
+
+        With a `medium` no member is resident: shared memory has no room for its two fields.
+        """
+        ways = ("resident", "resident_adjoint", "resident_tangent")
+        residents = {name: None if medium else getattr(self, name) for name in ways}
+        residents = {name: each and dataclasses.replace(each, terms=count) for name, each in residents.items()}
+        return dataclasses.replace(self, terms=count, medium=medium, **residents)
+
+    @property
+    def screened(self) -> bool:
+        """Whether there is a deformation radius. Modes of columns then differ from member to member."""
+        return is_screened(self.terms)
+
+    @property
+    def centres(self) -> bool:
+        """Whether a term depends on the mean of the streamfunction."""
+        return has_hypodrag(self.terms)
 
     # ------------------------------------------------------------------------------------------ sizes
 
@@ -304,9 +329,9 @@ class Plan:
         return self.resident_tangent is not None or self.for_tangent.stage_lines.nbytes <= limit
 
     def streams(self, batch: int, resident: bool, tangent: bool = False) -> Streams:
-        """Return the streams for a batch: a single one if members are resident or the device is not saturated."""
+        """Return the streams for a batch: one if members are resident, the device is not saturated, or modes differ."""
         (ny, nx), entry = self.shape, tuning.entry(tuning.STREAMS, self.shape[1])
-        if resident or not self.saturated or (tangent and batch * ny * nx < entry.tangent_points):
+        if resident or self.screened or not self.saturated or (tangent and batch * ny * nx < entry.tangent_points):
             return Streams(batch)
         counts = range(entry.parts, 0, -1)
         return Streams(batch, next(c for c in counts if -(-batch // c) * c <= tuning.UNEVEN * batch))

@@ -11,6 +11,7 @@ from ..hardware.copies import wait
 from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view, vector_view
+from .further import member_modes
 from .places import Spectrum, TablePlaces, Tables, spectrum, table_places
 from .plan import Plan
 from .recursions import column_functions
@@ -27,6 +28,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
     by_line, spectra = line_functions(lines), spectra_functions(plan, lines)
     forward, load_factors, here, Values = by_line.forward, by_line.factors, by_line.here, lines.Values
     store, leave, modes_view, by_slabs = spectra.store, spectra.leave, spectra.modes, plan.by_slabs
+    screened, modes_of = plan.screened, spectra.modes_of
     field, complex_view = row_view(real, plan.shape), vector_view(complex_type(real))
 
     @kernel(launch_bounds=plan.bounds(lines))
@@ -45,6 +47,8 @@ def forward_rows(plan: Plan) -> wp.Kernel:
         modes = modes_view(table, tables.modes)
         index, _ = wp.tid()
         member, slab, thread = locate(index, slabs, from_last)
+        if screened:
+            modes = modes_of(table, tables.modes, member)
         row = slab * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
@@ -75,6 +79,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     inverse, load_factors, here, line_barrier = by_line.inverse, by_line.factors, by_line.here, by_line.barrier
     fetch, load, modes_view, present = spectra.fetch, spectra.load, spectra.modes, by_row.present
     field, complex_view, by_slabs = row_view(real, plan.shape), vector_view(complex_type(real)), plan.by_slabs
+    screened, modes_of = plan.screened, spectra.modes_of
 
     @kernel(launch_bounds=plan.bounds(lines))
     def inverse_rows(
@@ -92,6 +97,8 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         modes = modes_view(table, tables.modes)
         index, _ = wp.tid()
         member, slab, thread = locate(index, slabs, from_last)
+        if screened:
+            modes = modes_of(table, tables.modes, member)
         row = slab * rows
         t = thread % threads
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
@@ -129,6 +136,7 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
     Complex, row = complex_type(real), row_view(complex_type(real), (ny, plan.pitch))
     (get_complex, put_complex), modes_view = complex_access(real), vector_view(columns.Mode)
     wavenumbers, pitch, blocks = plan.half, plan.pitch, plan.column_blocks
+    screened, modes_of = plan.screened, member_modes(columns.Mode, plan.half)
 
     @kernel(launch_bounds=plan.bounds(columns))
     def solve_columns(table: Table, modes_at: Place, spectrum_at: Place, from_last: int):
@@ -138,7 +146,10 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
         c = thread % count
         t = thread // count
         k = first + c  # past the last wavenumber there is padding; its solution is discarded
-        mode = modes_view(table, modes_at)[wp.min(k, wavenumbers - 1)]
+        if screened:
+            mode = modes_of(table, modes_at, member)[wp.min(k, wavenumbers - 1)]
+        else:
+            mode = modes_view(table, modes_at)[wp.min(k, wavenumbers - 1)]
         sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         column = row(table, spectrum_at, member, t * held, k)
         powers = reach(mode[0], t)
@@ -148,6 +159,13 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
             value = get_complex(column, pitch * e)
             values[2 * e] = value[0]
             values[2 * e + 1] = value[1]
+        # the mean of omega has no flow; without screening the recursions leave it out
+        if screened:  # noqa: SIM102 (known when the kernel is compiled)
+            if first == 0:
+                centre_of = centred(values, sums, c, t)
+                barrier()
+                if k == 0:
+                    values = centre_of
         values = southward(northward(values, mode, powers, sums, c, t), mode, powers, sums, c, t)
         if centre and first == 0:
             less = centred(values, sums, c, t)

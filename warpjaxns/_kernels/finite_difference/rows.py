@@ -32,7 +32,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
       takes them to the registers of the line's threads. ``store`` writes spectra.
     - ``field_strip``: the strip (`stencils`) of a field around a thread's e-th points of a row pair. It comes from the
       slab in shared memory where the plan copies rows, else from ``rows_around`` the pair in device memory.
-    - ``field_pair``: the two points alone.
+    - ``field_pair``: the two points alone. ``memory_strip(rows, e, t)``: a strip from `rows_around` in any case.
     - ``psi_strip``: the strip of psi, from a published line and the next one.
     - ``present``: whether a row of a slab belongs to the grid.
     """
@@ -131,6 +131,10 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         ne = get(buffer, line + 1, t + east(e, t))
         return Strip(nw[1], n[1], ne[1], nw[0], n[0], ne[0], sw[1], s[1], se[1], sw[0], s[0], se[0])
 
+    @wp.func
+    def memory_strip(rows: Rows, e: int, t: int):
+        return strip(rows, west(e, t), here(e), east(e, t))
+
     if plan.copies_rows:
 
         @wp.func
@@ -154,6 +158,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     return types.SimpleNamespace(
         rows_around=rows_around,
         field_strip=field_strip,
+        memory_strip=memory_strip,
         field_pair=field_pair,
         present=present,
         copy_spectra=copy_spectra,

@@ -19,6 +19,9 @@ as (s_0, 0) and (s_1, s_2). The means of omega, p and psi are subtracted. Then
 - q_m is the sum over the slabs to the north of ``sum_j p_j = m p_(-1) + m s_0 - s_1``;
 - the mean of psi follows from ``sum_j q_j = m q_m + sum_j (j + 1) p_j``.
 
+With a deformation radius r < 1 there too. The mean of omega is still subtracted, and a slab writes ``(north, s_0)`` and
+``(south, 0)``.
+
 **Rounding**: as in `recursions`. A value of psi, or of the velocity, is rounded as often as by a Fourier transform.
 """
 
@@ -34,6 +37,7 @@ from ..hardware.address_table import Place, Table, kernel
 from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view, vector_view
+from .further import member_modes
 from .places import Spectrum
 from .plan import Plan
 from .recursions import column_functions
@@ -73,7 +77,7 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     Complex, Tile, of_row = complex_type(real), lines.Tile, real_row_functions(lines)
     get, split, put_pair, recompute = line_functions(lines).get, of_row.split, of_row.put_pair, plan.recompute
     Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
-    get_complex, put_complex = complex_access(real)
+    get_complex, put_complex, screened = *complex_access(real), plan.screened
     spectrum, sums_row = row_view(Complex, (ny, pitch)), row_view(Complex, (2 * count, pitch))
 
     @wp.func
@@ -117,8 +121,11 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
                 p = Complex(p[0] + (held[2 * j] - loss * p[0]), p[1] + (held[2 * j + 1] - loss * p[1]))
                 held[2 * j] = p[0]
                 held[2 * j + 1] = p[1]
-            if k > 0:
+            if screened:
                 q = mode[4] * (q + (p - loss * p))
+            else:
+                if k > 0:
+                    q = mode[4] * (q + (p - loss * p))
             north = q  # psi of the row to the north; q and north still lack the factor of psi
             for i in range(pairs):
                 j = rows - 1 - 2 * i
@@ -167,7 +174,15 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
                 south += weight * x
                 weight = weight - loss * weight
                 south += weight * y
-            if k == 0:
+            if screened:
+                if k == 0:
+                    total = real(0.0)
+                    for j in range(pairs):
+                        z = get(buffer, first + j, 0)
+                        total += real(2.0) * (z[0] + z[1])
+                    north = Complex(north[0], total)
+                    south = Complex(south[0], real(0.0))
+            elif k == 0:
                 away = real(0.0)
                 moments = Complex()
                 for j in range(pairs):
@@ -199,6 +214,7 @@ def between(plan: Plan, centre: bool) -> wp.Kernel:
     Complex, Mode, lost_in_slab = complex_type(real), columns.Mode, over_slab(real, rows)
     row, mode_line = row_view(Complex, (2 * columns.n, pitch)), vector_view(Mode)
     (get_complex, put_complex), blocks, over, m = complex_access(real), plan.column_blocks, real(rows), float(rows)
+    screened, modes_of = plan.screened, member_modes(Mode, half)
     by_mean, triangle, by_rows = real((m + 1) / 2), real(m * (m + 1) / 2), real(1 / m)
     mean_triangle = real((m + 1) / 2 - (m * m - 1) / (6 * m))  # the mean over j of (m (m + 1) - j (j + 1)) / 2m
 
@@ -210,7 +226,10 @@ def between(plan: Plan, centre: bool) -> wp.Kernel:
         c = thread % count
         t = thread // count
         k = first + c  # past the last wavenumber there is padding; its sums are discarded
-        given = mode_line(table, modes_at)[wp.min(k, half - 1)]
+        if screened:
+            given = modes_of(table, modes_at, member)[wp.min(k, half - 1)]
+        else:
+            given = mode_line(table, modes_at)[wp.min(k, half - 1)]
         mode = Mode(over * given[0], lost_in_slab(given[1]), given[2], given[3], given[4])
         sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         column = row(table, sums_at, member, 2 * t * held, k)
@@ -225,7 +244,22 @@ def between(plan: Plan, centre: bool) -> wp.Kernel:
             north[2 * e + 1] = x[1]
             south[2 * e] = y[0]
             south[2 * e + 1] = y[1]
-        if first == 0:
+        if screened:
+            mean = real(0.0)  # of omega
+            if first == 0:
+                mean = by_rows * mean_of(north, sums, c, t)[1]
+                barrier()  # the tile of the sums is free again
+                share = mean * mode[1] / given[1]
+                if k == 0:
+                    for e in range(held):
+                        north[2 * e] -= share
+                        south[2 * e] -= share
+            north = northward(north, mode, powers, sums, c, t)
+            south = southward(south, mode, powers, sums, c, t)
+            if k == 0:
+                for e in range(held):
+                    north[2 * e + 1] = mean
+        elif first == 0:
             mean = mean_of(north, sums, c, t)[0]  # of s_0
             moments = Values()
             for e in range(held):

@@ -13,6 +13,7 @@ from ..fft.real_rows import real_row_functions
 from ..fft.transforms import line_functions
 from ..hardware.address_table import Place, Table
 from ..hardware.views import vector_view
+from .further import member_modes
 from .places import Spectrum
 from .plan import Plan
 from .rows import row_functions
@@ -33,7 +34,8 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
       thread)``.
     - ``recompute(slab, table, field_at, member, row, buffer, first, factors, thread)`` transforms the rows of a field
       anew, with `plan.recompute`. A barrier must follow, and then ``fetch``.
-    - ``modes(table, place)``: the array of modes.
+    - ``modes(table, place)``: the array of modes. ``modes_of(table, place, member)``: that of a member, if the plan is
+      screened.
     """
     by_line, by_row, by_slab = line_functions(lines), row_functions(plan, lines), slab_solver(plan, lines, halo)
     forward, publish, copy_spectra, store_rows = by_line.forward, by_line.publish, by_row.copy_spectra, by_row.store
@@ -100,5 +102,11 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
 
     modes = vector_view(plan.column_chunks.Mode)
     return types.SimpleNamespace(
-        fetch=fetch, load=load, store=store, leave=by_slab.leave, recompute=recompute, modes=modes
+        fetch=fetch,
+        load=load,
+        store=store,
+        leave=by_slab.leave,
+        recompute=recompute,
+        modes=modes,
+        modes_of=member_modes(plan.column_chunks.Mode, plan.half),
     )

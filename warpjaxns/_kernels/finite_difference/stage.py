@@ -16,12 +16,13 @@ import warp as wp
 
 from ..._coefficients import runge_kutta
 from ..fft.transforms import line_functions
-from ..hardware.address_table import NO_ARRAY, Place, Table, kernel
+from ..hardware.address_table import NO_ARRAY, Place, Table, kernel, slice_at
 from ..hardware.copies import wait
 from ..hardware.intrinsics import barrier, later_block, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import row_view, vector_view
 from ..parameters import Parameters, forcing_row
+from .medium import medium_values, member_of
 from .places import Fields, Spectrum, TablePlaces, fields, table_places
 from .plan import Plan
 from .poisson import Spectra
@@ -44,7 +45,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     pairs_in_step = lines.rounded_up(pairs)
     tangent, as_one, dlines = plan.fields == 2, not lines.alone, pairs + 1  # the first line of dpsi
     by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines, True)
-    by_point, by_term, kit = tendency(real, scheme), terms(real), stencils(real)
+    by_point, by_term, kit = tendency(real, scheme, plan.terms), terms(real, plan.terms), stencils(real)
     forward, inverse, publish, get = by_line.forward, by_line.inverse, by_line.publish, by_line.get
     load_factors, line_barrier, here = by_line.factors, by_line.barrier, by_line.here
     fetch, load, store, leave, modes_view = spectra.fetch, spectra.load, spectra.store, spectra.leave, spectra.modes
@@ -59,6 +60,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     numbers, weighted, tangent_terms = by_term.numbers, by_term.weighted, by_term.tangent
     Values, field, forcing = lines.Values, row_view(real, plan.shape), forcing_row(real, plan.shape)
     complex_view, present = vector_view(complex_type(real)), by_row.present
+    screened, modes_of = plan.screened, spectra.modes_of
+    medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).value
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
     def stage_rows(
@@ -91,6 +94,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         modes = modes_view(table, tables.modes)
         index, _ = wp.tid()
         member, slab, thread = locate(index, slabs, from_last)
+        if screened:
+            modes = modes_of(table, tables.modes, member)
         row = slab * rows
         group = thread // threads
         t = thread % threads
@@ -154,6 +159,14 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 dstart_k = field(table, start.tangent, member, k, t)
                 force_i = forcing(table, parameters.forcing, step, member, i, t)
                 force_k = forcing(table, parameters.forcing, step, member, k, t)
+                if medium:
+                    shared = member_of(parameters.medium, member)
+                    around_r = rows_around(table, slice_at(parameters.medium, 0), shared, i, t)
+                    around_h = rows_around(table, slice_at(parameters.medium, 1), shared, i, t)
+                    if tangent:
+                        dshared = member_of(dparameters.medium, member)
+                        around_dr = rows_around(table, slice_at(dparameters.medium, 0), dshared, i, t)
+                        around_dh = rows_around(table, slice_at(dparameters.medium, 1), dshared, i, t)
                 if tangent:
                     daround = rows_around(table, state.tangent, member, i, t)
                     dforce_i = forcing(table, dparameters.forcing, step, member, i, t)
@@ -172,6 +185,11 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                     w = field_strip(copied, 0, around, pair, e, t)
                     r_i = rate(south(p), south(w), terms)
                     r_k = rate(north(p), north(w), terms)
+                    if medium:
+                        r = memory_strip(around_r, e, t)
+                        h = memory_strip(around_h, e, t)
+                        r_i += of_medium(south(p), south(r), south(h), metric, terms.h)
+                        r_k += of_medium(north(p), north(r), north(h), metric, terms.h)
                     if forced:
                         r_i += terms.h * force_i[here(e)]
                         r_k += terms.h * force_k[here(e)]
@@ -183,6 +201,15 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                         dw = field_strip(copied, slab_size, daround, pair, e, t)
                         dr_i = tangent_rate(south(p), south(w), south(dp), south(dw), terms, dterms)
                         dr_k = tangent_rate(north(p), north(w), north(dp), north(dw), terms, dterms)
+                        if medium:
+                            dr = memory_strip(around_dr, e, t)
+                            dh = memory_strip(around_dh, e, t)
+                            dr_i += of_medium(south(dp), south(r), south(h), metric, terms.h)
+                            dr_k += of_medium(north(dp), north(r), north(h), metric, terms.h)
+                            dr_i += of_medium(south(p), south(dr), south(dh), metric, terms.h)
+                            dr_k += of_medium(north(p), north(dr), north(dh), metric, terms.h)
+                            dr_i += of_medium(south(p), south(r), south(h), metric, dterms.h)
+                            dr_k += of_medium(north(p), north(r), north(h), metric, dterms.h)
                         if forced:
                             dr_i += terms.h * dforce_i[here(e)] + dterms.h * force_i[here(e)]
                             dr_k += terms.h * dforce_k[here(e)] + dterms.h * force_k[here(e)]
@@ -249,7 +276,7 @@ def _steps(setting, plan, parameters, state, targets, psis, scratch):
     plan = plan.on(state[0].on_cpu)
     batch, tables = state[0].shape[0], table_places(setting.tables)
     spectra = Spectra(plan, setting.tables, scratch)
-    spectra.begin(*state)
+    spectra.begin(*state, centre=plan.centres)
     kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=psis is not None)
     coefficients = runge_kutta(plan.dtype)
     stages = setting.steps * len(coefficients)
@@ -263,4 +290,4 @@ def _steps(setting, plan, parameters, state, targets, psis, scratch):
         spectra.launch(plan, kernel, batch, [*coefficients[stage], setting.metric, *given, *made], plan.stage_lines)
         state = target
         if turn + 1 < stages:
-            spectra.solve()
+            spectra.solve(plan.centres)

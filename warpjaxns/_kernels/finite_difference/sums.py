@@ -4,10 +4,12 @@ import functools
 
 import warp as wp
 
-from ..hardware.address_table import Place, Table, kernel
+from ..hardware.address_table import Place, Table, kernel, slice_at
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
 from ..hardware.views import fields_view, vector_view
 from ..parameters import Parameters, forcing_row
+from .further import further_values
+from .medium import medium_values, member_of
 from .operators import ROW_BLOCK
 from .plan import Plan
 from .stencils import stencils
@@ -24,12 +26,16 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     by_point, kit, by_term, gradient = (
         tendency(real, scheme),
         stencils(real),
-        terms(real),
-        parameter_shares(real, scheme),
+        terms(real, plan.terms),
+        parameter_shares(real, scheme, plan.terms),
     )
     Metric, neighbourhood, advection, numbers = kit.Metric, kit.neighbourhood, by_point.advection, by_term.numbers
     Sums, add, add_rest, shares = gradient.Sums, gradient.add, gradient.add_rest, gradient.shares
     fields, vector, forcing = fields_view(real, (ny, nx)), vector_view(real), forcing_row(real, (ny, nx))
+    further = plan.terms > 0
+    if further:
+        bare, value = by_term.bare, further_values(real, plan.terms).value
+    medium, of_medium = plan.medium, medium_values(real, scheme).value
 
     @kernel(launch_bounds=ROW_BLOCK)
     def parameter_sums(
@@ -54,6 +60,12 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         index, _ = wp.tid()
         member, i, thread = locate(index, ny)
         given = numbers(table, parameters, member)
+        if further:
+            more = bare(given, metric)
+        if medium:
+            shared = member_of(parameters.medium, member)
+            resistance = fields(table, slice_at(parameters.medium, 0))
+            topography = fields(table, slice_at(parameters.medium, 1))
         synchronise_dependent_launch()
         sums = Sums()
         force_i = forcing(table, parameters.forcing, step, member, i, 0)
@@ -62,6 +74,13 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
             l = cotangent[member, i, j]
             sums = add(sums, l, w, metric)
             sums = add_rest(sums, l * advection(neighbourhood(psi, member, i, j), w, metric))
+            if further:
+                sums = add_rest(sums, l * value(neighbourhood(psi, member, i, j), w, more))
+            if medium:
+                p = neighbourhood(psi, member, i, j)
+                r = neighbourhood(resistance, shared, i, j)
+                h = neighbourhood(topography, shared, i, j)
+                sums = add_rest(sums, l * of_medium(p, r, h, metric, real(1.0)))
             if forced:
                 sums = add_rest(sums, l * force_i[j])
         sums_0 = wp.tile_sum(wp.tile(sums[0]))
@@ -77,6 +96,56 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
             totals[at + 2] = share[2]
 
     return parameter_sums
+
+
+@functools.cache
+def further_sums(plan: Plan) -> wp.Kernel:
+    """Make the kernel for a stage's share of the cotangents of further coefficients, one partial sum of each a row.
+
+    It is ``c dt <l, term>`` for each `further` term. It adds to the totals, or overwrites them if `fresh`.
+    """
+    (ny, nx), real, count = plan.shape, plan.real, plan.terms
+    kit, by_term, each = stencils(real), terms(real, count), further_values(real, count).each
+    Metric, neighbourhood, of_member, per_length = kit.Metric, kit.neighbourhood, by_term.of_member, by_term.per_length
+    fields, vector, Vector = fields_view(real, (ny, nx)), vector_view(real), by_term.Vector
+
+    @kernel(launch_bounds=ROW_BLOCK)
+    def further_sums(
+        table: Table,
+        fresh: int,
+        # coefficients
+        c: real,
+        metric: Metric,
+        # in
+        dt_at: Place,
+        state_at: Place,
+        psi_at: Place,
+        cotangent_at: Place,
+        # in and out
+        totals_at: Place,
+    ):
+        state = fields(table, state_at)
+        psi = fields(table, psi_at)
+        cotangent = fields(table, cotangent_at)
+        totals = vector(table, totals_at)
+        index, _ = wp.tid()
+        member, i, thread = locate(index, ny)
+        h = c * of_member(vector(table, dt_at), member)
+        synchronise_dependent_launch()
+        sums = Vector()
+        for j in range(thread, nx, wp.block_dim()):
+            values = each(neighbourhood(psi, member, i, j), neighbourhood(state, member, i, j))
+            sums += cotangent[member, i, j] * values
+        total = wp.tile_sum(wp.tile(sums, preserve_type=True))
+        if thread == 0:
+            share = h * per_length(total[0], metric)
+            for k in range(count):
+                at = count * (member * ny + i) + k
+                if fresh == 0:
+                    share[k] = share[k] + totals[at]
+                totals[at] = share[k]
+
+    return further_sums
 
 
 @functools.cache

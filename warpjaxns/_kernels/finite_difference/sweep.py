@@ -17,12 +17,14 @@ import warp as wp
 
 from ..._coefficients import runge_kutta
 from ..fft.transforms import line_functions
-from ..hardware.address_table import NO_ARRAY, Place, Table, kernel, launch
+from ..hardware.address_table import NO_ARRAY, Place, Table, kernel, launch, slice_at
 from ..hardware.copies import wait
 from ..hardware.intrinsics import barrier, later_block, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import row_view, vector_view
 from ..parameters import Parameters
+from .further import Weights, further_values, weights
+from .medium import medium_sum, medium_values, member_of
 from .operators import ROW_BLOCK
 from .places import Spectrum, TablePlaces, table_places
 from .plan import Plan
@@ -32,7 +34,7 @@ from .setting import Setting
 from .slab_rows import slab_functions, slab_prefetchers
 from .spectra import spectra_functions
 from .stencils import stencils
-from .sums import forcing_sum, parameter_sums
+from .sums import forcing_sum, further_sums, parameter_sums
 from .tendency import tendency, terms
 
 
@@ -54,6 +56,13 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
     field_strip, Metric, south, north = by_row.field_strip, kit.Metric, kit.south, kit.north
     source, Values = tendency(real, scheme).source, lines.Values
     field, complex_view = row_view(real, plan.shape), vector_view(complex_type(real))
+    further, screened, modes_of = plan.terms > 0, plan.screened, spectra.modes_of
+    medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).to_psi
+    if further:
+        by_term, to_psi = terms(real, plan.terms), further_values(real, plan.terms).to_psi
+        numbers, bare = by_term.numbers, by_term.bare
+    with_parameters = further or medium  # the metric comes with them
+    Given = Weights(real) if with_parameters else Metric
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
     def source_rows(
@@ -61,7 +70,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         # in
         state_at: Place,
         cotangent_at: Place,
-        metric: Metric,
+        metric: Given,
         tables: TablePlaces,
         # out
         out: Spectrum,
@@ -73,6 +82,10 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         modes = modes_view(table, tables.modes)
         index, _ = wp.tid()
         member, slab, thread = locate(index, slabs, from_last)
+        if screened:
+            modes = modes_of(table, tables.modes, member)
+        if further:
+            more = bare(numbers(table, metric.parameters, member), metric.metric)
         row = slab * rows
         t = thread % threads
         state_copied = wp.tile_empty(shape=(slab_size,), dtype=real, storage="shared")
@@ -95,12 +108,28 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
             i = (row + 2 * pair) % ny
             state = rows_around(table, state_at, member, i, t)
             cotangent = rows_around(table, cotangent_at, member, i, t)
+            if medium:
+                shared = member_of(metric.parameters.medium, member)
+                around_r = rows_around(table, slice_at(metric.parameters.medium, 0), shared, i, t)
+                around_h = rows_around(table, slice_at(metric.parameters.medium, 1), shared, i, t)
             values = Values()
             for e in range(held):
                 w = field_strip(state_copied, 0, state, pair, e, t)
                 l = field_strip(cotangent_copied, 0, cotangent, pair, e, t)
-                values[2 * e] = source(south(w), south(l), metric)
-                values[2 * e + 1] = source(north(w), north(l), metric)
+                if with_parameters:
+                    values[2 * e] = source(south(w), south(l), metric.metric)
+                    values[2 * e + 1] = source(north(w), north(l), metric.metric)
+                    if further:
+                        values[2 * e] += to_psi(south(l), more)
+                        values[2 * e + 1] += to_psi(north(l), more)
+                    if medium:
+                        r = memory_strip(around_r, e, t)
+                        h = memory_strip(around_h, e, t)
+                        values[2 * e] += of_medium(south(l), south(r), south(h), metric.metric)
+                        values[2 * e + 1] += of_medium(north(l), north(r), north(h), metric.metric)
+                else:
+                    values[2 * e] = source(south(w), south(l), metric)
+                    values[2 * e + 1] = source(north(w), north(l), metric)
             values = forward(values, buffer, factors, pair, t)
             store(values, buffer, 0, pair, t, table, out, member, row + 2 * pair, True)
         if by_slabs:
@@ -135,9 +164,13 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
     fetch, load, store, leave, modes_view = spectra.fetch, spectra.load, spectra.store, spectra.leave, spectra.modes
     copy, copy_before, copies_rows = slab_functions(plan).copy, slab_functions(before).copy, plan.copies_rows
     slab_size, before_size = plan.slab_size, before.slab_size if fused else 1
-    kit, by_point, by_term = stencils(real), tendency(real, scheme), terms(real)
+    kit, by_point, by_term = stencils(real), tendency(real, scheme, plan.terms), terms(real, plan.terms)
     Metric, south, north, numbers, weighted = kit.Metric, kit.south, kit.north, by_term.numbers, by_term.weighted
     source, carried, adjoint = by_point.source, by_point.carried, by_point.adjoint
+    further, screened, modes_of = plan.terms > 0, plan.screened, spectra.modes_of
+    if further:
+        bare, to_psi = by_term.bare, further_values(real, plan.terms).to_psi
+    medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).to_psi
     Values, field, complex_view = lines.Values, row_view(real, plan.shape), vector_view(complex_type(real))
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
@@ -170,9 +203,13 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         modes = modes_view(table, tables.modes)
         index, _ = wp.tid()
         member, slab, thread = locate(index, slabs, from_last)
+        if screened:
+            modes = modes_of(table, tables.modes, member)
         row = slab * rows
         group = thread // threads
         t = thread % threads
+        if further:
+            bare_terms = bare(numbers(table, parameters, member), metric)
         terms = weighted(numbers(table, parameters, member), c, metric)
         copied = wp.tile_empty(shape=(slab_size,), dtype=real, storage="shared")
         psi_copied = wp.tile_empty(shape=(slab_size,), dtype=real, storage="shared")
@@ -236,11 +273,24 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
                     values = Values()
                     if pair < pairs:
                         state = rows_around(table, before_at, member, (row + 2 * pair) % ny, t)
+                        if medium:
+                            shared = member_of(parameters.medium, member)
+                            i = (row + 2 * pair) % ny
+                            around_r = rows_around(table, slice_at(parameters.medium, 0), shared, i, t)
+                            around_h = rows_around(table, slice_at(parameters.medium, 1), shared, i, t)
                         for e in range(held):
                             l = line_strip(buffer, pair, e, t)
                             w = before_strip(before_copied, 0, state, pair, e, t)
                             values[2 * e] = source(south(w), south(l), metric)
                             values[2 * e + 1] = source(north(w), north(l), metric)
+                            if further:
+                                values[2 * e] += to_psi(south(l), bare_terms)
+                                values[2 * e + 1] += to_psi(north(l), bare_terms)
+                            if medium:
+                                r = memory_strip(around_r, e, t)
+                                h = memory_strip(around_h, e, t)
+                                values[2 * e] += of_medium(south(l), south(r), south(h), metric)
+                                values[2 * e + 1] += of_medium(north(l), north(r), north(h), metric)
                     barrier()
                     if pair < pairs or as_one:
                         values = forward(values, buffer, factors, pair, t)
@@ -261,14 +311,16 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
     - `kept`: the inputs of all stages, and their streamfunctions.
     - `cotangent`: that of the last state. `result` receives that of the first.
     - `fields`: three arrays to work with. `scratch`: `Plan.scratch` with one side, or two where the sweep is fused.
-    - `totals`: sums for the parameters ``(batch ny 3,)``, and for the forcing ``(steps or 1, batch, ny, nx)``. None
-        where not wanted.
+    - `totals`: sums for the parameters ``(batch ny 3,)``, for the forcing ``(steps or 1, batch, ny, nx)``, for the
+        coefficients of further terms ``(batch ny terms,)``, and for the medium ``(2, batch, ny, nx)``. None where not
+        wanted.
     """
     plan, scheme, steps = setting.plan, setting.scheme, setting.steps
     begin, plan = (p.on(cotangent.on_cpu) for p in (plan.for_source, plan.for_adjoint))
     batch, ny, _ = cotangent.shape
-    (states, psis), (parameter_totals, forcing_totals), tables = kept, totals, table_places(setting.tables)
-    metric, spectra = setting.metric, Spectra(plan, setting.tables, scratch)
+    (states, psis), (parameter_totals, forcing_totals, further_totals, medium_totals) = kept, totals
+    metric, spectra, tables = setting.metric, Spectra(plan, setting.tables, scratch), table_places(setting.tables)
+    given_source = weights(plan.real, metric, parameters) if plan.terms or plan.medium else metric
     source, sweep = source_rows(begin, scheme), sweep_rows(plan, scheme)
     late, early, flip = fields
     coefficients = runge_kutta(plan.dtype)
@@ -283,13 +335,19 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
             forced = parameters.forcing != NO_ARRAY
             arguments = [int(turn == last), c, metric, parameters, step, w, psi, l, parameter_totals]
             launch(parameter_sums(plan, scheme, forced), l.table, batch * ny, arguments, ROW_BLOCK)
+        if further_totals is not None:
+            arguments = [int(turn == last), c, metric, dt, w, psi, l, further_totals]
+            launch(further_sums(plan), l.table, batch * ny, arguments, ROW_BLOCK)
         if forcing_totals is not None:
             steady = forcing_totals.shape[0] == 1
             fresh = int(stage == len(coefficients) - 1 and (turn == last or not steady))
             total = forcing_totals[0 if steady else step]
             launch(forcing_sum(plan), l.table, batch * ny, [fresh, c, dt, l, total], ROW_BLOCK)
+        if medium_totals is not None:
+            arguments = [int(turn == last), c, metric, dt, psi, l, medium_totals.slices]
+            launch(medium_sum(plan, scheme), l.table, batch * ny, arguments, ROW_BLOCK)
         if turn == last or not plan.fused:
-            spectra.launch(begin, source, batch, [w, l, metric, tables, *spectra.out], begin.slab_lines)
+            spectra.launch(begin, source, batch, [w, l, given_source, tables, *spectra.out], begin.slab_lines)
         spectra.solve(centre=True)
         first, second = (l, l) if first is None else (first, second)
         given = [first, second, l, psi, before, int(turn > 0), *spectra.ready, tables]

@@ -6,6 +6,7 @@ serves any buffers. A replay only has to write the table first. All lengths but 
 is compiled, which also makes indexing cheaper.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -114,7 +115,27 @@ def buffers(table, arrays) -> list[Buffer]:
     return [Buffer(table, slot, tuple(array.shape)) for slot, array in enumerate(arrays)]
 
 
+_only_loads = False  # one thread at a time launches: Warp holds a lock over all callbacks
+
+
+@contextlib.contextmanager
+def loading():
+    """Make launches load their kernels on the current device, and not run them.
+
+    A graph is captured after that. To load a module can make CUDA wait for the device, and takes long.
+    """
+    global _only_loads
+    _only_loads = True
+    try:
+        yield
+    finally:
+        _only_loads = False
+
+
 def launch(kernel: wp.Kernel, table: wp.array, blocks: int, arguments: list, block_dim: int) -> None:
     """Launch blocks of threads. The kernel's first parameter is the table; buffers become places."""
+    if _only_loads:
+        kernel.module.load(table.device, block_dim).get_kernel_hooks(kernel)
+        return
     places = [argument.place if isinstance(argument, Buffer) else argument for argument in arguments]
     wp.launch_tiled(kernel, dim=[blocks], inputs=[table, *places], block_dim=block_dim)

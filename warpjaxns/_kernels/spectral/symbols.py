@@ -10,6 +10,8 @@ the coefficients ``(T(k) Q + conj(T(-k)) R) / 2``.
 | C, the velocity v + iu | ``-1 / conj(kappa)`` | ``-kappa / k^2`` | ``conj(kappa) / k^2`` |
 | D, advection of a product | ``i/2 conj(kappa)^2`` | ``i/2 conj(kappa)^2`` | ``-i/2 kappa^2`` |
 | D*, the strain | ``-i/2 kappa^2`` | ``-i/2 kappa^2`` | ``i/2 conj(kappa)^2`` |
+| advection of a scalar, from z c | ``-i conj(kappa)`` | ``-i conj(kappa)`` | ``-i kappa`` |
+| its adjoint, a gradient | ``i kappa`` | ``i kappa`` | ``i conj(kappa)`` |
 | C*, from a strained product | ``-1 / kappa`` | ``-conj(kappa) / k^2`` | ``kappa / k^2`` |
 | E, from the product with a medium | ``conj(kappa)`` | ``conj(kappa)`` | ``-kappa`` |
 | E*, what it lifts to points | ``kappa`` | ``kappa`` | ``-conj(kappa)`` |
@@ -35,6 +37,10 @@ def symbols(real) -> types.SimpleNamespace:
     - ``velocity(mode, a)``, ``strain(mode, a)``, ``lift(mode, a)``: numbers at kx and -kx, to be transformed back.
     - ``advection(mode, q, r)``, ``pullback(mode, q, r)``, ``curl(mode, q, r)``: coefficients, from what came back from
       there.
+    - ``carried(mode, q, r)``: coefficients of ``-div(u c, v c)``, from what came back of z c.
+    - ``gradient(mode, a)``: numbers of ``da/dy + i da/dx`` at kx and -kx.
+    - ``parts(mode, q, r)``: coefficients of the real and the imaginary part of what came back.
+    - ``turned(factor, a)``: ``i factor a``.
     - ``linear(numbers, mode)``: the symbol of viscosity and drag. It is linear in the numbers, a `Numbers`.
     - ``inverse(mode, screening)``: ``1 / (k^2 + F)``, and 0 for the mean.
     """
@@ -109,6 +115,13 @@ def symbols(real) -> types.SimpleNamespace:
         return Complex(-(y * rest[0] + x * total[1]), x * total[0] - y * rest[1])
 
     @wp.func
+    def carried(m: Mode, q: Complex, r: Complex):
+        half = real(0.5) * m.to
+        y, x = half * m.y, half * m.x
+        total, rest = q + r, q - r
+        return Complex(y * total[1] - x * rest[0], -(y * total[0] + x * rest[1]))
+
+    @wp.func
     def curl(m: Mode, q: Complex, r: Complex):
         half = real(0.5) * m.to
         y, x = half * m.y, half * m.x
@@ -121,6 +134,20 @@ def symbols(real) -> types.SimpleNamespace:
         yx, xy = m.y * s[0], m.x * s[1]
         yy, xx = m.y * s[1], m.x * s[0]
         return Complex(yx - xy, yy + xx), Complex(-(yx + xy), xx - yy)
+
+    @wp.func
+    def turned(factor: real, a: Complex):
+        return Complex(-factor * a[1], factor * a[0])
+
+    @wp.func
+    def gradient(m: Mode, a: Complex):
+        along_x, along_y = m.back * m.x * a, turned(m.back * m.y, a)
+        return along_y - along_x, along_y + along_x
+
+    @wp.func
+    def parts(m: Mode, q: Complex, r: Complex):
+        half = real(0.5) * m.to
+        return half * (q + r), turned(-half, q - r)
 
     @wp.func
     def linear(given: Numbers, m: Mode):
@@ -141,8 +168,12 @@ def symbols(real) -> types.SimpleNamespace:
         strain=strain,
         advection=advection,
         pullback=pullback,
+        carried=carried,
         curl=curl,
         lift=lift,
+        turned=turned,
+        gradient=gradient,
+        parts=parts,
         linear=linear,
         inverse=inverse,
     )

@@ -8,8 +8,8 @@ hold both rows at k, so no thread needs numbers that another one writes. A threa
 solves for them as a slab of a large grid does (`slabs` has the equations). It needs two sums over all other rows. These
 come from the warp, and from the other blocks of the member, each of which stores its own sums to all.
 
-The mean over x, where r = 1, is one real column, which a warp solves by `recursions`. Blocks that share a member store
-all its rows to each other, and each block solves all of it.
+The mean over x, where r = 1 without screening, is one real column, which a warp solves by `recursions`. Blocks that
+share a member store all its rows to each other, and each block solves all of it.
 """
 
 import functools
@@ -23,6 +23,7 @@ from ...hardware.clusters import Mbarrier, mbarrier_functions, remote_address, r
 from ...hardware.limits import WARP
 from ...hardware.numbers import complex_type
 from ...hardware.views import tile_access
+from ..further import is_screened
 from ..recursions import column_functions
 from .layout import Resident
 
@@ -40,7 +41,7 @@ def _by_one_thread(resident: Resident, centre: bool) -> Callable:
     Values, Mode, Sums, Tile = columns.Values, columns.Mode, columns.Tile, lines.Tile
     by_column, by_pair, get = column_functions(columns), real_row_functions(lines), line_functions(lines).get
     northward, southward, centred, reach = by_column.northward, by_column.southward, by_column.centred, by_column.powers
-    split, put_pair = by_pair.split, by_pair.put_pair
+    split, put_pair, screened = by_pair.split, by_pair.put_pair, is_screened(resident.terms)
 
     @wp.func
     def solve(
@@ -66,6 +67,9 @@ def _by_one_thread(resident: Resident, centre: bool) -> Callable:
                 values[4 * e + 1] = a[1]
                 values[4 * e + 2] = b[0]
                 values[4 * e + 3] = b[1]
+            if screened:  # noqa: SIM102 (known when the kernel is compiled)
+                if k == 0:
+                    values = centred(values, sums, 0, 0)
             values = southward(northward(values, mode, powers, sums, 0, 0), mode, powers, sums, 0, 0)
             if centre and k == 0:
                 values = centred(values, sums, 0, 0)
@@ -99,7 +103,7 @@ def _by_warps(resident: Resident, centre: bool) -> Callable:
     expect, wait, Mbarriers = by_mbarrier.expect, by_mbarrier.wait, wp.tile(dtype=Mbarrier, shape=(resident.mbarriers,))
     get_value, put_value = tile_access(real, lines.size)
     Modes = wp.array(dtype=Mode)
-    to_mean = 4 * blocks * (last + 1)
+    to_mean, screened = 4 * blocks * (last + 1), is_screened(resident.terms)
 
     @wp.func
     def sums_of(block: int, k: int):
@@ -217,6 +221,8 @@ def _by_warps(resident: Resident, centre: bool) -> Callable:
                 values[2 * e] = number(sums, start + to_mean + j)
             else:
                 values[2 * e] = real(2.0) * get_value(lines, 2 * offset(first + j // 2) + j % 2)
+        if screened:
+            values = centred(values, sums, 0, t)
         values = southward(northward(values, mode, powers, sums, 0, t), mode, powers, sums, 0, t)
         if centre:
             values = centred(values, sums, 0, t)

@@ -37,6 +37,7 @@ class Resident:
         in_lines: whether values stay in two sets of lines, and not in rows.
         start: whether the start of a step also stays in rows, and not in device memory.
         serial: for the CPU, where a block has one thread.
+        terms: coefficients of further linear terms, as in `Plan`.
     """
 
     shape: tuple[int, int]
@@ -49,6 +50,7 @@ class Resident:
     in_lines: bool = False
     start: bool = False
     serial: bool = False
+    terms: int = 0
 
     def on(self, cpu: bool) -> "Resident":
         """Return the layout for the CPU where `cpu`, else this layout."""

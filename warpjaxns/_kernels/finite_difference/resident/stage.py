@@ -16,6 +16,7 @@ from ...hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ...hardware.numbers import complex_type
 from ...hardware.views import row_view, vector_view
 from ...parameters import Parameters, forcing_row
+from ..further import has_hypodrag, is_screened, member_modes
 from ..places import Fields, TablePlaces, fields, table_places
 from ..setting import Setting
 from ..stencils import stencils
@@ -50,8 +51,13 @@ def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -
     lines, columns, real, pairs, nx = resident.lines, resident.columns, resident.real, resident.pairs, resident.shape[1]
     walks, per_walk, block_dim, blocks = resident.walks, resident.pairs_per_walk, resident.block_dim, resident.blocks
     tangent, in_rows, dlines = resident.fields == 2, resident.start, resident.stride
-    kit, by_block, solve = stencils(real), resident_functions(resident), solve_function(resident, False)
-    by_point, by_term = tendency(real, scheme), terms(real)
+    kit, by_block, solve = (
+        stencils(real),
+        resident_functions(resident),
+        solve_function(resident, has_hypodrag(resident.terms)),
+    )
+    by_point, by_term = tendency(real, scheme, resident.terms), terms(real, resident.terms)
+    screened, modes_of = is_screened(resident.terms), member_modes(columns.Mode, nx // 2 + 1)
     rows_to_lines, lines_to_rows, path = by_block.rows_to_lines, by_block.lines_to_rows, by_block.path
     begin_cluster, wait_for_rows, end_cluster = by_block.begin_cluster, by_block.wait_for_rows, by_block.end_cluster
     line_window, line_ahead, line_next = by_block.line_window, by_block.line_ahead, by_block.line_next
@@ -91,6 +97,8 @@ def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -
         modes = modes_view(table, tables.modes)
         index, _ = wp.tid()
         member, rank, thread = locate(index, blocks)
+        if screened:
+            modes = modes_of(table, tables.modes, member)
         start = rank * pairs  # the block's first row pair
         given = numbers(table, parameters, member)
         if tangent:

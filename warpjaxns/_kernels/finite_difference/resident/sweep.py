@@ -18,6 +18,7 @@ from ...hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ...hardware.numbers import complex_type
 from ...hardware.views import row_view, vector_view
 from ...parameters import Parameters, forcing_row
+from ..further import further_values, is_screened, member_modes
 from ..places import TablePlaces, table_places
 from ..setting import Setting
 from ..stencils import stencils
@@ -42,7 +43,18 @@ def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: 
     lines, columns, real, pairs, nx = resident.lines, resident.columns, resident.real, resident.pairs, resident.shape[1]
     walks, per_walk, block_dim, blocks = resident.walks, resident.pairs_per_walk, resident.block_dim, resident.blocks
     by_line, by_block, kit = line_functions(lines), resident_functions(resident), stencils(real)
-    by_point, by_term, gradient = tendency(real, scheme), terms(real), parameter_shares(real, scheme)
+    by_point, by_term, gradient = (
+        tendency(real, scheme, resident.terms),
+        terms(real, resident.terms),
+        parameter_shares(real, scheme, resident.terms),
+    )
+    further, screened, modes_of = (
+        resident.terms > 0,
+        is_screened(resident.terms),
+        member_modes(columns.Mode, nx // 2 + 1),
+    )
+    if further:
+        bare, to_psi = by_term.bare, further_values(real, resident.terms).to_psi
     get, put, solve, row = (
         by_line.get,
         by_line.put,
@@ -92,8 +104,12 @@ def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: 
         modes = modes_view(table, tables.modes)
         index, _ = wp.tid()
         member, rank, thread = locate(index, blocks)
+        if screened:
+            modes = modes_of(table, tables.modes, member)
         start = rank * pairs  # the block's first row pair
         given = numbers(table, parameters, member)
+        if further:
+            more = bare(given, metric)
         buffer = wp.tile_empty(shape=(lines_size,), dtype=real, storage="shared")
         fields = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         sums = wp.tile_empty(shape=(sums_size,), dtype=real, storage="shared")
@@ -135,7 +151,12 @@ def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: 
                     l = line_strip(cotangent, ahead)
                     w = row_strip(state, fields, 0, first + e, west, j, east)
                     of_i = source(south(w), south(l), metric)
-                    put(buffer, then + first + e, j, of_i, source(north(w), north(l), metric))
+                    if further:
+                        of_i += to_psi(south(l), more)
+                        of_k = source(north(w), north(l), metric) + to_psi(north(l), more)
+                        put(buffer, then + first + e, j, of_i, of_k)
+                    else:
+                        put(buffer, then + first + e, j, of_i, source(north(w), north(l), metric))
                     if by_parameter:
                         by_stage = add(by_stage, l[7], south(w), metric)
                         by_stage = add(by_stage, l[4], north(w), metric)
@@ -238,7 +259,7 @@ def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: 
 def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, result, fields, scratch, totals):
     """Launch the sweep of `finite_difference.sweep.adjoint` as one kernel without scratch."""
     resident, (first, late, _) = setting.plan.resident_adjoint.on(cotangent.on_cpu), fields
-    (states, psis), (by_parameter, by_forcing) = kept, totals
+    (states, psis), (by_parameter, by_forcing, *_) = kept, totals
     wanted = by_parameter is not None, by_forcing is not None
     kernel = resident_sweep(resident, setting.scheme, parameters.forcing != NO_ARRAY, *wanted)
     given = [setting.steps, setting.metric, parameters, states[0], psis[0], cotangent, table_places(setting.tables)]
