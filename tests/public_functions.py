@@ -45,6 +45,8 @@ def functions():
     """Return every function with its arguments: a good value of each, and a strategy for bad ones."""
     solver = wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend="warp")
     omega, ours = (OMEGA, FIELD), (solver, not_solver())
+    dye = {"scalars": (wns.Scalar(diffusivity=0.1),), "discretisation": wns.Spectral()}
+    with_dye = wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01, **dye)
     waves = (OMEGA - OMEGA.mean(), st.one_of(FIELD, st.just(np.ones(GRID.shape))))
     forces = (np.stack([OMEGA] * 2), st.one_of(FIELD, st.just(np.zeros((3, *GRID.shape)))))
     steps = (2, st.one_of(COUNT0, st.just(3)))
@@ -90,10 +92,19 @@ def functions():
                 # finite differences have none of these
                 **{name: (None, wrong.filter(there)) for name, wrong in terms.items()},
                 "hyperviscosity_order": (3, COUNT),
+                "scalars": ((), st.sampled_from([None, 1.0, "dye", (0.1,), [None], (wns.Scalar(diffusivity=0.1),)])),
                 **differences,
                 "adjoint": (wns.Direct(), not_adjoint()),
                 "backend": ("xla", BACKEND),
                 "check_finite": (False, FLAG),
+            },
+        ),
+        "Scalar": (
+            wns.Scalar,
+            {
+                "diffusivity": (0.1, parameter),
+                "mean_gradient": (None, terms["mean_flow"].filter(there)),
+                "buoyancy": ((0.0, 1.0), terms["mean_flow"].filter(there)),
             },
         ),
         "FiniteDifference": (wns.FiniteDifference, {"advection": ("central", not_option("arakawa", "central"))}),
@@ -275,6 +286,15 @@ def functions():
         "fundamental_wavenumber": (diagnostics.fundamental_wavenumber, {"grid": GRIDS}),
         "fourier_modes": (diagnostics.fourier_modes, {"grid": GRIDS, **numerics}),
         "enstrophy": (diagnostics.enstrophy, on_grid),
+        "gradient_norm": (diagnostics.gradient_norm, {"grid": GRIDS, "c": omega, **numerics}),
+        "mix_norm": (diagnostics.mix_norm, {"grid": GRIDS, "c": omega, "order": (0.5, STATIC), **numerics}),
+        **{
+            name: (
+                getattr(diagnostics, name),
+                {"solver": (with_dye, not_solver()), "state": (wns.State(OMEGA, (OMEGA,)), st.one_of(junk(), FIELD))},
+            )
+            for name in ("scalar_budgets", "scalar_fluxes")
+        },
         **{
             name: (getattr(diagnostics, name), {**on_grid, **numerics})
             for name in ("energy", "palinstrophy", "energy_spectrum", "integral_scale", "energy_flux", "enstrophy_flux")

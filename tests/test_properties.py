@@ -140,7 +140,7 @@ def in_other_types(value):
         return st.sampled_from(COUNTS).map(lambda kind: kind(value))
     if isinstance(value, str):
         return st.sampled_from([str, np.str_]).map(lambda kind: kind(value))
-    if isinstance(value, tuple):
+    if type(value) is tuple and value:
         kinds = [np.float32, np.float64, fractions.Fraction] if isinstance(value[0], float) else COUNTS
         return st.sampled_from([tuple, list]).flatmap(
             lambda pair: st.sampled_from(kinds).map(lambda kind: pair([*map(kind, value)]))

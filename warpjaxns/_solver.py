@@ -245,7 +245,7 @@ class NavierStokes2D(eqx.Module):
             out, first = saved_states(*operands, runs=runs, initial=initial, **how)
         states = unflat(out, state0)
         if first is not None:
-            return states, Flag.of(first.reshape(omega0.shape[:-2]))
+            return states, Flag.of(first.reshape(vorticity_in(state0).shape[:-2]))
         if check == "raise" or self.check_finite:
             raise_if_not_finite(out, out.ndim - start.ndim, _advice(self.discretisation), self._what)
         return states
@@ -273,7 +273,7 @@ class NavierStokes2D(eqx.Module):
         omega, (engine, how) = vorticity_in(state), self._stepping_engine
         terms = self._spread_terms(omega)
         rates = engine.term_rates(flat(state), terms, **how) if terms else {}
-        return {name: rate.reshape(omega.shape) for name, rate in rates.items()}
+        return {name: rate.reshape(vorticity_in(state).shape) for name, rate in rates.items()}
 
     @method
     def streamfunction(self, omega: Field | State) -> Field:
@@ -286,7 +286,7 @@ class NavierStokes2D(eqx.Module):
             omega = self._vorticity("omega", omega)
             given = flat(omega), self._of_members(self._terms, omega)
             omega = self._engine.relative_vorticity(*given, **self._how).reshape(omega.shape)
-        return streamfunction(self.grid, omega, discretisation=self.discretisation, backend=self.backend)
+        return streamfunction(self.grid, vorticity_in(omega), discretisation=self.discretisation, backend=self.backend)
 
     @method
     def velocity(self, omega: Field | State) -> tuple[Field, Field]:

@@ -88,8 +88,8 @@ def budgets(
     omega = vorticity_in(state)
     if forcing is not None:  # checked before anything is launched
         forcing = check_field("forcing", forcing, solver.grid)
-        check_leading_axes("omega", omega, "forcing", forcing)
-    omega = projected(solver.grid, omega, solver.discretisation, solver.backend)
+        check_leading_axes("omega", vorticity_in(state), "forcing", forcing)
+    omega = projected(solver.grid, vorticity_in(state), solver.discretisation, solver.backend)
     rate, force = vorticity_in(solver.tendency(state)), jnp.zeros_like(omega)
     if solver.forcing is not None:
         steady = check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)

@@ -75,5 +75,6 @@ def adjoint(*operands, steps, keep, wrt, integrator, **how):
     (result, totals), forces = jax.lax.scan(step, start, (before, every), length=steps, reverse=True)
     totals |= {"omega": result}
     if wrt.forcing:
-        totals["forcing"] = forces if x.forcing.shape[0] == steps else jnp.sum(forces, axis=0, keepdims=True)
+        each = jnp.asarray(forces)
+        totals["forcing"] = each if x.forcing.shape[0] == steps else jnp.sum(each, axis=0, keepdims=True)
     return [totals[name] for name, asked in wrt._asdict().items() if asked]

@@ -32,9 +32,14 @@ def _places(x: Operands, forced: bool):
     return parameters(x.viscosity, x.drag, x.dt, x.forcing.slices if forced else NO_ARRAY, x.screening, x.linear)
 
 
-def _scratch(plan, batch, fields, modes):
+def _shapes(plan, batch, fields, modes):
     """Return types and shapes of a state, and of its half-transformed fields."""
     return (plan.complex, (batch * fields, *modes)), (plan.complex, (fields, *plan.halves(batch)[1]))
+
+
+def _several(shape, count: int):
+    """Return the type and shape of so many arrays as one: a call has room for few."""
+    return shape[0], (count, *shape[1])
 
 
 def _targets(out, between, stages: int, steps: int):
@@ -52,16 +57,16 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
     (given, forced), stages = _flattened(x), len(low_storage(integrator))
 
     def launch(scale, tables, *arrays):
-        x, (out, *between, increments, halves) = split(arrays, Operands)
-        one = [[array] for array in between]
-        targets = [[out[s]] for s in range(steps * stages)] if keep else _targets([out], one, stages, steps)
+        x, (out, scratch, halves) = split(arrays, Operands)
+        *between, increments = ([scratch[i]] for i in range(3))
+        targets = [[out[s]] for s in range(steps * stages)] if keep else _targets([out], between, stages, steps)
         setting, places = Setting(plan, integrator, steps, scale, tables), [_places(x, forced)]
-        kernels.advance(setting, fields - 1, places, [x.coupling], [x.omega], targets, [increments], [halves])
+        kernels.advance(setting, fields - 1, places, [x.coupling], [x.omega], targets, increments, [halves])
 
-    state, half = _scratch(plan, batch, fields, modes)
+    state, half = _shapes(plan, batch, fields, modes)
     out = (plan.complex, (steps * stages, *state[1])) if keep else state
     key = ["spectral_scalars_advance", integrator, steps, keep, fields]
-    (out, *_) = call(launch, plan, grid, given, key, [out, state, state, state, half], repeats)
+    (out, *_) = call(launch, plan, grid, given, key, [out, _several(state, 3), half], repeats)
     out = out.reshape(*out.shape[: int(keep)], *x.omega.shape)
     return [out[-1], out] if keep else [out]
 
@@ -83,15 +88,16 @@ def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platfor
 
     def launch(scale, tables, *arrays):
         x, dx, rest = split(arrays, Operands, Operands)
-        out, *between, increments, halves = zip(rest[::2], rest[1::2], strict=True)
+        out, dout, scratch, *halves = rest
+        *between, increments = ([scratch[i], scratch[i + 1]] for i in (0, 2, 4))
         setting, places = Setting(plan, integrator, steps, scale, tables), [_places(x, forced), _places(dx, forced)]
-        targets = _targets(out, between, stages, steps)
+        targets = _targets([out, dout], between, stages, steps)
         pairs = [x.coupling, dx.coupling], [x.omega, dx.omega], targets, increments, halves
         kernels.advance(setting, fields - 1, places, *pairs)
 
-    state, half = _scratch(plan, batch, fields, modes)
+    state, half = _shapes(plan, batch, fields, modes)
     key = ["spectral_scalars_advance_jvp", integrator, steps, fields]
-    out, dout, *_ = call(launch, plan, grid, [*given, *dgiven], key, [*[state] * 8, half, half])
+    out, dout, *_ = call(launch, plan, grid, [*given, *dgiven], key, [state, state, _several(state, 6), half, half])
     return [out.reshape(x.omega.shape), dout.reshape(x.omega.shape)]
 
 
@@ -111,23 +117,23 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     given, forced = _flattened(x)
     by_parameter, by_coupling = wrt.viscosity or wrt.drag or wrt.dt or wrt.screening, wrt.coupling
     by_sums, blocks = by_parameter or by_coupling, plan.parts(plan.advance)
-    state, _ = _scratch(plan, batch, fields, modes)
+    state, _ = _shapes(plan, batch, fields, modes)
     sums = plan.real, (batch * (1 + pairs) * blocks * sweep.SUMS if by_sums else 1,)
     by_step = plan.complex, (x.forcing.shape[0], batch * fields, *modes) if wrt.forcing else (1, 1, 1, 1)
     by_symbol = state if wrt.linear else (plan.complex, (1, 1, 1))
     half = plan.complex, (sweep.half_fields(scalars), *plan.halves(batch)[1])
 
     def launch(scale, tables, *arrays):
-        x, (cotangent, kept, result, sums, by_step, by_symbol, *work, halves) = split(arrays, Operands)
+        x, (cotangent, kept, result, sums, by_step, by_symbol, work, halves) = split(arrays, Operands)
         setting, places = Setting(plan, integrator, steps, scale, tables), _places(x, forced)
         totals = sums if by_sums else None, by_parameter, by_coupling
         totals += by_step if wrt.forcing else None, by_symbol if wrt.linear else None
         given = setting, places, x.coupling, scalars, x.omega, kept, cotangent, result
-        sweep.adjoint(*given, work, halves, totals)
+        sweep.adjoint(*given, [work[i] for i in range(3)], halves, totals)
 
     operands = [*given, _merged(cotangent), *(_merged(states, 1) for states in kept)]
     key = ["spectral_scalars_adjoint", integrator, steps, wrt, fields]
-    outputs = [state, sums, by_step, by_symbol, state, state, state, half]
+    outputs = [state, sums, by_step, by_symbol, _several(state, 3), half]
     result, sums, by_step, by_symbol, *_ = call(launch, plan, grid, operands, key, outputs)
     totals = Operands(*[None] * len(x))._replace(omega=result.reshape(x.omega.shape))
     if by_sums:
