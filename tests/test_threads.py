@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import test_difference_terms
 from emulator import COMPILER, emulated
-from layouts import NO_RESIDENTS, SATURATED, always, fast_cases, hand_in, shared_by
+from layouts import NO_RESIDENTS, SATURATED, always, hand_in, shared_by
 from oracle import normal
 from test_advance import ALL, Case, check
 from tolerances import ROLLOUT, assert_trees_close, relative_error
@@ -103,7 +103,8 @@ TERMS = {
 }
 
 
-@pytest.mark.parametrize("kind", fast_cases(list(TERMS), 1))
+@pytest.mark.full
+@pytest.mark.parametrize("kind", TERMS)
 def test_further_terms(kind, emulator, monkeypatch):
     tables, options, shape = TERMS[kind]
     hand_in(monkeypatch, tables)
