@@ -146,7 +146,7 @@ def check_segments(grid, adjoint, viscosity=0.01):
         assert_close(run("warp", function), run("xla", function), ROLLOUT)
 
 
-@pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"warp": [2, 7], "xla": [2, 7]}), ids=str)
+@pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"warp": [2, 7], "xla": [2]}), ids=str)
 def test_value_jvp_and_vjp(backend, case):
     check_against(expected(case), case.fused(backend), case)
 
@@ -172,7 +172,7 @@ def test_dot_product(case, backend):
 WRT = [(0,), (1,), (2, 3), (4,), (0, 4)]
 
 
-@pytest.mark.parametrize(("backend", "wrt"), fast_backends(WRT, {"warp": [0, 2], "xla": [4]}), ids=str)
+@pytest.mark.parametrize(("backend", "wrt"), fast_backends(WRT, {"warp": [2], "xla": [4]}), ids=str)
 def test_part_of_the_arguments(backend, wrt):
     case = Case(grid=SMALL, per_member=("drag",), forcing="per step")
     operands, w = case.operands(), normal(3, (case.batch, *SMALL.shape))

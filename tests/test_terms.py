@@ -171,8 +171,9 @@ def test_dot_products(case, backend):
         assert abs(vdot(along, w) - vdot(v, backward)) <= DOT * scale
 
 
-@pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
-@pytest.mark.parametrize("adjoint", fast_cases([Checkpointed(), Direct()], 0), ids=str)
+@pytest.mark.full
+@every_backend
+@pytest.mark.parametrize("adjoint", [Checkpointed(), Direct()], ids=str)
 def test_second_derivatives(adjoint, backend):
     case = Case(steps=2, adjoint=adjoint)
     f, operands = case.fused(backend), case.operands()
