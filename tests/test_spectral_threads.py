@@ -39,18 +39,9 @@ cases = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, worker_id):
-    """Return the folder of compiled kernels, which all workers of xdist share."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "spectral_emulator"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 @pytest.fixture
-def emulator(monkeypatch, folder):
-    return emulated(monkeypatch, folder)
+def emulator(monkeypatch, emulated_kernels):
+    return emulated(monkeypatch, emulated_kernels)
 
 
 @cases

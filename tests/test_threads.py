@@ -50,28 +50,16 @@ CASES = [
     (CLUSTERS_OF_2, Case(grid=Grid((128, 128), (2.0, 4.2)), steps=1, dtype="float32", scheme="central", direct=True)),
     (CLUSTERS_OF_4, Case(grid=Grid((64, 64), (2.0, 4.4)), steps=2, dtype="float32", per_member=ALL, direct=True)),
     (RESIDENTS, Case(grid=Grid((18, 40), (2.0, 4.5)), steps=1, per_member=ALL)),  # a thread has all of a column
-    # passes that the threads of a line share unevenly
+    # passes that the threads of a line share unevenly; `test_fft` has more such lines
     (RESIDENTS, Case(grid=Grid((48, 48), (2.0, 4.6)), steps=1, dtype="float32", forcing="none")),
     (CLUSTERS_OF_4, Case(grid=Grid((80, 80), (2.0, 4.7)), steps=1, dtype="float32", direct=True)),
-    (SLABS, Case(grid=Grid((40, 80), (2.0, 4.8)), steps=1, per_member=ALL, direct=True)),
-    (NO_RESIDENTS, Case(grid=Grid((24, 192), (2.0, 4.9)), steps=1, forcing="none")),
-    (SATURATED, Case(grid=Grid((20, 384), (2.0, 5.0)), steps=1, batch=1, forcing="none")),
     (NO_RESIDENTS, Case(grid=Grid((20, 1000), (0.2, 5.1)), steps=1, batch=1, forcing="none")),
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, worker_id):
-    """Return the folder of compiled kernels, which all workers of xdist share."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "emulator"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 @pytest.fixture
-def emulator(monkeypatch, folder):
-    return emulated(monkeypatch, folder)
+def emulator(monkeypatch, emulated_kernels):
+    return emulated(monkeypatch, emulated_kernels)
 
 
 @pytest.mark.parametrize(
