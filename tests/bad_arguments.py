@@ -203,3 +203,52 @@ def not_discretisation():
 def not_batch():
     axes = st.one_of(st.integers(max_value=-1), st.floats(), st.text(), st.builds(Hostile), st.booleans())
     return st.one_of(junk(), st.lists(axes, min_size=1).map(tuple), st.sampled_from([None, 3, 2.5, "ab", np.ones(2)]))
+
+
+def not_pair():
+    """Return a strategy for what is no pair of real numbers or arrays."""
+    part = not_real().filter(lambda value: not isinstance(value, Traced))
+    one_bad = st.tuples(part, st.just(1.0)) | st.tuples(st.just(1.0), part)
+    others = st.sampled_from([(1.0,), (1.0, 1.0, 1.0), 1.0, None, np.ones(3), {1.0, 2.0}, {1.0: 2.0, 3.0: 4.0}])
+    return st.one_of(junk(), one_bad, others, traced(np.ones(3), np.ones(())))
+
+
+def not_mask():
+    """Return a strategy for what is no field of numbers from 0 to 1."""
+    outside = st.sampled_from([1.5, -0.1, math.nan, math.inf]).map(lambda value: np.where(OMEGA > 0, 0.5, value))
+    return st.one_of(not_real(), outside, st.sampled_from([np.ones(10), 0.5, None]), traced(np.ones(10)))
+
+
+def not_obstacle():
+    """Return a strategy for what is no obstacle on `GRID`, and no tuple of them."""
+    elsewhere = wns.Obstacle(np.ones((10, 6)), 1.0)
+    others = st.sampled_from([elsewhere, (elsewhere,), wns.Obstacle, OMEGA, (None,), 0.5])
+    return st.one_of(junk(), others, not_static())
+
+
+def not_scalars(bad_field):
+    """Return a strategy for what are no scalars on `GRID`."""
+    field = bad_field.filter(lambda value: not isinstance(value, Traced))
+    forced = field.map(lambda forcing: (wns.Scalar(diffusivity=0.1, forcing=forcing),))
+    others = st.sampled_from([None, wns.Scalar, (wns.Scalar,), (OMEGA,), 0.1, (0.1,), [None]])
+    return st.one_of(junk(), forced, others, not_static())
+
+
+def not_state(bad_field):
+    """Return a strategy for what is no state with one scalar on `GRID`."""
+    field = bad_field.filter(lambda value: not isinstance(value, Traced))
+    single = OMEGA.astype("float32")
+    others = [
+        OMEGA,
+        None,
+        wns.State,
+        (OMEGA, (OMEGA,)),
+        *(wns.State(OMEGA, each) for each in ((), (OMEGA,) * 2, OMEGA)),
+    ]
+    others += [wns.State(OMEGA, (single,)), wns.State(np.stack([OMEGA] * 2), (np.stack([OMEGA] * 3),))]
+    return st.one_of(
+        bad_field,
+        field.map(lambda bad: wns.State(bad, (OMEGA,))),
+        field.map(lambda bad: wns.State(OMEGA, (bad,))),
+        st.sampled_from(others),
+    )

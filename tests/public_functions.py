@@ -1,5 +1,7 @@
 """Public functions with a good value and bad values of each argument, for `test_properties`."""
 
+import functools
+
 import hypothesis.strategies as st
 import numpy as np
 from bad_arguments import (
@@ -17,14 +19,19 @@ from bad_arguments import (
     not_flag,
     not_grid,
     not_key,
+    not_mask,
     not_mean,
     not_non_negative,
+    not_obstacle,
     not_one_real,
     not_option,
+    not_pair,
     not_positive,
     not_real,
+    not_scalars,
     not_shape,
     not_solver,
+    not_state,
     not_static,
     traced,
 )
@@ -39,14 +46,25 @@ LENGTH = st.one_of(POSITIVE, st.just(1e3))
 STATIC, STATIC_LENGTH = st.one_of(POSITIVE, not_static()), st.one_of(LENGTH, not_static())
 GRIDS = (GRID, not_grid())
 COUNT, COUNT0 = not_count(1), not_count(0)
+FIELD_OF_NUMBERS = st.sampled_from([1.0, np.ones(3), np.ones((10, 6))])  # of any type, but not on `GRID`
 
 
 def functions():
     """Return every function with its arguments: a good value of each, and a strategy for bad ones."""
+
+    def there(value):
+        return value is not None
+
     solver = wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend="warp")
+    body, scalar = (
+        wns.Obstacle(np.where(OMEGA > 0, 0.5, 0.0), 0.1),
+        wns.Scalar(diffusivity=0.1, mean_gradient=(1.0, 0.0)),
+    )
+    modes = {"viscosity": 0.1, "dt": 0.01, "discretisation": wns.Spectral("rk3"), "backend": "xla"}
+    carrying, around = (wns.NavierStokes2D(GRID, **modes, **more) for more in ({"scalars": scalar}, {"obstacle": body}))
+    state, pair = (wns.State(OMEGA, (OMEGA,)), not_state(FIELD)), ((1.0, 2.0), not_pair().filter(there))
     omega, ours = (OMEGA, FIELD), (solver, not_solver())
-    dye = {"scalars": (wns.Scalar(diffusivity=0.1),), "discretisation": wns.Spectral()}
-    with_dye = wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01, **dye)
+    alone = solver, st.one_of(not_solver(), st.just(carrying))
     waves = (OMEGA - OMEGA.mean(), st.one_of(FIELD, st.just(np.ones(GRID.shape))))
     forces = (np.stack([OMEGA] * 2), st.one_of(FIELD, st.just(np.zeros((3, *GRID.shape)))))
     steps = (2, st.one_of(COUNT0, st.just(3)))
@@ -66,15 +84,29 @@ def functions():
         traced(np.asarray([1, 2])),
         st.sampled_from([(), (2, 1), (1, 1), (-1, 2), (1, 3), (1.0, 2), 2, ((1,), 2)]),
     )
+    values = st.one_of(junk(), st.sampled_from([np.ones(3), np.ones((2, 3), int)[::2], None, 1.0, np.zeros((0,))]))
+    times, series = (np.arange(4.0), values), (np.linspace(0.9, 0.1, 4), values)
     members = (np.stack([OMEGA] * 2), st.one_of(FIELD, st.just(np.zeros((3, *GRID.shape)))))
 
-    def there(value):
-        return value is not None
-
-    terms = {"beta": not_real(), "mean_flow": not_real(), "hyperviscosity": parameter, "hypodrag": parameter}
-    terms["deformation_radius"] = step
+    # a good value by finite differences, a good value by Fourier modes, and bad ones; all may be None
+    terms = {
+        "beta": (1.0, 1.0, not_real()),
+        "mean_flow": ((1.0, 2.0), (1.0, 2.0), not_pair()),
+        "hyperviscosity": (None, 0.1, parameter),
+        "hypodrag": (None, 0.1, parameter),
+        "deformation_radius": (1.0, 1.0, step),
+        "topography": (OMEGA, OMEGA, FIELD),
+        "obstacle": (body, (body, body), not_obstacle()),
+        "scalars": ((), (scalar,), not_scalars(FIELD)),
+    }
+    by_differences, by_modes = (
+        {name: (given[which], given[2].filter(there)) for name, given in terms.items()} for which in range(2)
+    )
+    by_differences["scalars"] = ((), st.one_of(not_scalars(FIELD), st.just((scalar,))))
     one_field = st.one_of(FIELD, st.just(np.zeros((2, *GRID.shape))))
-    initial, forcing, diagnostics, closures = wns.initial, wns.forcing, wns.diagnostics, wns.closures
+    initial, forcing, diagnostics, closures, obstacles = (
+        getattr(wns, name) for name in ("initial", "forcing", "diagnostics", "closures", "obstacles")
+    )
     on_grid = {"grid": GRIDS, "omega": omega}
     of_solver = {"solver": ours, "omega": omega}
     return {
@@ -87,24 +119,61 @@ def functions():
                 "dt": (0.01, st.one_of(step, st.just(1e32))),
                 "drag": (0.1, st.one_of(parameter, st.just(1e32))),
                 "forcing": (OMEGA, FIELD),
-                "topography": (None, FIELD.filter(there)),
-                "obstacle": (None, st.one_of(junk(), st.just((1.0,)))),
-                # finite differences have none of these
-                **{name: (None, wrong.filter(there)) for name, wrong in terms.items()},
+                **by_differences,
                 "hyperviscosity_order": (3, COUNT),
-                "scalars": ((), st.sampled_from([None, 1.0, "dye", (0.1,), [None], (wns.Scalar(diffusivity=0.1),)])),
                 **differences,
                 "adjoint": (wns.Direct(), not_adjoint()),
                 "backend": ("xla", BACKEND),
                 "check_finite": (False, FLAG),
             },
         ),
+        "NavierStokes2D by modes": (
+            functools.partial(wns.NavierStokes2D, GRID, viscosity=0.1, dt=0.01, discretisation=wns.Spectral()),
+            by_modes,
+        ),
         "Scalar": (
             wns.Scalar,
+            {"diffusivity": (0.1, parameter), **dict.fromkeys(("mean_gradient", "buoyancy"), pair)},
+        ),
+        "Obstacle": (
+            wns.Obstacle,
+            {"mask": (body.mask, not_mask()), "permeability": (0.1, step), "restores": (True, FLAG)},
+        ),
+        "from_signed_distance": (
+            obstacles.from_signed_distance,
             {
-                "diffusivity": (0.1, parameter),
-                "mean_gradient": (None, terms["mean_flow"].filter(there)),
-                "buoyancy": ((0.0, 1.0), terms["mean_flow"].filter(there)),
+                "grid": GRIDS,
+                "distance": (OMEGA, st.one_of(not_real().filter(lambda value: not callable(value)), FIELD_OF_NUMBERS)),
+                "permeability": (0.1, step),
+                "width": (0.5, POSITIVE.filter(there)),
+                "restores": (True, FLAG),
+                "dtype": dtype,
+            },
+        ),
+        "cylinder": (
+            obstacles.cylinder,
+            {
+                "grid": GRIDS,
+                "centre": ((1.0, 2.0), st.one_of(not_pair(), st.just((np.ones(2), 1.0)))),
+                "radius": positive,
+                "permeability": (0.1, step),
+                "width": (0.5, POSITIVE.filter(there)),
+                "dtype": dtype,
+            },
+        ),
+        "displacement": (
+            obstacles.displacement,
+            {name: (1.0, st.one_of(not_real(), not_positive())) for name in ("permeability", "viscosity", "width")},
+        ),
+        "fringe": (
+            obstacles.fringe,
+            {
+                "grid": GRIDS,
+                "start": number,
+                "length": positive,
+                "permeability": (0.1, step),
+                "width": (0.5, POSITIVE.filter(there)),
+                "dtype": dtype,
             },
         ),
         "FiniteDifference": (wns.FiniteDifference, {"advection": ("central", not_option("arakawa", "central"))}),
@@ -140,7 +209,8 @@ def functions():
         "adaptive_steps": (
             wns.adaptive_steps,
             {
-                **of_solver,
+                "solver": alone,
+                "omega": omega,
                 **dict.fromkeys(("until", "courant", "longest"), (0.1, st.one_of(step, st.just(np.ones(3))))),
                 "every": (2, COUNT),
                 "most_segments": (2, COUNT),
@@ -148,6 +218,19 @@ def functions():
             },
         ),
         "step": (solver.step, {"omega": omega}),
+        "rollout of scalars": (
+            carrying.rollout,
+            {
+                "omega0": state,
+                "steps": (2, COUNT0),
+                "forcing": forces,
+                "check": ("flag", not_option("raise", "flag").filter(there)),
+            },
+        ),
+        "step of scalars": (carrying.step, {"omega": state}),
+        "tendency of scalars": (carrying.tendency, {"omega": state}),
+        "term_rates": (around.term_rates, {"omega": omega}),
+        "term_rates of scalars": (carrying.term_rates, {"omega": state}),
         "tendency": (solver.tendency, {"omega": omega}),
         "solver.streamfunction": (solver.streamfunction, {"omega": omega}),
         "velocity": (solver.velocity, {"omega": omega}),
@@ -163,6 +246,7 @@ def functions():
             wns.warmup,
             {"solver": ours, "batch": ((1,), not_batch()), "dtype": dtype, "gradient": (True, FLAG)},
         ),
+        "warmup of scalars": (functools.partial(wns.warmup, carrying), {"batch": ((1,), not_batch())}),
         "taylor_green": (
             initial.taylor_green,
             {"grid": GRIDS, "wavenumber": (1, st.one_of(COUNT, st.just(9))), "amplitude": number, "dtype": dtype},
@@ -231,74 +315,38 @@ def functions():
                 "dtype": dtype,
             },
         ),
-        "Obstacle": (
-            wns.Obstacle,
-            {
-                "mask": (np.ones(GRID.shape), st.one_of(not_real(), st.sampled_from([2.0, np.ones(3), -(OMEGA**2)]))),
-                "permeability": (1.0, st.one_of(not_real(), not_positive())),
-                "restores": (True, FLAG),
-            },
-        ),
-        "cylinder": (
-            wns.obstacles.cylinder,
-            {
-                "grid": GRIDS,
-                "centre": ((1.0, 1.0), st.sampled_from([1.0, None, (1.0,), "ab", (1.0, None)])),
-                "radius": positive,
-                "permeability": (1.0, st.one_of(not_real(), not_positive())),
-                "width": (1.0, POSITIVE.filter(there)),
-                "dtype": dtype,
-            },
-        ),
-        "fringe": (
-            wns.obstacles.fringe,
-            {
-                "grid": GRIDS,
-                "start": number,
-                "length": positive,
-                "permeability": (1.0, st.one_of(not_real(), not_positive())),
-                "width": (1.0, POSITIVE.filter(there)),
-                "dtype": dtype,
-            },
-        ),
-        "from_signed_distance": (
-            wns.obstacles.from_signed_distance,
-            {
-                "grid": GRIDS,
-                "distance": (OMEGA, st.one_of(not_real(), st.just(np.ones(3)))),
-                "permeability": (1.0, st.one_of(not_real(), not_positive())),
-                "width": (1.0, POSITIVE.filter(there)),
-                "restores": (True, FLAG),
-                "dtype": dtype,
-            },
-        ),
-        "displacement": (
-            wns.obstacles.displacement,
-            {name: (1.0, st.one_of(not_real(), not_positive())) for name in ("permeability", "viscosity", "width")},
-        ),
         "smagorinsky": (closures.smagorinsky, {**on_grid, "constant": number, **numerics}),
         "strain_rate": (closures.strain_rate, {**on_grid, **numerics}),
         **{
             name: (getattr(wns.metrics, name), {**on_grid, "reference": omega, **more})
             for name, more in {"nrmse": {}, "correlation": {}, "spectral_error": numerics}.items()
         },
+        "correlation_time": (
+            wns.metrics.correlation_time,
+            {"times": times, "correlation": series, "threshold": number},
+        ),
+        "divergence_rate": (wns.metrics.divergence_rate, {"times": times, "separation": series, "most": number}),
         "separation": (wns.metrics.separation, {**on_grid, "other": omega}),
         "fundamental_wavenumber": (diagnostics.fundamental_wavenumber, {"grid": GRIDS}),
         "fourier_modes": (diagnostics.fourier_modes, {"grid": GRIDS, **numerics}),
         "enstrophy": (diagnostics.enstrophy, on_grid),
-        "gradient_norm": (diagnostics.gradient_norm, {"grid": GRIDS, "c": omega, **numerics}),
-        "mix_norm": (diagnostics.mix_norm, {"grid": GRIDS, "c": omega, "order": (0.5, STATIC), **numerics}),
-        **{
-            name: (
-                getattr(diagnostics, name),
-                {"solver": (with_dye, not_solver()), "state": (wns.State(OMEGA, (OMEGA,)), st.one_of(junk(), FIELD))},
-            )
-            for name in ("scalar_budgets", "scalar_fluxes")
-        },
         **{
             name: (getattr(diagnostics, name), {**on_grid, **numerics})
             for name in ("energy", "palinstrophy", "energy_spectrum", "integral_scale", "energy_flux", "enstrophy_flux")
         },
+        "body_force": (
+            diagnostics.body_force,
+            {"solver": (around, not_solver()), "omega": omega, "body": (body, not_obstacle().filter(there))},
+        ),
+        **{
+            name: (
+                getattr(diagnostics, name),
+                {"solver": (carrying, st.one_of(not_solver(), st.just(solver))), "state": state},
+            )
+            for name in ("scalar_budgets", "scalar_fluxes")
+        },
+        "gradient_norm": (diagnostics.gradient_norm, {"grid": GRIDS, "c": omega, **numerics}),
+        "mix_norm": (diagnostics.mix_norm, {"grid": GRIDS, "c": omega, "order": (1.0, STATIC), **numerics}),
         "budgets": (diagnostics.budgets, {**of_solver, "omega": members, "forcing": members}),
         "cfl": (diagnostics.cfl, of_solver),
         "resolution": (diagnostics.resolution, of_solver),
@@ -309,7 +357,7 @@ def functions():
         "lyapunov_exponent": (
             diagnostics.lyapunov_exponent,
             {
-                "solver": ours,
+                "solver": alone,
                 "omega": (OMEGA, one_field),
                 "key": key,
                 "steps": (2, st.one_of(COUNT, st.just(3))),
@@ -320,11 +368,12 @@ def functions():
         ),
         "developed_turbulence": (
             experiments.developed_turbulence,
-            {"solver": ours, "key": key, "spin_up": (1, COUNT0), "dtype": dtype},
+            {"solver": alone, "key": key, "spin_up": (1, COUNT0), "dtype": dtype},
         ),
+        "peak_wavenumber": (experiments.peak_wavenumber, {"grid": GRIDS}),
         "gain": (
             experiments.gain,
-            {"solver": ours, "base": omega, "perturbation": omega, "steps": (1, COUNT0)},
+            {"solver": alone, "base": omega, "perturbation": omega, "steps": (1, COUNT0)},
         ),
         "random_perturbation": (
             experiments.random_perturbation,
@@ -333,7 +382,7 @@ def functions():
         "optimal_perturbation": (
             experiments.optimal_perturbation,
             {
-                "solver": ours,
+                "solver": alone,
                 "base": (OMEGA, st.one_of(one_field, st.just(np.zeros(GRID.shape)))),
                 "perturbation": (OMEGA, st.one_of(one_field, st.just(np.zeros(GRID.shape)))),
                 "steps": (1, COUNT),

@@ -89,10 +89,10 @@ def adaptive_steps(
 
     Raises:
         TypeError: an argument has another type.
-        ValueError: an argument is out of its range, or does not fit the shape of `omega`.
+        ValueError: an argument is out of its range, or does not fit the shape of `omega`; the flow carries scalars.
         RuntimeError: a member is not finite, or `most_segments` are too few, where that is to raise.
     """
-    check_solver(solver)
+    check_solver(solver, alone=True)
     omega = solver._state("omega", omega)
     every = check_count("every", every, least=1)
     most_segments = check_count("most_segments", most_segments, least=1)

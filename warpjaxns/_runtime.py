@@ -11,6 +11,7 @@ from . import _ffi, _support
 from ._checks import check_count, check_dtype, check_flag, check_grid
 from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
 from ._grid import Grid
+from ._scalars import State
 from ._show import show
 from ._solver import NavierStokes2D, check_solver
 from ._version import VERSION
@@ -92,12 +93,13 @@ def warmup(solver: NavierStokes2D, *, batch: tuple[int, ...] = (), dtype=None, g
     batch = tuple(check_count(f"batch={show(batch)}, axis {axis}", n, least=0) for axis, n in enumerate(batch))
     dtype = check_dtype("dtype", dtype)
     check_flag("gradient", gradient)
-    omega = jax.numpy.zeros((*batch, *solver.grid.shape), dtype)
+    rest = jax.numpy.zeros((*batch, *solver.grid.shape), dtype)
+    state = State(rest, (rest,) * len(solver.scalars)) if solver.scalars else rest
 
-    def energy(omega):
-        return jax.numpy.sum(solver.rollout(omega, steps=1) ** 2)
+    def energy(state):
+        return sum(jax.numpy.sum(field**2) for field in jax.tree.leaves(solver.rollout(state, steps=1)))
 
-    jax.block_until_ready((jax.grad(energy) if gradient else energy)(omega))
+    jax.block_until_ready((jax.grad(energy) if gradient else energy)(state))
 
 
 def clear_caches() -> None:

@@ -427,14 +427,19 @@ class NavierStokes2D(eqx.Module):
         return with_forcing(total, self.scalars, omega, self.grid) if self.scalars else total
 
 
-def check_solver(value) -> None:
-    """Check that `value` is a solver.
+def check_solver(value, *, alone: bool = False) -> None:
+    """Check that `value` is a solver, and if `alone`, that its flow carries no scalars.
 
     Raises:
         TypeError: it is not.
+        ValueError: it does.
     """
     if not isinstance(value, NavierStokes2D):
         raise TypeError(f"solver={show(value)}: expected a warpjaxns.NavierStokes2D")
+    if alone and value.scalars:
+        raise ValueError(
+            f"solver has scalars={show(value.scalars)}: expected one without, since the vorticity advances alone here"
+        )
 
 
 def _advice(discretisation):

@@ -67,6 +67,8 @@ def check_pair(name: str, value: Any) -> tuple[Any, Any]:
         TypeError: it is none.
     """
     try:
+        if not (isinstance(value, tuple | list) or hasattr(value, "shape")):
+            raise TypeError  # sets have no order, and the parts of bytes are numbers
         first, second = value
     except Exception:  # whatever `value` raises
         raise TypeError(f"{name}={show(value)}: expected a pair of numbers or arrays, such as (1.0, 0.0)") from None

@@ -20,7 +20,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from ._checks import FLOATS, check_count, check_field, check_key, check_positive
+from ._checks import FLOATS, check_count, check_field, check_grid, check_key, check_positive
 from ._grid import Grid
 from ._operators import projected
 from ._show import show
@@ -110,10 +110,10 @@ def developed_turbulence(
 
     Raises:
         TypeError: an argument has another type.
-        ValueError: `spin_up` is negative.
+        ValueError: `spin_up` is negative, or the flow carries scalars.
         RuntimeError: the flow became non-finite (unless the solver's `check_finite` is off).
     """
-    check_solver(solver)
+    check_solver(solver, alone=True)
     spin_up = check_count("spin_up", spin_up, least=0)
     how = {"peak_wavenumber": peak_wavenumber(solver.grid), "discretisation": solver.discretisation}
     omega = decaying_turbulence(solver.grid, key=key, dtype=dtype, **how)
@@ -122,6 +122,7 @@ def developed_turbulence(
 
 def peak_wavenumber(grid: Grid) -> float:
     """Return the peak of the spectrum in multiples of ``2 pi / max(extent)``: 12, or less to have 16 points a wave."""
+    check_grid(grid)
     shortest_wave = 16 * max(grid.spacing)
     return min(12.0, 2 * math.pi / shortest_wave / fundamental_wavenumber(grid))
 
@@ -159,10 +160,10 @@ def gain(
 
     Raises:
         TypeError: an argument has another type.
-        ValueError: a field does not live on the solver's grid, or `steps` is negative.
+        ValueError: a field does not live on the solver's grid, `steps` is negative, or the flow carries scalars.
         RuntimeError: a flow became non-finite (unless the solver's `check_finite` is off).
     """
-    check_solver(solver)
+    check_solver(solver, alone=True)
     steps = check_count("steps", steps, least=0)
     base, perturbation = check_field("base", base, solver.grid), check_field("perturbation", perturbation, solver.grid)
     apart = _rollout(solver, base + perturbation, steps=steps) - _rollout(solver, base, steps=steps)
@@ -200,10 +201,10 @@ def optimal_perturbation(
 
     Raises:
         TypeError: an argument has another type.
-        ValueError: an argument is out of its range, or `base` or `perturbation` is zero.
+        ValueError: an argument is out of its range, `base` or `perturbation` is zero, or the flow carries scalars.
         FloatingPointError: a loss, or one of the fields, is not finite.
     """
-    check_solver(solver)
+    check_solver(solver, alone=True)
     steps = check_count("steps", steps, least=1)
     iterations = check_count("iterations", iterations, least=1)
     check_positive("radius", radius, static=True)

@@ -245,8 +245,8 @@ def _nearest(difference, side):
     return difference - side * jnp.round(difference / side)
 
 
-def check_obstacles(value: Any, grid: Grid) -> tuple[Obstacle, ...]:
-    """Return one obstacle or several as a tuple.
+def check_obstacles(value: Any, grid: Grid, name: str = "obstacle") -> tuple[Obstacle, ...]:
+    """Return one obstacle or several as a tuple. `name`: that of the argument.
 
     Raises:
         TypeError: `value` is neither.
@@ -255,9 +255,9 @@ def check_obstacles(value: Any, grid: Grid) -> tuple[Obstacle, ...]:
     several = tuple(value) if isinstance(value, tuple | list) else (value,)
     for one in several:
         if not isinstance(one, Obstacle):
-            raise TypeError(f"obstacle={show(value)}: expected a warpjaxns.Obstacle, or a tuple of them")
+            raise TypeError(f"{name}={show(value)}: expected a warpjaxns.Obstacle, or a tuple of them")
         if one.mask.shape[-2:] != grid.shape:
-            raise ValueError(f"obstacle.mask has shape {one.mask.shape}: expected (..., ny, nx) = (..., *{grid.shape})")
+            raise ValueError(f"{name}.mask has shape {one.mask.shape}: expected (..., ny, nx) = (..., *{grid.shape})")
     return several
 
 

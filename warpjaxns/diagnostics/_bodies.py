@@ -33,7 +33,7 @@ def body_force(
     """
     check_solver(solver)
     omega = check_field("omega", omega, solver.grid)
-    bodies = check_obstacles(body, solver.grid) if body is not None else solver.obstacle or ()
+    bodies = check_obstacles(body, solver.grid, "body") if body is not None else solver.obstacle or ()
     if body is None:
         bodies = tuple(one for one in bodies if not one.restores)
     if not bodies:

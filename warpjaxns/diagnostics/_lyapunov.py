@@ -57,10 +57,10 @@ def lyapunov_exponent(
 
     Raises:
         TypeError: an argument has another type.
-        ValueError: a shape does not fit, or a number is out of its range.
+        ValueError: a shape does not fit, a number is out of its range, or the flow carries scalars.
         RuntimeError: the flow became non-finite (unless the solver's `check_finite` is off).
     """
-    check_solver(solver)
+    check_solver(solver, alone=True)
     omega = check_field("omega", omega, solver.grid)
     if omega.ndim != 2:
         raise ValueError(f"omega has shape {omega.shape}: expected one field (ny, nx); use jax.vmap over several")
