@@ -35,7 +35,7 @@ def solver_of(grid, how, names, dt, beta_everywhere=False):
 
     given = {name: only(name, VALUES[name]) for name in ("viscosity", "drag")}
     wave = forcing.kolmogorov(grid, 1, FORCE, discretisation=how, dtype="float64")
-    given["forcing"] = only("forcing", 1.0)[:, None, None] * wave
+    given["forcing"] = only("forcing", 1.0)[:, None, None] * wave[None]
     if isinstance(how, Spectral):
         given |= {name: only(name, VALUES[name]) for name in ("beta", "hyperviscosity", "hypodrag")}
         if beta_everywhere:
@@ -55,10 +55,10 @@ def orders(integrator):
     omega = jnp.asarray(np.broadcast_to(one, (len(names), *one.shape)))
 
     def run(steps):
-        solver = solver_of(grid, how, names, 0.5 / steps)
+        solver = solver_of(grid, how, names, 0.8 / steps)
         return np.asarray(jax.jit(lambda w: solver.rollout(w, steps=steps))(omega))
 
-    exact, coarse, fine = run(400), run(25), run(50)
+    exact, coarse, fine = run(256), run(16), run(32)
     assert all(relative_error(exact[i], exact[0]) > 1e-2 for i in range(1, len(names)))  # each term matters
     errors = [[relative_error(a, e) for a, e in zip(states, exact, strict=True)] for states in (coarse, fine)]
     return {name: (math.log2(c / f), f) for name, c, f in zip(names, *errors, strict=True)}
@@ -66,7 +66,7 @@ def orders(integrator):
 
 @pytest.mark.parametrize(("integrator", "term"), [(i, t) for i, (_, _, names) in INTEGRATORS.items() for t in names])
 def test_order_in_time(integrator, term):
-    """Less than the distance to the reference, which has an eighth of the step: an 8th to the order of the error."""
+    """The reference has an eighth of the step, so its own error is below a hundredth of the smaller one."""
     expected = INTEGRATORS[integrator][1]
     measured, error = orders(integrator)[term]
     assert error > 1e-9  # no rounding
@@ -135,8 +135,8 @@ def test_order_in_space_of_finite_differences():
         assert abs(math.log2(errors[name][0] / errors[name][1]) - 2) < ORDER
 
 
-def test_spectral_advection_converges_faster_than_any_power():
-    """The tendency of a flow with infinitely many waves, each time by a higher order."""
+def test_spectral_advection_converges_exponentially():
+    """The tendency of a flow with infinitely many waves, by a higher power of the spacing than any scheme has."""
 
     def rate(size):
         grid = Grid((size, size), EXTENT)
@@ -147,7 +147,5 @@ def test_spectral_advection_converges_faster_than_any_power():
 
     exact, sizes = rate(64), (16, 24, 32)
     errors = [relative_error(rate(size), exact) for size in sizes]
-    powers = [
-        math.log(a / b) / math.log(m / n) for a, b, n, m in zip(errors, errors[1:], sizes, sizes[1:], strict=False)
-    ]
-    assert 4 < powers[0] < powers[1]
+    powers = [math.log(errors[i] / errors[i + 1]) / math.log(sizes[i + 1] / sizes[i]) for i in range(2)]
+    assert min(powers) > 12

@@ -49,7 +49,7 @@ def measure(case: str) -> dict[str, Any]:
 
 
 def recurrent_flow() -> dict[str, Any]:
-    """Return the orbit that the example finds, and the same with more points and shorter steps."""
+    """Return the orbit that the example finds, the same with more points and shorter steps, and a travelling wave."""
     import sys
 
     sys.path.insert(0, str(FOLDER.parents[1] / "examples"))
@@ -69,7 +69,17 @@ def recurrent_flow() -> dict[str, Any]:
         values |= {"dissipation": float(rate.mean()), "range": [float(rate.min()), float(rate.max())]}
         found.append({"size": size, "dealiasing": solver.discretisation.dealiasing, "dt": dt, **values})
     growing = [[float(m.real), float(m.imag)] for m in example.multipliers(solver, orbit, 6)]
-    return {"orbits": found, "multipliers": growing}
+
+    # a travelling wave is an orbit of any period, with a shift in proportion
+    solver = example.solver_of(32, example.REYNOLDS, 0.05, example.COARSE)
+    guess = example.nearest_recurrence(solver, seed=0, shortest=8.0, longest=10.4)
+    wave = example.newton(solver, guess, report=example.show)
+    solver = example.solver_of(48, example.REYNOLDS, 0.05)
+    wave = example.newton(solver, dataclasses.replace(wave, omega=example.resampled(wave.omega, 48)))
+    rate, _ = example.around(solver, wave)
+    values = {"size": 48, "speed": abs(wave.shift) / wave.period, "residual": wave.residual}
+    values |= {"dissipation": float(rate.mean()), "range": [float(rate.min()), float(rate.max())]}
+    return {"orbits": found, "multipliers": growing, "wave": values}
 
 
 def main(argv: list[str] | None = None) -> None:
