@@ -326,6 +326,7 @@ def draw(grid, orbit, fields, measured):
     left.set(title="Two periods", xlabel="t", ylabel="dissipation / laminar", ylim=(0, None))
     right.semilogy(history[:, 1], "o-", color=plotting.RED)
     right.set(title="Newton's method, on few points and on more", xlabel="iteration", ylabel="residual")
+    right.set_xticks(range(0, len(history), 2))
     for panel in (left, right):
         plotting.clean_axes(panel)
     return figure

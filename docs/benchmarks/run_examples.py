@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 DEFAULT = (
     *("stirring", "generate_dataset", "recover_viscosity", "singular_vectors", "control_enstrophy"),
-    "assimilate_initial_vorticity",
+    *("assimilate_initial_vorticity", "recurrent_flow"),
 )
 LARGE = {
     "train_closure": "--full",

@@ -56,7 +56,7 @@ def recurrent_flow() -> dict[str, Any]:
     import recurrent_flow as example
 
     found, orbit = [], None
-    for size, dt in ((32, 0.05), (48, 0.05), (64, 0.025), (64, 0.0125)):
+    for size, dt in ((32, 0.05), (48, 0.05), (64, 0.025)):
         if orbit is None:
             solver = example.solver_of(size, example.REYNOLDS, dt, example.COARSE)
             guess = example.nearest_recurrence(solver)
