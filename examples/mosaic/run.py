@@ -41,8 +41,10 @@ def main(argv: list[str] | None = None) -> dict:
     tags = {name: f"inprocess:{place / 'tesseract_api.py'}" for name in problem.solver_names if name == "warpjaxns"}
     if not tags:
         raise SystemExit(f"{options.mosaic}: its harness does not find the solver, only {problem.solver_names}")
+    # those with several initial flows are one experiment for each
+    names = [n for n in problem.experiments if any(n == e or n.startswith(f"{e}/") for e in options.experiments)]
     found = {}
-    for name in options.experiments:
+    for name in names:
         print(name, flush=True)
         found[name] = problem.experiments[name].fn(problem, tags)
         if options.output:

@@ -1,7 +1,7 @@
 """Mosaic's interface to the solver: a Tesseract of its problem `ns-grid` (pasteurlabs/mosaic).
 
-Velocities are ``(x, y, 1, component)`` there, and the state here is the vorticity ``(y, x)``. The mean of a velocity, which no
-vorticity holds, is carried along as a mean flow. docs/guides/mosaic.md says how to run it.
+Velocities are ``(x, y, 1, component)`` there, and the state here is the vorticity ``(y, x)``. The mean of a velocity,
+which no vorticity holds, is a mean flow. docs/guides/mosaic.md says how to run it.
 """
 
 import functools
