@@ -5,7 +5,8 @@ import math
 from cells import data, table
 
 
-def _small(value: float) -> str:
+def small(value: float) -> str:
+    """Return a number with two digits and an exponent."""
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
@@ -14,7 +15,7 @@ def validation_taylor_green() -> str:
     """Return errors of the decaying vortices."""
     found = data("validation")["convergence"]["taylor_green"]
     head = ["points a side", *map(str, found["sizes"])]
-    return table(head, [[name, *map(_small, errors)] for name, errors in found["errors"].items()])
+    return table(head, [[name, *map(small, errors)] for name, errors in found["errors"].items()])
 
 
 def validation_orders() -> str:
@@ -51,7 +52,7 @@ def validation_rates() -> str:
     at = {(row["length"], row["reynolds"]): row for row in rows}
     worst = {r: max(abs(at[a, r]["measured"] - at[a, r]["numpy"]) for a in lengths) for r in reynolds}
     body = [[f"{a:g}", *(f"{at[a, r]['measured']:+.5f}" for r in reynolds)] for a in lengths]
-    body.append(["largest difference from NumPy", *(_small(worst[r]) for r in reynolds)])
+    body.append(["largest difference from NumPy", *(small(worst[r]) for r in reynolds)])
     return table(["wavenumber along x", *(f"Re = {r:g}" for r in reynolds)], body)
 
 
@@ -74,7 +75,7 @@ def validation_budgets() -> str:
     found = data("validation")["budgets"]
     return table(
         ["", "by advection, relative", "over the run, relative"],
-        [[name, _small(row["residual"]), _small(row["integral"])] for name, row in found.items()],
+        [[name, small(row["residual"]), small(row["integral"])] for name, row in found.items()],
     )
 
 
@@ -83,7 +84,7 @@ def validation_gradients() -> str:
     found = data("validation")["gradients"]
     body = []
     for name in ("finite differences", "spectral"):
-        body += [[f"{name}: {row}", *map(_small, values)] for row, values in found[name].items()]
+        body += [[f"{name}: {row}", *map(small, values)] for row, values in found[name].items()]
     return table(["steps", *map(str, found["steps"])], body)
 
 
@@ -95,7 +96,7 @@ def validation_orbit() -> str:
         name = f"{row['size']}², `{row['dealiasing']}`, dt {row['dt']:g}"
         spread = f"{row['range'][0]:.4f} to {row['range'][1]:.4f}"
         values = [f"{row['period']:.6f}", f"{abs(row['shift']):.6f}", f"{row['dissipation']:.5f}", spread]
-        body.append([name, *values, _small(row["residual"])])
+        body.append([name, *values, small(row["residual"])])
     return table(["", "period T", "shift s", "dissipation / laminar", "its range", "residual"], body)
 
 
@@ -103,7 +104,7 @@ def validation_wave() -> str:
     """Return the travelling wave beside the published one."""
     row = data("validation")["recurrent_flow"]["wave"]
     body = [["published, T1 of Table 2", "0.0198", "", ""]]
-    body.append([f"{row['size']}²", f"{row['speed']:.5f}", f"{row['dissipation']:.5f}", _small(row["residual"])])
+    body.append([f"{row['size']}²", f"{row['speed']:.5f}", f"{row['dissipation']:.5f}", small(row["residual"])])
     return table(["", "phase speed", "dissipation / laminar", "residual"], body)
 
 
