@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 DEFAULT = (
     *("stirring", "generate_dataset", "recover_viscosity", "singular_vectors", "control_enstrophy"),
-    *("assimilate_initial_vorticity", "mixing", "bubble", "cylinder", "zonal_jets"),
+    *("assimilate_initial_vorticity", "mixing", "bubble", "cylinder", "zonal_jets", "recurrent_flow"),
 )
 LARGE = {
     "train_closure": "--full",
