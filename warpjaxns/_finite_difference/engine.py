@@ -5,6 +5,7 @@ import math
 from .. import _coefficients
 from .._checks import check_reach
 from .._grid import DividedGrid
+from .._primitives.linear import irfft2
 from .._show import show
 from .._support import warp_obstacle
 from . import algebra
@@ -33,6 +34,7 @@ __all__ = [
     "obstacle",
     "relative_vorticity",
     "second_derivatives",
+    "spectrum_to_state",
     "static",
     "streamfunction",
     "tendency",
@@ -58,6 +60,11 @@ def to_state(field, **_):
 def forcing_to_state(forcing, **_):
     """Return the forcing of time steps: the fields themselves."""
     return forcing
+
+
+def spectrum_to_state(spectrum, *, grid, **_):
+    """Return the states with the coefficients of ``rfft2(fields, norm="ortho")``: the fields."""
+    return irfft2(spectrum, grid.shape, norm="ortho", grid=grid)
 
 
 def to_field(state, **_):
