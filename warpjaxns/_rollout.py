@@ -80,11 +80,10 @@ def saved_states(
             carry = _advance(engine, carry, viscosity, drag, dt, of_save, more, driven, **segments, **how)
             return carry, carry[0]
 
-        stop = start + gap * count
-        windows = _windows(_window(forcing, start, stop), count, gap)
+        windows = _windows(forcing, count, gap, start)
         (state, seen, clock), states = jax.lax.scan(body, (state, seen, clock), windows, length=count)
         saved.append(states)
-        start = stop
+        start += gap * count
     states = saved[0] if len(saved) == 1 else jnp.concatenate(saved)
     fields = jax.vmap(functools.partial(engine.to_field, **how))(states)
     steps = np.cumsum([0] * initial + [run.gap for run in runs for _ in range(run.saves)])
@@ -133,8 +132,8 @@ def _window(forcing, start: int, stop: int):
     return forcing if forcing.shape[0] == 1 else forcing[start:stop]
 
 
-def _windows(forcing, count: int, length: int):
-    """Return per-step forcing cut into segments for a scan, or None where it is steady."""
+def _windows(forcing, count: int, length: int, start: int = 0):
+    """Return per-step forcing from step `start` on, cut into segments for a scan, or None where it is steady."""
     if forcing.shape[0] == 1:
         return None
-    return jnp.reshape(forcing[: count * length], (count, length, *forcing.shape[1:]))
+    return jnp.reshape(forcing[start : start + count * length], (count, length, *forcing.shape[1:]))

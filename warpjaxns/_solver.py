@@ -365,13 +365,13 @@ class NavierStokes2D(eqx.Module):
     def _force(self, omega, step):
         """Return the forcing that does not depend on the flow in step number `step`, ``(batch or 1, ny, nx)``."""
         force, moving = self._forcing(omega, None, None, 1)[0], parts_of(self.forcing).moving
-        if not moving:
-            return force
-        if step is None:
+        if moving and step is None:
             names = ", ".join(type(law).__name__ for law in moving)
             raise ValueError(f"step=None: the solver's forcing changes in time ({names}); pass the number of steps")
-        drive, (_, _, dt) = Drive.of(moving, check_step("step", step), omega), self._parameters(omega)
-        window, clock = drive.begin(self._engine, dt, self._how)
+        drive = Drive.of(moving, None if step is None else check_step("step", step), omega)
+        if drive is None:
+            return force
+        window, clock = drive.begin(self._engine, members("dt", self.dt, omega), self._how)
         return add(force, self._engine.to_field(window(clock, 1)[1][0], **self._how))
 
     def _forcing(self, omega, law, control, steps):

@@ -1,13 +1,14 @@
-"""Forcing: Kolmogorov forcing, the curl of any force, noise, and forcing of your own.
+"""Forcing: Kolmogorov forcing, the curl of any force, noise, laws of time, and forcing of your own.
 
-The solver takes a vorticity forcing f [1 / time^2] in one of two ways:
+The solver takes a vorticity forcing f [1 / time^2] in one of three ways:
 
 - steady, ``NavierStokes2D(..., forcing=f)`` with f ``(ny, nx)``, or ``(..., ny, nx)`` for members of an ensemble;
 - one field a step, ``solver.rollout(omega, steps=steps, forcing=f)`` with f ``(steps, ny, nx)``. It is constant over
   the step. Sampled in the middle of the step, at ``(n + 1/2) dt``, it is of second order in dt; sampled at the start,
-  of first order.
+  of first order;
+- a law of time in either place, such as ``Sine(field, frequency)``. It needs no field a step.
 
-Both can be differentiated, so a forcing of your own is any JAX function that returns such an array. `from_momentum`
+All can be differentiated, so a forcing of your own is any JAX function that returns such an array. `from_momentum`
 makes one of a force ``(fx, fy)``:
 
 ```python

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -85,7 +85,7 @@ class Drive(eqx.Module):
         """Return the drive of laws, spread over the members of a state; None without laws."""
         return cls(tuple(law.spread(omega) for law in moving), first) if moving else None
 
-    def begin(self, engine, dt, how):
+    def begin(self, engine: Any, dt: jax.Array, how: dict) -> tuple[Callable[[Any, int], tuple[Any, jax.Array]], Any]:
         """Return ``window(clock, count)``, which gives the next clock and the forces of `count` steps, and a clock.
 
         A clock is the number of the next step, and what each law carries. `dt`: ``(members or 1,)``.
