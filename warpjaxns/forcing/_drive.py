@@ -104,7 +104,7 @@ class Drive(eqx.Module):
             steps = Steps(number, (number.astype(dt.dtype) + 0.5) * dt, dt)
             each = [law.window(carry, steps, space) for law, carry in zip(laws, carries, strict=True)]
             carries, forces = zip(*each, strict=True)
-            return (first + count, carries), sum(forces[1:], forces[0])
+            return (first + count, carries), functools.reduce(jnp.add, forces)
 
         first = jnp.int32(0) if self.first is None else self.first
         return window, (first, tuple(law.start(space, self.first, dt) for law in laws))
@@ -167,7 +167,7 @@ def sampled(
 def sum_of_fields(fields: Sequence, omega: Any) -> jax.Array:
     """Return the sum of steady fields, ``(1, members or 1, ny, nx)``, or a single zero for none."""
     each = [members("forcing", field, omega, 2)[None] for field in fields]
-    return sum(each[1:], each[0]) if each else jnp.zeros((1, 1, 1, 1), omega.dtype)
+    return functools.reduce(jnp.add, each) if each else jnp.zeros((1, 1, 1, 1), omega.dtype)
 
 
 def add(total: jax.Array, window: jax.Array) -> jax.Array:
