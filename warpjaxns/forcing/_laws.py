@@ -181,7 +181,7 @@ class Sine(Separable):
         amplitude: likewise [1].
 
     Raises:
-        TypeError: a number is not real, or `field` not a float32 or float64 array.
+        TypeError: a number is not real. The solver checks the field.
     """
 
     field: Array
@@ -211,7 +211,7 @@ class Exponential(Separable):
         amplitude: likewise [1].
 
     Raises:
-        TypeError: a number is not real, or `field` not a float32 or float64 array.
+        TypeError: a number is not real. The solver checks the field.
     """
 
     field: Array
@@ -237,7 +237,7 @@ class Piecewise(Separable):
         every: steps of a piece, >= 1.
 
     Raises:
-        TypeError: `amplitudes` are not real, `every` is not an integer, or `field` not a float32 or float64 array.
+        TypeError: `amplitudes` are not real, or `every` is not an integer. The solver checks the field.
         ValueError: there is no amplitude, or `every` is under 1.
     """
 
