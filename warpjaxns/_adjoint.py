@@ -77,7 +77,9 @@ class Checkpointed:
         """
         if self.every is not None:
             return min(self.every, between_saves)
-        return _divisor_near(between_saves, min(between_saves, longest or between_saves, max(SHORTEST_CALL, math.isqrt(steps))))
+        return _divisor_near(
+            between_saves, min(between_saves, longest or between_saves, max(SHORTEST_CALL, math.isqrt(steps)))
+        )
 
     def direct(self, segments: int, length: int, step_bytes: float) -> int:
         """Return the number of segments at the end whose stages reverse mode keeps.
