@@ -38,6 +38,7 @@ CHECKPOINTED = Checkpointed()
 GRID, DT, STEPS = Grid((9, 12), (2.0, 3.5)), 0.03, 7
 ENGINES = [FiniteDifference(), Spectral("rk3")]
 every_discretisation = pytest.mark.parametrize("discretisation", ENGINES, ids=str)
+mostly_differences = pytest.mark.parametrize("discretisation", fast_cases(ENGINES, 0), ids=str)
 every_backend = pytest.mark.parametrize("backend", ["xla", "warp"])
 mostly_xla = pytest.mark.parametrize("backend", fast_cases(["xla", "warp"], 0))
 
@@ -191,7 +192,7 @@ def test_second_derivatives_are_those_of_a_field_a_step(name):
 
 
 @mostly_xla
-@every_discretisation
+@mostly_differences
 def test_dot_products_of_each_leaf(discretisation, backend):
     p, w = numbers(), normal(9, (2, *GRID.shape))
 
@@ -261,8 +262,8 @@ def test_noise_does_not_depend_on_what_computes_it():
     assert_close(single, np.asarray(f, "float32"))
 
 
-@pytest.mark.parametrize("backend", ["xla", "warp"])
-@every_discretisation
+@pytest.mark.parametrize("backend", fast_cases(["xla", "warp"], 1))
+@mostly_differences
 def test_segments_and_saves_see_the_same_noise(discretisation, backend):
     omega, law = normal(0, GRID.shape), noise(jax.random.key(4)) + Sine(normal(5, GRID.shape), 3.0)
     whole = solver_of(discretisation, "xla", Direct()).rollout(omega, steps=6, forcing=law)
@@ -282,7 +283,7 @@ def fast(*adjoints, backend):
     return adjoints if backend == "xla" else adjoints[1:]
 
 
-@every_discretisation
+@mostly_differences
 def test_a_run_in_parts_continues_the_clock(discretisation):
     omega, law = normal(0, GRID.shape), noise(jax.random.key(4)) + Sine(normal(5, GRID.shape), 3.0)
     solver = solver_of(discretisation, forcing=law)
@@ -326,7 +327,7 @@ def test_members_have_numbers_and_noise_of_their_own():
 # ------------------------------------------------------------------------------------------------ the rest of a solver
 
 
-@every_discretisation
+@mostly_differences
 def test_budgets_hold_at_a_step(discretisation):
     omega = normal(0, (2, *GRID.shape))
     law = noise(jax.random.key(4)) + Sine(normal(5, GRID.shape), 3.0)
