@@ -22,6 +22,7 @@ from ._finite import NONE_BAD, Flag, NotFiniteError, NotReachedError, raise_wher
 from ._parameters import broadcast
 from ._scalars import State, vorticity_in
 from ._solver import NavierStokes2D, _advice, check_solver
+from .forcing._drive import parts_of
 from .obstacles import resistance, spread
 
 SLACK = 1e-3  # by which the last segment may be longer, lest rounding adds one of no length
@@ -71,8 +72,8 @@ def adaptive_steps(
     segment again, whatever the solver's `adjoint`.
 
     Args:
-        solver: its parameters and steady forcing are used.
-        omega: initial vorticity ``(..., ny, nx)``, float32 or float64 [1/time], or a `State`.
+        solver: its parameters and forcing are used. A law that changes in time is an error.
+        omega: initial vorticity ``(..., ny, nx)``, float32 or float64 [1/time].
         until: time to advance by, > 0 [time], a number or one a member ``(...)``.
         courant: Courant number at the start of each segment, > 0, likewise. Leave room below the limit of
             `NavierStokes2D.cfl`, for a flow that gets faster during a segment.
@@ -93,6 +94,12 @@ def adaptive_steps(
         RuntimeError: a member is not finite, or `most_segments` are too few, where that is to raise.
     """
     check_solver(solver, alone=True)
+    if moving := parts_of(solver.forcing).moving:
+        names = ", ".join(type(law).__name__ for law in moving)
+        raise ValueError(
+            f"solver.forcing changes in time ({names}), by numbers of steps of one length: expected a steady field or "
+            "Linear(...); or take NavierStokes2D.rollout"
+        )
     omega = solver._state("omega", omega)
     every = check_count("every", every, least=1)
     most_segments = check_count("most_segments", most_segments, least=1)

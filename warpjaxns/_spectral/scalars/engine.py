@@ -16,7 +16,7 @@ from ..modes import Modes, as_complex, as_state, constant
 from ..obstacle import warp_obstacle as obstacle
 from . import algebra, calls, reference
 
-forcing_to_state = plain.forcing_to_state
+forcing_to_state, spectrum_to_state = plain.forcing_to_state, plain.spectrum_to_state
 static, to_field, to_state, kept_fields = plain.static, plain.to_field, plain.to_state, plain.kept_fields
 
 
