@@ -80,8 +80,9 @@ def draw(solver: wns.NavierStokes2D, omega, means: np.ndarray, profile: np.ndarr
     figure.colorbar(image, ax=history, label="velocity along x")
     history.set(xlabel="time", ylabel="y", title="Mean along x: jets form, and drift")
     curve.plot(profile, y, color=plotting.RED, label="velocity")
-    gradient = float(solver.beta) - second_derivative(profile, solver.grid.spacing[0])
-    curve.plot(gradient / float(solver.beta), y, "--", color=plotting.GREY, label="gradient of vorticity / beta")
+    beta = float(np.asarray(solver.beta))
+    gradient = beta - second_derivative(profile, solver.grid.spacing[0])
+    curve.plot(gradient / beta, y, "--", color=plotting.GREY, label="gradient of vorticity / beta")
     curve.axvline(0, color="black", linewidth=0.5)
     curve.set(ylim=(0, solver.grid.extent[0]), title="Mean over the last half")
     curve.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
@@ -105,11 +106,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     options = parser.parse_args(argv)
 
     solver = make_solver(options.size, options.beta)
-    omega, means = stir(solver, math.ceil(options.time / PART), jax.random.key(options.seed))
-    omega, means = np.asarray(omega), np.asarray(means)
+    last, means = stir(solver, math.ceil(options.time / PART), jax.random.key(options.seed))
+    omega, means = np.asarray(last), np.asarray(means)
     late = means[len(means) // 2 :]
     profile = late.mean(0)
-    energy = float(wns.diagnostics.energy(solver.grid, omega, discretisation=solver.discretisation))
+    energy = float(wns.diagnostics.energy(solver.grid, last, discretisation=solver.discretisation))
     gradient = options.beta - second_derivative(profile, solver.grid.spacing[0])
     measured = {
         "energy": energy,

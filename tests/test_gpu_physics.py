@@ -62,7 +62,11 @@ def name_of(value):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("physics", "how", "shape", "members"), CASES, ids=name_of)
 def test_rollouts_and_derivatives(physics, how, shape, members, dtype):
-    """Float32 may have 1.5 times the error of XLA, or the table's."""
+    """Float32 may have twice the error of XLA, or the table's.
+
+    With a medium, finite differences divide differences of psi by the spacing twice, so that rounding grows with the
+    square of the points a side.
+    """
     grid = Grid(shape, (2.0, 3.0))
     waves = [initial.random_vorticity(grid, key=jax.random.key(i), max_wavenumber=6, dtype="float64") for i in range(4)]
     states = [jnp.stack([jnp.roll(3 * wave, 5 * m, -1) for m in range(members)]) for wave in waves]
@@ -92,5 +96,7 @@ def test_rollouts_and_derivatives(physics, how, shape, members, dtype):
 
     exact = run("xla", "float64")
     for actual, of_xla, reference in zip(run("warp", dtype), run("xla", dtype), exact, strict=True):
-        allowed = max(1.5 * relative_error(of_xla, reference), GPU_GRADIENT[dtype])
+        twice = physics is medium and how == FINITE
+        least = max(GPU_GRADIENT[dtype], twice * max(shape) ** 2 * 1e-16)
+        allowed = max((4 if twice else 2) * relative_error(of_xla, reference), least)
         assert relative_error(actual, reference) <= allowed

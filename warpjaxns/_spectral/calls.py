@@ -220,7 +220,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
 
     def launch(scale, tables, *given):
         x, (cotangent, kept, *rest) = split(given, Operands)
-        occupied = rest.pop(0) if medium else None
+        occupied: Any = rest.pop(0) if medium else None
         result, sums, by_step, by_symbol, at_points, *scratch = rest
         setting = Setting(plan, integrator, steps, scale, tables)
         wanted = zip((by_parameter, by_forcing, by_linear), (sums, by_step, by_symbol), strict=True)
