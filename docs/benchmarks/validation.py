@@ -8,7 +8,9 @@ It runs on the CPU in some minutes. `tables.py` puts the figures into the page.
 
 import argparse
 import dataclasses
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +91,8 @@ def _described(example, solver, orbit) -> dict[str, Any]:
 
 
 def _example():
-    import sys
-
     sys.path.insert(0, str(FOLDER.parents[1] / "examples"))
-    import recurrent_flow
-
-    return recurrent_flow
+    return importlib.import_module("recurrent_flow")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,6 +6,7 @@ with the package.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -119,13 +120,14 @@ def kolmogorov_rate(length: float, reynolds: float, modes: int = 12) -> tuple[fl
     sine = (np.eye(m.size, k=-1) - np.eye(m.size, k=1)) / 2
     matrix = -length * sine * (1 - 1 / squared) - np.diag(squared / reynolds)
     rates, vectors = np.linalg.eig(matrix)
-    fastest = np.argmax(rates.real)
-    return float(rates[fastest].real), vectors[:, fastest]
+    fastest = np.argmax(np.real(rates))
+    return float(np.real(rates[fastest])), vectors[:, fastest]
 
 
 def critical_reynolds(length: float) -> float:
     """Return the Reynolds number at which `kolmogorov_rate` is zero."""
-    return brentq(lambda r: kolmogorov_rate(length, r)[0], 1.2, 40.0, xtol=1e-13, rtol=1e-13)
+    root: Any = brentq(lambda r: kolmogorov_rate(length, r)[0], 1.2, 40.0, xtol=1e-13)
+    return float(root)
 
 
 def measured_rate(length: float, how, points=(32, 16), dt=0.05, time=20.0, blocks=3):
