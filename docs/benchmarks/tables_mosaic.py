@@ -26,4 +26,13 @@ def mosaic_gradients() -> str:
     return table(["width of the differences", "relative error, median", "1 - cosine"], body)
 
 
-MADE = (mosaic_forward, mosaic_gradients)
+def mosaic_horizons() -> str:
+    """Return the same at the best width, by the number of steps."""
+    rows = data("mosaic")["gradient/horizon_sweep"]["results"]
+    best = [max(found["cosine"] for found in row["metrics"]["eps_sweep"].values()) for row in rows]
+    norms = [f"{row['metrics']['grad_norm']:.3f}" for row in rows]
+    head = ["steps", *(str(row["sweep_value"]) for row in rows)]
+    return table(head, [["norm of the gradient", *norms], ["1 - cosine, best width", *(small(1 - b) for b in best)]])
+
+
+MADE = (mosaic_forward, mosaic_gradients, mosaic_horizons)
