@@ -27,12 +27,12 @@ def mosaic_gradients() -> str:
 
 
 def mosaic_horizons() -> str:
-    """Return the same at the best width, by the number of steps."""
+    """Return norms of gradients and their errors at the best width, by the number of steps."""
     rows = data("mosaic")["gradient/horizon_sweep"]["results"]
-    best = [max(found["cosine"] for found in row["metrics"]["eps_sweep"].values()) for row in rows]
+    best = [min(found["rel_error_mean"] for found in row["metrics"]["eps_sweep"].values()) for row in rows]
     norms = [f"{row['metrics']['grad_norm']:.3f}" for row in rows]
     head = ["steps", *(str(row["sweep_value"]) for row in rows)]
-    return table(head, [["norm of the gradient", *norms], ["1 - cosine, best width", *(small(1 - b) for b in best)]])
+    return table(head, [["norm of the gradient", *norms], ["relative error, mean, best width", *map(small, best)]])
 
 
 MADE = (mosaic_forward, mosaic_gradients, mosaic_horizons)
