@@ -39,8 +39,8 @@ def solve(
         report: called with the number of each iteration, ``|mismatch| / scale`` and the point.
     """
     point, value, radius = start, mismatch(start), 0.1 * scale
+    size = float(np.linalg.norm(value))
     for iteration in range(iterations + 1):
-        size = np.linalg.norm(value)
         if report is not None:
             report(iteration, size / scale, point)
         if size <= tolerance * scale or iteration == iterations:
@@ -51,7 +51,7 @@ def solve(
             trial = point + basis[:, :-1] @ inner
             if allowed is not None and not allowed(trial):
                 return Solution(point, value, False)
-            later, length = mismatch(trial), np.linalg.norm(inner)
+            later, length = mismatch(trial), float(np.linalg.norm(inner))
             foretold = size - np.linalg.norm(matrix @ inner - size * np.eye(len(matrix))[0])
             ratio = (size - np.linalg.norm(later)) / foretold
             if ratio > 0.75:
@@ -62,8 +62,8 @@ def solve(
                 break
             if radius < 1e-12 * scale:
                 return Solution(point, value, False)
-        point, value = trial, later
-    return Solution(point, value, bool(size <= tolerance * scale))
+        point, value, size = trial, later, float(np.linalg.norm(later))
+    return Solution(point, value, size <= tolerance * scale)
 
 
 def arnoldi(apply, right, count: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,9 @@ It runs on the CPU in some minutes. `tables.py` puts the figures into the page.
 
 import argparse
 import dataclasses
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import jax
 FOLDER = Path(__file__).resolve().parent
 IMAGES = FOLDER.parent / "images"
 FILE = FOLDER / "validation.json"
-CASES = ("convergence", "kolmogorov", "decay", "budgets", "gradients", "recurrent_flow")
+CASES = ("convergence", "kolmogorov", "decay", "budgets", "gradients", "recurrent_flow", "relative_orbit", "wave")
 
 
 def measure(case: str) -> dict[str, Any]:
@@ -41,20 +43,18 @@ def measure(case: str) -> dict[str, Any]:
     elif case == "gradients":
         found = turbulence.gradients()
         picture = pictures.gradients(found)
-    else:
+    elif case == "recurrent_flow":
         found = recurrent_flow()
+    else:
+        found = shifted_orbit(10.4 if case == "relative_orbit" else 9.0)
     if picture is not None:
         picture.savefig(IMAGES / f"validation_{case}.png", dpi=90)
     return found
 
 
 def recurrent_flow() -> dict[str, Any]:
-    """Return the orbit that the example finds, the same with more points and shorter steps, and a travelling wave."""
-    import sys
-
-    sys.path.insert(0, str(FOLDER.parents[1] / "examples"))
-    import recurrent_flow as example
-
+    """Return the orbit that the example finds, and the same with more points and shorter steps."""
+    example = _example()
     found, orbit = [], None
     for size, dt in ((32, 0.05), (48, 0.05), (64, 0.025)):
         if orbit is None:
@@ -64,22 +64,35 @@ def recurrent_flow() -> dict[str, Any]:
             solver = example.solver_of(size, example.REYNOLDS, dt)
             guess = dataclasses.replace(orbit, omega=example.resampled(orbit.omega, size))
         orbit = example.newton(solver, guess, report=example.show)
-        rate, _ = example.around(solver, orbit)
-        values = {"period": orbit.period, "shift": orbit.shift, "residual": orbit.residual}
-        values |= {"dissipation": float(rate.mean()), "range": [float(rate.min()), float(rate.max())]}
-        found.append({"size": size, "dealiasing": solver.discretisation.dealiasing, "dt": dt, **values})
+        found.append(_described(example, solver, orbit))
     growing = [[float(m.real), float(m.imag)] for m in example.multipliers(solver, orbit, 6)]
+    return {"orbits": found, "multipliers": growing}
 
-    # a travelling wave is an orbit of any period, with a shift in proportion
-    solver = example.solver_of(32, example.REYNOLDS, 0.05, example.COARSE)
-    guess = example.nearest_recurrence(solver, seed=0, shortest=8.0, longest=10.4)
-    wave = example.newton(solver, guess, report=example.show)
+
+def shifted_orbit(longest: float) -> dict[str, Any]:
+    """Return the orbit from the nearest recurrence of 8 to `longest` of another flow, on 32 and then on 48 points.
+
+    A travelling wave is an orbit of any period, with a shift in proportion and a dissipation that stays the same.
+    """
+    example = _example()
+    coarse = example.solver_of(32, example.REYNOLDS, 0.05, example.COARSE)
+    guess = example.nearest_recurrence(coarse, seed=0, shortest=8.0, longest=longest)
+    orbit = example.newton(coarse, guess, report=example.show)
     solver = example.solver_of(48, example.REYNOLDS, 0.05)
-    wave = example.newton(solver, dataclasses.replace(wave, omega=example.resampled(wave.omega, 48)))
-    rate, _ = example.around(solver, wave)
-    values = {"size": 48, "speed": abs(wave.shift) / wave.period, "residual": wave.residual}
-    values |= {"dissipation": float(rate.mean()), "range": [float(rate.min()), float(rate.max())]}
-    return {"orbits": found, "multipliers": growing, "wave": values}
+    fine = dataclasses.replace(orbit, omega=example.resampled(orbit.omega, 48))
+    return _described(example, solver, example.newton(solver, fine, report=example.show))
+
+
+def _described(example, solver, orbit) -> dict[str, Any]:
+    rate, _ = example.around(solver, orbit)
+    values = {"size": solver.grid.shape[0], "dealiasing": solver.discretisation.dealiasing, "dt": float(solver.dt)}
+    values |= {"period": orbit.period, "shift": orbit.shift, "residual": orbit.residual}
+    return values | {"dissipation": float(rate.mean()), "range": [float(rate.min()), float(rate.max())]}
+
+
+def _example():
+    sys.path.insert(0, str(FOLDER.parents[1] / "examples"))
+    return importlib.import_module("recurrent_flow")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,6 +6,7 @@ with the package.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -119,13 +120,14 @@ def kolmogorov_rate(length: float, reynolds: float, modes: int = 12) -> tuple[fl
     sine = (np.eye(m.size, k=-1) - np.eye(m.size, k=1)) / 2
     matrix = -length * sine * (1 - 1 / squared) - np.diag(squared / reynolds)
     rates, vectors = np.linalg.eig(matrix)
-    fastest = np.argmax(rates.real)
-    return float(rates[fastest].real), vectors[:, fastest]
+    fastest = np.argmax(np.real(rates))
+    return float(np.real(rates[fastest])), vectors[:, fastest]
 
 
 def critical_reynolds(length: float) -> float:
     """Return the Reynolds number at which `kolmogorov_rate` is zero."""
-    return brentq(lambda r: kolmogorov_rate(length, r)[0], 1.2, 40.0, xtol=1e-13, rtol=1e-13)
+    root: Any = brentq(lambda r: kolmogorov_rate(length, r)[0], 1.2, 40.0, xtol=1e-13)
+    return float(root)
 
 
 def measured_rate(length: float, how, points=(32, 16), dt=0.05, time=20.0, blocks=3):
@@ -171,25 +173,16 @@ def measured_rate(length: float, how, points=(32, 16), dt=0.05, time=20.0, block
 MEASURED = {
     "spectral": {"how": wns.Spectral(), "points": (32, 8), "dt": 0.1},
     "finite differences, 32": {"how": wns.FiniteDifference(), "points": (32, 32), "dt": 0.02, "time": 10.0},
-    "finite differences, 64": {
-        "how": wns.FiniteDifference(),
-        "points": (64, 64),
-        "dt": 0.006,
-        "time": 6.0,
-        "blocks": 2,
-    },
 }
 
 
-def kolmogorov(lengths=(0.1, 0.25, 0.5, 0.75, 0.9), reynolds=(2.0, 3.0, 5.0, 10.0)) -> dict:
+def kolmogorov(lengths=(0.25, 0.5, 0.75, 0.9), reynolds=(2.0, 3.0, 5.0, 10.0)) -> dict:
     """Return critical Reynolds numbers and growth rates, by NumPy and measured with the package."""
     critical, rates = [], []
     for length in lengths:
         exact = critical_reynolds(length)
         row = {"length": length, "numpy": exact}
         for name, given in MEASURED.items():
-            if name.endswith("64") and length != 0.5:
-                continue
             rate = measured_rate(length, **given)
             row[name] = brentq(rate, 0.98 * exact, 1.03 * exact, xtol=1e-8 if name == "spectral" else 1e-5)
             if name == "spectral":

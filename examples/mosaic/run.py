@@ -47,9 +47,19 @@ def main(argv: list[str] | None = None) -> dict:
     for name in names:
         print(name, flush=True)
         found[name] = problem.experiments[name].fn(problem, tags)
+        _shorten(found[name])
         if options.output:
             options.output.write_text(json.dumps(found, indent=1, default=str) + "\n")
     return found
+
+
+def _shorten(result):
+    """Leave out long lists of derivatives, and what the harness says of this machine."""
+    result["provenance"] = {key: result["provenance"].get(key) for key in ("harness_fn", "harness_hash")}
+    for row in result["results"]:
+        row["metrics"].pop("vjp_arr", None)
+        for widths in row["metrics"].get("eps_sweep", {}).values():
+            widths.pop("fd_arr", None)
 
 
 if __name__ == "__main__":
