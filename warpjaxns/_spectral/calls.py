@@ -220,7 +220,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
 
     def launch(scale, tables, *given):
         x, (cotangent, kept, *rest) = split(given, Operands)
-        occupied: Any = rest.pop(0) if medium else None
+        of_medium = Medium(x.medium, rest.pop(0)) if medium else None
         result, sums, by_step, by_symbol, at_points, *scratch = rest
         setting = Setting(plan, integrator, steps, scale, tables)
         wanted = zip((by_parameter, by_forcing, by_linear), (sums, by_step, by_symbol), strict=True)
@@ -229,8 +229,8 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
         if plan.resident_sweep:
             resident_sweep.adjoint(*given, totals)
         else:
-            of_medium = (Medium(x.medium, occupied), at_points if by_medium else None) if medium else ()
-            sweep.adjoint(*given, scratch[:2], scratch[2:], totals, *of_medium)
+            shares = at_points if medium and by_medium else None
+            sweep.adjoint(*given, scratch[:2], scratch[2:], totals, of_medium, shares)
 
     scratch = [] if plan.resident_sweep else _scratch(plan, 2, batch, modes) + [plan.halves(batch)] * medium
     outputs = [(plan.complex, (batch, *modes)), sums, by_step, by_symbol, at_points, *scratch]
