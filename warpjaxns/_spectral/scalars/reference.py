@@ -57,8 +57,9 @@ def nonlinear(modes: Modes, x: Operands):
     ky, kx = (constant(k, state) for k in modes.wavenumbers)
     of_u, of_v = velocity(modes, vorticity)
     fields = inverse(modes, jnp.concatenate([of_u, of_v, scalars], axis=1))
-    u, v, c = fields[:, :1], fields[:, 1:2], fields[:, 2:]
-    products = forward(modes, jnp.concatenate([v * v - u * u, 2 * u * v, u * c, v * c], axis=1))
+    u, v, *each = jnp.split(fields, fields.shape[1], axis=1)  # broadcasting would make the transpose a slow sum
+    fluxes = [velocity * c for velocity in (u, v) for c in each]
+    products = forward(modes, jnp.concatenate([v * v - u * u, 2 * u * v, *fluxes], axis=1))
     real, imaginary, fluxes = products[:, :1], products[:, 1:2], products[:, 2:]
     along_x, along_y = jnp.split(fluxes, 2, axis=1)
     shear, stretch = stretching(modes, products)
@@ -66,8 +67,9 @@ def nonlinear(modes: Modes, x: Operands):
     of_vorticity = shear * real - stretch * imaginary + buoyancy(modes, x.coupling, scalars)
     if has_medium(x):
         of_vorticity += as_complex(resist(modes, x.medium, relative))[:, None]
-    of_scalars = -1j * filtered * (kx * along_x + ky * along_y) - (g.gx * of_u + g.gy * of_v)
-    return as_state(jnp.concatenate([of_vorticity, of_scalars], axis=1))
+    of_scalars = -1j * filtered * (kx * along_x + ky * along_y)
+    across = [g.gx[:, i : i + 1] * of_u + g.gy[:, i : i + 1] * of_v for i in range(len(each))]
+    return as_state(jnp.concatenate([of_vorticity, of_scalars - jnp.concatenate(across, axis=1)], axis=1))
 
 
 def linear_rate(modes: Modes, x: Operands):
