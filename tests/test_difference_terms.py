@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 from jax.test_util import check_grads
-from layouts import fast_backends, fast_cases
+from layouts import SATURATED, always, fast_backends, fast_cases, hand_in
 from oracle import COEFFICIENTS, normal, vdot
 from test_repeats import equations
 from tolerances import DOT, ROLLOUT, assert_close, assert_trees_close
 
 import warpjaxns as wns
 from warpjaxns import Checkpointed, Direct, FiniteDifference, Grid, NavierStokes2D, diagnostics, initial
+from warpjaxns._kernels import tuning
 from warpjaxns._primitives.operands import Operands
 
 BACKENDS = ["warp", "xla"]
@@ -269,6 +270,27 @@ def test_a_single_wave_has_its_frequency_and_decay(backend, other):
     solver = solver_of(backend, viscosity=1e-3, dt=0.02, beta=40.0, mean_flow=(0.7, -0.3), **other)
     state = jax.jit(lambda w: solver.rollout(w, steps=steps))(jnp.asarray(wave.real))
     assert_close(state, (factor * wave).real, ROLLOUT)
+
+
+SLABS = {**SATURATED, "SLABS": {4096: always(tuning.Slabs(4, 8, True, True, False))}}
+
+
+@pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 0))
+@pytest.mark.parametrize("tables", fast_cases([SLABS, SATURATED, {}], 0), ids=["slabs", "columns", "resident"])
+def test_a_large_deformation_radius(tables, dtype, monkeypatch):
+    """Recursions along y then lose next to nothing from row to row, and means must not grow."""
+    hand_in(monkeypatch, tables)
+    grid, radii = Grid((16, 24), (1.0, 2.0)), jnp.asarray([0.01, 3.0, 100.0, 1e4], dtype)
+    omega = normal(11, (4, *grid.shape), dtype)
+    centred = omega - jnp.mean(omega, (-2, -1), keepdims=True)
+    given = {"viscosity": 0.0, "dt": 0.01, "deformation_radius": radii, "check_finite": False}
+    changes = {}
+    for backend, start in (("warp", centred), ("xla", centred.astype("float64"))):
+        solver = NavierStokes2D(grid, backend=backend, **given)
+        changes[backend] = np.asarray(jax.jit(lambda w, s=solver: s.rollout(w, steps=1) - w)(start))
+    for radius, found, exact in zip(radii, changes["warp"], changes["xla"], strict=True):
+        error = np.linalg.norm(found - exact) / np.linalg.norm(omega)  # of a change that is small beside the state
+        assert error < {"float32": 2e-7, "float64": 1e-15}[dtype], radius
 
 
 @mostly_xla

@@ -85,6 +85,11 @@ TERMS = {
     "residents": (RESIDENTS, RADIUS, (32, 48)),
     "clusters": (CLUSTERS_OF_2, {**RADIUS, "dtype": "float32"}, (32, 64)),
     "residents with hypodrag": (RESIDENTS, {"dtype": "float32"}, (32, 48)),
+    "residents with a medium": (
+        RESIDENTS,
+        {**MEDIUM, "held": tuple(name for name in test_difference_terms.WITH_MEDIUM)},
+        (32, 48),
+    ),
     "medium by columns": (SATURATED, MEDIUM, (45, 75)),
     "medium by slabs": (SLABS, {**MEDIUM, "scheme": "central"}, (32, 128)),
     "medium by few columns": (NO_RESIDENTS, {**MEDIUM, "dtype": "float32"}, (32, 64)),

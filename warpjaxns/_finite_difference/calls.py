@@ -238,7 +238,8 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
     by_term, by_medium = wrt.linear and plan.terms > 0, wrt.medium and plan.medium
     streams, cut = plan.streams(batch, plan.resident is not None), plan.for_adjoint
     setting = functools.partial(Setting, plan, scheme, metric(grid.spacing), steps)
-    of_terms = plan.terms > 0 and (by_parameter or by_term)  # of these no resident member has the sums
+    # of these no resident member has the sums
+    of_terms = (plan.terms > 0 or plan.medium) and (by_parameter or by_term or by_medium)
     kernels = resident_sweep if plan.resident_adjoint and not of_terms else sweep
     field, stages = (plan.real, x.omega.shape), (plan.real, (STAGES * steps, *x.omega.shape))
     sums = plan.real, (batch * ny * 3 if by_parameter else 1,)

@@ -6,13 +6,14 @@ symmetric, with the mean of r between two points. The medium is two fields, ``(2
 
 import functools
 import types
+from collections.abc import Callable
 
 import warp as wp
 
 from ..._coefficients import FIRST
 from ..hardware.address_table import Place, Table, kernel, slice_at
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
-from ..hardware.views import fields_view, vector_view
+from ..hardware.views import fields_view, row_view, vector_view
 from ..parameters import parameter_functions
 from .operators import ROW_BLOCK
 from .plan import Plan
@@ -53,6 +54,26 @@ def medium_values(real, scheme: str) -> types.SimpleNamespace:
         return -half * (along_x * metric[0] + along_y * metric[1])
 
     return types.SimpleNamespace(value=value, to_psi=to_psi, to_resistance=to_resistance)
+
+
+@functools.cache
+def medium_strip(real, shape: tuple[int, int]) -> Callable:
+    """``strip(table, medium, field, member, i, west, j, east)``: the `strip` of r or h, field 0 or 1, from row i on."""
+    (ny, _), kit, row = shape, stencils(real), row_view(real, shape)
+    Rows, strip = kit.Rows, kit.strip
+
+    @wp.func
+    def medium_strip(table: Table, medium: Place, field: int, member: int, i: int, west: int, j: int, east: int):
+        place = slice_at(medium, field)
+        shared = member_of(medium, member)
+        rows = Rows()
+        rows.below = row(table, place, shared, wp.where(i == 0, ny - 1, i - 1), 0)
+        rows.here = row(table, place, shared, i, 0)
+        rows.above = row(table, place, shared, (i + 1) % ny, 0)
+        rows.beyond = row(table, place, shared, (i + 2) % ny, 0)
+        return strip(rows, west, j, east)
+
+    return medium_strip
 
 
 @wp.func

@@ -77,14 +77,11 @@ class Plan:
         return dataclasses.replace(self, rows=rows, columns=1, serial=True) if cpu else self
 
     def with_terms(self, count: int, medium: bool = False) -> "Plan":
-        """Return the plan of kernels for so many coefficients of further linear terms.
-
-        With a `medium` no member is resident: shared memory has no room for its two fields.
-        """
+        """Return the plan of kernels for so many coefficients of further linear terms, and a `medium` or none."""
         ways = ("resident", "resident_adjoint", "resident_tangent")
-        residents = {name: None if medium else getattr(self, name) for name in ways}
-        residents = {name: each and dataclasses.replace(each, terms=count) for name, each in residents.items()}
-        return dataclasses.replace(self, terms=count, medium=medium, **residents)
+        given, residents = {"terms": count, "medium": medium}, {name: getattr(self, name) for name in ways}
+        residents = {name: each and dataclasses.replace(each, **given) for name, each in residents.items()}
+        return dataclasses.replace(self, **given, **residents)
 
     @property
     def screened(self) -> bool:

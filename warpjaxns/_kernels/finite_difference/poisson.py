@@ -159,14 +159,21 @@ def solve_columns(plan: Plan, centre: bool) -> wp.Kernel:
             value = get_complex(column, pitch * e)
             values[2 * e] = value[0]
             values[2 * e + 1] = value[1]
-        # the mean of omega has no flow; without screening the recursions leave it out
+        # the means over y have no flow, and would grow by 1 / (1 - r); where r is 1 the recursions leave them out
         if screened:  # noqa: SIM102 (known when the kernel is compiled)
             if first == 0:
-                centre_of = centred(values, sums, c, t)
-                barrier()
+                less = centred(values, sums, c, t)
+                barrier()  # the tile of the sums is free again
                 if k == 0:
-                    values = centre_of
-        values = southward(northward(values, mode, powers, sums, c, t), mode, powers, sums, c, t)
+                    values = less
+        values = northward(values, mode, powers, sums, c, t)
+        if screened:  # noqa: SIM102
+            if first == 0:
+                barrier()
+                less = centred(values, sums, c, t)
+                if k == 0:
+                    values = less
+        values = southward(values, mode, powers, sums, c, t)
         if centre and first == 0:
             less = centred(values, sums, c, t)
             if k == 0:

@@ -19,8 +19,9 @@ as (s_0, 0) and (s_1, s_2). The means of omega, p and psi are subtracted. Then
 - q_m is the sum over the slabs to the north of ``sum_j p_j = m p_(-1) + m s_0 - s_1``;
 - the mean of psi follows from ``sum_j q_j = m q_m + sum_j (j + 1) p_j``.
 
-With a deformation radius r < 1 there too. The mean of omega is still subtracted, and a slab writes ``(north, s_0)`` and
-``(south, 0)``.
+With a deformation radius r < 1 there too, but near 1 where the radius is large. So the means of omega and p are still
+subtracted, and q_m comes from a second recursion. With p from zero a slab writes ``(north, s_0)`` and ``(sum_j p_j,
+sum_j r^j p_j)``.
 
 **Rounding**: as in `recursions`. A value of psi, or of the velocity, is rounded as often as by a Fourier transform.
 """
@@ -121,11 +122,8 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
                 p = Complex(p[0] + (held[2 * j] - loss * p[0]), p[1] + (held[2 * j + 1] - loss * p[1]))
                 held[2 * j] = p[0]
                 held[2 * j + 1] = p[1]
-            if screened:
+            if k > 0:
                 q = mode[4] * (q + (p - loss * p))
-            else:
-                if k > 0:
-                    q = mode[4] * (q + (p - loss * p))
             north = q  # psi of the row to the north; q and north still lack the factor of psi
             for i in range(pairs):
                 j = rows - 1 - 2 * i
@@ -177,11 +175,20 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
             if screened:
                 if k == 0:
                     total = real(0.0)
+                    moments = Complex()
+                    over = real(0.0)
+                    weight = real(1.0)
                     for j in range(pairs):
-                        z = get(buffer, first + j, 0)
-                        total += real(2.0) * (z[0] + z[1])
+                        z = real(2.0) * get(buffer, first + j, 0)
+                        total += z[0] + z[1]
+                        over = over + (z[0] - loss * over)
+                        moments += Complex(over, weight * over)
+                        weight = weight - loss * weight
+                        over = over + (z[1] - loss * over)
+                        moments += Complex(over, weight * over)
+                        weight = weight - loss * weight
                     north = Complex(north[0], total)
-                    south = Complex(south[0], real(0.0))
+                    south = moments
             elif k == 0:
                 away = real(0.0)
                 moments = Complex()
@@ -245,20 +252,42 @@ def between(plan: Plan, centre: bool) -> wp.Kernel:
             south[2 * e] = y[0]
             south[2 * e + 1] = y[1]
         if screened:
-            mean = real(0.0)  # of omega
             if first == 0:
                 mean = by_rows * mean_of(north, sums, c, t)[1]
-                barrier()  # the tile of the sums is free again
-                share = mean * mode[1] / given[1]
+                # what a slab of ones would write, and the sum of r^(2j+1)
+                of_ones = Complex()
+                over_ones = real(0.0)
+                doubled = real(0.0)
+                weight = real(1.0)
+                for _ in range(rows):
+                    over_ones = over_ones + (real(1.0) - given[1] * over_ones)
+                    of_ones += Complex(over_ones, weight * over_ones)
+                    doubled += weight * (weight - given[1] * weight)
+                    weight = weight - given[1] * weight
                 if k == 0:
                     for e in range(held):
-                        north[2 * e] -= share
-                        south[2 * e] -= share
-            north = northward(north, mode, powers, sums, c, t)
-            south = southward(south, mode, powers, sums, c, t)
-            if k == 0:
+                        north[2 * e] -= mean * over_ones
+                barrier()  # the tile of the sums is free again
+                north = northward(north, mode, powers, sums, c, t)
+                barrier()
+                moments = Values()
                 for e in range(held):
-                    north[2 * e + 1] = mean
+                    moments[2 * e] = (over_ones - given[1] * over_ones) * north[2 * e]
+                    moments[2 * e] += south[2 * e] - mean * of_ones[0]
+                p_mean = by_rows * mean_of(moments, sums, c, t)[0]
+                if k == 0:
+                    for e in range(held):
+                        south[2 * e] = doubled * north[2 * e] + south[2 * e + 1] - mean * of_ones[1]
+                        south[2 * e] -= p_mean * over_ones
+                        south[2 * e + 1] = real(0.0)
+                south = southward(south, mode, powers, sums, c, t)
+                if k == 0:
+                    for e in range(held):
+                        north[2 * e] -= p_mean
+                        north[2 * e + 1] = mean + given[1] * p_mean
+            else:
+                north = northward(north, mode, powers, sums, c, t)
+                south = southward(south, mode, powers, sums, c, t)
         elif first == 0:
             mean = mean_of(north, sums, c, t)[0]  # of s_0
             moments = Values()

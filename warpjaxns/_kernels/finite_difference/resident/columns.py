@@ -68,9 +68,13 @@ def _by_one_thread(resident: Resident, centre: bool) -> Callable:
                 values[4 * e + 2] = b[0]
                 values[4 * e + 3] = b[1]
             if screened:  # noqa: SIM102 (known when the kernel is compiled)
+                if k == 0:  # the means over y have no flow, and would grow by 1 / (1 - r)
+                    values = centred(values, sums, 0, 0)
+            values = northward(values, mode, powers, sums, 0, 0)
+            if screened:  # noqa: SIM102
                 if k == 0:
                     values = centred(values, sums, 0, 0)
-            values = southward(northward(values, mode, powers, sums, 0, 0), mode, powers, sums, 0, 0)
+            values = southward(values, mode, powers, sums, 0, 0)
             if centre and k == 0:
                 values = centred(values, sums, 0, 0)
             for e in range(pairs):
@@ -221,9 +225,12 @@ def _by_warps(resident: Resident, centre: bool) -> Callable:
                 values[2 * e] = number(sums, start + to_mean + j)
             else:
                 values[2 * e] = real(2.0) * get_value(lines, 2 * offset(first + j // 2) + j % 2)
+        if screened:  # the means over y have no flow, and would grow by 1 / (1 - r)
+            values = centred(values, sums, 0, t)
+        values = northward(values, mode, powers, sums, 0, t)
         if screened:
             values = centred(values, sums, 0, t)
-        values = southward(northward(values, mode, powers, sums, 0, t), mode, powers, sums, 0, t)
+        values = southward(values, mode, powers, sums, 0, t)
         if centre:
             values = centred(values, sums, 0, t)
         for e in range(mean_held):

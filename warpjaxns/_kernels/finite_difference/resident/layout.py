@@ -38,6 +38,7 @@ class Resident:
         start: whether the start of a step also stays in rows, and not in device memory.
         serial: for the CPU, where a block has one thread.
         terms: coefficients of further linear terms, as in `Plan`.
+        medium: whether there are obstacles or topography. Their fields are read from device memory.
     """
 
     shape: tuple[int, int]
@@ -51,6 +52,7 @@ class Resident:
     start: bool = False
     serial: bool = False
     terms: int = 0
+    medium: bool = False
 
     def on(self, cpu: bool) -> "Resident":
         """Return the layout for the CPU where `cpu`, else this layout."""

@@ -17,6 +17,7 @@ from ...hardware.numbers import complex_type
 from ...hardware.views import row_view, vector_view
 from ...parameters import Parameters, forcing_row
 from ..further import has_hypodrag, is_screened, member_modes
+from ..medium import medium_strip, medium_values
 from ..places import Fields, TablePlaces, fields, table_places
 from ..setting import Setting
 from ..stencils import stencils
@@ -57,6 +58,8 @@ def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -
         solve_function(resident, has_hypodrag(resident.terms)),
     )
     by_point, by_term = tendency(real, scheme, resident.terms), terms(real, resident.terms)
+    medium, of_medium = resident.medium, medium_values(real, scheme).value
+    medium_at = medium_strip(real, resident.shape)
     screened, modes_of = is_screened(resident.terms), member_modes(columns.Mode, nx // 2 + 1)
     rows_to_lines, lines_to_rows, path = by_block.rows_to_lines, by_block.lines_to_rows, by_block.path
     begin_cluster, wait_for_rows, end_cluster = by_block.begin_cluster, by_block.wait_for_rows, by_block.end_cluster
@@ -180,6 +183,11 @@ def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -
                     w = row_strip(state, fields, now, first + e, west, j, east)
                     new_i = b * w[7] + rate(south(p), south(w), terms)
                     new_k = b * w[4] + rate(north(p), north(w), terms)
+                    if medium:
+                        r = medium_at(table, parameters.medium, 0, member, at + 2 * e, west, j, east)
+                        h = medium_at(table, parameters.medium, 1, member, at + 2 * e, west, j, east)
+                        new_i += of_medium(south(p), south(r), south(h), metric, terms.h)
+                        new_k += of_medium(north(p), north(r), north(h), metric, terms.h)
                     if tangent:
                         pair_start = next_start
                         if stage > 0 and e + 1 < per_walk:
@@ -193,6 +201,15 @@ def resident_stages(resident: Resident, scheme: str, forced: bool, keep: bool) -
                         dnew_k = b * dw[4] + a * pair_start[3]
                         dnew_i += tangent_rate(south(p), south(w), south(dp), south(dw), terms, dterms)
                         dnew_k += tangent_rate(north(p), north(w), north(dp), north(dw), terms, dterms)
+                        if medium:
+                            dr = medium_at(table, dparameters.medium, 0, member, at + 2 * e, west, j, east)
+                            dh = medium_at(table, dparameters.medium, 1, member, at + 2 * e, west, j, east)
+                            dnew_i += of_medium(south(dp), south(r), south(h), metric, terms.h)
+                            dnew_k += of_medium(north(dp), north(r), north(h), metric, terms.h)
+                            dnew_i += of_medium(south(p), south(dr), south(dh), metric, terms.h)
+                            dnew_k += of_medium(north(p), north(dr), north(dh), metric, terms.h)
+                            dnew_i += of_medium(south(p), south(r), south(h), metric, dterms.h)
+                            dnew_k += of_medium(north(p), north(r), north(h), metric, dterms.h)
                         if forced:
                             force_i = forcing[nx * (2 * e)]
                             force_k = forcing[nx * (2 * e + 1)]

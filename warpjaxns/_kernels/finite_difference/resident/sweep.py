@@ -19,6 +19,7 @@ from ...hardware.numbers import complex_type
 from ...hardware.views import row_view, vector_view
 from ...parameters import Parameters, forcing_row
 from ..further import further_values, is_screened, member_modes
+from ..medium import medium_strip, medium_values
 from ..places import TablePlaces, table_places
 from ..setting import Setting
 from ..stencils import stencils
@@ -55,6 +56,8 @@ def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: 
     )
     if further:
         bare, to_psi = by_term.bare, further_values(real, resident.terms).to_psi
+    medium, of_medium = resident.medium, medium_values(real, scheme).to_psi
+    medium_at, adds_to_source = medium_strip(real, resident.shape), further or medium
     get, put, solve, row = (
         by_line.get,
         by_line.put,
@@ -151,9 +154,16 @@ def resident_sweep(resident: Resident, scheme: str, forced: bool, by_parameter: 
                     l = line_strip(cotangent, ahead)
                     w = row_strip(state, fields, 0, first + e, west, j, east)
                     of_i = source(south(w), south(l), metric)
-                    if further:
-                        of_i += to_psi(south(l), more)
-                        of_k = source(north(w), north(l), metric) + to_psi(north(l), more)
+                    if adds_to_source:
+                        of_k = source(north(w), north(l), metric)
+                        if further:
+                            of_i += to_psi(south(l), more)
+                            of_k += to_psi(north(l), more)
+                        if medium:
+                            r = medium_at(table, parameters.medium, 0, member, at + 2 * e, west, j, east)
+                            h = medium_at(table, parameters.medium, 1, member, at + 2 * e, west, j, east)
+                            of_i += of_medium(south(l), south(r), south(h), metric)
+                            of_k += of_medium(north(l), north(r), north(h), metric)
                         put(buffer, then + first + e, j, of_i, of_k)
                     else:
                         put(buffer, then + first + e, j, of_i, source(north(w), north(l), metric))
