@@ -238,7 +238,13 @@ def not_state(bad_field):
     """Return a strategy for what is no state with one scalar on `GRID`."""
     field = bad_field.filter(lambda value: not isinstance(value, Traced))
     single = OMEGA.astype("float32")
-    others = [OMEGA, None, wns.State, (OMEGA, (OMEGA,)), *(wns.State(OMEGA, each) for each in ((), (OMEGA,) * 2, OMEGA))]
+    others = [
+        OMEGA,
+        None,
+        wns.State,
+        (OMEGA, (OMEGA,)),
+        *(wns.State(OMEGA, each) for each in ((), (OMEGA,) * 2, OMEGA)),
+    ]
     others += [wns.State(OMEGA, (single,)), wns.State(np.stack([OMEGA] * 2), (np.stack([OMEGA] * 3),))]
     return st.one_of(
         bad_field,

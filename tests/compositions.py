@@ -42,7 +42,11 @@ def normal(seed):
     return np.random.default_rng(seed).standard_normal(GRID.shape)
 
 
-FIELDS = {"forcing": normal(1), "topography": 5 * normal(2), "mask": np.random.default_rng(3).uniform(0, 0.7, GRID.shape)}
+FIELDS = {
+    "forcing": normal(1),
+    "topography": 5 * normal(2),
+    "mask": np.random.default_rng(3).uniform(0, 0.7, GRID.shape),
+}
 
 
 def tree(function, *trees):
@@ -122,7 +126,10 @@ class Flow:
             return self._one(x)
         owned = [name for name in ("state", *self.own) if name in x]
         return stacked(
-            [self._one({**x, **{name: part(x[name], i, self._axis(name)) for name in owned}}) for i in range(self.members)],
+            [
+                self._one({**x, **{name: part(x[name], i, self._axis(name)) for name in owned}})
+                for i in range(self.members)
+            ],
             int(self.saved),
         )
 
@@ -320,7 +327,9 @@ class Derivative(Same):
     kind: str
 
     def apply(self, f):
-        return lambda x: self._of(lambda some: f({**x, **some}), {name: tree(jnp.asarray, x[name]) for name in self.wrt})
+        return lambda x: self._of(
+            lambda some: f({**x, **some}), {name: tree(jnp.asarray, x[name]) for name in self.wrt}
+        )
 
     def _of(self, g, at):
         def loss(at):

@@ -51,11 +51,15 @@ FIELD_OF_NUMBERS = st.sampled_from([1.0, np.ones(3), np.ones((10, 6))])  # of an
 
 def functions():
     """Return every function with its arguments: a good value of each, and a strategy for bad ones."""
+
     def there(value):
         return value is not None
 
     solver = wns.NavierStokes2D(GRID, viscosity=0.1, dt=0.01, backend="warp")
-    body, scalar = wns.Obstacle(np.where(OMEGA > 0, 0.5, 0.0), 0.1), wns.Scalar(diffusivity=0.1, mean_gradient=(1.0, 0.0))
+    body, scalar = (
+        wns.Obstacle(np.where(OMEGA > 0, 0.5, 0.0), 0.1),
+        wns.Scalar(diffusivity=0.1, mean_gradient=(1.0, 0.0)),
+    )
     modes = {"viscosity": 0.1, "dt": 0.01, "discretisation": wns.Spectral("rk3"), "backend": "xla"}
     carrying, around = (wns.NavierStokes2D(GRID, **modes, **more) for more in ({"scalars": scalar}, {"obstacle": body}))
     state, pair = (wns.State(OMEGA, (OMEGA,)), not_state(FIELD)), ((1.0, 2.0), not_pair().filter(there))
@@ -212,7 +216,12 @@ def functions():
         "step": (solver.step, {"omega": omega}),
         "rollout of scalars": (
             carrying.rollout,
-            {"omega0": state, "steps": (2, COUNT0), "forcing": forces, "check": ("flag", not_option("raise", "flag").filter(there))},
+            {
+                "omega0": state,
+                "steps": (2, COUNT0),
+                "forcing": forces,
+                "check": ("flag", not_option("raise", "flag").filter(there)),
+            },
         ),
         "step of scalars": (carrying.step, {"omega": state}),
         "tendency of scalars": (carrying.tendency, {"omega": state}),
@@ -326,7 +335,10 @@ def functions():
             {"solver": (around, not_solver()), "omega": omega, "body": (body, not_obstacle().filter(there))},
         ),
         **{
-            name: (getattr(diagnostics, name), {"solver": (carrying, st.one_of(not_solver(), st.just(solver))), "state": state})
+            name: (
+                getattr(diagnostics, name),
+                {"solver": (carrying, st.one_of(not_solver(), st.just(solver))), "state": state},
+            )
             for name in ("scalar_budgets", "scalar_fluxes")
         },
         "gradient_norm": (diagnostics.gradient_norm, {"grid": GRIDS, "c": omega, **numerics}),

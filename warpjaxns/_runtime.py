@@ -11,8 +11,8 @@ from . import _ffi, _support
 from ._checks import check_count, check_dtype, check_flag, check_grid
 from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
 from ._grid import Grid
-from ._show import show
 from ._scalars import State
+from ._show import show
 from ._solver import NavierStokes2D, check_solver
 from ._version import VERSION
 
