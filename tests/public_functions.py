@@ -161,6 +161,10 @@ def functions():
                 "dtype": dtype,
             },
         ),
+        "displacement": (
+            obstacles.displacement,
+            dict.fromkeys(("permeability", "viscosity", "width"), (0.1, step)),
+        ),
         "fringe": (
             obstacles.fringe,
             {
