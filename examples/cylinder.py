@@ -37,8 +37,8 @@ class Box(NamedTuple):
 
         Its mask is smaller by what the surface seems to be further out.
         """
-        how = {"permeability": 0.8 * self.dt, "width": self.grid.spacing[0]}
-        shift = wns.obstacles.displacement(viscosity=1 / REYNOLDS, **how)
+        permeability, width = 0.8 * self.dt, self.grid.spacing[0]
+        shift = wns.obstacles.displacement(permeability=permeability, viscosity=1 / REYNOLDS, width=width)
         scale = jnp.sqrt(AREA / (np.pi * (1 + jnp.sum(shape**2) / 2)))
 
         def distance(y, x):
@@ -47,7 +47,7 @@ class Box(NamedTuple):
             waves = sum(a * jnp.cos((k + 2) * angle) for k, a in enumerate(shape))
             return jnp.sqrt(y**2 + x**2 + 1e-12) - scale * (1 + waves) + shift
 
-        return wns.obstacles.from_signed_distance(self.grid, distance, **how)
+        return wns.obstacles.from_signed_distance(self.grid, distance, permeability=permeability, width=width)
 
     def solver(self, shape: jax.Array) -> wns.NavierStokes2D:
         """Return the solver of the flow past a body."""
@@ -109,11 +109,12 @@ def draw(box: Box, flows, coefficients, interval: float, path: Path) -> None:
     """Draw the flow past both bodies, and the coefficients of their forces."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 7.5), layout="constrained")
-    axes = figure.subplots(3, 1, height_ratios=[1, 1, 0.8])
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    axes = figure.subplots(3, 1)
     limit = 4.0
     for at, (title, mask, omega) in zip(axes, flows, strict=False):
         plotting.vorticity(at, box.grid, jnp.clip(omega, -limit, limit), title=title)
+        at.set(ylim=(box.centre[0] - 4, box.centre[0] + 4), xlabel="x [diameters]", ylabel="y [diameters]")
         at.contour(box.grid.x, box.grid.y, mask, levels=[0.5], colors="black", linewidths=1)
     for name, (values, colour) in coefficients.items():
         axes[2].plot(interval * np.arange(1, len(values) + 1), values, color=colour, label=name)

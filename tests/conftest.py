@@ -2,6 +2,7 @@ import contextlib
 import gc
 import importlib.util
 import os
+import tempfile
 
 # Workers share a GPU, of which JAX would give three quarters to the first one.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -50,6 +51,9 @@ if jax.default_backend() == "cpu":
     # Kernels compile faster so, and no test needs fast ones; that loops are unrolled is for the registers of a GPU
     address_table.OPTIONS["module_options"]["max_unroll"] = 1
     warp.config.optimization_level = 0
+    # Warp compiles its headers once a thread (two seconds). Kernels are compiled in XLA's threads, never two at a time.
+    headers = tempfile.TemporaryDirectory(prefix="warp_headers_")
+    warp._src.context.Runtime._get_or_create_pch_dir = lambda self: headers.name
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,6 +106,15 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def emulated_kernels(tmp_path_factory, worker_id):
+    """Return the folder of kernels that are compiled for `emulator`, which all workers of xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "emulated_kernels"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture

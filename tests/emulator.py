@@ -6,6 +6,7 @@ hundred lines that emulate the GPU.
 """
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import importlib
@@ -27,11 +28,13 @@ from warpjaxns._kernels.hardware.address_table import Buffer
 from warpjaxns._kernels.spectral.plan import Plan as SpectralPlan
 
 COMPILER = shutil.which("g++")
-FLAGS = ["-Og", "-w", "-std=c++17", "-fpermissive", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC"]
+FLAGS = ["-Og", "-w", "-std=c++17", "-fpermissive", "-fno-strict-aliasing", "-ffp-contract=off", "-fPIC"]
 FLAGS += ["-DWP_ENABLE_TILES_IN_STACK_MEMORY", f"-I{Path(wp.__file__).parent / 'native'}"]
 HEADER = Path(__file__).with_name("emulator.h")
 
 END_OF_HEADERS = '#include "deterministic.h"\n'  # the last one, in what Warp writes
+SIZE_OF_BLOCKS = r"#define WP_TILE_BLOCK_DIM (\d+)\n"
+MOST_THREADS = 1024  # of a block
 
 INLINE = [  # what stands in `asm volatile(...)`, and what stands for it here
     (r'"griddepcontrol\.\w+;" ::: "memory"', ""),
@@ -66,7 +69,8 @@ class Emulator:
 
     def launch(self, kernel, table, blocks, arguments, block_dim):
         """Launch a kernel, in place of `address_table.launch`."""
-        run = _compiled(self.change(_translated(kernel, block_dim)), self.folder)
+        headers, text = _translated(kernel, block_dim)
+        run = _compiled(headers, self.change(text), self.folder)
         values = [argument.place if isinstance(argument, Buffer) else argument for argument in arguments]
         parameters = zip(kernel.adj.args, [table, *values], strict=True)
         packed = [pack_arg(kernel, p.type, p.label, value, table.device) for p, value in parameters]
@@ -93,8 +97,8 @@ def emulated(monkeypatch, folder: Path) -> Emulator:
 
 
 @functools.cache
-def _translated(kernel, block_dim) -> str:
-    """Return CUDA code as C++ for the host."""
+def _translated(kernel, block_dim) -> tuple[str, str]:
+    """Return CUDA code as C++ for the host: the headers, and what follows them."""
     text = _source(kernel, block_dim)
     name = re.search(r"(\w+_cuda_kernel_forward)\(", text)[1]
     headers, kernel = text.replace("#define WP_NO_CRT\n", "").split(END_OF_HEADERS)
@@ -105,6 +109,9 @@ def _translated(kernel, block_dim) -> str:
         raise NotImplementedError(left[0])
     # shared memory belongs to the block: no thread makes it, and none starts it again
     kernel = re.sub(r"wp::tile_shared_storage_t( tile_mem|::init\(\));", "", kernel)
+    if "tile_register" not in kernel:  # for which the headers need the size of a block
+        headers = re.sub(SIZE_OF_BLOCKS, f"#define WP_TILE_BLOCK_DIM {MOST_THREADS}\n", headers)
+        macros = macros.replace("wp::block_dim()", "(int)blockDim.x")
     entry = f"""
 #undef float
 #undef int
@@ -113,7 +120,7 @@ extern "C" const char* run(int blocks, int threads, int cluster, int order, void
   return emulator::run(blocks, threads, cluster, order, body, p);
 }}
 """
-    return f'{headers}{END_OF_HEADERS}{macros}#include "{HEADER}"\n//{kernel}{entry}'
+    return f'{headers}{END_OF_HEADERS}{macros}#include "{HEADER}"\n', f"//{kernel}{entry}"
 
 
 def _source(kernel, block_dim) -> str:
@@ -133,16 +140,35 @@ def _source(kernel, block_dim) -> str:
 
 
 @functools.cache
-def _compiled(text: str, folder: Path):
+def _compiled(headers: str, text: str, folder: Path):
     """Compile a text to a library named by its hash. It is written atomically, since processes may share the folder."""
-    library = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+    library = folder / f"{_hash(headers + text)}.so"
     if not library.exists():
-        # no header is compiled beforehand: it depends on the size of a block, which few kernels share
         with tempfile.TemporaryDirectory(dir=folder) as own:
             source, output = Path(own, "kernel.cpp"), Path(own, library.name)
-            source.write_text(text)
-            subprocess.run([COMPILER, *FLAGS, source, "-o", output], check=True)
+            source.write_text(f'#include "{_precompiled(headers, folder)}"\n{text}')
+            _compile(source, output, "-shared")
             output.rename(library)
     run = ctypes.CDLL(library).run
     run.restype = ctypes.c_char_p
     return run
+
+
+def _precompiled(headers: str, folder: Path) -> Path:
+    """Return a header, which is compiled beforehand where it serves blocks of every size."""
+    path = folder / f"{_hash(headers)}.h"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            path.write_text(headers)
+            if re.search(SIZE_OF_BLOCKS, headers)[1] == str(MOST_THREADS):
+                _compile(path, Path(f"{path}.gch"), "-xc++-header")
+    return path
+
+
+def _compile(source: Path, output: Path, *flags) -> None:
+    subprocess.run([COMPILER, *FLAGS, *flags, source, "-o", output], check=True)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -47,3 +47,10 @@ def still(grid, key):
 def planet(key):
     """Return a beta plane with screening."""
     return {"beta": jax.random.uniform(key, minval=1.0, maxval=5.0), "deformation_radius": 0.5, "hyperviscosity": 1e-6}
+
+
+def gusts(grid, key):
+    """Return noise with a memory, a swinging wave of random frequency, and a steady push."""
+    first, second = jax.random.split(key)
+    noise = wns.forcing.OrnsteinUhlenbeck(key=first, wavenumbers=(1, 2), amplitude=3.0, correlation_time=0.2)
+    return noise + wns.forcing.Sine(push(grid, key), jax.random.uniform(second, maxval=9.0)) + push(grid, key)

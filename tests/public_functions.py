@@ -163,7 +163,7 @@ def functions():
         ),
         "displacement": (
             obstacles.displacement,
-            dict.fromkeys(("permeability", "viscosity", "width"), (0.1, step)),
+            {name: (1.0, st.one_of(not_real(), not_positive())) for name in ("permeability", "viscosity", "width")},
         ),
         "fringe": (
             obstacles.fringe,
@@ -199,6 +199,7 @@ def functions():
                 "save_every": (2, st.one_of(COUNT.filter(there), st.just(3))),
                 "include_initial": (True, FLAG),
                 "forcing": forces,
+                "first_step": (0, st.one_of(st.integers(max_value=-1), st.sampled_from([0.5, "1", np.ones(2, int)]))),
                 "check": ("flag", not_option("raise", "flag").filter(there)),
             },
         ),
@@ -296,6 +297,40 @@ def functions():
                 "grid": GRIDS,
                 "wavenumber": (1, st.one_of(COUNT, st.just(9))),
                 "amplitude": number,
+                **numerics,
+                "dtype": dtype,
+            },
+        ),
+        "Sine": (
+            functools.partial(forcing.Sine, OMEGA),
+            dict.fromkeys(("frequency", "phase", "amplitude"), (1.0, not_real())),
+        ),
+        "Exponential": (
+            functools.partial(forcing.Exponential, OMEGA),
+            dict.fromkeys(("rate", "amplitude"), (1.0, not_real())),
+        ),
+        "Piecewise": (
+            functools.partial(forcing.Piecewise, OMEGA),
+            {"amplitudes": (np.ones(2), st.one_of(not_real(), st.just(1.0))), "every": (1, COUNT)},
+        ),
+        "Linear": (forcing.Linear, {"rate": (1.0, not_real())}),
+        "OrnsteinUhlenbeck": (
+            forcing.OrnsteinUhlenbeck,
+            {
+                "wavenumbers": ((1, 2), st.one_of(junk(), st.sampled_from([(2, 1), (0, 1), (1.0,), ("a", "b")]))),
+                "amplitude": (1.0, parameter),
+                "correlation_time": (1.0, step),
+                "key": (KEY, st.one_of(junk(), st.just(np.zeros(2, np.uint32)))),
+            },
+        ),
+        "sampled": (
+            forcing.sampled,
+            {
+                "law": (forcing.Sine(OMEGA, 1.0), st.one_of(junk(), st.just(OMEGA))),
+                "grid": GRIDS,
+                "steps": (2, COUNT0),
+                "dt": (0.1, step),
+                "first_step": (0, st.one_of(st.integers(max_value=-1), st.sampled_from([0.5, "1", np.ones(2, int)]))),
                 **numerics,
                 "dtype": dtype,
             },

@@ -94,16 +94,30 @@ class Oracle:
 
     def step(self, spectrum, viscosity, drag, dt, force, integrator):
         """Return the spectrum a step later. All stages are expanded about the start, as in Butcher's form."""
-        matrix, times = tableau(integrator)
+        matrix, times = (self.xp.asarray(a) for a in tableau(integrator))
         rate = viscosity * self.laplacian - drag
-        slopes = []
-        for row, time in zip(matrix, times, strict=True):
-            state = self.xp.exp(time * dt * rate) * spectrum
-            for weight, slope, start in zip(row, slopes, times, strict=False):
-                state = state + weight * dt * self.xp.exp((time - start) * dt * rate) * slope
-            if len(slopes) == len(row):
-                return state
-            slopes.append(self.advection(state) + force)
+        count = len(times) - 1
+        spectrum = self.xp.broadcast_to(spectrum, np.broadcast_shapes(*map(np.shape, (spectrum, rate, force))))
+        of_each = (count, *[1] * spectrum.ndim)
+        numbers, zeros = np.arange(count).reshape(of_each), self.xp.zeros((count, *spectrum.shape), complex)
+
+        def stage(carry, i):
+            state, slopes = carry
+            slopes = self.xp.where(numbers == i, self.advection(state) + force, slopes)
+            since = self.xp.maximum(times[i + 1] - times[:count], 0).reshape(of_each)
+            moved = matrix[i + 1].reshape(of_each) * dt * self.xp.exp(since * dt * rate) * slopes
+            return (self.xp.exp(times[i + 1] * dt * rate) * spectrum + moved.sum(0), slopes), None
+
+        return over(self.xp, stage, (spectrum, zeros), count)[0]
+
+
+def over(xp, body, carry, length):
+    """Return what a body makes of the carry in so many turns: for JAX a scan, of which one turn is compiled."""
+    if xp is jnp:
+        return jax.lax.scan(body, carry, jnp.arange(length))[0]
+    for i in range(length):
+        carry, _ = body(carry, i)
+    return carry
 
 
 def advance(omega, viscosity, drag, dt, forcing, *, grid, dealiasing, integrator, steps, xp=jnp):
@@ -116,8 +130,11 @@ def advance(omega, viscosity, drag, dt, forcing, *, grid, dealiasing, integrator
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         x, *parameters, forces = (xp.asarray(a).astype("float64") for a in (omega, viscosity, drag, dt, forcing))
         parameters = [p[:, None, None] for p in parameters]
-        spectrum = oracle.spectrum(x)
-        for step in range(steps):
-            force = forces[step if forces.shape[0] > 1 else 0]
-            spectrum = oracle.step(spectrum, *parameters, oracle.spectrum(force), integrator)
+        forces = oracle.spectrum(forces)
+
+        def step(spectrum, i):
+            force = forces[i if forces.shape[0] > 1 else 0]
+            return oracle.step(spectrum, *parameters, force, integrator), None
+
+        spectrum = over(xp, step, oracle.spectrum(x), steps)
         return oracle.field(spectrum).astype(omega.dtype)

@@ -83,7 +83,6 @@ CASES = [
     Case(scheme="arakawa", dtype="float32", forcing="per step"),
     Case(scheme="central", dtype="float32", per_member=ALL, direct=True),
 ]
-FLOAT64 = [case for case in CASES if case.dtype == "float64"]
 
 
 @functools.cache
@@ -146,14 +145,14 @@ def check_segments(grid, adjoint, viscosity=0.01):
         assert_close(run("warp", function), run("xla", function), ROLLOUT)
 
 
-@pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"warp": [2, 7], "xla": [2, 7]}), ids=str)
+@pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"warp": [2, 7], "xla": [2]}), ids=str)
 def test_value_jvp_and_vjp(backend, case):
     check_against(expected(case), case.fused(backend), case)
 
 
 @pytest.mark.full
 @every_backend
-@pytest.mark.parametrize("case", FLOAT64, ids=str)
+@pytest.mark.parametrize("case", CASES[1:3], ids=str)  # whose members share nothing, of either scheme
 def test_dot_product(case, backend):
     f, operands = case.fused(backend), case.operands()
     everything = case.like(operands, 30)
@@ -172,7 +171,7 @@ def test_dot_product(case, backend):
 WRT = [(0,), (1,), (2, 3), (4,), (0, 4)]
 
 
-@pytest.mark.parametrize(("backend", "wrt"), fast_backends(WRT, {"warp": [0, 2], "xla": [4]}), ids=str)
+@pytest.mark.parametrize(("backend", "wrt"), fast_backends(WRT, {"warp": [2], "xla": [4]}), ids=str)
 def test_part_of_the_arguments(backend, wrt):
     case = Case(grid=SMALL, per_member=("drag",), forcing="per step")
     operands, w = case.operands(), normal(3, (case.batch, *SMALL.shape))

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import pytest
-from layouts import fast_backends, fast_cases
+from layouts import fast_cases
 from oracle import normal
 from test_advance import BACKENDS, SMALL, Case, every_backend, loss
 from tolerances import ROLLOUT, assert_close, assert_trees_close
@@ -108,7 +108,9 @@ def mapped_products(scheme, backend):
     return jax.jit(jax.vmap(hvps))(directions)
 
 
-@pytest.mark.parametrize(("backend", "scheme"), fast_backends(["arakawa", "central"], {"warp": [1]}))
+@pytest.mark.full
+@every_backend
+@pytest.mark.parametrize("scheme", ["arakawa", "central"])
 def test_vmap_of_second_derivatives(backend, scheme):
     assert_trees_close(mapped_products(scheme, backend), mapped_products(scheme, "oracle"), ROLLOUT)
 

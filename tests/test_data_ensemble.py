@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import flows_of_a_user as own
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ from tolerances import ROLLOUT, assert_close, relative_error
 
 import warpjaxns as wns
 from warpjaxns.data import Ensemble, Range
+from warpjaxns.data.ensemble import member_key
 from warpjaxns.data.simulate import simulate
 
 SMALL = {"count": 5, "steps": 6, "save_every": 3, "dt": 0.02, "viscosity": 1e-2, "batch_size": 2}
@@ -150,6 +152,19 @@ def test_wrong_arguments(changes, kind, message):
     with pytest.raises(kind) as error:
         ensemble(**changes)
     assert message in str(error.value)
+
+
+def test_a_forcing_may_be_a_law():
+    """Its clock starts with the spin-up, and goes on from frame to frame."""
+    of = ensemble(forcing=own.gusts, initial=own.still, spin_up=2, steps=4, save_every=2, count=3)
+    vorticity, *_ = trajectories(of)
+    for member in (0, 2):
+        with jax.enable_x64(False):
+            law = own.gusts(of.grid, jax.random.fold_in(member_key(of.seed, member), 2))
+        solver = wns.NavierStokes2D(of.grid, dt=of.dt, viscosity=1e-2, forcing=law)
+        states = solver.rollout(jnp.zeros(of.grid.shape, "float32"), steps=6, save_every=2)
+        assert jnp.linalg.norm(states[0]) > 0.1
+        assert_close(vorticity[member], states, ROLLOUT)
 
 
 def test_numbers_of_any_kind():

@@ -115,11 +115,13 @@ ROUNDS = {
     transposed_hessian_product: None,
 }
 FAST = forward, movie, tangent, gradient_of_parameters
-functions = pytest.mark.parametrize(
-    "function",
-    [pytest.param(f, marks=pytest.mark.full if f not in FAST else ()) for f in ROUNDS],
-    ids=lambda f: f.__name__,
-)
+SECOND = hessian_product, transposed_hessian_product  # which XLA compiles for seconds
+FIRST = [f for f in ROUNDS if f not in SECOND]
+
+
+def functions(some, fast=()):
+    parameters = [pytest.param(f, marks=pytest.mark.full if f not in fast else ()) for f in some]
+    return pytest.mark.parametrize("function", parameters, ids=lambda f: f.__name__)
 
 
 def check(function, whole, divided, omega, rounds, members=()):
@@ -149,7 +151,7 @@ def check_steps(backend, function, dtype, parts, advection, forcing, grid=GRID):
 
 
 @pytest.mark.covering(1, 2)
-@functions
+@functions(FIRST, FAST)
 @every_dtype
 @pytest.mark.parametrize("parts", [1, 2, 4])
 @pytest.mark.parametrize("advection", ["arakawa", "central"])
@@ -158,12 +160,19 @@ def test_steps(function, dtype, parts, advection, forcing):
     check_steps("xla", function, dtype, parts, advection, forcing)
 
 
+@pytest.mark.full
+@pytest.mark.covering(1, 1)
+@pytest.mark.parametrize("backend", ["warp", "xla"])
+@functions(SECOND)
+@every_dtype
+@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("advection", ["arakawa", "central"])
+def test_second_derivatives(backend, function, dtype, parts, advection):
+    check_steps(backend, function, dtype, parts, advection, True)
+
+
 @pytest.mark.covering(1, 2)
-@pytest.mark.parametrize(
-    "function",
-    [pytest.param(f, marks=pytest.mark.full if f not in (tangent, gradient_of_parameters) else ()) for f in ROUNDS],
-    ids=lambda f: f.__name__,
-)
+@functions(FIRST, [gradient_of_parameters])
 @pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 @pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.full)])
 @pytest.mark.parametrize("advection", ["arakawa", pytest.param("central", marks=pytest.mark.full)])
@@ -176,7 +185,7 @@ def test_steps_by_warp(function, dtype, parts, advection, forcing):
 @pytest.mark.covering(1, 2)
 @every_dtype
 @pytest.mark.parametrize("shape", [(48, 128), (32, 45), (24, 16)], ids=str)
-@pytest.mark.parametrize("function", [forward, tangent, gradient_of_parameters], ids=lambda f: f.__name__)
+@functions([forward, tangent, gradient_of_parameters])
 def test_many_bands_by_warp(dtype, shape, function):
     check_steps("warp", function, dtype, 2, "arakawa", True, Grid(shape, (2.0, 3.5)))
 
@@ -187,11 +196,7 @@ def test_direct():
 
 
 @pytest.mark.covering(1, 1)
-@pytest.mark.parametrize(
-    "function",
-    [pytest.param(f, marks=pytest.mark.full if f not in (movie, forward) else ()) for f in ROUNDS],
-    ids=lambda f: f.__name__,
-)
+@functions(ROUNDS, [movie, forward])
 @every_dtype
 def test_members_and_rows(function, dtype):
     whole, divided = (solver(g) for g in (GRID, GRID.over(mesh_of(2, 2), "y")))

@@ -1,4 +1,4 @@
-"""The examples on stirring, singular vectors and control, each at a tiny setting."""
+"""The examples on stirring, jets, singular vectors and control, each at a tiny setting."""
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,10 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("optax")
 
 import control_enstrophy
+import cylinder
 import singular_vectors
 import stirring
+import zonal_jets
 
 pytestmark = pytest.mark.full  # what examples do is tested elsewhere too
 both = pytest.mark.parametrize("discretisation", ["finite-difference", "spectral"])
@@ -29,6 +31,18 @@ def test_stirring(tmp_path, capsys, discretisation):
     assert measured["gradient"] == pytest.approx(measured["differences"], rel=0.05)  # of float32, over a wide step
     assert (folder / "stirring.png").stat().st_size > 10_000
     assert "by finite differences" in capsys.readouterr().out
+
+
+def test_zonal_jets(tmp_path):
+    measured = zonal_jets.main(["--size", "48", "--time", "4", "--output", str(tmp_path)])
+    injected = zonal_jets.ENERGY_RATE * 4  # before drag and hyperviscosity take much of it
+    assert 0.5 * injected < measured["energy"] < injected
+    assert 0 < measured["share of the jets"] < 0.5
+    assert (tmp_path / "zonal_jets.png").stat().st_size > 10_000
+    profile = 2.0 + np.cos(3 * np.linspace(0, 2 * np.pi, 48, endpoint=False))
+    assert zonal_jets.count_jets(profile) == 3
+    curvature = zonal_jets.second_derivative(profile, 2 * np.pi / 48)
+    np.testing.assert_allclose(curvature, -9 * (profile - 2.0), atol=0.2)
 
 
 def test_singular_vectors_are_those_of_the_dense_matrix():
@@ -94,3 +108,19 @@ def test_the_straight_line_is_followed():
     for state, place in zip(states, (0.5, 1.0), strict=True):
         error = jnp.linalg.norm(state - start - place * (target - start)) / jnp.linalg.norm(target - start)
         assert error < 1e-3
+
+
+def test_cylinder(tmp_path, capsys):
+    options = {"points": 4, "height": 8, "length": 14, "time": 24, "window": 2, "iterations": 3, "output": tmp_path}
+    measured = cylinder.main([f"--{name}={value}" for name, value in options.items()])
+    assert measured["blockage"] == 1 / 8
+    assert 0.1 < measured["strouhal"] < 0.25  # four points a diameter
+    assert 1 < measured["least drag"] < 0.97 * measured["drag"]
+    assert (tmp_path / "cylinder.png").stat().st_size > 10_000
+    assert capsys.readouterr().out.count("by the outline") == 3
+
+
+def test_the_frequency_of_an_oscillation():
+    times = np.arange(400) * 0.1
+    assert cylinder.frequency(3 + np.sin(2 * np.pi * 0.17 * times + 0.4), 0.1) == pytest.approx(0.17, rel=1e-3)
+    assert np.isnan(cylinder.frequency(times, 0.1))

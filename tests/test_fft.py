@@ -112,8 +112,8 @@ def test_on_cuda(dtype, radix):
 @pytest.mark.parametrize(
     ("n", "radix", "narrow"), [pytest.param(*c, marks=[] if c[0] in (48, 192) else pytest.mark.full) for c in SHARED]
 )
-def test_threads_that_share_a_line(n, radix, narrow, tmp_path):
-    emulator, order = Emulator(tmp_path), 1 + n % 3
+def test_threads_that_share_a_line(n, radix, narrow, emulated_kernels):
+    emulator, order = Emulator(emulated_kernels), 1 + n % 3
     emulator.order = order
     check(Lines(n, 3, 3, wp.float32 if radix == 8 else wp.float64, radix, narrow=narrow), "cpu", emulator)
 

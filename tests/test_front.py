@@ -12,7 +12,7 @@ import warpjaxns
 from warpjaxns import cli
 
 ROOT = Path(__file__).parent.parent
-MODULES = ["benchmarks", "closures", "data", "diagnostics", "experiments", "forcing", "initial"]
+MODULES = ["benchmarks", "closures", "data", "diagnostics", "experiments", "forcing", "initial", "obstacles"]
 MODULES += ["metrics", "plotting"]
 
 

@@ -16,6 +16,7 @@ from warpjaxns import (
     FiniteDifference,
     Grid,
     NavierStokes2D,
+    Obstacle,
     _ffi,
     jacobian,
     laplacian,
@@ -261,3 +262,44 @@ def test_garbage_is_collected_while_a_graph_is_captured(monkeypatch):
         gc.enable()
     assert collected[0] > 0
     assert len(collected) == 1  # the capture did not begin again
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["hypodrag", "radius", "medium"])
+@pytest.mark.parametrize(
+    ("shape", "members"), [((64, 64), 1), ((128, 128), 4), ((256, 192), 1), ((45, 75), 3), ((512, 512), 8)], ids=str
+)
+def test_further_terms(shape, members, kind, dtype):
+    """Resident members, whole columns and slabs; derivatives by the radius are composed of operators."""
+    grid = Grid(shape, (2.0, 3.5))
+    omega, weight = field(grid, "float64", members=(members,)), normal(5, (members, *shape))
+    numbers = {"beta": 5.0, "mean_flow": (0.4, -0.3), "hypodrag": 0.5, "deformation_radius": 0.3}
+    numbers.pop({"radius": "hypodrag"}.get(kind, "deformation_radius"))
+    given = {name: jax.tree.map(jnp.asarray, value) for name, value in numbers.items()}
+    if kind == "medium":
+        given |= {"topography": field(grid, "float64", 1), "mask": jax.nn.sigmoid(field(grid, "float64", 2))}
+
+    def solver_of(backend, numbers):
+        terms = dict(numbers)
+        if "mask" in terms:
+            terms["obstacle"] = Obstacle(terms.pop("mask"), 0.5)
+        return make(grid, backend, **terms)
+
+    def results(backend, omega, given, held):
+        def rollout(omega, given):
+            return solver_of(backend, given | held).rollout(omega, steps=6)
+
+        out, tangent = jax.jvp(rollout, (omega, given), (omega, given))
+        gradient = jax.grad(lambda *x: jnp.mean(weight.astype(omega.dtype) * jnp.sin(rollout(*x))), (0, 1))
+        return out, tangent, gradient(omega, given)
+
+    held = {name: given.pop(name) for name in ("deformation_radius",) if name in given}
+    runs = {name: jax.jit(functools.partial(results, name)) for name in ("warp", "xla")}
+    for split in ([given, held], [given | held, {}]) if held else ([given, held],):
+        x = jax.tree.map(lambda a: a.astype(dtype), (omega, *split))
+        exact = runs["xla"](*jax.tree.map(lambda a: a.astype("float64"), x))
+        for actual, of_xla, reference in zip(
+            *map(jax.tree.leaves, (runs["warp"](*x), runs["xla"](*x), exact)), strict=True
+        ):
+            allowed = max(1.5 * relative_error(of_xla, reference), GPU_GRADIENT[dtype])
+            assert relative_error(actual, reference) <= allowed

@@ -66,6 +66,7 @@ def test_where_a_body_seems_to_begin(width, depth):
     assert (float(found) > 0) == (width > 2.66 * depth)
 
 
+@pytest.mark.full
 def test_a_fringe_restores_the_mean_flow():
     """It is a band that crosses the edge; it stops a wake, and the mean flow itself makes nothing in it."""
     layer = obstacles.fringe(GRID, start=3.2, length=0.8, permeability=0.05, width=0.1)
@@ -147,6 +148,7 @@ def test_derivatives_by_the_place_of_a_cylinder():
         assert_close(derivative, (moved[0] - moved[1]) / (2 * h), {"float64": DIFFERENCES})
 
 
+@pytest.mark.full
 def test_adaptive_steps_follow_the_permeability():
     body = obstacles.cylinder(GRID, centre=(1.0, 1.2), radius=0.4, permeability=1e-3)
     solver, omega = solver_of(body, dt=1e-3), normal(2, GRID.shape)
@@ -200,6 +202,7 @@ def test_errors(make, words):
         make()
 
 
+@pytest.mark.full
 def test_a_mask_under_jit_and_vmap():
     """Members have cylinders of their own."""
     places = jnp.asarray([0.8, 1.4])

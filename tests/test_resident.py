@@ -72,6 +72,7 @@ def test_one_launch_for_all_steps(what, monkeypatch):
     assert len(launched) == {"advance": 1, "adjoint": 2, "tangent": 1}[what]
 
 
+@pytest.mark.full
 def test_stages_in_turn(monkeypatch):
     """Test the backward sweep of a block with room for one field beside the lines, which it uses in turn."""
     with_stage = Resident.with_stage

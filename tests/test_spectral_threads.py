@@ -5,6 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
+import test_medium
 import test_terms
 from emulator import COMPILER, emulated
 from layouts import fast_cases, hand_in, hand_in_spectral
@@ -38,18 +39,9 @@ cases = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, worker_id):
-    """Return the folder of compiled kernels, which all workers of xdist share."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "spectral_emulator"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 @pytest.fixture
-def emulator(monkeypatch, folder):
-    return emulated(monkeypatch, folder)
+def emulator(monkeypatch, emulated_kernels):
+    return emulated(monkeypatch, emulated_kernels)
 
 
 @cases
@@ -114,6 +106,34 @@ def test_further_terms(columns, rows, memory, options, emulator, monkeypatch):
         hand_in_spectral(monkeypatch, columns, rows, memory)
     test_terms.check(test_terms.Case(per_member=True, steps=2, **options))
     assert ("resident_sweep" if rows is None else "sweep_columns") in emulator.launched
+
+
+MEDIA = [  # columns and rows; and the case
+    ((8, 4, 2), (8, 4), {"grid": Grid((18, 20), (0.7, 1.1)), "dealiasing": "smooth", "dtype": "float32"}),
+    ((8, 1, 4), (16, 3), {"grid": Grid((24, 36), (0.9, 1.2)), "names": ("dt", "mask", "permeability"), "rows": 0.4}),
+]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("columns", "rows", "options"), MEDIA, ids=["columns", "alone"])
+def test_a_medium(columns, rows, options, emulator, monkeypatch):
+    """Its kernels, by which members are not resident; value, tangent and sweep."""
+    hand_in_spectral(monkeypatch, columns, rows)
+    test_terms.check(test_medium.Case(per_member=True, steps=2, **options))
+    assert {"square_and_resist", "pull_back", "stage_columns", "sweep_columns"} <= set(emulator.launched)
+
+
+@pytest.mark.full
+def test_any_order_of_threads_with_a_medium(emulator, monkeypatch):
+    hand_in_spectral(monkeypatch, (8, 4, 2), (8, 4))
+    case = test_medium.Case(grid=Grid((18, 20), (0.7, 1.1)), dtype="float32", per_member=True, steps=1)
+    omega, values = case.operands()
+    f = jax.jit(jax.grad(lambda *x: case.fused("warp")(*x).sum(), (0, 1)))
+    results = []
+    for emulator.order in range(4):
+        results.append(jax.tree.map(np.asarray, f(omega, values)))
+    for other in results[1:]:
+        jax.tree.map(np.testing.assert_array_equal, results[0], other)
 
 
 def check_any_order(case, emulator, sweep, launches):

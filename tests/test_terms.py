@@ -13,7 +13,7 @@ from jax.test_util import check_grads
 from layouts import fast_cases
 from oracle import normal, vdot
 from spectral_cases import BACKENDS, LONG, SMALL, WIDE
-from spectral_oracle import Oracle
+from spectral_oracle import Oracle, over
 from test_repeats import equations
 from tolerances import DOT, ORDER, ROLLOUT, assert_close, assert_trees_close
 
@@ -117,9 +117,11 @@ class Case:
                 + hypo * np.divide(1, o.laplacian, out=np.zeros(self.grid.shape), where=o.laplacian != 0)
             )
             drag = of("drag")[0] - linear
-            spectrum = o.spectrum(jnp.asarray(omega, "float64"))
-            for _ in range(self.steps):
-                spectrum = o.step(spectrum, of("viscosity")[0], drag, of("dt")[0], 0.0, self.integrator)
+
+            def step(spectrum, _):
+                return o.step(spectrum, of("viscosity")[0], drag, of("dt")[0], 0.0, self.integrator), None
+
+            spectrum = over(jnp, step, o.spectrum(jnp.asarray(omega, "float64")), self.steps)
             return o.field(spectrum).astype(self.dtype)
 
 
@@ -178,8 +180,9 @@ def test_dot_products(case, backend):
         assert abs(vdot(along, w) - vdot(v, backward)) <= DOT * scale
 
 
-@pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
-@pytest.mark.parametrize("adjoint", fast_cases([Checkpointed(), Direct()], 0), ids=str)
+@pytest.mark.full
+@every_backend
+@pytest.mark.parametrize("adjoint", [Checkpointed(), Direct()], ids=str)
 def test_second_derivatives(adjoint, backend):
     case = Case(steps=2, adjoint=adjoint)
     f, operands = case.fused(backend), case.operands()

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_difference_terms
 from emulator import COMPILER, emulated
 from layouts import NO_RESIDENTS, SATURATED, always, hand_in, shared_by
 from oracle import normal
@@ -49,28 +50,16 @@ CASES = [
     (CLUSTERS_OF_2, Case(grid=Grid((128, 128), (2.0, 4.2)), steps=1, dtype="float32", scheme="central", direct=True)),
     (CLUSTERS_OF_4, Case(grid=Grid((64, 64), (2.0, 4.4)), steps=2, dtype="float32", per_member=ALL, direct=True)),
     (RESIDENTS, Case(grid=Grid((18, 40), (2.0, 4.5)), steps=1, per_member=ALL)),  # a thread has all of a column
-    # passes that the threads of a line share unevenly
+    # passes that the threads of a line share unevenly; `test_fft` has more such lines
     (RESIDENTS, Case(grid=Grid((48, 48), (2.0, 4.6)), steps=1, dtype="float32", forcing="none")),
     (CLUSTERS_OF_4, Case(grid=Grid((80, 80), (2.0, 4.7)), steps=1, dtype="float32", direct=True)),
-    (SLABS, Case(grid=Grid((40, 80), (2.0, 4.8)), steps=1, per_member=ALL, direct=True)),
-    (NO_RESIDENTS, Case(grid=Grid((24, 192), (2.0, 4.9)), steps=1, forcing="none")),
-    (SATURATED, Case(grid=Grid((20, 384), (2.0, 5.0)), steps=1, batch=1, forcing="none")),
     (NO_RESIDENTS, Case(grid=Grid((20, 1000), (0.2, 5.1)), steps=1, batch=1, forcing="none")),
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, worker_id):
-    """Return the folder of compiled kernels, which all workers of xdist share."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "emulator"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 @pytest.fixture
-def emulator(monkeypatch, folder):
-    return emulated(monkeypatch, folder)
+def emulator(monkeypatch, emulated_kernels):
+    return emulated(monkeypatch, emulated_kernels)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +73,32 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
         blocks = [blocks for ways in tables["RESIDENT"][kind].values() for blocks, *_ in ways]
         assert way is None if not blocks else way.blocks == blocks[0]
     check(case)
+    assert emulator.launched
+
+
+RADIUS = {"names": tuple(test_difference_terms.WITH_RADIUS), "held": ("deformation_radius",)}
+MEDIUM = {"names": test_difference_terms.WITH_MEDIUM}
+TERMS = {
+    "columns": (SATURATED, RADIUS, (45, 75)),
+    "slabs": (SLABS, RADIUS, (32, 64)),
+    "fused slabs": (SOME_BY_SLABS, {**RADIUS, "dtype": "float32"}, (24, 96)),
+    "residents": (RESIDENTS, RADIUS, (32, 48)),
+    "clusters": (CLUSTERS_OF_2, {**RADIUS, "dtype": "float32"}, (32, 64)),
+    "residents with hypodrag": (RESIDENTS, {"dtype": "float32"}, (32, 48)),
+    "medium by columns": (SATURATED, MEDIUM, (45, 75)),
+    "medium by slabs": (SLABS, {**MEDIUM, "scheme": "central"}, (32, 128)),
+    "medium by few columns": (NO_RESIDENTS, {**MEDIUM, "dtype": "float32"}, (32, 64)),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", TERMS)
+def test_further_terms(kind, emulator, monkeypatch):
+    tables, options, shape = TERMS[kind]
+    hand_in(monkeypatch, tables)
+    case = test_difference_terms.Case(grid=Grid(shape, (2.0, 3.3)), per_member=True, steps=1, **options)
+    wanted = jax.jit(lambda: test_difference_terms.derivatives(case.fused("xla"), case))()
+    test_difference_terms.check(case, "warp", wanted)
     assert emulator.launched
 
 

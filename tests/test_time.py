@@ -321,17 +321,21 @@ def test_adaptive_steps_are_rollouts_with_the_steps_that_they_report(discretisat
     assert 3 < taken[0] < taken[1] < MOST
     np.testing.assert_allclose(EVERY * result.dt.sum(0), UNTIL, rtol=RELATIVE[dtype])
 
+    @jax.jit
+    def step(omega, dt):
+        """Return the shares of the limits on dt, and the state a segment later."""
+        with_dt = eqx.tree_at(lambda s: s.dt, solver, jnp.where(dt > 0, dt, 1))
+        later = jnp.where((dt > 0)[:, None, None], with_dt.rollout(omega, steps=EVERY), omega)
+        return with_dt.cfl(omega) / 0.5, with_dt.diffusion_number().astype(dtype) / 2.51, later
+
     by_hand = solver.rollout(omega, steps=0)
     for segment in range(taken.max()):
-        dt = result.dt[segment]
-        with_dt = eqx.tree_at(lambda s: s.dt, solver, jnp.where(dt > 0, dt, 1))
-        share = with_dt.cfl(by_hand) / 0.5
-        if discretisation == FiniteDifference():
-            share += with_dt.diffusion_number().astype(dtype) / 2.51
+        courant, diffusion, later = map(np.asarray, step(by_hand, result.dt[segment]))
+        share = courant + diffusion if discretisation == FiniteDifference() else courant
         follows = segment < taken - 1
         np.testing.assert_allclose(share[follows], 1, rtol=ROLLOUT[dtype])
         assert np.all(share[segment == taken - 1] < 1.01)  # the last one is shorter
-        by_hand = jnp.where((dt > 0)[:, None, None], with_dt.rollout(by_hand, steps=EVERY), by_hand)
+        by_hand = later
     assert_close(result.omega, by_hand, ROLLOUT)
 
 

@@ -7,7 +7,7 @@ their number. A condition in it skips those that no member needs.
 import dataclasses
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,7 +20,9 @@ from ._discretisation import engine_of
 from ._ffi import align
 from ._finite import NONE_BAD, Flag, NotFiniteError, NotReachedError, raise_where
 from ._parameters import broadcast
+from ._scalars import State, vorticity_in
 from ._solver import NavierStokes2D, _advice, check_solver
+from .forcing._drive import parts_of
 from .obstacles import resistance, spread
 
 SLACK = 1e-3  # by which the last segment may be longer, lest rounding adds one of no length
@@ -30,14 +32,14 @@ class AdaptiveSteps(NamedTuple):
     """The result of `adaptive_steps`.
 
     Attributes:
-        omega: the vorticity at `until` ``(..., ny, nx)`` [1/time].
+        omega: the vorticity at `until` ``(..., ny, nx)`` [1/time], or a `State`.
         steps: how many steps each member took, int32 ``(...)``.
         time: the time that each member reached, ``(...)``: `until`, unless there were too few segments or the member is
             not finite.
         dt: the length of the steps of each segment ``(most_segments, ...)``, 0 for those that were not needed.
     """
 
-    omega: jax.Array
+    omega: Any
     steps: jax.Array
     time: jax.Array
     dt: jax.Array
@@ -45,7 +47,7 @@ class AdaptiveSteps(NamedTuple):
 
 def adaptive_steps(
     solver: NavierStokes2D,
-    omega: jax.Array,
+    omega: jax.Array | State,
     *,
     until,
     courant,
@@ -70,7 +72,7 @@ def adaptive_steps(
     segment again, whatever the solver's `adjoint`.
 
     Args:
-        solver: its parameters and steady forcing are used.
+        solver: its parameters and forcing are used. A law that changes in time is an error.
         omega: initial vorticity ``(..., ny, nx)``, float32 or float64 [1/time].
         until: time to advance by, > 0 [time], a number or one a member ``(...)``.
         courant: Courant number at the start of each segment, > 0, likewise. Leave room below the limit of
@@ -92,6 +94,12 @@ def adaptive_steps(
         RuntimeError: a member is not finite, or `most_segments` are too few, where that is to raise.
     """
     check_solver(solver, alone=True)
+    if moving := parts_of(solver.forcing).moving:
+        names = ", ".join(type(law).__name__ for law in moving)
+        raise ValueError(
+            f"solver.forcing changes in time ({names}), by numbers of steps of one length: expected a steady field or "
+            "Linear(...); or take NavierStokes2D.rollout"
+        )
     omega = solver._state("omega", omega)
     every = check_count("every", every, least=1)
     most_segments = check_count("most_segments", most_segments, least=1)
@@ -100,16 +108,18 @@ def adaptive_steps(
     numbers = {"until": until, "courant": courant} | ({} if longest is None else {"longest": longest})
     for name, value in numbers.items():
         check_positive(name, value, scalar=False)
-        numbers[name] = _of_members(name, value, omega)
+        numbers[name] = _of_members(name, value, vorticity_in(omega))
     numbers["longest"] = numbers.get("longest", numbers["until"])  # no step is longer
     result, first = _advance(solver, omega, numbers, every=every, most_segments=most_segments)
     if check == "flag":
         return result, Flag.of(first)
     if check == "raise" or solver.check_finite:
         bad, late = first < NONE_BAD, result.time < numbers["until"]
-        raise_where(bad.reshape(-1), NotFiniteError, "is not finite", _advice(solver.discretisation))
+        raise_where(bad.reshape(-1), NotFiniteError, "is not finite", _advice(solver.discretisation), solver._what)
         too_few = f"most_segments={most_segments} of every={every} steps are too few: pass more, or a larger courant"
-        raise_where((late & ~bad).reshape(-1), NotReachedError, "has not reached the time `until`", too_few)
+        raise_where(
+            (late & ~bad).reshape(-1), NotReachedError, "has not reached the time `until`", too_few, solver._what
+        )
     return result
 
 
@@ -122,7 +132,7 @@ def _of_members(name, value, omega):
 class _Carry(NamedTuple):
     """State of each member from segment to segment: `going` says whether any is not there yet."""
 
-    omega: jax.Array
+    omega: Any
     time: jax.Array
     steps: jax.Array
     first: jax.Array
@@ -132,8 +142,8 @@ class _Carry(NamedTuple):
 @functools.partial(jax.jit, static_argnames=("every", "most_segments"), inline=True)
 def _advance(solver, omega, numbers, *, every, most_segments):
     """Return the result, and after how many steps each member was first seen to be not finite."""
-    lead = omega.shape[:-2]
-    given = solver, omega, numbers, jnp.zeros(lead, omega.dtype)
+    lead, dtype = vorticity_in(omega).shape[:-2], vorticity_in(omega).dtype
+    given = solver, omega, numbers, jnp.zeros(lead, dtype)
     leaves, tree = jax.tree.flatten(given)
     solver, omega, numbers, time = jax.tree.unflatten(tree, align(*leaves))  # a scan's state varies from the start
     until = numbers["until"]
@@ -143,12 +153,12 @@ def _advance(solver, omega, numbers, *, every, most_segments):
     def with_dt(dt):
         return eqx.tree_at(lambda s: s.dt, solver, dt)
 
-    unit = with_dt(jnp.ones((), omega.dtype))
+    unit = with_dt(jnp.ones((), dtype))
     most = engine_of(solver.discretisation).diffusion_limit(solver.discretisation)
-    decay = _of_members("viscosity", unit.diffusion_number(), omega) / most if most else 0
+    decay = _of_members("viscosity", unit.diffusion_number(), vorticity_in(omega)) / most if most else 0
 
     if solver.obstacle is not None:
-        of_obstacle = largest(resistance(spread(solver.obstacle, omega, solver.grid)))
+        of_obstacle = largest(resistance(spread(solver.obstacle, vorticity_in(omega), solver.grid)))
         most = engine_of(solver.discretisation).resistance_limit(solver.discretisation)
         decay = decay + jnp.broadcast_to(of_obstacle, (math.prod(lead),)).reshape(lead) / most
 
@@ -161,7 +171,8 @@ def _advance(solver, omega, numbers, *, every, most_segments):
         last = rate * left <= every * (1 + SLACK)
         dt = jnp.where(last, left / every, 1 / jnp.where(last, 1, rate))
         dt = jnp.where(moving, dt, 0)
-        omega = jnp.where(moving[..., None, None], with_dt(dt).rollout(omega, steps=every), omega)
+        later = with_dt(dt).rollout(omega, steps=every)
+        omega = jax.tree.map(lambda new, old: jnp.where(moving[..., None, None], new, old), later, omega)
         time = jnp.where(moving, jnp.where(last, until, time + every * dt), time)
         steps = steps + every * moving.astype(jnp.int32)
         first = jnp.minimum(first, jnp.where(_not_finite(omega), steps, NONE_BAD))
@@ -178,7 +189,8 @@ def _advance(solver, omega, numbers, *, every, most_segments):
 
 
 def _not_finite(omega):
-    return ~jnp.all(jnp.isfinite(omega), axis=(-2, -1))
+    bad = [~jnp.all(jnp.isfinite(field), axis=(-2, -1)) for field in jax.tree.leaves(omega)]
+    return functools.reduce(jnp.logical_or, bad)
 
 
 @jax.custom_batching.custom_vmap

@@ -20,9 +20,12 @@ class Direct:
     This is the fastest gradient. Forward mode, and a rollout that is not differentiated, keep nothing.
     """
 
-    def call_length(self, steps: int, between_saves: int) -> int:
-        """Steps taken in one call, of a rollout of `steps` steps that stops every `between_saves` steps."""
-        return _divisor_near(between_saves, min(between_saves, LONGEST_CALL))
+    def call_length(self, steps: int, between_saves: int, longest: int | None = None) -> int:
+        """Steps taken in one call, of a rollout of `steps` steps that stops every `between_saves` steps.
+
+        `longest`: about the most, where `every` is not given.
+        """
+        return _divisor_near(between_saves, min(between_saves, longest or LONGEST_CALL))
 
     def direct(self, segments: int, length: int, step_bytes: float) -> int:
         """Return the number of segments at the end whose stages reverse mode keeps.
@@ -47,7 +50,7 @@ class Checkpointed:
             never all of the rollout. It is one segment where more would take over 6 GiB. (Members added by `jax.vmap`
             are not counted.) Several rollouts in one differentiated function each keep these stages until the gradient
             is computed: pass False if that is too much. With `save_every` the kept segments are divided evenly among
-            the saves. With a forcing for every step, only a last segment that is shorter than the others is kept.
+            the saves. With a forcing that changes in time, only a last segment that is shorter than the others is kept.
 
     Raises:
         TypeError: `every` is not an integer or None, or `keep_last` is not True or False.
@@ -67,11 +70,16 @@ class Checkpointed:
             raise ValueError(f"every={show(self.every)}: expected a positive integer or None")
         object.__setattr__(self, "every", int(self.every))
 
-    def call_length(self, steps: int, between_saves: int) -> int:
-        """Steps taken in one call, of a rollout of `steps` steps that stops every `between_saves` steps."""
+    def call_length(self, steps: int, between_saves: int, longest: int | None = None) -> int:
+        """Steps taken in one call, of a rollout of `steps` steps that stops every `between_saves` steps.
+
+        `longest`: about the most, where `every` is not given.
+        """
         if self.every is not None:
             return min(self.every, between_saves)
-        return _divisor_near(between_saves, min(between_saves, max(SHORTEST_CALL, math.isqrt(steps))))
+        return _divisor_near(
+            between_saves, min(between_saves, longest or between_saves, max(SHORTEST_CALL, math.isqrt(steps)))
+        )
 
     def direct(self, segments: int, length: int, step_bytes: float) -> int:
         """Return the number of segments at the end whose stages reverse mode keeps.

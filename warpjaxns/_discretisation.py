@@ -116,6 +116,13 @@ class Engine(Protocol):
         """Return the forcing of time steps, of ``(steps or 1, batch or 1, ny, nx)``, or ``(1, 1, 1, 1)`` for none."""
         ...
 
+    def spectrum_to_state(self, spectrum: jax.Array, /, **how) -> jax.Array:
+        """Return states from the coefficients of fields, those of ``rfft2(fields, norm="ortho")``.
+
+        Any leading axes are allowed. No field has waves of two points.
+        """
+        ...
+
     def to_field(self, state: jax.Array, /, **how) -> jax.Array:
         """Return the field of a state."""
         ...
@@ -132,7 +139,7 @@ class Engine(Protocol):
         """Check that the engine has these further terms, a `_terms.Terms`."""
         ...
 
-    def term_operands(self, terms: Any, /, **how) -> tuple[jax.Array, ...]:
+    def term_operands(self, terms: Any, /, **how) -> tuple[jax.Array | None, ...]:
         """Return the operands of time steps that stand for the terms, from the fifth on (`_primitives.operands`)."""
         ...
 

@@ -19,12 +19,15 @@ def optional(name, value, check):
     return None if value is None else parameter(name, value, check)
 
 
-def members(name, value, omega):
-    """Return a parameter for the primitives, ``(1,)`` or ``(batch,)``, of the type of omega."""
+def members(name, value, omega, axes=0):
+    """Return a parameter for the primitives, ``(1,)`` or ``(batch,)``, of the type of omega.
+
+    `axes`: how many axes the parameter has after those of members. They follow in the result.
+    """
     value, lead = jnp.asarray(value, omega.dtype), omega.shape[:-2]
-    if value.ndim:
-        value = broadcast(name, value, lead, lead, omega)
-    return merge(value, 0, value.ndim)
+    if value.ndim > axes:
+        value = broadcast(name, value, (*lead, *value.shape[value.ndim - axes :]), lead, omega)
+    return merge(value, 0, value.ndim - axes)
 
 
 def fields(name, value, omega, grid):

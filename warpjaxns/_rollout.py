@@ -15,6 +15,7 @@ import numpy as np
 from ._discretisation import engine_of
 from ._finite import look, look_at_saves
 from ._saves import Run
+from .forcing._drive import add
 
 
 def _compiled_once(*static):
@@ -24,17 +25,21 @@ def _compiled_once(*static):
 
 
 @_compiled_once("steps", "length", "direct")
-def final_state(omega, viscosity, drag, dt, forcing, terms=None, *, flag, discretisation, grid, backend, **segments):
+def final_state(
+    omega, viscosity, drag, dt, forcing, terms=None, drive=None, *, flag, discretisation, grid, backend, **segments
+):
     """Return the field after `steps` steps, and when each member was first seen to be not finite, if `flag`.
 
-    `terms`: a `_terms.Terms`, or None.
+    `terms`: a `_terms.Terms`, or None. `drive`: a `forcing._drive.Drive`, laws that are added to `forcing`, or None.
     """
     engine = engine_of(discretisation)
     how = engine.static(discretisation, grid, backend)
     state, forcing = engine.to_state(omega, **how), engine.forcing_to_state(forcing, **how)
     seen = look(None, omega, 0) if flag else None
     more = engine.term_operands(terms, **how) if terms else ()
-    state, seen = _advance(engine, state, seen, viscosity, drag, dt, forcing, more, **segments, **how)
+    window, clock = drive.begin(engine, dt, how) if drive else (None, None)
+    carry = state, seen, clock
+    state, seen, _ = _advance(engine, carry, viscosity, drag, dt, forcing, more, window, **segments, **how)
     field = engine.to_field(state, **how)
     return field, look_at_saves(seen, field[None], [segments["steps"]]) if flag else None
 
@@ -47,6 +52,7 @@ def saved_states(
     dt,
     forcing,
     terms=None,
+    drive=None,
     *,
     flag,
     discretisation,
@@ -64,54 +70,61 @@ def saved_states(
     state, forcing = engine.to_state(omega, **how), engine.forcing_to_state(forcing, **how)
     more = engine.term_operands(terms, **how) if terms else ()
     seen = look(None, omega, 0) if flag else None
+    driven, clock = drive.begin(engine, dt, how) if drive else (None, None)
     saved, start = [state[None]] * initial, 0
     for gap, count, length, direct in runs:
 
         def body(carry, window, of_run=forcing, steps=gap, length=length, direct=direct):
             of_save = of_run if window is None else window
             segments = {"steps": steps, "length": length, "direct": direct}
-            state, seen = carry
-            state, seen = _advance(engine, state, seen, viscosity, drag, dt, of_save, more, **segments, **how)
-            return (state, seen), state
+            carry = _advance(engine, carry, viscosity, drag, dt, of_save, more, driven, **segments, **how)
+            return carry, carry[0]
 
-        stop = start + gap * count
-        windows = _windows(_window(forcing, start, stop), count, gap)
-        (state, seen), states = jax.lax.scan(body, (state, seen), windows, length=count)
+        windows = _windows(forcing, count, gap, start)
+        (state, seen, clock), states = jax.lax.scan(body, (state, seen, clock), windows, length=count)
         saved.append(states)
-        start = stop
+        start += gap * count
     states = saved[0] if len(saved) == 1 else jnp.concatenate(saved)
     fields = jax.vmap(functools.partial(engine.to_field, **how))(states)
     steps = np.cumsum([0] * initial + [run.gap for run in runs for _ in range(run.saves)])
     return fields, look_at_saves(seen, fields, steps) if flag else None
 
 
-def _advance(engine, state, seen, viscosity, drag, dt, forcing, terms, *, steps, length, direct, **how):
-    """Return the state after `steps` steps, and what was seen (`_finite.look`) after each segment.
+def _advance(engine, carry, viscosity, drag, dt, forcing, terms, driven, *, steps, length, direct, **how):
+    """Return the carry after `steps` steps.
 
-    `seen`: what was seen before; None: nobody looks.
+    `carry`: the state; what was seen (`_finite.look`) after each segment, or None where nobody looks; and the clock of
+    the laws. `driven`: gives their forces (`Drive.begin`), or None. A segment makes its own, in reverse mode again.
     """
 
     def advance_by(state, forcing, steps, repeats, direct):
         more = {"steps": steps, "repeats": repeats, "direct": direct}
         return engine.advance(state, viscosity, drag, dt, forcing, *terms, **more, **how)
 
+    def segment(carry, forcing, steps, direct):
+        state, seen, clock = carry
+        if driven:
+            clock, forces = driven(clock, steps)
+            forcing = add(forcing, forces)
+        state = advance_by(state, forcing, steps, 1, direct)
+        return state, seen and look(seen, state, steps), clock
+
     segments, rest = divmod(steps, length)
     of_rest = min(direct, int(rest > 0))
     direct -= of_rest
-    if segments and forcing.shape[0] == 1 and seen is None:
-        state = advance_by(state, forcing, length, segments, direct)
+    if segments and forcing.shape[0] == 1 and carry[1:] == (None, None):
+        carry = advance_by(carry[0], forcing, length, segments, direct), None, None
     elif segments:
 
         def body(carry, window):  # all segments or none: to treat the last ones apart would copy all forcing
-            state, seen = carry
-            state = advance_by(state, forcing if window is None else window, length, 1, int(direct == segments))
-            return (state, seen and look(seen, state, length)), None
+            return segment(carry, forcing if window is None else window, length, int(direct == segments)), None
 
-        (state, seen), _ = jax.lax.scan(body, (state, seen), _windows(forcing, segments, length), length=segments)
+        if driven and direct < segments:  # else reverse mode would keep the forces of all steps
+            body = jax.checkpoint(body, prevent_cse=False)
+        carry, _ = jax.lax.scan(body, carry, _windows(forcing, segments, length), length=segments)
     if rest:
-        state = advance_by(state, _window(forcing, segments * length, steps), rest, 1, of_rest)
-        seen = seen and look(seen, state, rest)
-    return state, seen
+        carry = segment(carry, _window(forcing, segments * length, steps), rest, of_rest)
+    return carry
 
 
 def _window(forcing, start: int, stop: int):
@@ -119,8 +132,8 @@ def _window(forcing, start: int, stop: int):
     return forcing if forcing.shape[0] == 1 else forcing[start:stop]
 
 
-def _windows(forcing, count: int, length: int):
-    """Return per-step forcing cut into segments for a scan, or None where it is steady."""
+def _windows(forcing, count: int, length: int, start: int = 0):
+    """Return per-step forcing from step `start` on, cut into segments for a scan, or None where it is steady."""
     if forcing.shape[0] == 1:
         return None
-    return jnp.reshape(forcing[: count * length], (count, length, *forcing.shape[1:]))
+    return jnp.reshape(forcing[start : start + count * length], (count, length, *forcing.shape[1:]))

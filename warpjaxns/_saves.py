@@ -65,13 +65,15 @@ def _increasing(name, values):
     return counts
 
 
-def cut(adjoint: Direct | Checkpointed, steps: int, saves, step_bytes: float) -> tuple[Run, ...]:
-    """Return the saves with their segments.
+def cut(
+    adjoint: Direct | Checkpointed, steps: int, saves, step_bytes: float, longest: int | None = None
+) -> tuple[Run, ...]:
+    """Return the saves with their segments. `longest`: about the most steps of one, where the user does not say.
 
     The gradient begins at the end, so the last segments keep their stages. They are divided evenly among the saves of a
     run.
     """
-    lengths = [adjoint.call_length(steps, gap) for gap, _ in saves]
+    lengths = [adjoint.call_length(steps, gap, longest) for gap, _ in saves]
     segments = [count * -(-gap // length) for (gap, count), length in zip(saves, lengths, strict=True)]
     kept = adjoint.direct(sum(segments), lengths[-1], step_bytes) if saves else 0
     runs = []

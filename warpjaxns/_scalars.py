@@ -116,7 +116,7 @@ def check_scalars(value: Any, grid: Grid, discretisation: Discretisation) -> tup
 
 def stepping(discretisation: Discretisation, scalars: tuple[Scalar, ...]) -> Discretisation:
     """Return the discretisation whose engine advances the states."""
-    if not scalars:
+    if not scalars or not isinstance(discretisation, Spectral):
         return discretisation
     return SpectralWithScalars(discretisation.integrator, discretisation.dealiasing)
 

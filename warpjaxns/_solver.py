@@ -47,6 +47,16 @@ from ._scalars import (
 )
 from ._show import show
 from ._terms import Terms, check_pair
+from .forcing._drive import (
+    Drive,
+    add,
+    check_forcing,
+    check_step,
+    longest_window,
+    parts_of,
+    sum_of_fields,
+)
+from .forcing._laws import Law
 from .obstacles import Obstacle, check_obstacles, check_resistance, spread
 
 Field: TypeAlias = Float[Array, "... ny nx"]
@@ -58,13 +68,15 @@ class NavierStokes2D(eqx.Module):
         d(omega)/dt = J(psi, omega) + nu Lap(omega) - mu omega + f,    Lap(psi) = -omega,
         u = d(psi)/dy,  v = -d(psi)/dx,  J(a, b) = a_x b_y - a_y b_x
 
-    `Spectral` can have further terms on the right-hand side, each if it is asked for:
+    There can be further terms on the right-hand side, each if it is asked for:
 
         - beta v  -  (U d/dx + V d/dy) omega  -  nu_h (-Lap)^p omega  +  mu_h Lap^-1 omega
         + J(psi, h) - (U, V) . grad h  -  curl(chi (u + U) / eta)
 
     With a deformation radius L_d states are the potential vorticity ``omega = psi / L_d^2 - Lap(psi)``. A flow that
-    carries scalars has a `State` in their place, in and out.
+    carries scalars has a `State` in their place, in and out. `Spectral` has all of these. `FiniteDifference` has no
+    scalars, no hyperviscosity, no hypodrag together with a deformation radius, and none of them on a grid that is
+    divided over devices.
 
     `discretisation` says how: by finite differences or by Fourier modes. All methods are the same for both, and use its
     own operators.
@@ -77,7 +89,7 @@ class NavierStokes2D(eqx.Module):
         viscosity: nu >= 0 [length^2/time], a number or an array ``(...)`` like the leading axes of a state.
         dt: length of a step, > 0 [time], likewise.
         drag: mu >= 0 [1/time], likewise.
-        forcing: steady forcing f ``(..., ny, nx)`` [1/time^2], or None.
+        forcing: steady forcing f ``(..., ny, nx)`` [1/time^2], a law of `warpjaxns.forcing`, or None.
         beta: gradient of the planet's vorticity along y [1 / (length time)], likewise a number or an array. None, here
             and below: the equation has no such term.
         mean_flow: (U, V), a uniform flow that carries everything [length/time]. `velocity` does not include it.
@@ -106,7 +118,7 @@ class NavierStokes2D(eqx.Module):
     viscosity: Array
     dt: Array
     drag: Array
-    forcing: Array | None
+    forcing: Array | Law | None
     beta: Array | None
     mean_flow: tuple[Array, Array] | None
     hyperviscosity: Array | None
@@ -156,7 +168,7 @@ class NavierStokes2D(eqx.Module):
         self.dt = parameter("dt", dt, check_positive)
         self.drag = parameter("drag", drag, check_non_negative)
         engine_of(discretisation).check_reach(grid, viscosity, drag, dt)
-        self.forcing = None if forcing is None else check_field("forcing", forcing, grid)
+        self.forcing = None if forcing is None else check_forcing(forcing, grid, discretisation)
         self.beta = optional("beta", beta, check_real)
         self.mean_flow = None
         if mean_flow is not None:
@@ -169,16 +181,19 @@ class NavierStokes2D(eqx.Module):
         self.topography = None if topography is None else check_field("topography", topography, grid)
         self.obstacle = None if obstacle is None else check_obstacles(obstacle, grid) or None
         engine_of(discretisation).check_terms(grid, self._terms)
-        check_resistance(self.obstacle or (), self.dt, engine_of(discretisation).resistance_limit(discretisation))
+        check_resistance(self.obstacle or (), dt, engine_of(discretisation).resistance_limit(discretisation))
         self.discretisation = discretisation
         self.adjoint = adjoint
         self.backend = str(backend)  # Equinox takes NumPy's strings for arrays
         self.check_finite = check_finite
 
     @method
-    def step(self, omega: Field | State) -> Any:
-        """Return the state one time step `dt` later: the vorticity ``(..., ny, nx)`` [1/time], or a `State`."""
-        return self.rollout(self._state("omega", omega), steps=1)
+    def step(self, omega: Field | State, *, first_step: int | Array = 0) -> Any:
+        """Return the state one time step `dt` later: the vorticity ``(..., ny, nx)`` [1/time], or a `State`.
+
+        `first_step`: the number of this step, as for `rollout`.
+        """
+        return self.rollout(self._state("omega", omega), steps=1, first_step=first_step)
 
     @method
     def rollout(
@@ -189,7 +204,8 @@ class NavierStokes2D(eqx.Module):
         save_every: int | None = None,
         save_at: Sequence[int] | np.ndarray | None = None,
         include_initial: bool = False,
-        forcing: Array | None = None,
+        forcing: Array | Law | None = None,
+        first_step: int | Array = 0,
         check: str | None = None,
     ) -> Any:
         """Return the vorticity after `steps` steps, or a trajectory.
@@ -203,8 +219,10 @@ class NavierStokes2D(eqx.Module):
                 save. Each run of equal distances is compiled apart.
             include_initial: whether the initial state is the first of the saved ones.
             forcing: None, or one field a step ``(steps, ..., ny, nx)`` [1/time^2], constant over the step and added
-                to the solver's steady forcing of the vorticity. Leading axes after the first broadcast against those
-                of `omega0`.
+                to the solver's forcing of the vorticity. Leading axes after the first broadcast against those of
+                `omega0`. Or a law of `warpjaxns.forcing`, which takes memory for the steps of a segment only.
+            first_step: the number of the first step, >= 0, on the clock of laws. It may be traced. A run in parts
+                passes the number of steps taken before.
             check: what happens if the result is not finite. ``"raise"``: an error. ``"flag"``: nothing, but a `Flag`
                 is returned as well, without a callback into Python. None: ``"raise"`` if the solver has
                 `check_finite`, else nothing.
@@ -225,17 +243,20 @@ class NavierStokes2D(eqx.Module):
         steps, saves, initial = check_saves(steps, save_every, save_at, include_initial)
         if check is not None:
             check_option("check", check, ("raise", "flag"))
-        viscosity, drag, dt = self._parameters(omega0)
-        control = self._forcing(omega0, forcing, steps)
+        law = check_forcing(forcing, self.grid, self.discretisation) if isinstance(forcing, Law) else None
+        viscosity, drag, dt = self._parameters(omega0, law)
+        control = self._forcing(omega0, law, None if law is not None else forcing, steps)
+        drive = Drive.of(parts_of(self.forcing, law).moving, check_step("first_step", first_step), omega0)
         how = self._stepping
         engine = engine_of(how["discretisation"])
         step_bytes = engine.kept_fields(self.discretisation, self.grid) * _known_bytes(start)
-        runs = cut(self.adjoint, steps, ((max(steps, 1), min(steps, 1)),) if saves is None else saves, step_bytes)
+        saves_or_end = ((max(steps, 1), min(steps, 1)),) if saves is None else saves
+        runs = cut(self.adjoint, steps, saves_or_end, step_bytes, drive and longest_window(_known_bytes(start)))
 
         # a scan's state varies over all mesh axes that anything varies over, from the start
-        terms, structure = jax.tree.flatten(self._spread_terms(omega0))
-        operands = align(start, viscosity, drag, dt, control, *terms)
-        operands[5:] = [jax.tree.unflatten(structure, operands[5:])]
+        more, structure = jax.tree.flatten((self._spread_terms(omega0), drive))
+        operands = align(start, viscosity, drag, dt, control, *more)
+        operands[5:] = jax.tree.unflatten(structure, operands[5:])
         how["flag"] = check == "flag"
         if saves is None:
             out, first = final_state(*operands, steps=steps, length=runs[0].length, direct=runs[0].direct, **how)
@@ -243,23 +264,45 @@ class NavierStokes2D(eqx.Module):
             out, first = saved_states(*operands, runs=runs, initial=initial, **how)
         states = unflat(out, state0)
         if first is not None:
-            return states, Flag.of(first.reshape(omega0.shape[:-2]))
+            return states, Flag.of(first.reshape(vorticity_in(state0).shape[:-2]))
         if check == "raise" or self.check_finite:
             raise_if_not_finite(out, out.ndim - start.ndim, _advice(self.discretisation), self._what)
         return states
 
     @method
-    def tendency(self, omega: Field | State) -> Any:
+    def tendency(self, omega: Field | State, *, step: int | Array | None = None) -> Any:
         """Return the right-hand side ``J(psi, omega) + nu Lap(omega) - mu omega + f`` [1/time^2], of omega's shape.
 
-        Further terms are part of it. With scalars it is a `State` of the rates of all fields.
+        Further terms are part of it. With scalars it is a `State` of the rates of all fields. `step`: the number of
+        steps taken before, for laws, as for `force`.
         """
         state = self._state("omega", omega)
         omega = vorticity_in(state)
         viscosity, drag, _ = self._parameters(omega)
-        force, (engine, how) = self._forcing(omega, None, 1)[0], self._stepping_engine
+        force, (engine, how) = self._force(omega, step), self._stepping_engine
         rate = engine.tendency(flat(state), viscosity, drag, force, self._spread_terms(omega), **how)
         return unflat(rate, state)
+
+    @method
+    def force(self, omega: Field | State, *, step: int | Array | None = None) -> Field:
+        """Return the solver's forcing f of the vorticity [1/time^2], of its shape: zero if there is none.
+
+        Args:
+            omega: vorticity ``(..., ny, nx)`` [1/time], or a `State`. Linear forcing depends on it.
+            step: the number of steps taken before this state, >= 0, which may be traced. f is that of the step which
+                follows. It is needed where a law changes in time.
+
+        Raises:
+            ValueError: f changes in time, and `step` is not given.
+        """
+        omega = self._vorticity("omega", vorticity_in(omega))
+        force = self._force(omega, step)
+        if self.scalars:
+            force = force[:, 0]
+        force = jnp.broadcast_to(force, merge(omega, 0, omega.ndim - 2).shape).reshape(omega.shape)
+        for rate in parts_of(self.forcing).rates:
+            force = force + members("rate", rate, omega).reshape(*(jnp.shape(rate) and omega.shape[:-2]), 1, 1) * omega
+        return force
 
     @method
     def term_rates(self, omega: Field | State) -> dict[str, Field]:
@@ -271,7 +314,7 @@ class NavierStokes2D(eqx.Module):
         omega, (engine, how) = vorticity_in(state), self._stepping_engine
         terms = self._spread_terms(omega)
         rates = engine.term_rates(flat(state), terms, **how) if terms else {}
-        return {name: rate.reshape(omega.shape) for name, rate in rates.items()}
+        return {name: rate.reshape(vorticity_in(state).shape) for name, rate in rates.items()}
 
     @method
     def streamfunction(self, omega: Field | State) -> Field:
@@ -284,7 +327,7 @@ class NavierStokes2D(eqx.Module):
             omega = self._vorticity("omega", omega)
             given = flat(omega), self._of_members(self._terms, omega)
             omega = self._engine.relative_vorticity(*given, **self._how).reshape(omega.shape)
-        return streamfunction(self.grid, omega, discretisation=self.discretisation, backend=self.backend)
+        return streamfunction(self.grid, vorticity_in(omega), discretisation=self.discretisation, backend=self.backend)
 
     @method
     def velocity(self, omega: Field | State) -> tuple[Field, Field]:
@@ -394,16 +437,39 @@ class NavierStokes2D(eqx.Module):
         }
         return Terms(**numbers, **at_points, hyperviscosity_order=self.hyperviscosity_order)
 
-    def _parameters(self, omega):
-        """Return viscosity, drag and dt for the primitives."""
-        return tuple(members(name, getattr(self, name), omega) for name in ("viscosity", "drag", "dt"))
+    def _parameters(self, omega, law=None):
+        """Return viscosity, drag and dt for the primitives. Linear forcing, of a law too, is negative drag."""
+        viscosity, drag, dt = (members(name, getattr(self, name), omega) for name in ("viscosity", "drag", "dt"))
+        for rate in parts_of(self.forcing, law).rates:
+            drag = drag - members("rate", rate, omega)
+        return viscosity, drag, dt
 
-    def _forcing(self, omega, control, steps):
-        """Return all forcing for the primitives, ``(steps or 1, batch or 1, ny, nx)``, or a single zero for none."""
+    def _force(self, omega, step):
+        """Return the forcing that does not depend on the flow in step number `step`, ``(batch or 1, ny, nx)``.
+
+        With scalars it has their sources too, ``(batch or 1, 1 + scalars, ny, nx)``.
+        """
+        force, moving = self._forcing(omega, None, None, 1), parts_of(self.forcing).moving
+        if moving and step is None:
+            names = ", ".join(type(law).__name__ for law in moving)
+            raise ValueError(f"step=None: the solver's forcing changes in time ({names}); pass the number of steps")
+        drive = Drive.of(moving, None if step is None else check_step("step", step), omega)
+        if drive is None:
+            return force[0]
+        window, clock = drive.begin(self._engine, members("dt", self.dt, omega), self._how)
+        return add(force, self._engine.to_field(window(clock, 1)[1][0], **self._how)[None])[0]
+
+    def _forcing(self, omega, law, control, steps):
+        """Return steady and given forcing for the primitives, ``(steps or 1, batch or 1, ny, nx)``, or a zero for none.
+
+        With scalars it has their sources too, ``(steps or 1, batch or 1, 1 + scalars, ny, nx)``.
+
+        Steady forcing is that of the solver, and of a law.
+        """
         grid, lead = self.grid.shape, omega.shape[:-2]
-        total = jnp.zeros((1, 1, 1, 1), omega.dtype)
-        if self.forcing is not None:
-            total = fields("forcing", self.forcing, omega, self.grid)[None]
+        # `eqx.tree_at` checks nothing
+        steady = [check_field("forcing", field, self.grid) for field in parts_of(self.forcing, law).steady]
+        total = sum_of_fields(steady, omega)
         if control is not None:
             control = check_field("forcing", control, self.grid).astype(omega.dtype)
             if control.ndim < 3 or control.shape[0] != steps:
@@ -417,9 +483,11 @@ class NavierStokes2D(eqx.Module):
                 missing = max(len(lead) - (control.ndim - 3), 0)
                 control = control.reshape(steps, *(1,) * missing, *control.shape[1:])
                 control = merge(broadcast("forcing", control, (steps, *lead, *grid), lead, omega), 1, len(lead))
-            total = control if self.forcing is None else total + control
-        if self.mean_flow is not None and self._terms.medium:
-            total = total + self._engine.term_forcing(self._of_members(self._terms, omega), **self._how)[None]
+            total = add(total, control)
+        of_terms = None
+        if self._terms.medium:
+            of_terms = self._engine.term_forcing(self._of_members(self._terms, omega), **self._how)
+        total = total if of_terms is None else total + of_terms[None]
         return with_forcing(total, self.scalars, omega, self.grid) if self.scalars else total
 
 

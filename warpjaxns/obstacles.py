@@ -37,7 +37,7 @@ from ._parameters import fields, members, parameter
 from ._show import show
 from ._terms import check_pair
 
-__all__ = ["Obstacle", "cylinder", "displacement", "fringe", "from_signed_distance"]
+__all__ = ["cylinder", "displacement", "fringe", "from_signed_distance"]
 
 
 def __dir__():
@@ -54,7 +54,7 @@ class Obstacle(eqx.Module):
     leaves can be differentiated and may differ from member to member.
 
     Steps are explicit in this term: ``dt max(chi) / eta`` must stay below 4.6 with ``Spectral()``, and below 2.5 with
-    ``Spectral("rk3")``.
+    ``Spectral("rk3")`` and ``FiniteDifference()``.
 
     Args:
         mask: chi ``(..., ny, nx)``, from 0 to 1.
@@ -233,7 +233,9 @@ def displacement(*, permeability: ArrayLike, viscosity: ArrayLike, width: ArrayL
         ValueError: an argument is not positive.
     """
     values = {"permeability": permeability, "viscosity": viscosity, "width": width}
-    eta, nu, w = (parameter(name, value, check_positive) for name, value in values.items())
+    numbers = [parameter(name, value, check_positive) for name, value in values.items()]
+    widest = max((number.dtype for number in numbers), key=lambda dtype: dtype.itemsize)
+    eta, nu, w = (number.astype(widest) for number in numbers)
     a = w / (4 * jnp.sqrt(nu * eta))
     return w / 4 * (digamma(a) + digamma(1 + a) + 2 * np.euler_gamma)
 
@@ -268,8 +270,8 @@ def check_resistance(obstacles: tuple[Obstacle, ...], dt: Any, limit: float) -> 
     for one in obstacles:
         if any(isinstance(value, jax.core.Tracer) for value in (one.mask, one.permeability, dt)):
             continue
-        most, longest = float(np.max(one.mask, initial=0)), float(np.max(dt, initial=0))
-        least = float(np.min(one.permeability, initial=math.inf))
+        most, longest = (float(np.max(np.asarray(value, float), initial=0)) for value in (one.mask, dt))
+        least = float(np.min(np.asarray(one.permeability, float), initial=math.inf))
         if longest * most > limit * least:
             raise ValueError(
                 f"obstacle.permeability={least:.3g} with dt={longest:.3g}: a step would not be stable; expected a "

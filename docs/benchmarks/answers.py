@@ -9,11 +9,13 @@ kept with them. Numbers do not depend on any, but for rounding. `tests/test_answ
 
 import argparse
 import hashlib
+import importlib.metadata
 import json
 import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ FILE = Path(__file__).with_name("answers.json")
 GRID = wns.Grid((48, 64), extent=(1.5, 2.0))
 STEPS, POINTS = 20, 5
 ROUNDING = {"float32": 1e-5, "float64": 1e-11}  # of the largest number of an answer
-SPECTRAL = {"discretisation": wns.Spectral()}
+SPECTRAL: dict[str, Any] = {"discretisation": wns.Spectral()}
 
 
 def field(seed: int, dtype: str, members: int | None = None) -> jax.Array:
@@ -33,10 +35,13 @@ def field(seed: int, dtype: str, members: int | None = None) -> jax.Array:
     random, (ny, nx) = np.random.default_rng(seed), GRID.shape
     y, x = 2 * np.pi * np.arange(ny)[:, None] / ny, 2 * np.pi * np.arange(nx) / nx
     count = members or 1
-    waves = sum(
-        random.standard_normal((count, 1, 1)) * np.cos(ky * y + kx * x + 2 * np.pi * random.random((count, 1, 1)))
-        for ky in range(4)
-        for kx in range(-3, 4)
+    waves = np.sum(
+        [
+            random.standard_normal((count, 1, 1)) * np.cos(ky * y + kx * x + 2 * np.pi * random.random((count, 1, 1)))
+            for ky in range(4)
+            for kx in range(-3, 4)
+        ],
+        axis=0,
     )
     return jnp.asarray(waves if members else waves[0], dtype)
 
@@ -147,10 +152,7 @@ def differ(one: dict, other: dict) -> str | None:
 
 def versions() -> dict[str, str]:
     """Return those on which bits depend."""
-    import jaxlib
-    import warp
-
-    return {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "warp-lang": warp.__version__}
+    return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "warp-lang")}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 DEFAULT = (
     *("stirring", "generate_dataset", "recover_viscosity", "singular_vectors", "control_enstrophy"),
-    *("assimilate_initial_vorticity", "mixing", "bubble"),
+    *("assimilate_initial_vorticity", "mixing", "bubble", "cylinder", "zonal_jets", "recurrent_flow"),
 )
 LARGE = {
     "train_closure": "--full",
@@ -32,7 +32,9 @@ LARGE = {
     "stirring": "--size 256 --steps 1000",
     "mixing": "--size 128 --steps 400 --iterations 200",
     "bubble": "--size 128 --steps 640",
+    "zonal_jets": "--size 256 --time 400",
     "generate_dataset": "--size 256 --count 32 --steps 1200",
+    "cylinder": "--points 24 --height 16 --length 32 --time 200 --iterations 20",
 }
 PICTURES = {"train_closure"}  # drawn at the larger size
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import tables_accuracy
 import tables_examples
+import tables_validation
 from cells import data, figure, table, two_digits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,9 +201,8 @@ def _exponent(value: float) -> str:
 
 
 MADE = (perturbation, perturbation_factors, beside_xla, selection, speed, spectral_speed, bounds, counters, facts)
-TABLES: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (*MADE, *tables_accuracy.MADE, *tables_examples.MADE)
-}
+OTHERS = (*tables_accuracy.MADE, *tables_examples.MADE, *tables_validation.MADE)
+TABLES: dict[str, Callable[[], str]] = {function.__name__: function for function in (*MADE, *OTHERS)}
 
 
 def written(text: str) -> str:

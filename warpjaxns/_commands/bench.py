@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 from argparse import BooleanOptionalAction
 from functools import partial
@@ -50,6 +51,10 @@ def add(commands):
     add_discretisation(option)
     option("--budget", "start nothing new after this many seconds", shown="none", type=number(float, above=0),
         metavar="SECONDS")
+    option("--against", "compare with the figures of an earlier run, and fail where one is slower by --threshold; on "
+        "another machine times beside XLA are compared", shown="none", type=Path, metavar="JSON")
+    option("--threshold", "of --against: the largest ratio of now to earlier", 1.25, type=number(float, above=0),
+        metavar="RATIO")
     option("--output", "where the JSON and the plot go", Path("results/bench"), type=Path, metavar="FOLDER")
     # fmt: on
     parser.add_argument("--peers", action=BooleanOptionalAction, default=True, help="measure other packages too")
@@ -82,6 +87,7 @@ def _measure_all(options, path):
     from ..benchmarks import report
 
     start = time.monotonic()
+    earlier = _earlier(options)
     deadline = None if options.budget is None else start + options.budget
     contenders = benchmarks.backends(*dict.fromkeys(options.backend))
     contenders += benchmarks.peers() if options.peers else []
@@ -119,7 +125,7 @@ def _measure_all(options, path):
     say(options, *_reasons(figures["skipped"]), f"Figures: {path}")
     if not options.no_plot and any(record.median for record in records):
         _draw(options, path.with_suffix(".png"), records, roof, figures["device"]["kind"])
-    return code
+    return code or _compare(options, figures, earlier)
 
 
 def _measure_case(options, case, contenders, deadline, figures):
@@ -143,6 +149,33 @@ def _measure_case(options, case, contenders, deadline, figures):
     left_out = ({"case": case.label, "solver": name, "reason": reason} for name, reason in reasons.items() if reason)
     figures["skipped"] += left_out
     return records
+
+
+def _earlier(options):
+    """Return the figures to compare with, read before anything is measured or overwritten, or None."""
+    from ..benchmarks import against
+
+    try:
+        return None if options.against is None else against.read(options.against)
+    except ValueError as error:
+        raise UsageError(f"argument --against: {error}") from error
+
+
+def _compare(options, figures, earlier):
+    """Print changes, and return the exit code: 1 where a figure is over the threshold, or none could be compared."""
+    from ..benchmarks import against
+
+    if earlier is None:
+        return 0
+    changes = against.compare(figures, earlier)
+    say(options, "", *against.lines(figures, earlier, changes, options.threshold))
+    slower = [change for change in changes if change.over(options.threshold)]
+    if not changes:
+        print("warpjaxns: nothing to compare: the runs have no case, solver and task in common", file=sys.stderr)
+    if slower:
+        names = ", ".join(" ".join(change[:3]) for change in slower)
+        print(f"warpjaxns: slower than {options.threshold:g} times the earlier run: {names}", file=sys.stderr)
+    return int(bool(slower) or not changes)
 
 
 def _draw(options, path, records, roof, device):
@@ -194,17 +227,28 @@ def _figures(options, contenders, cases):
 
     from .. import info
     from .._discretisation import to_dict
+    from ..benchmarks import against
     from ..benchmarks.report import installed_versions
 
     device = jax.devices()[0]
-    left_out = ("run", "parser", "output", "quiet", "no_plot", *(n for o in DISCRETISATIONS.values() for n in o))
+    model = {"processor": against.processor()} if device.platform == "cpu" else {}
+    left_out = (
+        "run",
+        "parser",
+        "output",
+        "quiet",
+        "no_plot",
+        "against",
+        "threshold",
+        *(n for o in DISCRETISATIONS.values() for n in o),
+    )
     given = {name: value for name, value in vars(options).items() if name not in left_out}
     about = info()
     return {
         "command": "warpjaxns bench",
         "options": given | {"discretisation": to_dict(cases[0].discretisation)},
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-        "device": {"platform": device.platform, "kind": device.device_kind, "cpus": os.cpu_count()},
+        "device": {"platform": device.platform, "kind": device.device_kind, "cpus": os.cpu_count()} | model,
         "driver": about.driver,
         "versions": about.versions | installed_versions("exponax", "jax-cfd"),
         "numerics": {contender.name: contender.numerics for contender in contenders},

@@ -188,10 +188,10 @@ def tangent_fits(x: Operands, *, grid: Grid, platform: str, **_) -> bool:
     if terms.screened(x.linear):
         return False
     limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
-    return _plan_of(grid, x.omega, platform).tangent_fits(limit)
+    return _plan_of_steps(grid, x, platform).tangent_fits(limit)
 
 
-def adjoint_fits(*operands, wrt: Operands, **_) -> bool:
+def adjoint_fits(x: Operands, *, wrt: Operands, **_) -> bool:
     """Return whether a kernel has all cotangents that are wanted. None sums that of a deformation radius."""
     return not wrt.screening
 

@@ -5,6 +5,7 @@ import math
 from .. import _coefficients
 from .._checks import check_reach
 from .._grid import DividedGrid
+from .._primitives.linear import irfft2
 from .._primitives.operands import Operands, complete
 from .._support import warp_obstacle
 from .._terms import screening
@@ -36,6 +37,7 @@ __all__ = [
     "relative_vorticity",
     "resistance_limit",
     "second_derivatives",
+    "spectrum_to_state",
     "static",
     "streamfunction",
     "tendency",
@@ -62,6 +64,11 @@ def to_state(field, **_):
 def forcing_to_state(forcing, **_):
     """Return the forcing of time steps: the fields themselves."""
     return forcing
+
+
+def spectrum_to_state(spectrum, *, grid, **_):
+    """Return the states with the coefficients of ``rfft2(fields, norm="ortho")``: the fields."""
+    return irfft2(spectrum, grid.shape, norm="ortho", grid=grid)
 
 
 def to_field(state, **_):
@@ -110,8 +117,8 @@ def tendency(field, viscosity, drag, force, terms=None, *, grid, scheme, backend
 
 def _streamfunction(field, terms, grid, backend):
     """Return psi, with a deformation radius that of a potential vorticity."""
-    is_screened = terms is not None and terms.deformation_radius is not None
-    return poisson(field, screening(terms) if is_screened else None, grid=grid, backend=backend)
+    number = None if terms is None or terms.deformation_radius is None else screening(terms)
+    return poisson(field, number, grid=grid, backend=backend)
 
 
 def streamfunction(field, *, grid, backend, **_):

@@ -44,11 +44,13 @@ def cotangent(medium, psi, l, of_topography, *, grid):
 
 def operand(terms: Terms):
     """Return the operand `medium` of time steps, or None."""
-    if not terms.medium:
+    parts = [] if terms.obstacle is None else [resistance(terms.obstacle)]
+    parts += [] if terms.topography is None else [terms.topography]
+    if not parts:
         return None
-    r = None if terms.obstacle is None else resistance(terms.obstacle)
-    h = jnp.zeros_like(r) if terms.topography is None else terms.topography
-    return jnp.stack(jnp.broadcast_arrays(jnp.zeros_like(h) if r is None else r, h), axis=-1)
+    r = jnp.zeros_like(parts[0]) if terms.obstacle is None else parts[0]
+    h = jnp.zeros_like(parts[0]) if terms.topography is None else parts[-1]
+    return jnp.stack(jnp.broadcast_arrays(r, h), axis=-1)
 
 
 def _of_mean_flow(terms: Terms, *, grid) -> dict:

@@ -43,7 +43,7 @@ class Numerics:
         algebra: a module with `advance`, `advance_jvp`, `tangent` and `adjoint`, made of operators that are closed
             under differentiation. It is the ``"xla"`` backend.
         calls: a module with `advance`, `advance_jvp` and `adjoint` as one foreign call each. `tangent_fits` and
-            `adjoint_fits` say whether the last two can, given the same arguments.
+            `adjoint_fits` say whether the last two can, given the `Operands` of the state.
         kept: ``kept(omega, steps=..., **params)`` returns the shapes of the arrays that reverse mode keeps. Each has
             the members on its second axis. `omega` has a shape.
         kept_arrays: their number.
@@ -280,7 +280,7 @@ class Steps:
 
     def _adjoint_warp(self, *operands, platform, **params):
         calls = self.numerics.calls
-        if calls.adjoint_fits(*operands, platform=platform, **params):
+        if calls.adjoint_fits(Operands(*operands[:COUNT]), platform=platform, **params):
             return calls.adjoint(*operands, platform=platform, **params)
         return self.numerics.algebra.adjoint(*operands, **params)
 

@@ -6,10 +6,10 @@ from . import algebra, calls
 from .obstacle import warp_obstacle
 
 
-def _kept(omega, *, steps, integrator, **_):
+def kept(omega, *, steps, integrator, **_):
     """Return the shape of the states after each stage."""
     return [(len(LOW_STORAGE[integrator]) * steps, *omega.shape)]
 
 
-STEPS = Steps(Numerics("spectral_", algebra, calls, _kept, 1, warp_obstacle))
+STEPS = Steps(Numerics("spectral_", algebra, calls, kept, 1, warp_obstacle))
 advance = STEPS.advance

@@ -220,7 +220,7 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend):
         if wrt.dt:
             share = duration * total(rate * product) + total(before * moved) + total(q * force)
             if of_medium is not None:
-                share = share + total(flow.medium * of_medium) / 2
+                share = share + total(x.medium * of_medium) / 2
             shares = shares._replace(dt=share)
         if wrt.linear:
             shares = shares._replace(linear=duration * dt * product)

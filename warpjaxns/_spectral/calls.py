@@ -7,6 +7,7 @@ different calls.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,7 @@ from .._kernels.hardware.address_table import NO_ARRAY
 from .._kernels.hardware.limits import CPU_MEMORY, SHARED_MEMORY
 from .._kernels.parameters import parameters
 from .._kernels.spectral import operators, stage, sweep
+from .._kernels.spectral.medium import Medium
 from .._kernels.spectral.places import Tables
 from .._kernels.spectral.plan import Plan
 from .._kernels.spectral.planner import make_plan
@@ -75,8 +77,8 @@ def plan_of(grid: Grid, dealiasing: str, state, platform: str, with_medium: bool
         return plan
     if not plan.fits(plan.tangent, 4, _limit(platform)):
         raise ValueError(
-            f"obstacles and topography on {grid.shape} points in {plan.dtype} need more shared memory than blocks "
-            'have; use backend="xla", or a grid with fewer points along y'
+            f"obstacles and topography on {grid.shape} points in {plan.dtype} need more shared memory than a block "
+            'has; use backend="xla", or a grid with fewer points along y'
         )
     return dataclasses.replace(plan, resident=None, resident_tangent=None, resident_sweep=None)
 
@@ -115,6 +117,11 @@ def _places(x: Operands, extra: bool):
     return parameters(x.viscosity, x.drag, x.dt, forcing, *((x.screening, x.linear) if extra else ()))
 
 
+def _rows_of(x: Operands):
+    """Return where rows have a medium, 1, or none, 0: a list of an array ``(batch or 1, ny)``, or of none."""
+    return [jnp.any(x.medium != 0, axis=(-2, -1)).astype(x.omega.dtype)] if has_medium(x) else []
+
+
 def _has_terms(x: Operands):
     """Return whether there are linear terms besides viscosity and drag. A symbol of single numbers means none."""
     return x.linear.shape[-1] == 2
@@ -132,17 +139,19 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
     count, (batch, *modes, _) = steps * len(low_storage(integrator)), state.shape
 
     def launch(scale, tables, *given):
-        x, (out, *scratch) = split(given, Operands)
+        x, rest = split(given, Operands)
+        of_medium = Medium(x.medium, rest.pop(0)) if medium else None
+        out, *scratch = rest
         setting = Setting(plan, integrator, steps, scale, tables)
         if plan.resident:
             resident_stage.advance(setting, _places(x, extra), x.omega, out, keep)
         else:
             targets = [out[s] for s in range(count)] if keep else [out] * count
-            work = scratch[:1], scratch[1:], x.medium if medium else None
-            stage.advance(setting, _places(x, extra), x.omega, targets, *work)
+            stage.advance(setting, _places(x, extra), x.omega, targets, scratch[:1], scratch[1:], of_medium)
 
     out = (plan.complex, (count, batch, *modes) if keep else (batch, *modes))
     outputs = [out, *([] if plan.resident else _scratch(plan, 1, batch, modes)), *[plan.halves(batch)] * medium]
+    operands = [*operands, *_rows_of(given)]
     (out, *_) = call(launch, plan, grid, operands, ["spectral_advance", integrator, steps, keep], outputs, repeats)
     return [out[-1], out] if keep else [out]
 
@@ -161,8 +170,8 @@ def tangent_fits(x: Operands, *, grid: Grid, dealiasing, platform: str, **_) -> 
     return plan.resident_tangent is not None or plan.fits(plan.tangent, 4, _limit(platform))
 
 
-def adjoint_fits(*_, **__) -> bool:
-    """Return whether a kernel has all cotangents that are wanted."""
+def adjoint_fits(x: Operands, **_) -> bool:
+    """Return whether a call has all cotangents that are wanted."""
     return True
 
 
@@ -210,7 +219,9 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     at_points = plan.complex, (batch, *grid.shape) if medium and by_medium else (1, 1, 1)
 
     def launch(scale, tables, *given):
-        x, (cotangent, kept, result, sums, by_step, by_symbol, at_points, *scratch) = split(given, Operands)
+        x, (cotangent, kept, *rest) = split(given, Operands)
+        occupied: Any = rest.pop(0) if medium else None
+        result, sums, by_step, by_symbol, at_points, *scratch = rest
         setting = Setting(plan, integrator, steps, scale, tables)
         wanted = zip((by_parameter, by_forcing, by_linear), (sums, by_step, by_symbol), strict=True)
         totals = [total if want else None for want, total in wanted]
@@ -218,14 +229,16 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
         if plan.resident_sweep:
             resident_sweep.adjoint(*given, totals)
         else:
-            of_medium = (x.medium, at_points if by_medium else None) if medium else ()
+            of_medium = (Medium(x.medium, occupied), at_points if by_medium else None) if medium else ()
             sweep.adjoint(*given, scratch[:2], scratch[2:], totals, *of_medium)
 
     scratch = [] if plan.resident_sweep else _scratch(plan, 2, batch, modes) + [plan.halves(batch)] * medium
     outputs = [(plan.complex, (batch, *modes)), sums, by_step, by_symbol, at_points, *scratch]
     key = ["spectral_adjoint", integrator, steps, wrt]
-    result, sums, by_step, by_symbol, at_points, *_ = call(launch, plan, grid, [*x, cotangent, *kept], key, outputs)
-    total = jnp.sum(sums.reshape(batch, parts, each), axis=1).T if by_parameter else [None] * each
+    result, sums, by_step, by_symbol, at_points, *_ = call(
+        launch, plan, grid, [*x, cotangent, *kept, *_rows_of(x)], key, outputs
+    )
+    total: Any = jnp.sum(sums.reshape(batch, parts, each), axis=1).T if by_parameter else [None] * each
     viscosity, drag, dt, *rest = total
     if not medium:
         at_points = jnp.zeros((batch, 1, 1, 1), x.omega.dtype)

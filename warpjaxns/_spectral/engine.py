@@ -15,7 +15,7 @@ from .._terms import Terms
 from . import algebra, medium
 from . import terms as further
 from .advance import advance
-from .modes import Modes, constant, forward, inverse, times
+from .modes import Modes, as_state, constant, forward, inverse, kept, times
 from .modes import to_field as field_of
 from .modes import to_state as state_of
 from .obstacle import warp_obstacle as obstacle
@@ -39,6 +39,7 @@ __all__ = [
     "relative_vorticity",
     "resistance_limit",
     "second_derivatives",
+    "spectrum_to_state",
     "static",
     "streamfunction",
     "tendency",
@@ -82,6 +83,11 @@ def forcing_to_state(forcing, *, grid, **how):
     if forcing.shape[-1] == 1:
         return forcing[..., None]
     return to_state(forcing, grid=grid, **how)
+
+
+def spectrum_to_state(spectrum, *, grid, dealiasing, **_):
+    """Return the states with the coefficients of ``rfft2(fields, norm="ortho")``."""
+    return as_state(kept(Modes(grid, dealiasing), spectrum))
 
 
 def term_operands(terms: Terms, *, grid, dealiasing, **_):

@@ -103,7 +103,8 @@ def _media(modes: Modes, terms: Terms, *, whole: bool = False) -> dict:
 
 def operand(modes: Modes, terms: Terms):
     """Return the operand `medium` of time steps, or None."""
-    return sum(_media(modes, terms).values()) if terms.medium else None
+    media = list(_media(modes, terms).values())
+    return sum(media[1:], media[0]) if media else None
 
 
 def _of_mean_flow(modes: Modes, terms: Terms) -> dict:

@@ -114,11 +114,16 @@ def as_state(coefficients):
 
 def forward(modes: Modes, fields):
     """Return the coefficients of fields ``(..., ny, nx)``. The modes that a state does not keep are lost."""
+    return kept(modes, rfft2(fields, norm="ortho"))
+
+
+def kept(modes: Modes, spectrum):
+    """Return the coefficients that a state keeps of those of ``rfft2(fields, norm="ortho")``."""
     (ky, kx), ny = modes.highest, modes.grid.shape[0]
-    spectrum = rfft2(fields, norm="ortho")[..., : kx + 1]
-    kept = jnp.concatenate([spectrum[..., : ky + 1, :], spectrum[..., ny - ky :, :]], axis=-2)
-    kept = jnp.swapaxes(kept, -1, -2)
-    return kept * constant(modes.multiplicity, kept)
+    spectrum = spectrum[..., : kx + 1]
+    both = jnp.concatenate([spectrum[..., : ky + 1, :], spectrum[..., ny - ky :, :]], axis=-2)
+    both = jnp.swapaxes(both, -1, -2)
+    return both * constant(modes.multiplicity, both)
 
 
 def inverse(modes: Modes, coefficients):

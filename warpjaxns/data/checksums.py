@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from . import claims
 from .layout import GROUPS
 
 GROUP = "provenance/checksums"
@@ -91,7 +92,7 @@ def _chunks(file):
     """Yield all chunks, ``(name, row, block, checksum, offset, length)``."""
     for name in GROUPS:
         field = _field(file, name)
-        checksums = file[GROUP][name][:]
+        checksums = claims.values(file, f"{GROUP}/{name}", (None, None))
         for row, block in np.ndindex(checksums.shape):
             corner = (row, block * field.chunks[1], *(0,) * (field.ndim - 2))
             stored = field.id.get_chunk_info_by_coord(corner)
@@ -114,8 +115,8 @@ def _outside(stream, extents):
 
 
 def _field(file, name) -> Any:
-    return file[GROUPS[name]][name]
+    return claims.dataset(file, f"{GROUPS[name]}/{name}")
 
 
 def _rest(file) -> Any:
-    return file[GROUP]["rest"]
+    return claims.dataset(file, f"{GROUP}/rest", ())

@@ -52,7 +52,8 @@ class Ensemble:
             `warpjaxns.forcing.kolmogorov`.
         forcing_wavenumber: its wavenumber in multiples of ``2 pi / Ly``, or a `Range` to draw a whole number from.
         forcing: a function ``(grid, key) -> (ny, nx)`` of `jax.numpy`, a steady forcing [1/time^2] of each member. It
-            is added to Kolmogorov's.
+            is added to Kolmogorov's. It may also return a law of `warpjaxns.forcing`, such as noise with this key,
+            whose clock starts with the spin-up, at its `limit` of steps for a `Steady` one.
         terms: a function ``key -> dict`` of `jax.numpy`: arguments of `NavierStokes2D` for each member, one number
             each. They take the place of arguments here, and the file records them.
         noise: a `Noise` that forces each member, or None.

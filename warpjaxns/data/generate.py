@@ -15,7 +15,7 @@ import numpy as np
 
 from .._checks import check_processes
 from ..diagnostics._resolution import warn_if_not_resolved
-from . import layout
+from . import claims, layout
 from .assemble import assemble, members_of
 from .background import Background
 from .ensemble import Ensemble
@@ -234,11 +234,12 @@ def _finished(path, wanted):
         return "it exists"
     try:
         with h5py.File(path, "r") as file:
-            provenance: Any = file["provenance"]
+            provenance = claims.group(file, "provenance")
             found = {name: json.loads(provenance.attrs[name]) for name in wanted}
             if changed := differences(found, wanted):
                 return f"it was made from other options, so there is nothing to resume ({'; '.join(changed)})"
-            return len(provenance["member"]), tuple(int(member) for member in provenance["failed/member"][:])
+            failed = claims.values(provenance, "failed/member", (None,))
+            return len(claims.dataset(provenance, "member")), tuple(map(int, failed))
     except Exception as error:  # HDF5 raises many kinds for damaged files
         return f"it is damaged, or generate has not written it, so there is nothing to resume ({error})"
 

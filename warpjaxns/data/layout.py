@@ -17,6 +17,7 @@ when or where it was written.
 """
 
 import json
+import math
 import zlib
 from typing import Any
 
@@ -42,8 +43,16 @@ def compress(block: np.ndarray, level: int) -> bytes:
 
 
 def decompress(payload: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the float32 array of a chunk that `compress` made."""
-    planes = np.frombuffer(zlib.decompress(payload), np.uint8).reshape(4, -1)
+    """Return the float32 array of a chunk that `compress` made.
+
+    Raises:
+        zlib.error: the chunk is damaged, or is not of this shape. No more than its bytes are made of it.
+    """
+    length = 4 * math.prod(shape)
+    content = zlib.decompressobj().decompress(payload, length + 1)
+    if len(content) != length:
+        raise zlib.error(f"a chunk of {length} bytes has {'more' if len(content) > length else 'less'}")
+    planes = np.frombuffer(content, np.uint8).reshape(4, -1)
     values = np.empty(planes.shape[::-1], np.uint8)
     for byte, plane in enumerate(planes):  # three times as fast as a transposition
         values[:, byte] = plane

@@ -17,7 +17,8 @@ from .._coarsen import coarsen
 from .._solver import NavierStokes2D
 from ..diagnostics import enstrophy, resolution
 from ..experiments import peak_wavenumber
-from ..forcing import kolmogorov, ring_noise
+from ..forcing import Law, kolmogorov, ring_noise
+from ..forcing._drive import parts_of
 from .ensemble import WAVENUMBERS, Ensemble, drawing, member_key
 from .functions import name_of
 from .parts import Steady
@@ -145,13 +146,22 @@ def _spun_up(ensemble, solver, omega, numbers):
 def _advance(ensemble, solver, omega, numbers, steps, stream, part):
     """Advance members, with the noise of a part of their run. Noise is made for some steps at a time."""
     if ensemble.noise is None or steps == 0:
-        return _rollout(solver, omega, steps=steps)
+        return _rollout_from(ensemble, solver, omega, stream, part * steps, steps=steps)
     for first in range(0, steps, NOISE_STEPS):
         length = min(NOISE_STEPS, steps - first)
         with drawing():
             noise = _noise(numbers, ensemble, length, np.uint32(stream), np.uint32(part), np.uint32(first))
-        omega = _rollout(solver, omega, steps=length, forcing=noise)
+        omega = _rollout_from(ensemble, solver, omega, stream, part * steps + first, steps=length, forcing=noise)
     return omega
+
+
+def _rollout_from(ensemble, solver, omega, stream, first, **how):
+    """Roll out from a step of a stream, on the clock of laws: it starts with the spin-up, which is stream 0."""
+    if not parts_of(solver.forcing).moving:
+        return _rollout(solver, omega, **how)
+    spin_up = ensemble.spin_up.limit if isinstance(ensemble.spin_up, Steady) else ensemble.spin_up
+    with drawing():
+        return _rollout(solver, omega, **how, first_step=np.int32(first + stream * spin_up))
 
 
 @functools.partial(jax.jit, static_argnames=("ensemble", "steps"))
@@ -170,12 +180,14 @@ def _noise(numbers, ensemble, steps, *place):
 
 @functools.partial(jax.jit, static_argnames=("ensemble", "function", "stream"))
 def _fields(numbers, ensemble, function, stream):
-    """Return the fields that a function of a user makes for members, ``(batch, ny, nx)``."""
+    """Return the fields that a function of a user makes for members, ``(batch, ny, nx)``, or the law with theirs."""
 
     def field(number):
         return function(ensemble.grid, jax.random.fold_in(member_key(ensemble.seed, number), stream))
 
     values = jax.vmap(field)(numbers)
+    if isinstance(values, Law):
+        return values
     if values.shape[1:] != ensemble.grid.shape:
         raise ValueError(
             f"{name_of(function)} returns arrays of shape {values.shape[1:]}: expected {ensemble.grid.shape}"

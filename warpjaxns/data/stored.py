@@ -10,7 +10,7 @@ import numpy as np
 
 from .._discretisation import Discretisation, from_dict
 from .._grid import Grid
-from . import layout
+from . import claims, layout
 from .statistics import Statistics
 
 
@@ -53,7 +53,7 @@ def read(path: str | os.PathLike) -> Stored:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file has another layout or is damaged.
+        ValueError: the file has another layout or is damaged, or declares what it does not hold (`claims`).
     """
     import h5py
 
@@ -72,41 +72,46 @@ def read(path: str | os.PathLike) -> Stored:
 
 
 def _read(path: Path, file: Any) -> Stored:
-    dimensions = file["dimensions"]
+    dimensions = claims.group(file, "dimensions")
     axes = tuple(_text(name) for name in dimensions.attrs["spatial_dims"])
     if sorted(axes) != ["x", "y"] or _text(file.attrs["grid_type"]) != "cartesian":
         raise ValueError(f"{path} has the dimensions {list(axes)}: expected x and y, Cartesian")
     count = int(file.attrs["n_trajectories"])
+    if not 0 <= count <= path.stat().st_size:
+        raise ValueError(f"{path} has n_trajectories={count}, more than it has bytes")
+    x, y, time = (claims.values(dimensions, name, (None,)) for name in ("x", "y", "time"))
     parameters = {}
-    for name in file["scalars"].attrs["field_names"]:
-        scalar = file["scalars"][name]
+    scalars = claims.group(file, "scalars")
+    for name in map(_text, scalars.attrs["field_names"]):
+        scalar = claims.dataset(scalars, name)
         if not scalar.attrs["time_varying"]:
             values = np.asarray(scalar[()], np.float32).reshape(-1)
-            parameters[_text(name)] = np.broadcast_to(values, (count,))
+            parameters[name] = np.broadcast_to(values, (count,))
     fields = {}
     for order in range(2):
-        group = file[f"t{order}_fields"]
-        for name in group.attrs["field_names"]:
-            if _varies(values := group[name]):
-                fields[_text(name)] = StoredField(
+        group = claims.group(file, f"t{order}_fields")
+        sizes = [{"x": len(x), "y": len(y)}[axis] for axis in axes]
+        for name in map(_text, group.attrs["field_names"]):
+            if _varies(claims.dataset(group, name)):
+                values = claims.dataset(group, name, (count, len(time), *sizes, *(2,) * order))
+                fields[name] = StoredField(
                     values.name, values.shape, values.chunks, values.dtype, layout.packed(values)
                 )
-    x, y = dimensions["x"][:].astype(float), dimensions["y"][:].astype(float)
-    members, sides, more = np.arange(count), (_side(y), _side(x)), {}
+    members, sides, more = np.arange(count), (_side(y.astype(float)), _side(x.astype(float))), {}
     if "provenance" in file:
-        group = file["provenance"]
-        members = group["member"][:]
+        group = claims.group(file, "provenance")
+        members, failed = claims.values(group, "member", (count,)), claims.group(group, "failed")
         provenance = {name: json.loads(text) for name, text in group.attrs.items()}
         ensemble = provenance["ensemble"]
         sides = tuple(ensemble["extent"])  # coordinates are float32
         more = {
-            "failed": {name: values[:] for name, values in group["failed"].items()},
+            "failed": {name: claims.values(failed, name, (None,)) for name in failed},
             "statistics": provenance.pop("statistics", {}),
             "provenance": provenance,
             "discretisation": from_dict(ensemble["discretisation"]) if "discretisation" in ensemble else None,
         }
     grid = Grid((len(y), len(x)), sides)
-    return Stored(path, axes, grid, dimensions["time"][:], fields, parameters, dict(file.attrs), members, **more)
+    return Stored(path, axes, grid, time, fields, parameters, dict(file.attrs), members, **more)
 
 
 def _varies(values):

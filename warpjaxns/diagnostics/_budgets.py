@@ -57,6 +57,7 @@ def budgets(
     omega: Float[Array, "... ny nx"] | State,
     *,
     forcing: Float[Array, "... ny nx"] | None = None,
+    step: int | Array | None = None,
 ) -> Budgets:
     """Return the budgets of energy and enstrophy, exact for the equations on the grid.
 
@@ -74,26 +75,26 @@ def budgets(
     rates to the order in `dt` of its integrator. With `Spectral` the budgets are those of the modes that it keeps.
 
     Args:
-        solver: gives viscosity, drag, steady forcing and operators.
+        solver: gives viscosity, drag, forcing and operators.
         omega: vorticity ``(..., ny, nx)`` [1 / time]: a state, or states along a trajectory. With scalars a `State`.
-        forcing: forcing besides the solver's steady one, as given to `NavierStokes2D.rollout`: one field for each state
+        forcing: forcing besides the solver's own, as given to `NavierStokes2D.rollout`: one field for each state
             or for all of them ``(..., ny, nx)`` [1 / time^2], or None.
+        step: the number of steps taken before this state, where the solver's forcing is a law that changes in time: see
+            `NavierStokes2D.force`. It is one number; map over several states with `jax.vmap`.
 
     Raises:
         TypeError: a field is not a float32 or float64 array.
-        ValueError: a field does not live on the solver's grid, or the leading axes of the two do not broadcast.
+        ValueError: a field does not live on the solver's grid, the leading axes of the two do not broadcast, or `step`
+            is needed and not given.
     """
     check_solver(solver)
     state = solver._state("omega", omega)
     omega = vorticity_in(state)
     if forcing is not None:  # checked before anything is launched
         forcing = check_field("forcing", forcing, solver.grid)
-        check_leading_axes("omega", omega, "forcing", forcing)
-    omega = projected(solver.grid, omega, solver.discretisation, solver.backend)
-    rate, force = vorticity_in(solver.tendency(state)), jnp.zeros_like(omega)
-    if solver.forcing is not None:
-        steady = check_field("forcing", solver.forcing, solver.grid).astype(omega.dtype)
-        force = force + with_axes(steady, omega.ndim)
+        check_leading_axes("omega", vorticity_in(state), "forcing", forcing)
+    omega = projected(solver.grid, vorticity_in(state), solver.discretisation, solver.backend)
+    rate, force = vorticity_in(solver.tendency(state, step=step)), solver.force(omega, step=step)
     if forcing is not None:
         control = with_axes(forcing.astype(omega.dtype), omega.ndim)
         rate, force = rate + control, force + control

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key
 from .._checks import check_count, check_field, check_key
 from .._operators import projected
 from .._solver import NavierStokes2D, check_solver
+from ..forcing._drive import parts_of
 
 
 class Lyapunov(NamedTuple):
@@ -81,15 +82,21 @@ def lyapunov_exponent(
             raise ValueError(f"forcing has shape {forcing.shape}: expected {(steps, *solver.grid.shape)}")
         windows = forcing.reshape(intervals, every, *solver.grid.shape)
 
-    def interval(carry, window):
-        omega, tangent = carry
-        omega, tangent = jax.jvp(lambda w: solver.rollout(w, steps=every, forcing=window), (omega,), (tangent,))
+    def interval(carry, inputs):
+        (omega, tangent), (window, first) = carry, inputs
+
+        def advance(omega):
+            return solver.rollout(omega, steps=every, forcing=window, first_step=0 if first is None else first)
+
+        omega, tangent = jax.jvp(advance, (omega,), (tangent,))
         size = _rms(tangent)
         return (omega, tangent / size), jnp.log(size) / (every * jnp.asarray(solver.dt, omega.dtype))
 
     # what a discretisation drops at once does not count as decay
     noise = projected(solver.grid, jax.random.normal(key, omega.shape, omega.dtype), solver.discretisation)
-    (omega, tangent), rates = jax.lax.scan(interval, (omega, noise / _rms(noise)), windows, length=intervals)
+    first = every * jnp.arange(intervals) if parts_of(solver.forcing).moving else None
+    inputs = windows, first
+    (omega, tangent), rates = jax.lax.scan(interval, (omega, noise / _rms(noise)), inputs, length=intervals)
     return Lyapunov(jnp.mean(rates[transient // every :]), rates, tangent, omega)
 
 

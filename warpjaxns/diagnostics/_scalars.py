@@ -67,7 +67,8 @@ def scalar_budgets(solver: NavierStokes2D, state: State) -> tuple[ScalarBudget, 
         value, change = mean(c * c) / 2, mean(c * rate)
         production = injection = jnp.zeros_like(value)
         if scalar.mean_gradient is not None:
-            production = -sum(number(g, c) * part for g, part in zip(scalar.mean_gradient, fluxes[i], strict=True))
+            (gx, gy), (uc, vc) = scalar.mean_gradient, fluxes[i]
+            production = -(number(gx, c) * uc + number(gy, c) * vc)
         if scalar.forcing is not None:
             source = check_field(f"scalars[{i}].forcing", scalar.forcing, solver.grid).astype(c.dtype)
             injection = mean(c * with_axes(source, c.ndim))

@@ -25,7 +25,7 @@ def _calls(slab: Slab, scheme: str, omega, kind: str, platform: str) -> Calls:
     return Calls(slab, scheme, make_divided_plan(shape, dtype, omega.shape[0], shared_memory(), kind), platform)
 
 
-def tangent_fits(omega, *_, grid: DividedGrid, platform: str) -> bool:
+def tangent_fits(omega, *, grid: DividedGrid, platform: str) -> bool:
     """Return whether the lines of state and tangent fit the shared memory of the devices here."""
     limit = CPU_MEMORY if platform == "cpu" else shared_memory() or SHARED_MEMORY
     plan = _calls(Slab(grid), "", omega, "tangent", platform).plan.on(platform == "cpu")

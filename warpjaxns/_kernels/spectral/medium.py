@@ -1,19 +1,43 @@
 """Kernels of rows with a medium, by which velocities are multiplied at each point (`_spectral.medium`).
 
 A medium is a complex number at each point: its real part is the resistance r, its imaginary part the topography h, and
-``m = r - i h``. Kernels are like those of `rows`.
+``m = r - i h``. Kernels are like those of `rows`. Blocks without a body in any of their rows leave out its transforms.
 """
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import warp as wp
 
 from ..fft.transforms import line_functions
-from ..hardware.address_table import Place, Table, kernel, launch
+from ..hardware.address_table import Buffer, Place, Table, kernel, launch
 from ..hardware.intrinsics import block_index, synchronise_dependent_launch, thread_index
 from ..hardware.views import complex_access, row_view, vector_view
 from .plan import Plan
 from .rows import row_functions
+
+
+@functools.cache
+def occupied_rows(plan: Plan) -> Callable:
+    """``occupied(table, place, first, rows)`` tells whether a block has a row with a medium: one of those from `first`.
+
+    The place has a 1 for each row with a medium, and a 0 for each other one. All threads of a block have the same
+    result, so a transform may depend on it.
+    """
+    ny, groups, real = plan.shape[0], plan.row_lines.groups, plan.real
+    flags = row_view(real, (ny, 1))
+
+    @wp.func
+    def occupied(table: Table, place: Place, first: int, rows: int):
+        total = real(0.0)
+        for r in range(groups):
+            row = wp.min(first + r, rows - 1)
+            flag = flags(table, place, 0, wp.where(place[2] == 1, row % ny, row), 0)
+            total += flag[0]
+        return total > real(0.0)
+
+    return occupied
 
 
 @functools.cache
@@ -25,7 +49,7 @@ def square_and_resist(plan: Plan) -> wp.Kernel:
     half, load, store = by_row.half, by_row.load, by_row.store
     forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
     complex_view, at_points = vector_view(plan.complex), row_view(plan.complex, (ny, nx))
-    get_complex, _ = complex_access(real)
+    (get_complex, _), occupied = complex_access(real), occupied_rows(plan)
 
     @kernel(launch_bounds=plan.bounds(lines, plan.rows))
     def square_and_resist(
@@ -33,7 +57,9 @@ def square_and_resist(plan: Plan) -> wp.Kernel:
         rows: int,
         # in
         medium_at: Place,
+        occupied_at: Place,
         roots_at: Place,
+        fresh: int,
         # in and out
         z_at: Place,
         # out
@@ -44,12 +70,14 @@ def square_and_resist(plan: Plan) -> wp.Kernel:
         thread = thread_index()
         line = thread // threads
         t = thread - line * threads
-        row = block_index(index, 0) * groups + line
+        first = block_index(index, 0) * groups
+        row = first + line
         wanted = row < rows
         factors = load_factors(complex_view(table, roots_at), t)
         medium = at_points(table, medium_at, 0, wp.where(medium_at[2] == 1, row % ny, row), 0)
+        some = occupied(table, occupied_at, first, rows)
         y = Values()
-        if wanted:  # it is older than the previous kernel
+        if wanted and some:  # it is older than the previous kernel
             for e in range(held):
                 number = get_complex(medium, t + threads * e)
                 y[2 * e] = number[0]
@@ -64,7 +92,10 @@ def square_and_resist(plan: Plan) -> wp.Kernel:
             y[2 * e] = r * zr + h * zi
             y[2 * e + 1] = r * zi - h * zr
         store(forward(z, buffer, factors, line, t), half(table, z_at, 0, row, 0), wanted, t)
-        store(forward(y, buffer, factors, line, t), half(table, resisted_at, 0, row, 0), wanted, t)
+        if some:
+            y = forward(y, buffer, factors, line, t)
+        if some or fresh == 1:  # where there is no medium zeros stay
+            store(y, half(table, resisted_at, 0, row, 0), wanted, t)
 
     return square_and_resist
 
@@ -75,13 +106,13 @@ def pull_back(plan: Plan, by_medium: bool) -> wp.Kernel:
 
     With `by_medium` it adds ``conj(z) E* q`` to the cotangent of the medium, whose imaginary part is that of h.
     """
-    (ny, nx), lines, real = plan.shape, plan.row_lines, plan.real
+    (ny, nx), lines, real, Values = plan.shape, plan.row_lines, plan.real, plan.row_lines.Values
     held, threads, groups, size = lines.values, lines.threads, lines.groups, lines.size
     by_line, by_row = line_functions(lines), row_functions(plan)
     half, load, store = by_row.half, by_row.load, by_row.store
     forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
     complex_view, at_points = vector_view(plan.complex), row_view(plan.complex, (ny, nx))
-    (get_complex, put_complex), Complex = complex_access(real), plan.complex
+    (get_complex, put_complex), Complex, occupied = complex_access(real), plan.complex, occupied_rows(plan)
 
     @kernel(launch_bounds=plan.bounds(lines, plan.rows))
     def pull_back(
@@ -89,6 +120,7 @@ def pull_back(plan: Plan, by_medium: bool) -> wp.Kernel:
         rows: int,
         # in
         medium_at: Place,
+        occupied_at: Place,
         velocity_at: Place,
         lifted_at: Place,
         roots_at: Place,
@@ -102,15 +134,19 @@ def pull_back(plan: Plan, by_medium: bool) -> wp.Kernel:
         thread = thread_index()
         line = thread // threads
         t = thread - line * threads
-        row = block_index(index, 0) * groups + line
+        first = block_index(index, 0) * groups
+        row = first + line
         wanted = row < rows
         factors = load_factors(complex_view(table, roots_at), t)
         medium = at_points(table, medium_at, 0, wp.where(medium_at[2] == 1, row % ny, row), 0)
         cotangent = at_points(table, cotangent_at, 0, row, 0)
+        some = occupied(table, occupied_at, first, rows)
         synchronise_dependent_launch()
         z = inverse(load(half(table, velocity_at, 0, row, 0), wanted, t), buffer, factors, line, t)
         s = inverse(load(half(table, strain_at, 0, row, 0), wanted, t), buffer, factors, line, t)
-        p = inverse(load(half(table, lifted_at, 0, row, 0), wanted, t), buffer, factors, line, t)
+        p = Values()
+        if by_medium or some:
+            p = inverse(load(half(table, lifted_at, 0, row, 0), wanted, t), buffer, factors, line, t)
         if wanted:
             for e in range(held):
                 n = t + threads * e
@@ -131,20 +167,27 @@ def pull_back(plan: Plan, by_medium: bool) -> wp.Kernel:
     return pull_back
 
 
-def launch_resist(plan: Plan, roots, medium, half, resisted):
+class Medium(NamedTuple):
+    """A medium, ``(batch or 1, ny, nx)``, and the rows where it is not 0, ``(batch or 1, ny)`` (`occupied_rows`)."""
+
+    values: Buffer
+    occupied: Buffer
+
+
+def launch_resist(plan: Plan, roots, medium: Medium, half, resisted, fresh: bool):
     """Launch the products of half-transformed velocities, which their squares replace. `resisted` receives the others.
 
-    All members may share a medium.
+    `fresh`: whether it has no value yet.
     """
-    _launch_on_rows(plan, square_and_resist(plan), half, [medium, roots, half, resisted])
+    _launch_on_rows(plan, square_and_resist(plan), half, [*medium, roots, int(fresh), half, resisted])
 
 
-def launch_pull_back(plan: Plan, roots, medium, velocity, lifted, strain, by_medium, fresh: bool):
+def launch_pull_back(plan: Plan, roots, medium: Medium, velocity, lifted, strain, by_medium, fresh: bool):
     """Launch the product of the sweep, which takes the place of the strain.
 
     `by_medium`: the cotangent of the medium, ``(members, ny, nx)``, or None. `fresh`: whether it has no value yet.
     """
-    arguments = [medium, velocity, lifted, roots, int(fresh), strain, strain if by_medium is None else by_medium]
+    arguments = [*medium, velocity, lifted, roots, int(fresh), strain, strain if by_medium is None else by_medium]
     _launch_on_rows(plan, pull_back(plan, by_medium is not None), strain, arguments)
 
 

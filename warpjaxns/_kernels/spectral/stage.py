@@ -203,8 +203,8 @@ def advance(setting: Setting, parameters: Parameters, omega, targets, increments
     """Launch the steps from `omega`.
 
     `targets[s]` receives the state after stage s, counted from the first step on. It may be the state before.
-    `increments` and `halves` are scratch, lists of one array for the state. With a `medium`, a field of complex
-    numbers, `halves` has another one.
+    `increments` and `halves` are scratch, lists of one array for the state. With a `medium.Medium`, `halves` has
+    another one.
     """
     _steps(setting, (parameters, parameters), [omega], [[target] for target in targets], increments, halves, medium)
 
@@ -230,7 +230,7 @@ def _steps(setting, parameters, state, targets, increments, halves, medium=None)
         if medium is None:
             launch_products(plan, kind, tables.roots_x, halves[0], halves[-1], halves[0], halves[-1])
         else:
-            launch_resist(plan, tables.roots_x, medium, *halves)
+            launch_resist(plan, tables.roots_x, medium, *halves, turn == 0)
         step, number = divmod(turn, len(stages))
         stage = stepping(plan.real, extra).Stage()
         stage.a, stage.b, stage.duration = stages[number]

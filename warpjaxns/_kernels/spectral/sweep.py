@@ -231,8 +231,8 @@ def adjoint(
     (`SUMS`), the cotangent of forcing, one field a step of it, and that of the symbol of further terms; None for those
     not wanted.
 
-    With a `medium`, `halves` also has what E* makes of q, and `by_medium` receives the sum of ``conj(z) E* q``, if it
-    is wanted. What comes back from points is then half the adjoint of all products (`_spectral.medium`).
+    With a `medium.Medium`, `halves` also has what E* makes of q. `by_medium` receives the sum of ``conj(z) E* q``, or
+    is None. What comes back from points is then half the adjoint of all products (`_spectral.medium`).
     """
     plan, stages, scale = setting.plan, low_storage(setting.integrator), setting.scale
     tables, sums, by_step, by_linear = setting.tables, *totals

@@ -10,7 +10,8 @@ the coefficients ``(T(k) Q + conj(T(-k)) R) / 2``.
 | C, the velocity v + iu | ``-1 / conj(kappa)`` | ``-kappa / k^2`` | ``conj(kappa) / k^2`` |
 | D, advection of a product | ``i/2 conj(kappa)^2`` | ``i/2 conj(kappa)^2`` | ``-i/2 kappa^2`` |
 | D*, the strain | ``-i/2 kappa^2`` | ``-i/2 kappa^2`` | ``i/2 conj(kappa)^2`` |
-| advection of a scalar, from z c | ``-i conj(kappa)`` | ``-i conj(kappa)`` | ``i kappa`` |
+| advection of a scalar, from z c | ``-i conj(kappa)`` | ``-i conj(kappa)`` | ``-i kappa`` |
+| its adjoint, a gradient | ``i kappa`` | ``i kappa`` | ``i conj(kappa)`` |
 | C*, from a strained product | ``-1 / kappa`` | ``-conj(kappa) / k^2`` | ``kappa / k^2`` |
 | E, from the product with a medium | ``conj(kappa)`` | ``conj(kappa)`` | ``-kappa`` |
 | E*, what it lifts to points | ``kappa`` | ``kappa`` | ``-conj(kappa)`` |
@@ -37,6 +38,9 @@ def symbols(real) -> types.SimpleNamespace:
     - ``advection(mode, q, r)``, ``pullback(mode, q, r)``, ``curl(mode, q, r)``: coefficients, from what came back from
       there.
     - ``carried(mode, q, r)``: coefficients of ``-div(u c, v c)``, from what came back of z c.
+    - ``gradient(mode, a)``: numbers of ``da/dy + i da/dx`` at kx and -kx.
+    - ``parts(mode, q, r)``: coefficients of the real and the imaginary part of what came back.
+    - ``turned(factor, a)``: ``i factor a``.
     - ``linear(numbers, mode)``: the symbol of viscosity and drag. It is linear in the numbers, a `Numbers`.
     - ``inverse(mode, screening)``: ``1 / (k^2 + F)``, and 0 for the mean.
     """
@@ -132,6 +136,20 @@ def symbols(real) -> types.SimpleNamespace:
         return Complex(yx - xy, yy + xx), Complex(-(yx + xy), xx - yy)
 
     @wp.func
+    def turned(factor: real, a: Complex):
+        return Complex(-factor * a[1], factor * a[0])
+
+    @wp.func
+    def gradient(m: Mode, a: Complex):
+        along_x, along_y = m.back * m.x * a, turned(m.back * m.y, a)
+        return along_y - along_x, along_y + along_x
+
+    @wp.func
+    def parts(m: Mode, q: Complex, r: Complex):
+        half = real(0.5) * m.to
+        return half * (q + r), turned(-half, q - r)
+
+    @wp.func
     def linear(given: Numbers, m: Mode):
         return -(given.viscosity * m.squared + given.drag)
 
@@ -153,6 +171,9 @@ def symbols(real) -> types.SimpleNamespace:
         carried=carried,
         curl=curl,
         lift=lift,
+        turned=turned,
+        gradient=gradient,
+        parts=parts,
         linear=linear,
         inverse=inverse,
     )

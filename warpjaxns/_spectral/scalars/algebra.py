@@ -17,36 +17,38 @@ from .reference import linear_rate, nonlinear
 
 
 def _step(x: Operands, *, integrator, grid, dealiasing, backend):
-    """Return the function that takes a state and a forcing over one step, and returns a list of the next state."""
+    """Return the function that takes a state and a forcing over one step. It returns the states after all stages."""
     modes, dt = Modes(grid, dealiasing), x.dt[:, None, None, None, None]
     rate = linear_rate(modes, x)
     stages = [(a, b, gain_of(duration * dt * rate)) for a, b, duration in low_storage(integrator)]
 
     def step(state, force):
-        increment = None
+        kept, increment = [], None
         for a, b, gain in stages:
             change = dt * (nonlinear(modes, x._replace(omega=state)) + force)
             increment = change if increment is None else a * increment + change
             state, increment = carry(gain, state + b * increment), carry(gain, increment)
-        return [state]
+            kept.append(state)
+        return kept
 
     return step
 
 
-# they keep the state after each step, ``(steps, batch, 1 + scalars, columns, rows, 2)``
 advance = functools.partial(algebra.advance, make=_step)
 advance_jvp = functools.partial(algebra.advance_jvp, make=_step)
 tangent = functools.partial(algebra.tangent, make=_step)
 
 
-def adjoint(*operands, steps, keep, wrt, **how):
+def adjoint(*operands, steps, keep, wrt, integrator, **how):
     """Return the transpose of `tangent`: the cotangents that `wrt` asks for, one a member each.
 
     It goes backwards over the steps. JAX transposes each, and runs its stages again for it.
     """
     x, (cotangent, *kept) = split(operands, Operands)
+    how["integrator"] = integrator
     (states,) = kept if keep else advance(*x, steps=steps, keep=True, **how)[1:]
-    before = jnp.concatenate([x.omega[None], states[:-1]])
+    count = len(low_storage(integrator))
+    before = jnp.concatenate([x.omega[None], states[count - 1 : -1 : count]])
     every, force_of = over_steps(x.forcing)
     shapes = per_member(x)._asdict()
     wanted = [name for name, asked in wrt._asdict().items() if asked and name not in ("omega", "forcing")]
@@ -73,5 +75,6 @@ def adjoint(*operands, steps, keep, wrt, **how):
     (result, totals), forces = jax.lax.scan(step, start, (before, every), length=steps, reverse=True)
     totals |= {"omega": result}
     if wrt.forcing:
-        totals["forcing"] = forces if x.forcing.shape[0] == steps else jnp.sum(forces, axis=0, keepdims=True)
+        each = jnp.asarray(forces)
+        totals["forcing"] = each if x.forcing.shape[0] == steps else jnp.sum(each, axis=0, keepdims=True)
     return [totals[name] for name, asked in wrt._asdict().items() if asked]

@@ -1,14 +1,50 @@
-"""Foreign calls of a flow that carries scalars. Its derivatives go through `algebra`."""
+"""Foreign calls of a flow that carries scalars: those of `_spectral.calls`, with states of several fields."""
 
 import jax.numpy as jnp
 
+from ..._coefficients import low_storage
 from ..._kernels.hardware.address_table import NO_ARRAY
 from ..._kernels.parameters import parameters
+from ..._kernels.spectral import scalar_sweep as sweep
 from ..._kernels.spectral import scalars as kernels
 from ..._kernels.spectral.setting import Setting
-from ..._primitives.operands import Operands, has_medium, split
-from ..calls import call, plan_of
+from ..._primitives.operands import Operands, has_medium, per_member, split
+from ..calls import call, plan_of, tangent_fits
 from . import algebra
+
+__all__ = ["adjoint", "adjoint_fits", "advance", "advance_jvp", "tangent_fits"]
+
+
+def _merged(array, axis: int = 0):
+    """Return an array whose axes of members and of fields are one: fields of a member follow each other."""
+    return array.reshape(*array.shape[:axis], -1, *array.shape[axis + 2 :])
+
+
+def _flattened(x: Operands):
+    """Return operands as kernels take them, and whether there is forcing."""
+    forced = x.forcing.shape[-1] > 1
+    forcing = _merged(x.forcing, 1) if forced else jnp.zeros(1, x.omega.dtype)
+    states = {"omega": _merged(x.omega), "linear": _merged(x.linear)}
+    return x._replace(**states, coupling=x.coupling.reshape(-1), forcing=forcing), forced
+
+
+def _places(x: Operands, forced: bool):
+    return parameters(x.viscosity, x.drag, x.dt, x.forcing.slices if forced else NO_ARRAY, x.screening, x.linear)
+
+
+def _shapes(plan, batch, fields, modes):
+    """Return types and shapes of a state, and of its half-transformed fields."""
+    return (plan.complex, (batch * fields, *modes)), (plan.complex, (fields, *plan.halves(batch)[1]))
+
+
+def _several(shape, count: int):
+    """Return the type and shape of so many arrays as one: a call has room for few."""
+    return shape[0], (count, *shape[1])
+
+
+def _targets(out, between, stages: int, steps: int):
+    """Return where each stage writes: what a stage reads, its blocks do not write."""
+    return [*[between[s % 2] for s in range(stages - 1)], out] * steps
 
 
 def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backend, repeats, platform):
@@ -18,48 +54,96 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
         how = {"grid": grid, "integrator": integrator, "dealiasing": dealiasing, "backend": backend}
         return algebra.advance(*operands, steps=steps, keep=keep, repeats=repeats, **how)
     (batch, fields, *modes, _), plan = x.omega.shape, plan_of(grid, dealiasing, x.omega, platform)
-    forced, dtype = x.forcing.shape[-1] > 1, x.omega.dtype
-
-    def merged(array):  # fields of members, one after the other
-        return array.reshape(-1, *array.shape[2:])
-
-    forcing = x.forcing.reshape(x.forcing.shape[0], -1, *modes, 2) if forced else jnp.zeros(1, dtype)
-    given = x._replace(omega=merged(x.omega), linear=merged(x.linear), coupling=x.coupling.reshape(-1), forcing=forcing)
+    (given, forced), stages = _flattened(x), len(low_storage(integrator))
 
     def launch(scale, tables, *arrays):
-        x, (out, *between, increments, halves) = split(arrays, Operands)
-        places = parameters(x.viscosity, x.drag, x.dt, x.forcing.slices if forced else NO_ARRAY, x.screening, x.linear)
-        targets = [out[s] for s in range(steps)] if keep else [out] * steps
-        setting = Setting(plan, integrator, steps, scale, tables)
-        kernels.advance(setting, places, x.coupling, fields - 1, x.omega, targets, between, increments, halves)
+        x, (out, scratch, halves) = split(arrays, Operands)
+        *between, increments = ([scratch[i]] for i in range(3))
+        targets = [[out[s]] for s in range(steps * stages)] if keep else _targets([out], between, stages, steps)
+        setting, places = Setting(plan, integrator, steps, scale, tables), [_places(x, forced)]
+        kernels.advance(setting, fields - 1, places, [x.coupling], [x.omega], targets, increments, [halves])
 
-    state, half = (plan.complex, (batch * fields, *modes)), (plan.complex, (fields, *plan.halves(batch)[1]))
-    out = (plan.complex, (steps, batch * fields, *modes)) if keep else state
+    state, half = _shapes(plan, batch, fields, modes)
+    out = (plan.complex, (steps * stages, *state[1])) if keep else state
     key = ["spectral_scalars_advance", integrator, steps, keep, fields]
-    (out, *_) = call(launch, plan, grid, given, key, [out, state, state, state, half], repeats)
+    (out, *_) = call(launch, plan, grid, given, key, [out, _several(state, 3), half], repeats)
     out = out.reshape(*out.shape[: int(keep)], *x.omega.shape)
     return [out[-1], out] if keep else [out]
 
 
-def tangent_fits(*_, **__) -> bool:
-    """Return False: a tangent goes through `algebra`."""
-    return False
+def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platform):
+    """Take the steps of a state and its tangent, as one call."""
+    x, dx, _ = split(operands, Operands, Operands)
+    (batch, fields, *modes, _), plan = x.omega.shape, plan_of(grid, dealiasing, x.omega, platform)
+    if (x.forcing.shape[-1] > 1) != (dx.forcing.shape[-1] > 1):  # one of forcing and its tangent is missing
+        none = jnp.zeros((1, 1, *x.omega.shape[1:]), x.omega.dtype)
+        x, dx = (each if each.forcing.shape[-1] > 1 else each._replace(forcing=none) for each in (x, dx))
+    (given, forced), stages = _flattened(x), len(low_storage(integrator))
+    dgiven, _ = _flattened(
+        dx._replace(
+            linear=jnp.broadcast_to(dx.linear, (dx.linear.shape[0], *x.omega.shape[1:])),
+            coupling=jnp.broadcast_to(dx.coupling, (dx.coupling.shape[0], *x.coupling.shape[1:])),
+        )
+    )
+
+    def launch(scale, tables, *arrays):
+        x, dx, rest = split(arrays, Operands, Operands)
+        out, dout, scratch, *halves = rest
+        *between, increments = ([scratch[i], scratch[i + 1]] for i in (0, 2, 4))
+        setting, places = Setting(plan, integrator, steps, scale, tables), [_places(x, forced), _places(dx, forced)]
+        targets = _targets([out, dout], between, stages, steps)
+        pairs = [x.coupling, dx.coupling], [x.omega, dx.omega], targets, increments, halves
+        kernels.advance(setting, fields - 1, places, *pairs)
+
+    state, half = _shapes(plan, batch, fields, modes)
+    key = ["spectral_scalars_advance_jvp", integrator, steps, fields]
+    out, dout, *_ = call(launch, plan, grid, [*given, *dgiven], key, [state, state, _several(state, 6), half, half])
+    return [out.reshape(x.omega.shape), dout.reshape(x.omega.shape)]
 
 
-def adjoint_fits(*_, **__) -> bool:
-    """Return True: `adjoint` has all cotangents."""
-    return True
+def adjoint_fits(x: Operands, **_) -> bool:
+    """Return whether a call has the sweep: a medium goes through `algebra`."""
+    return not has_medium(x)
 
 
-def advance_jvp(*operands, platform, **params):
-    """Take the steps of a state and its tangent."""
-    return algebra.advance_jvp(*operands, **params)
-
-
-def adjoint(*operands, steps, keep, wrt, platform, **how):
+def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, platform):
     """Sweep backwards over the steps. Run them first if their states were not kept."""
-    x, _ = split(operands, Operands)
+    x, (cotangent, *kept) = split(operands, Operands)
+    how = {"grid": grid, "integrator": integrator, "dealiasing": dealiasing, "backend": backend}
     if not keep:
-        more = {"steps": steps, "keep": True, "direct": False, "repeats": 1, "platform": platform}
-        operands = [*operands, advance(*x, **more, **how)[1]]
-    return algebra.adjoint(*operands, steps=steps, keep=True, wrt=wrt, **how)
+        kept = advance(*x, steps=steps, keep=True, direct=False, repeats=1, platform=platform, **how)[1:]
+    (batch, fields, *modes, _), plan = x.omega.shape, plan_of(grid, dealiasing, x.omega, platform)
+    scalars, pairs = fields - 1, fields // 2
+    given, forced = _flattened(x)
+    by_parameter, by_coupling = wrt.viscosity or wrt.drag or wrt.dt or wrt.screening, wrt.coupling
+    by_sums, blocks = by_parameter or by_coupling, plan.parts(plan.advance)
+    state, _ = _shapes(plan, batch, fields, modes)
+    sums = plan.real, (batch * (1 + pairs) * blocks * sweep.SUMS if by_sums else 1,)
+    by_step = plan.complex, (x.forcing.shape[0], batch * fields, *modes) if wrt.forcing else (1, 1, 1, 1)
+    by_symbol = state if wrt.linear else (plan.complex, (1, 1, 1))
+    half = plan.complex, (sweep.half_fields(scalars), *plan.halves(batch)[1])
+
+    def launch(scale, tables, *arrays):
+        x, (cotangent, kept, result, sums, by_step, by_symbol, work, halves) = split(arrays, Operands)
+        setting, places = Setting(plan, integrator, steps, scale, tables), _places(x, forced)
+        totals = sums if by_sums else None, by_parameter, by_coupling
+        totals += by_step if wrt.forcing else None, by_symbol if wrt.linear else None
+        given = setting, places, x.coupling, scalars, x.omega, kept, cotangent, result
+        sweep.adjoint(*given, [work[i] for i in range(3)], halves, totals)
+
+    operands = [*given, _merged(cotangent), *(_merged(states, 1) for states in kept)]
+    key = ["spectral_scalars_adjoint", integrator, steps, wrt, fields]
+    outputs = [state, sums, by_step, by_symbol, _several(state, 3), half]
+    result, sums, by_step, by_symbol, *_ = call(launch, plan, grid, operands, key, outputs)
+    totals = Operands(*[None] * len(x))._replace(omega=result.reshape(x.omega.shape))
+    if by_sums:
+        sums = jnp.sum(sums.reshape(batch, 1 + pairs, blocks, sweep.SUMS), axis=2)
+        viscosity, drag, dt, screening = jnp.sum(sums[..., :4], axis=1).T
+        of_scalars = sums[:, 1:, 4:].reshape(batch, 2 * pairs, 4)[:, :scalars]
+        totals = totals._replace(viscosity=viscosity, drag=drag, dt=dt, screening=screening, coupling=of_scalars)
+    totals = totals._replace(
+        forcing=by_step.reshape(-1, *x.omega.shape) if wrt.forcing else None,
+        linear=by_symbol.reshape(x.omega.shape) if wrt.linear else None,
+        medium=jnp.zeros(per_member(x).medium, x.omega.dtype),
+    )
+    return [value for value, wanted in zip(totals, wrt, strict=True) if wanted]

@@ -5,27 +5,22 @@ Fields are ``(batch, 1 + scalars, ny, nx)``, the vorticity first.
 
 import jax.numpy as jnp
 
-from ..._grid import Grid
 from ..._primitives.operands import Operands, complete
 from ..._primitives.steps import Numerics, Steps
 from ..._scalars import Carried
 from .. import engine as plain
 from .. import medium
 from .. import terms as further
+from ..advance import kept
 from ..modes import Modes, as_complex, as_state, constant
 from ..obstacle import warp_obstacle as obstacle
 from . import algebra, calls, reference
 
-forcing_to_state = plain.forcing_to_state
-static, to_field, to_state = plain.static, plain.to_field, plain.to_state
+forcing_to_state, spectrum_to_state = plain.forcing_to_state, plain.spectrum_to_state
+static, to_field, to_state, kept_fields = plain.static, plain.to_field, plain.to_state, plain.kept_fields
 
 
-def _kept(omega, *, steps, **_):
-    """Return the shape of the states after each step."""
-    return [(steps, *omega.shape)]
-
-
-STEPS = Steps(Numerics("spectral_scalars_", algebra, calls, _kept, 1, obstacle))
+STEPS = Steps(Numerics("spectral_scalars_", algebra, calls, kept, 1, obstacle))
 advance = STEPS.advance
 
 
@@ -66,9 +61,3 @@ def term_rates(field, carried: Carried, *, integrator, backend, **how):
         curl = reference.buoyancy(modes, coupling, scalars)[:, 0]
         rates["buoyancy"] = to_field(as_state(curl), **how)
     return rates
-
-
-def kept_fields(discretisation, grid: Grid) -> float:
-    """Return the fields of a step, each of vorticity and scalars, that reverse mode keeps: the state after it."""
-    columns, rows = Modes(grid, discretisation.dealiasing).shape
-    return 2 * columns * rows / (grid.shape[0] * grid.shape[1])
