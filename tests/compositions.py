@@ -47,6 +47,12 @@ FIELDS = {
     "topography": 5 * normal(2),
     "mask": np.random.default_rng(3).uniform(0, 0.7, GRID.shape),
 }
+LAWS = {
+    "Linear": {"rate": 0.7},
+    "Sine": {"field": normal(4), "frequency": 30.0, "phase": 0.4, "amplitude": 2.0},
+    "Exponential": {"field": normal(5), "rate": -9.0, "amplitude": 2.0},
+    "Piecewise": {"field": normal(6), "amplitudes": np.asarray([1.0, -2.0])},
+}
 
 
 def tree(function, *trees):
@@ -63,6 +69,7 @@ class Flow:
     Args:
         discretisation: of the solver, as `adjoint` and `backend`.
         names: the parameters that are given besides `viscosity` and `dt`.
+        laws: of the forcing, names in `LAWS`.
         scalars: how many.
         steps: of the rollout, with `saves`, other arguments of it.
         control: whether there is a forcing for each step.
@@ -75,6 +82,7 @@ class Flow:
     adjoint: Any = wns.Checkpointed()  # noqa: RUF009
     backend: str = "xla"
     names: tuple[str, ...] = ()
+    laws: tuple[str, ...] = ()
     scalars: int = 0
     steps: int = 1
     saves: tuple[tuple[str, Any], ...] = ()
@@ -87,6 +95,7 @@ class Flow:
         """Return the operands of the rollout."""
         given = {name: NUMBERS[name] for name in ("viscosity", "dt", *self.names) if name in NUMBERS}
         x = {**tree(np.asarray, given), **{name: FIELDS[name] for name in self.names if name in FIELDS}}
+        x |= {name: tree(np.asarray, LAWS[name]) for name in self.laws}
         x["state"] = normal(0)
         if self.scalars:
             x["state"] = wns.State(x["state"], tuple(normal(10 + i) for i in range(self.scalars)))
@@ -151,6 +160,9 @@ class Flow:
 def _arguments(x):
     """Return the arguments of a solver."""
     given = {name: x[name] for name in (*NUMBERS, *FIELDS) if name in x and name not in ("mask", "permeability")}
+    laws = [getattr(wns.forcing, name)(**x[name]) for name in LAWS if name in x]
+    if laws:
+        given["forcing"] = sum(laws, given.get("forcing"))
     if "mask" in x:
         given["obstacle"] = (wns.Obstacle(x["mask"], x["permeability"]),)
     if "scalars" in x:

@@ -24,8 +24,22 @@ def trajectory(grid, discretisation, values, steps):
 
 
 def _force(values, step, default=0.0):
-    steady = values.get("forcing", default)
-    return steady + values["control"][step] if "control" in values else steady
+    """Return the forcing of the vorticity in a step, but for what is linear in it."""
+    total, time = values.get("forcing", default), (step + 0.5) * values["dt"]
+    if "control" in values:
+        total = total + values["control"][step]
+    if law := values.get("Sine"):
+        total = total + law["amplitude"] * jnp.sin(law["frequency"] * time + law["phase"]) * law["field"]
+    if law := values.get("Exponential"):
+        total = total + law["amplitude"] * jnp.exp(law["rate"] * time) * law["field"]
+    if law := values.get("Piecewise"):
+        total = total + law["amplitudes"][min(step, law["amplitudes"].shape[-1] - 1)] * law["field"]
+    return total
+
+
+def _drag(values):
+    """Return the drag, less the rate of a linear forcing."""
+    return values.get("drag", 0.0) - (values["Linear"]["rate"] if "Linear" in values else 0.0)
 
 
 # ------------------------------------------------------------------------------------------------ finite differences
@@ -72,7 +86,9 @@ def _rate_by_differences(grid, scheme, w, values):
         rate = (rate + jax.lax.dot(fluxes, jax.lax.concatenate([along_x, along_y], 0))) / 3
     u, v = values.get("mean_flow", (0.0, 0.0))
     rate = rate + values["viscosity"] * diffused
-    for name, part in {"drag": -w, "beta": psi_x, "hypodrag": -psi}.items():
+    if "drag" in values or "Linear" in values:
+        rate = rate - _drag(values) * w
+    for name, part in {"beta": psi_x, "hypodrag": -psi}.items():
         rate = rate + values[name] * part if name in values else rate
     if "mean_flow" in values:
         rate = rate - u * q_x - v * q_y
@@ -143,7 +159,7 @@ def _symbols(modes, values):
     """Return what linear terms multiply the modes of the vorticity and of each scalar by."""
     u, v = values.get("mean_flow", (0.0, 0.0))
     carried, k = -u * modes.dx - v * modes.dy, modes.squared
-    vorticity = carried - values["viscosity"] * k - values.get("drag", 0.0)
+    vorticity = carried - values["viscosity"] * k - _drag(values)
     vorticity += values.get("beta", 0.0) * modes.dx * _green(modes, values)
     vorticity -= values.get("hyperviscosity", 0.0) * k**2 + values.get("hypodrag", 0.0) * modes.over(k)
     return jnp.stack([vorticity, *(carried - scalar["diffusivity"] * k for scalar in values.get("scalars", ()))])

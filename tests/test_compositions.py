@@ -14,6 +14,7 @@ import pytest
 from compositions import (
     DEVICES,
     FIELDS,
+    LAWS,
     NUMBERS,
     WRAPPERS,
     Branch,
@@ -77,12 +78,14 @@ def any_flow(draw, short):
     if likely(draw, 0.4):
         saves["check"] = draw.choice(["flag", "raise"])
     members, control = (2 if likely(draw, 0.3) else None), likely(draw, 0.3)
-    own = {"viscosity", "dt", *names} | ({"scalars"} if scalars else set()) | ({"control"} if control else set())
+    laws = () if plain or likely(draw, 0.6) else subset(draw, LAWS, 2)
+    own = {"viscosity", "dt", *names, *laws} | ({"scalars"} if scalars else set()) | ({"control"} if control else set())
     return Flow(
         discretisation,
         adjoint=draw.choice(ADJOINTS),
         backend=backend,
         names=tuple(sorted(names)),
+        laws=laws,
         scalars=scalars,
         steps=steps,
         saves=tuple(saves.items()),

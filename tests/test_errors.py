@@ -16,8 +16,11 @@ from warpjaxns import (
     FiniteDifference,
     Grid,
     NavierStokes2D,
+    Scalar,
     Spectral,
+    adaptive_steps,
     diagnostics,
+    experiments,
     forcing,
     initial,
     jacobian,
@@ -303,6 +306,22 @@ def test_a_grid_is_not_a_solver(measure):
     with pytest.raises(TypeError) as error:
         measure(GRID, OMEGA)
     contains(error, "solver=Grid", "NavierStokes2D")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda solver: adaptive_steps(solver, OMEGA, until=0.1, courant=0.5),
+        lambda solver: diagnostics.lyapunov_exponent(solver, OMEGA, key=KEY, steps=2, renormalise_every=2),
+        lambda solver: experiments.developed_turbulence(solver, key=KEY, spin_up=1),
+        lambda solver: experiments.gain(solver, OMEGA, OMEGA, steps=1),
+    ],
+)
+def test_scalars_where_the_vorticity_advances_alone(function):
+    solver = NavierStokes2D(GRID, **GOOD, discretisation=Spectral(), scalars=Scalar(diffusivity=0.1))
+    with pytest.raises(ValueError, match="solver has scalars") as error:
+        function(solver)
+    contains(error, "Scalar", "expected one without")
 
 
 @pytest.mark.parametrize("name", ["viscosity", "drag", "dt"])

@@ -2,7 +2,8 @@
 
 A good argument works in any of its types.
 
-More examples, for a release: ``WARPJAXNS_EXAMPLES=500 pytest tests/test_properties.py``.
+The fast tier draws 5 bad values for each of more than 250 arguments. A release draws over 10,000 in all:
+``WARPJAXNS_EXAMPLES=50 pytest tests/test_properties.py tests/test_command_line.py``.
 """
 
 import fractions
@@ -92,6 +93,7 @@ RESULTS = (
     "ScalarBudget",
     "State",
 )
+BASES = ("Law", "Separable", "Space", "Steps", "Sum")  # of laws of a user's own, which nobody else makes
 WITHOUT_ARGUMENTS = ("Direct", "Flag", "clear_caches", "primitive")  # users of primitives follow below
 
 
@@ -102,7 +104,7 @@ def test_no_public_function_is_left_out():
             continue
         public = {name: getattr(module, name) for name in module.__all__}
         missing = {name for name, value in public.items() if callable(value) and value not in there}
-        assert missing <= {*RESULTS, *WITHOUT_ARGUMENTS}, module
+        assert missing <= {*RESULTS, *BASES, *WITHOUT_ARGUMENTS}, module
 
 
 # ------------------------------------------------------------------------------------------------ primitives

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .options import (
     DISCRETISATIONS,
+    LARGEST_COUNT,
     UsageError,
     add_discretisation,
     discretisation_of,
@@ -102,7 +103,10 @@ def _fill_defaults(options, of_device):
     if options.dt is None:
         options.dt = 0.512 / options.size
     if options.spin_up is None:
-        options.spin_up = max(1, round(0.5 / options.dt))
+        steps = 0.5 / options.dt
+        if steps > LARGEST_COUNT:
+            raise UsageError(f"argument --dt: {options.dt:g} is too short to reach time 0.5; give --spin-up as well")
+        options.spin_up = max(1, round(steps))
 
 
 def _solver(options):
@@ -114,15 +118,18 @@ def _solver(options):
         check_backend(options.backend, discretisation, grid, options.precision)
     except ValueError as error:
         raise UsageError(f"argument --backend: {error}") from error
-    return NavierStokes2D(
-        grid,
-        viscosity=options.viscosity,
-        dt=options.dt,
-        discretisation=discretisation,
-        adjoint={"direct": Direct(), "checkpointed": Checkpointed()}[options.adjoint],
-        backend=options.backend,
-        check_finite=False,  # the experiment checks for itself
-    )
+    try:
+        return NavierStokes2D(
+            grid,
+            viscosity=options.viscosity,
+            dt=options.dt,
+            discretisation=discretisation,
+            adjoint={"direct": Direct(), "checkpointed": Checkpointed()}[options.adjoint],
+            backend=options.backend,
+            check_finite=False,  # the experiment checks for itself
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _experiment(solver, options):

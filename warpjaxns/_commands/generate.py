@@ -15,6 +15,7 @@ from .options import (
     require,
     say,
     seed,
+    shown,
 )
 
 ARGUMENTS = (  # options that are arguments of `data.Ensemble` of the same name
@@ -262,7 +263,7 @@ def _pair(kind):
     def parse(text):
         values = [kind(part) for part in text.split("x")]
         if len(values) > 2:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected one number, or two as in 128x256")
+            raise argparse.ArgumentTypeError(f"{shown(text)}: expected one number, or two as in 128x256")
         return values[0], values[-1]
 
     return parse
@@ -276,9 +277,9 @@ def _range(kind):
         if not rest:
             return kind(low)
         if len(rest) > 2 or rest[1:] not in ([], ["log"]):
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a number, LOW:HIGH or LOW:HIGH:log")
+            raise argparse.ArgumentTypeError(f"{shown(text)}: expected a number, LOW:HIGH or LOW:HIGH:log")
         if "" in (low, rest[0]):
-            raise argparse.ArgumentTypeError(f"{text!r}: expected both ends, LOW:HIGH or LOW:HIGH:log")
+            raise argparse.ArgumentTypeError(f"{shown(text)}: expected both ends, LOW:HIGH or LOW:HIGH:log")
         return kind(low), kind(rest[0]), rest[1:] == ["log"]
 
     return parse

@@ -18,6 +18,8 @@ DISCRETISATIONS = {
     "finite-difference": {"advection": ("arakawa", "central")},
     "spectral": {"integrator": ("rk4", "rk3"), "dealiasing": ("two-thirds", "smooth")},
 }
+LONGEST = 60  # characters of a value in a message
+LARGEST_COUNT = 2**31 - 1  # as in `_checks`
 INSTALL = 'pip install -e ".[all]" in the checkout'
 
 
@@ -61,19 +63,30 @@ def require(*modules: str) -> None:
         raise UsageError(f"this command needs {' and '.join(missing)}: {INSTALL}")
 
 
-def number(kind: type, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf):
-    """Return an argparse type: a finite number of `kind`, at least `least`, above `above` and at most `most`."""
+def shown(text: str) -> str:
+    """Return what was given, in quotes and cut to a length."""
+    return repr(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
+
+
+def number(kind: type, *, least: float = -math.inf, above: float = -math.inf, most: float | None = None):
+    """Return an argparse type: a finite number of `kind`, at least `least`, above `above` and at most `most`.
+
+    `most`: None: for integers `LARGEST_COUNT`.
+    """
+    if most is None:
+        most = LARGEST_COUNT if kind is int else math.inf
 
     def parse(text: str):
         try:
             value = kind(text)
-        except ValueError:
+            float(value)
+        except (OverflowError, ValueError):  # no number, or an integer beyond all floating-point numbers
             value = math.nan
         if not (math.isfinite(value) and least <= value <= most and value > above):
             bounds = {"greater than": above, "at least": least, "at most": most}
             said = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound))
             noun = "an integer" if kind is int else "a finite number"
-            raise argparse.ArgumentTypeError(f"{text!r}: expected {noun} {said}".rstrip())
+            raise argparse.ArgumentTypeError(f"{shown(text)}: expected {noun} {said}".rstrip())
         return value
 
     return parse

@@ -171,7 +171,10 @@ class Ensemble:
         if self.end_time is not None:
             check_positive("end_time", self.end_time, static=True)
             every = check_count("save_every", self.save_every, least=1)
-            frames = math.ceil(float(self.end_time) / (every * self.dt) * (1 - 1e-9))
+            frames = float(self.end_time) / (every * self.dt) * (1 - 1e-9)
+            if frames * every > LARGEST_COUNT - every:
+                raise ValueError(f"end_time={self.end_time}: expected at most {LARGEST_COUNT} steps of dt={self.dt:g}")
+            frames = math.ceil(frames)
             self._set(steps=frames * every, end_time=None)
 
     def _set(self, **values):

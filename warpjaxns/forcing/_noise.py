@@ -16,6 +16,7 @@ from .._grid import Grid
 from .._modes import between, check_resolved
 from .._parameters import broadcast, parameter
 from .._show import show
+from .._terms import check_pair
 from ._laws import Law, Space, Steps
 
 
@@ -58,10 +59,7 @@ class OrnsteinUhlenbeck(Law):
     def __init__(self, *, key: Any, wavenumbers: tuple[float, float], amplitude, correlation_time):
         if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
             raise TypeError(f"key={show(key)}: expected a key from jax.random.key(seed), or an array of keys")
-        try:
-            lowest, highest = wavenumbers
-        except Exception:  # whatever it raises
-            raise TypeError(f"wavenumbers={show(wavenumbers)}: expected a pair, such as (3, 5)") from None
+        lowest, highest = check_pair("wavenumbers", wavenumbers)
         for value in (lowest, highest):
             check_positive("wavenumbers", value, static=True)
         if lowest > highest:
