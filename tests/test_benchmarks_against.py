@@ -28,7 +28,8 @@ def run(device=GPU, **changed):
 
 
 def ratios(now, earlier):
-    return {change[1:3]: change.ratio for change in against.compare(now, earlier)}
+    absolute = against.same_machine(now, earlier)
+    return {change[1:3]: change.ratio for change in against.compare(now, earlier, absolute)}
 
 
 def test_seconds_are_compared_on_the_same_machine():
@@ -52,17 +53,17 @@ def test_only_the_same_discretisation_and_type_are_compared():
     now = run()
     for record, name in zip(now["records"], ["dtype", "discretisation", "case", "contender"], strict=True):
         record[name] = {"name": "spectral"} if name == "discretisation" else "another"
-    assert against.compare(now, run()) == []
+    assert against.compare(now, run(), True) == []
     named = run()
     for record in named["records"]:
         record["discretisation"] = {"name": "finite-difference", "advection": "arakawa"}
-    assert len(against.compare(named, run())) == 4  # which is what earlier runs do not name
+    assert len(against.compare(named, run(), True)) == 4  # which is what earlier runs do not name
 
 
 def test_what_does_not_run_any_more_is_over_every_threshold():
-    (failed,) = [change for change in against.compare(run(jvp=None), run()) if change.what == "jvp"][:1]
+    (failed,) = [change for change in against.compare(run(jvp=None), run(), True) if change.what == "jvp"][:1]
     assert failed.over(1e9)
-    assert "RuntimeError: no" in "\n".join(against.lines(run(), run(), [failed], 2))
+    assert "RuntimeError: no" in "\n".join(against.lines(run(), run(), [failed], True, 2))
 
 
 def test_what_the_budget_left_out_is_not_compared():
@@ -74,7 +75,7 @@ def test_what_the_budget_left_out_is_not_compared():
 def test_the_report_says_what_differs():
     now = run(GPU | {"kind": "NVIDIA L4"}, forward=3e-6)
     now["versions"] = {"jax": "0.12"}
-    text = "\n".join(against.lines(now, run(), against.compare(now, run()), 1.25))
+    text = "\n".join(against.lines(now, run(), against.compare(now, run(), False), False, 1.25))
     assert "another machine: kind was NVIDIA H200, and is NVIDIA L4" in text
     assert "jax was 0.11, and is 0.12" in text
     assert "time over that of XLA" in text
@@ -111,6 +112,7 @@ def test_the_exit_code(bench, capsys):
     assert "slower than 1.25 times the earlier run: 8² xla forward" in capsys.readouterr().err
     seconds[:] = [1.2]
     assert command("--against", str(path), "--threshold", "2") == 0
+    assert command("--against", str(path), "--relative") == 1  # nothing but XLA was measured
     assert command("--against", str(path), "--what", "jvp") == 1
     assert "nothing to compare" in capsys.readouterr().err
 
@@ -128,8 +130,8 @@ def test_a_file_that_is_none(text, bench, tmp_path, capsys):
 
 def test_the_committed_figures_are_read():
     root = Path(__file__).parents[1] / "docs/benchmarks"
-    for name in ("bench.json", "bench_xla.json", "bench_spectral.json"):
+    for name in ("bench.json", "bench_xla.json", "bench_spectral.json", "bench_cpu.json"):
         figures = against.read(root / name)
-        changes = against.compare(copy.deepcopy(figures), figures)
+        changes = against.compare(copy.deepcopy(figures), figures, True)
         assert changes
         assert {change.ratio for change in changes} <= {1.0, None}

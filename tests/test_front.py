@@ -74,6 +74,24 @@ def test_help_and_version_wait_for_neither_jax_nor_warp():
     assert in_new_process(code) == "[]\n"
 
 
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("import warpjaxns", "import jax, equinox"),
+        ("from warpjaxns import NavierStokes2D", "import jax, equinox, warp"),
+    ],
+    ids=["package", "solver"],
+)
+def test_imports_take_little_longer_than_those_of_what_is_needed(ours, theirs):
+    """CPU time, the less of two runs each; Warp takes a third as long as JAX and Equinox, and the solver needs it."""
+
+    def seconds(code):
+        return min(float(in_new_process(f"import time\n{code}\nprint(time.process_time())")) for _ in range(2))
+
+    assert seconds(ours) < 1.2 * seconds(theirs)
+
+
 def commands():
     return [module.__name__.rpartition(".")[2] for module in cli.COMMANDS]
 

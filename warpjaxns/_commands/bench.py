@@ -57,6 +57,7 @@ def add(commands):
         metavar="RATIO")
     option("--output", "where the JSON and the plot go", Path("results/bench"), type=Path, metavar="FOLDER")
     # fmt: on
+    parser.add_argument("--relative", action="store_true", help="of --against: compare times beside XLA on any machine")
     parser.add_argument("--peers", action=BooleanOptionalAction, default=True, help="measure other packages too")
     parser.add_argument("--quick", action="store_true", help="few, short cases: about a minute on two CPU cores")
     parser.add_argument("--no-plot", action="store_true", help="write no picture, and do without Matplotlib")
@@ -167,8 +168,9 @@ def _compare(options, figures, earlier):
 
     if earlier is None:
         return 0
-    changes = against.compare(figures, earlier)
-    say(options, "", *against.lines(figures, earlier, changes, options.threshold))
+    absolute = not options.relative and against.same_machine(figures, earlier)
+    changes = against.compare(figures, earlier, absolute)
+    say(options, "", *against.lines(figures, earlier, changes, absolute, options.threshold))
     slower = [change for change in changes if change.over(options.threshold)]
     if not changes:
         print("warpjaxns: nothing to compare: the runs have no case, solver and task in common", file=sys.stderr)
@@ -240,6 +242,7 @@ def _figures(options, contenders, cases):
         "no_plot",
         "against",
         "threshold",
+        "relative",
         *(n for o in DISCRETISATIONS.values() for n in o),
     )
     given = {name: value for name, value in vars(options).items() if name not in left_out}

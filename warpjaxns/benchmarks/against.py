@@ -61,9 +61,8 @@ def same_machine(now: dict, earlier: dict) -> bool:
     return machine(now) == machine(earlier) and None not in machine(now).values()
 
 
-def compare(now: dict, earlier: dict) -> list[Change]:
-    """Return the changes of all records that both runs have: of seconds a step, or of the time beside XLA."""
-    absolute = same_machine(now, earlier)
+def compare(now: dict, earlier: dict, absolute: bool) -> list[Change]:
+    """Return the changes of all records that both runs have: of seconds a step, or of times over that of XLA."""
     figures, standards = _by_key(now), _by_key(earlier)
     changes = []
     for key, record in figures.items():
@@ -76,17 +75,17 @@ def compare(now: dict, earlier: dict) -> list[Change]:
     return changes
 
 
-def lines(now: dict, earlier: dict, changes: list[Change], threshold: float):
-    """Yield the lines of a report on changes."""
+def lines(now: dict, earlier: dict, changes: list[Change], absolute: bool, threshold: float):
+    """Yield the lines of a report on what `compare` found."""
     for name, value in machine(now).items():
         if (was := earlier["device"].get(name)) != value:
             yield f"another machine: {name} was {was}, and is {value}"
     for name, version in now["versions"].items():
         if (was := earlier["versions"].get(name)) not in (version, None):
             yield f"{name} was {was}, and is {version}"
-    yield f"Compared: {'µs a step' if same_machine(now, earlier) else 'time over that of XLA'}"
+    yield f"Compared: {'µs a step' if absolute else 'time over that of XLA'}"
     yield _line(COLUMNS)
-    scale = 1e6 if same_machine(now, earlier) else 1
+    scale = 1e6 if absolute else 1
     for change in changes:
         figures = (change.now, change.earlier)
         numbers = ["" if figure is None else f"{scale * figure:.4g}" for figure in figures]
