@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -85,11 +86,12 @@ def start(*arguments, code: str | None = None, **environment) -> subprocess.Pope
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str]:
-    """Return the exit code, and the first line of this package, or the last one of all."""
+    """Return the exit code, and the first line of this package, or the last one of an error, or of all."""
     out, errors = process.communicate(timeout=600)
     lines = [line for line in (errors.strip() or out.strip()).splitlines() if "compiling kernels" not in line]
     ours = [line for line in lines if line.startswith("warpjaxns")]
-    return process.returncode, (ours[:1] or lines[-1:] or [""])[0]
+    named = [line for line in lines if re.match(r"[\w.]*Error\b", line)]
+    return process.returncode, (ours[:1] or named[-1:] or lines[-1:] or [""])[0]
 
 
 def ran(*arguments, **more) -> tuple[int, str]:

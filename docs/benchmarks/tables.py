@@ -15,6 +15,7 @@ from typing import Any
 
 import tables_accuracy
 import tables_examples
+import tables_trust
 from cells import data, figure, table, two_digits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,7 +202,8 @@ def _exponent(value: float) -> str:
 
 MADE = (perturbation, perturbation_factors, beside_xla, selection, speed, spectral_speed, bounds, counters, facts)
 TABLES: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (*MADE, *tables_accuracy.MADE, *tables_examples.MADE)
+    function.__name__: function
+    for function in (*MADE, *tables_accuracy.MADE, *tables_examples.MADE, *tables_trust.MADE)
 }
 
 
