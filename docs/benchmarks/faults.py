@@ -248,9 +248,8 @@ if __name__ == "__main__":
 
 
 def _quoted(code: int, said: str) -> str:
-    """Return an exit code and what was said, without the folder of this run."""
-    said = said.replace(tempfile.gettempdir(), "")
-    said = " ".join(part for part in said.split())
+    """Return an exit code and the beginning of what was said."""
+    said = " ".join(said.split())
     return f"exit code {code}: {said[:160]}" if said else f"exit code {code}"
 
 
@@ -261,6 +260,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=[""], help="faults whose name has one of these texts")
     parser.add_argument("--kills", type=int, default=50)
     options = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so do children
     report: dict = {}
     if options.output and options.output.exists():
         report = json.loads(options.output.read_text())
@@ -271,7 +271,7 @@ def main(argv: list[str] | None = None) -> int:
             given = [Path(folder), options.kills] if function is killed else [Path(folder)]
             outcome = function(*given)
             Path(folder).mkdir(exist_ok=True)  # for what removes it
-        said = outcome.said.replace(folder, "")
+        said = outcome.said.replace(f"{folder}/", "")
         report[name] = {"came out": said, "as it should be": outcome.right}
         print(f"{'right' if outcome.right else 'WRONG'}: {name}: {said}", flush=True)
         if options.output:
