@@ -99,4 +99,6 @@ def test_rollouts_and_derivatives(physics, how, shape, members, dtype):
         twice = physics is medium and how == FINITE
         least = max(GPU_GRADIENT[dtype], twice * max(shape) ** 2 * 1e-16)
         allowed = max((4 if twice else 2) * relative_error(of_xla, reference), least)
+        if actual.size <= members:  # of single numbers XLA's error may be small by chance
+            allowed = max(allowed, 4 * GPU_GRADIENT[dtype])
         assert relative_error(actual, reference) <= allowed

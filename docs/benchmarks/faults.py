@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -85,11 +86,12 @@ def start(*arguments, code: str | None = None, **environment) -> subprocess.Pope
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str]:
-    """Return the exit code, and the first line of this package, or the last one of all."""
+    """Return the exit code, and the first line of this package, or the last one of an error, or of all."""
     out, errors = process.communicate(timeout=600)
     lines = [line for line in (errors.strip() or out.strip()).splitlines() if "compiling kernels" not in line]
     ours = [line for line in lines if line.startswith("warpjaxns")]
-    return process.returncode, (ours[:1] or lines[-1:] or [""])[0]
+    named = [line for line in lines if re.match(r"[\w.]*Error\b", line)]
+    return process.returncode, (ours[:1] or named[-1:] or lines[-1:] or [""])[0]
 
 
 def ran(*arguments, **more) -> tuple[int, str]:
@@ -246,9 +248,8 @@ if __name__ == "__main__":
 
 
 def _quoted(code: int, said: str) -> str:
-    """Return an exit code and what was said, without the folder of this run."""
-    said = said.replace(tempfile.gettempdir(), "")
-    said = " ".join(part for part in said.split())
+    """Return an exit code and the beginning of what was said."""
+    said = " ".join(said.split())
     return f"exit code {code}: {said[:160]}" if said else f"exit code {code}"
 
 
@@ -259,6 +260,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=[""], help="faults whose name has one of these texts")
     parser.add_argument("--kills", type=int, default=50)
     options = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so do children
     report: dict = {}
     if options.output and options.output.exists():
         report = json.loads(options.output.read_text())
@@ -269,7 +271,7 @@ def main(argv: list[str] | None = None) -> int:
             given = [Path(folder), options.kills] if function is killed else [Path(folder)]
             outcome = function(*given)
             Path(folder).mkdir(exist_ok=True)  # for what removes it
-        said = outcome.said.replace(folder, "")
+        said = outcome.said.replace(f"{folder}/", "")
         report[name] = {"came out": said, "as it should be": outcome.right}
         print(f"{'right' if outcome.right else 'WRONG'}: {name}: {said}", flush=True)
         if options.output:

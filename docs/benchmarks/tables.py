@@ -16,6 +16,7 @@ from typing import Any
 import tables_accuracy
 import tables_examples
 import tables_mosaic
+import tables_trust
 import tables_validation
 from cells import data, figure, table, two_digits
 
@@ -202,7 +203,10 @@ def _exponent(value: float) -> str:
 
 
 MADE = (perturbation, perturbation_factors, beside_xla, selection, speed, spectral_speed, bounds, counters, facts)
-OTHERS = (*tables_accuracy.MADE, *tables_examples.MADE, *tables_mosaic.MADE, *tables_validation.MADE)
+OTHERS = (
+    *(*tables_accuracy.MADE, *tables_examples.MADE, *tables_mosaic.MADE),
+    *(*tables_trust.MADE, *tables_validation.MADE),
+)
 TABLES: dict[str, Callable[[], str]] = {function.__name__: function for function in (*MADE, *OTHERS)}
 
 
