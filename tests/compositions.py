@@ -233,16 +233,14 @@ class Branch(Same):
     taken: bool
 
     def apply(self, f):
-        def run(x):
-            def zeros(x):
-                return tree(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(f, x))
-
-            return jax.lax.cond(x["branch"] > 0, f, zeros, x)
-
-        return run
+        return lambda x: jax.lax.cond(x["branch"] > 0, f, self._zeros(f), x)
 
     def loop(self, f):
-        return lambda x: f(x) if x["branch"] > 0 else tree(jnp.zeros_like, f(x))
+        return lambda x: f(x) if x["branch"] > 0 else self._zeros(f)(x)
+
+    @staticmethod
+    def _zeros(f):
+        return lambda x: tree(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(f, x))
 
     def spread(self, x):
         return {**x, "branch": np.asarray(1.0 if self.taken else -1.0)}

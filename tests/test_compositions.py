@@ -30,8 +30,9 @@ from tolerances import ROLLOUT, assert_trees_close
 
 import warpjaxns as wns
 
-FAST = 30
-EXAMPLES = int(os.environ.get("WARPJAXNS_COMPOSITIONS", FAST))
+FAST, SLOWEST = 35, {0, 3, 4, 21, 28}  # numbers under `FAST` are short; of these the slowest are left to a release
+EXAMPLES = int(os.environ.get("WARPJAXNS_COMPOSITIONS", "0"))
+NUMBERED = range(EXAMPLES) if EXAMPLES else sorted({*range(FAST)} - SLOWEST)
 DISCRETISATIONS = [
     *(wns.FiniteDifference(advection) for advection in ("arakawa", "central")),
     *(wns.Spectral(integrator, dealiasing) for integrator in ("rk3", "rk4") for dealiasing in ("two-thirds", "smooth")),
@@ -150,7 +151,7 @@ def composition(number):
     return flow, any_chain(draw, flow, number < FAST)
 
 
-@pytest.mark.parametrize("number", range(EXAMPLES))
+@pytest.mark.parametrize("number", NUMBERED)
 def test_a_composition_is_what_loops_make(number):
     check(*composition(number))
 
