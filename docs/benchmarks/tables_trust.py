@@ -29,4 +29,14 @@ def faults_seeded() -> str:
     return table(["faults in", "found by the fast tier", "by the full tier only", "by none"], body)
 
 
-MADE = (faults, faults_of_tests, faults_seeded)
+def long_use() -> str:
+    """Return the bytes that a use leaves behind, on each device."""
+    body = []
+    for device, uses in data("long_use").items():
+        for name, found in uses.items():
+            use, _, backend = name.rpartition(", ")
+            body.append([use, backend, f"{found['count']:,}", f"{found['bytes a use']:,}", device.split(",")[0]])
+    return table(["use", "backend", "times", "bytes a time", "device"], body)
+
+
+MADE = (faults, faults_of_tests, faults_seeded, long_use)
