@@ -20,7 +20,7 @@ EXAMPLES = int(os.environ.get("WARPJAXNS_EXAMPLES", "5"))
 some = settings(
     max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
-FOLDERS = ("output", "config", "file")  # any text names one: what is wrong with it, its own tests show
+FOLDERS = ("output", "config", "file", "against")  # any text names one: what is wrong with it, its own tests show
 
 
 def options():
