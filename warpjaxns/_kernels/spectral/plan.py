@@ -10,7 +10,6 @@ from ..hardware.limits import LARGEST_BLOCK
 from ..hardware.numbers import REALS, complex_type
 from ..tuning import SpectralColumns, SpectralResident, SpectralRows
 
-REGISTERS = 65536  # of a multiprocessor
 PITCH = 4  # complex numbers to which the rows of half-transformed fields are padded
 
 
@@ -113,14 +112,6 @@ class Plan:
     def bounds(lines: Lines, cut: SpectralRows | SpectralColumns) -> tuple[int, int]:
         """Return the threads of a block, and the fewest blocks that are to share a multiprocessor."""
         return lines.block_dim, max(1, cut.occupancy // lines.counted_threads)
-
-    def bounds_of_fields(self, lines: Lines, cut: SpectralRows | SpectralColumns, count: int) -> tuple[int, int]:
-        """Return `bounds` for threads that hold their numbers of `count` lines: fewer, where registers are short.
-
-        Besides, a thread is taken to need 64 registers.
-        """
-        words = 2 * lines.values * count * (2 if self.dtype == "float64" else 1)
-        return self.bounds(lines, cut._replace(occupancy=min(cut.occupancy, REGISTERS // (words + 64))))
 
     def need(self, cut: SpectralColumns, count: int = 2) -> tuple[int, int]:
         """Return the threads and bytes of shared memory of a block of the column kernels."""

@@ -46,7 +46,7 @@ def scalar_pullbacks(plan: Plan, scalars: int) -> wp.Kernel:
     half, complex_view = row_view(Complex, (ny, 2 * pitch)), vector_view(Complex)
     load, store = by_row.load, by_row.store
 
-    @kernel(launch_bounds=plan.bounds_of_fields(lines, plan.rows, 4))
+    @kernel(launch_bounds=plan.bounds(lines, plan.rows))
     def scalar_pullbacks(
         table: Table,
         rows: int,
@@ -126,7 +126,7 @@ def scalar_sweep(
     real_view, by_exponent, by_sums = vector_view(real), by_parameter or by_linear, by_parameter or by_coupling
     Eight, half_count, twelve = wp.types.vector(length=8, dtype=real), half_fields(scalars), SUMS
 
-    @kernel(launch_bounds=plan.bounds_of_fields(lines, cut, 3))
+    @kernel(launch_bounds=plan.bounds(lines, cut))
     def scalar_sweep(
         table: Table,
         # coefficients of the stage that ends, and of the stage that begins

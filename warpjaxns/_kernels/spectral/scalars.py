@@ -45,7 +45,7 @@ def scalar_products(plan: Plan, both: bool, square: bool, tangent: bool) -> wp.K
     half, complex_view = row_view(Complex, (ny, 2 * pitch)), vector_view(Complex)
     load, store = by_row.load, by_row.store
 
-    @kernel(launch_bounds=plan.bounds_of_fields(lines, plan.rows, 6 if tangent else 3))
+    @kernel(launch_bounds=plan.bounds(lines, plan.rows))
     def scalar_products(
         table: Table,
         rows: int,
@@ -138,7 +138,7 @@ def scalar_columns(plan: Plan, scalars: int, first_stage: bool, forced: bool, op
     (get_complex, put_complex), complex_view = complex_access(real), vector_view(Complex)
     real_view, turned = vector_view(real), by_mode.turned
 
-    @kernel(launch_bounds=plan.bounds_of_fields(lines, cut, sides))
+    @kernel(launch_bounds=plan.bounds(lines, cut))
     def scalar_columns(
         table: Table,
         # coefficients
