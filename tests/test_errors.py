@@ -18,7 +18,6 @@ from warpjaxns import (
     NavierStokes2D,
     Scalar,
     Spectral,
-    adaptive_steps,
     diagnostics,
     experiments,
     forcing,
@@ -311,7 +310,6 @@ def test_a_grid_is_not_a_solver(measure):
 @pytest.mark.parametrize(
     "function",
     [
-        lambda solver: adaptive_steps(solver, OMEGA, until=0.1, courant=0.5),
         lambda solver: diagnostics.lyapunov_exponent(solver, OMEGA, key=KEY, steps=2, renormalise_every=2),
         lambda solver: experiments.developed_turbulence(solver, key=KEY, spin_up=1),
         lambda solver: experiments.gain(solver, OMEGA, OMEGA, steps=1),

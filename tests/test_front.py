@@ -105,7 +105,13 @@ def test_version(capsys):
 
 def test_pyright_leaves_out_kernel_language_only():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
-    assert [path for path in settings["exclude"] if "import warp as wp" not in (ROOT / path).read_text()] == []
+    others = {"examples/mosaic"}  # what it imports is not installed
+    excluded = {path for path in settings["exclude"] if "import warp as wp" not in _text(ROOT / path)}
+    assert excluded == others
+
+
+def _text(path):
+    return path.read_text() if path.is_file() else ""
 
 
 def test_the_licence_is_at_the_root_and_in_the_package():

@@ -325,5 +325,5 @@ def test_bound_methods_are_pytrees():
     assert not jnp.allclose(results[0], results[1])
     assert solver.step.__name__ == "step"
     assert solver.step.__doc__ == NavierStokes2D.step.__doc__
-    names = ["omega0", "steps", "save_every", "save_at", "include_initial", "forcing", "check"]
+    names = ["omega0", "steps", "save_every", "save_at", "include_initial", "forcing", "first_step", "check"]
     assert list(inspect.signature(solver.rollout).parameters) == names

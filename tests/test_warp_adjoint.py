@@ -46,7 +46,7 @@ def kernels(dtype, scheme):
         return value
 
     rate = tendency(real, scheme if scheme in SCHEMES else "arakawa").rate
-    Numbers, weighted = terms(real).Numbers, terms(real).weighted
+    Numbers, weighted = terms(real, 0).Numbers, terms(real, 0).weighted
 
     @wp.kernel(module="unique", enable_backward=True)
     def tendencies(

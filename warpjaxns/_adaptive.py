@@ -73,7 +73,7 @@ def adaptive_steps(
 
     Args:
         solver: its parameters and forcing are used. A law that changes in time is an error.
-        omega: initial vorticity ``(..., ny, nx)``, float32 or float64 [1/time].
+        omega: initial vorticity ``(..., ny, nx)``, float32 or float64 [1/time], or a `State`.
         until: time to advance by, > 0 [time], a number or one a member ``(...)``.
         courant: Courant number at the start of each segment, > 0, likewise. Leave room below the limit of
             `NavierStokes2D.cfl`, for a flow that gets faster during a segment.
@@ -90,10 +90,10 @@ def adaptive_steps(
 
     Raises:
         TypeError: an argument has another type.
-        ValueError: an argument is out of its range, or does not fit the shape of `omega`; the flow carries scalars.
+        ValueError: an argument is out of its range, or does not fit the shape of `omega`.
         RuntimeError: a member is not finite, or `most_segments` are too few, where that is to raise.
     """
-    check_solver(solver, alone=True)
+    check_solver(solver)
     if moving := parts_of(solver.forcing).moving:
         names = ", ".join(type(law).__name__ for law in moving)
         raise ValueError(

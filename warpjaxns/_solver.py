@@ -245,7 +245,9 @@ class NavierStokes2D(eqx.Module):
             check_option("check", check, ("raise", "flag"))
         law = check_forcing(forcing, self.grid, self.discretisation) if isinstance(forcing, Law) else None
         viscosity, drag, dt = self._parameters(omega0, law)
-        control = self._forcing(omega0, law, None if law is not None else forcing, steps)
+        control = self._with_steady_terms(
+            self._forcing(omega0, law, None if law is not None else forcing, steps), omega0
+        )
         drive = Drive.of(parts_of(self.forcing, law).moving, check_step("first_step", first_step), omega0)
         how = self._stepping
         engine = engine_of(how["discretisation"])
@@ -279,7 +281,7 @@ class NavierStokes2D(eqx.Module):
         state = self._state("omega", omega)
         omega = vorticity_in(state)
         viscosity, drag, _ = self._parameters(omega)
-        force, (engine, how) = self._force(omega, step), self._stepping_engine
+        force, (engine, how) = self._with_steady_terms(self._force(omega, step)[None], omega)[0], self._stepping_engine
         rate = engine.tendency(flat(state), viscosity, drag, force, self._spread_terms(omega), **how)
         return unflat(rate, state)
 
@@ -296,10 +298,7 @@ class NavierStokes2D(eqx.Module):
             ValueError: f changes in time, and `step` is not given.
         """
         omega = self._vorticity("omega", vorticity_in(omega))
-        force = self._force(omega, step)
-        if self.scalars:
-            force = force[:, 0]
-        force = jnp.broadcast_to(force, merge(omega, 0, omega.ndim - 2).shape).reshape(omega.shape)
+        force = jnp.broadcast_to(self._force(omega, step), merge(omega, 0, omega.ndim - 2).shape).reshape(omega.shape)
         for rate in parts_of(self.forcing).rates:
             force = force + members("rate", rate, omega).reshape(*(jnp.shape(rate) and omega.shape[:-2]), 1, 1) * omega
         return force
@@ -445,10 +444,7 @@ class NavierStokes2D(eqx.Module):
         return viscosity, drag, dt
 
     def _force(self, omega, step):
-        """Return the forcing that does not depend on the flow in step number `step`, ``(batch or 1, ny, nx)``.
-
-        With scalars it has their sources too, ``(batch or 1, 1 + scalars, ny, nx)``.
-        """
+        """Return the forcing that does not depend on the flow in step number `step`, ``(batch or 1, ny, nx)``."""
         force, moving = self._forcing(omega, None, None, 1), parts_of(self.forcing).moving
         if moving and step is None:
             names = ", ".join(type(law).__name__ for law in moving)
@@ -461,8 +457,6 @@ class NavierStokes2D(eqx.Module):
 
     def _forcing(self, omega, law, control, steps):
         """Return steady and given forcing for the primitives, ``(steps or 1, batch or 1, ny, nx)``, or a zero for none.
-
-        With scalars it has their sources too, ``(steps or 1, batch or 1, 1 + scalars, ny, nx)``.
 
         Steady forcing is that of the solver, and of a law.
         """
@@ -484,11 +478,17 @@ class NavierStokes2D(eqx.Module):
                 control = control.reshape(steps, *(1,) * missing, *control.shape[1:])
                 control = merge(broadcast("forcing", control, (steps, *lead, *grid), lead, omega), 1, len(lead))
             total = add(total, control)
-        of_terms = None
+        return total
+
+    def _with_steady_terms(self, forcing, omega):
+        """Return forcing with what bodies and topography make of a mean flow, and with the sources of scalars.
+
+        With scalars it is ``(steps or 1, batch or 1, 1 + scalars, ny, nx)``.
+        """
         if self._terms.medium:
             of_terms = self._engine.term_forcing(self._of_members(self._terms, omega), **self._how)
-        total = total if of_terms is None else total + of_terms[None]
-        return with_forcing(total, self.scalars, omega, self.grid) if self.scalars else total
+            forcing = forcing if of_terms is None else forcing + of_terms[None]
+        return with_forcing(forcing, self.scalars, omega, self.grid) if self.scalars else forcing
 
 
 def check_solver(value, *, alone: bool = False) -> None:
