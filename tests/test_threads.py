@@ -79,12 +79,9 @@ def test_value_jvp_and_vjp(tables, case, emulator, monkeypatch):
 RADIUS = {"names": tuple(test_difference_terms.WITH_RADIUS), "held": ("deformation_radius",)}
 MEDIUM = {"names": test_difference_terms.WITH_MEDIUM}
 TERMS = {
-    "columns": (SATURATED, RADIUS, (45, 75)),
     "slabs": (SLABS, RADIUS, (32, 64)),
-    "fused slabs": (SOME_BY_SLABS, {**RADIUS, "dtype": "float32"}, (24, 96)),
     "residents": (RESIDENTS, RADIUS, (32, 48)),
     "clusters": (CLUSTERS_OF_2, {**RADIUS, "dtype": "float32"}, (32, 64)),
-    "residents with hypodrag": (RESIDENTS, {"dtype": "float32"}, (32, 48)),
     "residents with a medium": (
         RESIDENTS,
         {**MEDIUM, "held": tuple(name for name in test_difference_terms.WITH_MEDIUM)},
@@ -92,7 +89,6 @@ TERMS = {
     ),
     "medium by columns": (SATURATED, MEDIUM, (45, 75)),
     "medium by slabs": (SLABS, {**MEDIUM, "scheme": "central"}, (32, 128)),
-    "medium by few columns": (NO_RESIDENTS, {**MEDIUM, "dtype": "float32"}, (32, 64)),
 }
 
 
