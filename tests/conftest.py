@@ -84,6 +84,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--full", action="store_true", help="run the full tier, not only the fast one (docs/contributing.md)"
     )
+    parser.addoption("--rest", action="store_true", help="run what the full tier has besides the fast one")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -98,7 +99,10 @@ def pytest_cmdline_main(config):
 def pytest_collection_modifyitems(config, items):
     named = any("::" in argument for argument in config.args)
     if not named:
-        tier = coverings.tier(items, config.option.full)
+        option = config.option
+        tier = coverings.tier(items, option.full or option.rest)
+        if option.rest:
+            tier -= coverings.tier(items, False)
         config.hook.pytest_deselected(items=[item for item in items if item not in tier])
         items[:] = [item for item in items if item in tier]
     if any(device.platform == "gpu" for device in jax.devices()):
