@@ -49,6 +49,23 @@ def planet(key):
     return {"beta": jax.random.uniform(key, minval=1.0, maxval=5.0), "deformation_radius": 0.5, "hyperviscosity": 1e-6}
 
 
+def reef(grid, key):
+    """Return a body at a random place in a stream, over a hill."""
+    height, width = grid.extent
+    y, x = jax.random.uniform(key, (2,), minval=0.3, maxval=0.7)
+    body = wns.obstacles.cylinder(grid, centre=(y * height, x * width), radius=0.1 * height, permeability=0.1)
+    return {
+        "obstacle": body,
+        "topography": jnp.cos(2 * jnp.pi * grid.y / height)[:, None] * jnp.ones(grid.shape),
+        "mean_flow": (0.5, 0.0),
+    }
+
+
+def shore(grid, key):
+    """Return what is no medium."""
+    return {"viscosity": 0.1}
+
+
 def gusts(grid, key):
     """Return noise with a memory, a swinging wave of random frequency, and a steady push."""
     first, second = jax.random.split(key)

@@ -120,6 +120,26 @@ def test_linear_terms_of_members():
     assert_close(frames[:, 1:].swapaxes(0, 1), expected, ROLLOUT)  # frames are float32
 
 
+@pytest.mark.parametrize("discretisation", [wns.Spectral("rk3"), wns.FiniteDifference()], ids=str)
+def test_a_medium_of_members(discretisation):
+    of = ensemble(count=3, medium=own.reef, discretisation=discretisation, backend="xla", precision="float64")
+    assert of.as_dict()["medium"] == "flows_of_a_user:reef"
+    frames = vorticity(of)
+    with jax.enable_x64(True):
+        solver = solver_of(of, [0, 1, 2])
+        (body,) = solver.obstacle
+        assert len({np.asarray(mask).tobytes() for mask in body.mask}) == 3
+        for member in range(3):
+            first = jnp.asarray(frames[member, :1], float)
+            expected = solver_of(of, [member]).rollout(first, steps=6, save_every=3)
+            assert_close(frames[member, 1:], np.asarray(expected[:, 0], frames.dtype), ROLLOUT)
+
+
+def test_what_is_no_medium():
+    with pytest.raises(ValueError, match=r"shore.*expected a dictionary with some of mean_flow, obstacle, topography"):
+        vorticity(ensemble(medium=own.shore))
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_what_is_recorded_is_what_was_computed_with(precision):
     """Draw the same numbers whether JAX has 64-bit types where they are drawn or not."""

@@ -82,7 +82,7 @@ def _value(name, value):
         return NAMES[value]()
     if isinstance(value, list):
         return tuple(map(_number, value))
-    if isinstance(value, str) and name not in ("initial", "forcing", "terms"):
+    if isinstance(value, str) and name not in ("initial", "forcing", "terms", "medium"):
         low, *rest = value.split(":")
         if rest:
             try:

@@ -28,7 +28,7 @@ INITIAL = ("decaying_turbulence", "random_vorticity")
 DRAWN = ("viscosity", "drag", "forcing_amplitude")  # parameters that may differ between members
 WAVENUMBERS = ("forcing_wavenumber", "initial_wavenumber")  # these too
 TAKEN = ("grid", "dt", "forcing", "discretisation", "adjoint", "backend", "check_finite")  # by the ensemble itself
-FUNCTIONS = ("initial", "forcing", "terms")  # arguments that may be functions of a user
+FUNCTIONS = ("initial", "forcing", "terms", "medium")  # arguments that may be functions of a user
 PRECISIONS = ("float32", "float64")
 
 
@@ -56,6 +56,8 @@ class Ensemble:
             whose clock starts with the spin-up, at its `limit` of steps for a `Steady` one.
         terms: a function ``key -> dict`` of `jax.numpy`: arguments of `NavierStokes2D` for each member, one number
             each. They take the place of arguments here, and the file records them.
+        medium: a function ``(grid, key) -> dict`` of `jax.numpy`: `obstacle`, `topography` and `mean_flow` of each
+            member, as for `NavierStokes2D`. The file holds none of them but the function's name.
         noise: a `Noise` that forces each member, or None.
         extent: sides ``(Ly, Lx)`` of the box [length].
         initial: ``"decaying_turbulence"`` or ``"random_vorticity"``, of `warpjaxns.initial`; or a function
@@ -96,6 +98,7 @@ class Ensemble:
     forcing_wavenumber: int | Range = 4
     forcing: Callable | str | None = None
     terms: Callable | str | None = None
+    medium: Callable | str | None = None
     noise: Noise | None = None
     extent: tuple[float, float] = (2 * math.pi, 2 * math.pi)
     initial: Callable | str = "decaying_turbulence"

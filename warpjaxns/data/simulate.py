@@ -14,6 +14,7 @@ import numpy as np
 from .. import initial
 from .._adjoint import Direct
 from .._coarsen import coarsen
+from .._show import show
 from .._solver import NavierStokes2D
 from ..diagnostics import enstrophy, resolution
 from ..experiments import peak_wavenumber
@@ -23,6 +24,7 @@ from .ensemble import WAVENUMBERS, Ensemble, drawing, member_key
 from .functions import name_of
 from .parts import Steady
 
+MEDIUM = {"obstacle", "topography", "mean_flow"}  # what a function of a user makes of a member's box
 NOISE_STEPS = 32  # steps for which noise is in memory
 
 
@@ -100,6 +102,9 @@ def solver_of(ensemble: Ensemble, members: list[int]) -> NavierStokes2D:
         with drawing(), jax.enable_x64(ensemble.precision == "float64"):  # a draw in the other type is another one
             own = _fields(np.asarray(members, np.uint32), ensemble, ensemble.forcing, 2)
         steady = own if steady is None else steady + own
+    if ensemble.medium is not None:
+        with drawing(), jax.enable_x64(ensemble.precision == "float64"):
+            parameters |= _medium(np.asarray(members, np.uint32), ensemble)
     return NavierStokes2D(
         ensemble.grid,
         dt=ensemble.dt,
@@ -193,6 +198,21 @@ def _fields(numbers, ensemble, function, stream):
             f"{name_of(function)} returns arrays of shape {values.shape[1:]}: expected {ensemble.grid.shape}"
         )
     return values.astype(ensemble.precision)
+
+
+def _medium(numbers, ensemble):
+    """Return what members meet at the points of their grid, as arguments of a solver."""
+
+    def one(number):
+        return ensemble.medium(ensemble.grid, jax.random.fold_in(member_key(ensemble.seed, number), 5))
+
+    values = jax.vmap(one)(numbers)
+    if not (isinstance(values, dict) and set(values) <= MEDIUM):
+        raise ValueError(
+            f"{name_of(ensemble.medium)} returns {show(values)}: expected a dictionary with some of "
+            f"{', '.join(sorted(MEDIUM))}"
+        )
+    return jax.tree.map(lambda value: value.astype(ensemble.precision), values)
 
 
 def _start(ensemble, members, device):
