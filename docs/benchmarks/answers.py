@@ -3,8 +3,8 @@
     python docs/benchmarks/answers.py            # run them, and compare with answers.json
     python docs/benchmarks/answers.py --write    # keep the answers of this kind of device
 
-Bits depend on the kind of device, on a CPU also on its model, and on the versions of JAX and Warp. All of these are
-kept with them. Numbers do not depend on any, but for rounding. `tests/test_answers.py` compares both.
+Bits depend on the kind of device, on a CPU also on its model, on the versions of JAX and Warp, and on XLA's flags.
+Numbers do not depend on any, but for rounding. `tests/test_answers.py` compares them.
 """
 
 import argparse

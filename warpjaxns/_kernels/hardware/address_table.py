@@ -21,6 +21,11 @@ Place = wp.vec4i
 NO_ARRAY = Place(0, 0, 0, 0)
 
 
+def _options() -> dict[str, Any]:
+    """Return `OPTIONS`, with loops left as they are where there is no CUDA: unrolled, some compile for minutes."""
+    return OPTIONS if wp.is_cuda_available() else OPTIONS | {"module_options": {"max_unroll": 1}}
+
+
 def kernel(**options) -> Callable:
     """Decorate a kernel that takes a table.
 
@@ -34,7 +39,7 @@ def kernel(**options) -> Callable:
     def decorate(function):
         if "synchronise_dependent_launch" not in function.__code__.co_names:
             raise TypeError(f"kernel {function.__name__} does not call synchronise_dependent_launch()")
-        return wp.kernel(**OPTIONS, **options)(function)
+        return wp.kernel(**_options(), **options)(function)
 
     return decorate
 
