@@ -111,6 +111,7 @@ def _orbits(published, found):
 
 
 MADE = (
+    validation_gradients,
     *(validation_taylor_green, validation_orders, validation_critical, validation_rates, validation_decay),
     *(validation_budgets, validation_orbit, validation_shifted),
 )
