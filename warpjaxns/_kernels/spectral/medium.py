@@ -11,11 +11,11 @@ from typing import NamedTuple
 import warp as wp
 
 from ..fft.transforms import line_functions
-from ..hardware.address_table import Buffer, Place, Table, kernel, launch
+from ..hardware.address_table import Buffer, Place, Table, kernel
 from ..hardware.intrinsics import block_index, synchronise_dependent_launch, thread_index
 from ..hardware.views import complex_access, row_view, vector_view
 from .plan import Plan
-from .rows import row_functions
+from .rows import launch_on_rows, row_functions
 
 
 @functools.cache
@@ -179,7 +179,8 @@ def launch_resist(plan: Plan, roots, medium: Medium, half, resisted, fresh: bool
 
     `fresh`: whether it has no value yet.
     """
-    _launch_on_rows(plan, square_and_resist(plan), half, [*medium, roots, int(fresh), half, resisted])
+    arguments = [*medium, roots, int(fresh), half, resisted]
+    launch_on_rows(plan, square_and_resist(plan), half.table, half.shape[0], arguments)
 
 
 def launch_pull_back(plan: Plan, roots, medium: Medium, velocity, lifted, strain, by_medium, fresh: bool):
@@ -188,9 +189,4 @@ def launch_pull_back(plan: Plan, roots, medium: Medium, velocity, lifted, strain
     `by_medium`: the cotangent of the medium, ``(members, ny, nx)``, or None. `fresh`: whether it has no value yet.
     """
     arguments = [*medium, velocity, lifted, roots, int(fresh), strain, strain if by_medium is None else by_medium]
-    _launch_on_rows(plan, pull_back(plan, by_medium is not None), strain, arguments)
-
-
-def _launch_on_rows(plan, kernel, half, arguments):
-    rows, lines = half.shape[0] * plan.shape[0], plan.row_lines
-    launch(kernel, half.table, -(-rows // lines.groups), [rows, *arguments], lines.block_dim)
+    launch_on_rows(plan, pull_back(plan, by_medium is not None), strain.table, strain.shape[0], arguments)

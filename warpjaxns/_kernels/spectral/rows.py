@@ -147,7 +147,10 @@ def products(plan: Plan, kind: str) -> wp.Kernel:
 
 def launch_products(plan: Plan, kind: str, roots, z, y, first, second):
     """Launch the product of half-transformed fields z and y. All members may share one of them."""
-    rows = first.shape[0] * plan.shape[0]
-    lines = plan.row_lines
-    blocks = -(-rows // lines.groups)
-    launch(products(plan, kind), first.table, blocks, [rows, z, y, roots, first, second], lines.block_dim)
+    launch_on_rows(plan, products(plan, kind), first.table, first.shape[0], [z, y, roots, first, second])
+
+
+def launch_on_rows(plan: Plan, kernel: wp.Kernel, table: wp.array, members: int, arguments: list):
+    """Launch a kernel whose threads have the rows of members. Its first argument is their number."""
+    rows, lines = members * plan.shape[0], plan.row_lines
+    launch(kernel, table, -(-rows // lines.groups), [rows, *arguments], lines.block_dim)

@@ -23,7 +23,7 @@ from ..hardware.views import complex_access, row_view, vector_view
 from ..parameters import Parameters, parameter_functions
 from .columns import column_functions
 from .plan import Plan
-from .rows import row_functions
+from .rows import launch_on_rows, row_functions
 from .setting import Setting
 from .stepping import stepping
 from .symbols import symbols
@@ -373,7 +373,6 @@ def adjoint(
         stage.a, stage.b, stage.duration = a, b, duration
     states = [omega, *(kept[s] for s in range(count))]  # states[s] is the state before stage s
     p, *turns = work
-    lines, rows = plan.row_lines, batch * plan.shape[0]
 
     def columns(stage, given_p, made_p):
         """Launch the end of a stage, and the beginning of the one before; a stage past the last one does not end."""
@@ -404,6 +403,5 @@ def adjoint(
     columns(count, cotangent, p)
     for stage in reversed(range(count)):
         products = scalar_pullbacks(plan, scalars)
-        arguments = [rows, tables.roots_x, halves.merged]
-        launch(products, halves.table, -(-rows // lines.groups), arguments, lines.block_dim)
+        launch_on_rows(plan, products, halves.table, batch, [tables.roots_x, halves.merged])
         columns(stage, p, p if stage else result)

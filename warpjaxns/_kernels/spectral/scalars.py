@@ -25,7 +25,7 @@ from .columns import column_functions
 from .places import Fields
 from .places import fields as places_of
 from .plan import Plan
-from .rows import row_functions
+from .rows import launch_on_rows, row_functions
 from .setting import Setting
 from .stepping import stepping
 from .symbols import symbols
@@ -353,11 +353,10 @@ def advance(setting: Setting, scalars: int, parameters, coupling, omega, targets
 def _launch_products(setting, scalars, halves):
     """Launch the products of all pairs, and the square last, since it replaces z."""
     plan, (of_state, of_tangent) = setting.plan, (halves[0], halves[-1])
-    lines, rows = plan.row_lines, of_state.shape[1] * plan.shape[0]
     for field in reversed(range(1, 1 + scalars, 2)):
         both = field + 1 <= scalars
         second = field + 1 if both else field
         kernel = scalar_products(plan, both, field == 1, len(halves) == 2)
-        arguments = [rows, setting.tables.roots_x, of_state[0], of_state[field], of_tangent[0], of_tangent[field]]
+        arguments = [setting.tables.roots_x, of_state[0], of_state[field], of_tangent[0], of_tangent[field]]
         arguments += [of_state[second], of_tangent[second]]
-        launch(kernel, of_state.table, -(-rows // lines.groups), arguments, lines.block_dim)
+        launch_on_rows(plan, kernel, of_state.table, of_state.shape[1], arguments)
