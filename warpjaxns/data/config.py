@@ -19,7 +19,7 @@ from typing import Any
 
 from .._discretisation import NAMES, from_dict
 from . import stored
-from .ensemble import Ensemble
+from .ensemble import FUNCTIONS, Ensemble
 from .parts import Noise, Range, Steady
 
 
@@ -82,7 +82,7 @@ def _value(name, value):
         return NAMES[value]()
     if isinstance(value, list):
         return tuple(map(_number, value))
-    if isinstance(value, str) and name not in ("initial", "forcing", "terms", "medium"):
+    if isinstance(value, str) and name not in FUNCTIONS:
         low, *rest = value.split(":")
         if rest:
             try:

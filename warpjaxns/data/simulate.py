@@ -184,13 +184,17 @@ def _noise(numbers, ensemble, steps, *place):
 
 
 @functools.partial(jax.jit, static_argnames=("ensemble", "function", "stream"))
+def _of_members(numbers, ensemble, function, stream):
+    """Return what a function of a user makes for members. `stream`: its own stream of random numbers."""
+    return jax.vmap(lambda n: function(ensemble.grid, jax.random.fold_in(member_key(ensemble.seed, n), stream)))(
+        numbers
+    )
+
+
 def _fields(numbers, ensemble, function, stream):
     """Return the fields that a function of a user makes for members, ``(batch, ny, nx)``, or the law with theirs."""
 
-    def field(number):
-        return function(ensemble.grid, jax.random.fold_in(member_key(ensemble.seed, number), stream))
-
-    values = jax.vmap(field)(numbers)
+    values = _of_members(numbers, ensemble, function, stream)
     if isinstance(values, Law):
         return values
     if values.shape[1:] != ensemble.grid.shape:
@@ -203,10 +207,7 @@ def _fields(numbers, ensemble, function, stream):
 def _medium(numbers, ensemble):
     """Return what members meet at the points of their grid, as arguments of a solver."""
 
-    def one(number):
-        return ensemble.medium(ensemble.grid, jax.random.fold_in(member_key(ensemble.seed, number), 5))
-
-    values = jax.vmap(one)(numbers)
+    values = _of_members(numbers, ensemble, ensemble.medium, 6)
     if not (isinstance(values, dict) and set(values) <= MEDIUM):
         raise ValueError(
             f"{name_of(ensemble.medium)} returns {show(values)}: expected a dictionary with some of "
