@@ -26,7 +26,7 @@ REYNOLDS, AREA = 100, np.pi / 4
 
 
 class Box(NamedTuple):
-    """What stays the same: the grid, the length of steps, and the place of the body."""
+    """Setting that stays the same: the grid, the length of steps, and the place of the body."""
 
     grid: wns.Grid
     dt: float

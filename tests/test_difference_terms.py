@@ -208,7 +208,7 @@ def test_value_jvp_and_vjp(case, backend):
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 @pytest.mark.parametrize("names", fast_cases([tuple(WITH_RADIUS), WITH_MEDIUM], 0), ids=["radius", "medium"])
 def test_dot_products(names, backend):
-    """Of each operand alone, and of all."""
+    """Take the products of each operand alone, and of all."""
     case = Case(per_member=True, names=names)
     f, operands, w = case.fused(backend), case.operands(), normal(40, (2, *case.grid.shape))
     everything = case.directions()

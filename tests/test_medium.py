@@ -124,7 +124,7 @@ def test_value_jvp_and_vjp(case, backend):
 @mostly_xla
 @pytest.mark.parametrize("case", fast_cases([Case(per_member=True, steps=2), CASES[3]], 0), ids=str)
 def test_dot_products(case, backend):
-    """Of each operand alone, and of all."""
+    """Take the products of each operand alone, and of all."""
     test_terms.test_dot_products(case, backend)
 
 
@@ -158,7 +158,7 @@ def projected(solver, field):
 
 @mostly_xla
 def test_a_uniform_resistance_is_a_drag(backend):
-    """Of all but the mean, which no velocity has. One is a product at points, the other an integrating factor."""
+    """It damps all but the mean, as no velocity has it. One is a product at points, the other an integrating factor."""
     omega = normal(1, BOX.shape)
     omega = omega - jnp.mean(omega)
     body = solver_of(backend, dt=1e-3, obstacle=Obstacle(jnp.ones(BOX.shape), 0.5))
@@ -300,7 +300,7 @@ def test_members_and_vmap(backend):
 @pytest.mark.full
 @every_backend
 def test_the_gradient_is_that_of_finite_differences(backend):
-    """Of the mask, the permeability and the topography, through several segments."""
+    """Compare that of the mask, the permeability and the topography, through several segments."""
     omega, weights = normal(13, BOX.shape), normal(14, BOX.shape)
     start = {"mask": 1 / (1 + jnp.exp(normal(15, BOX.shape))), "h": normal(16, BOX.shape), "eta": jnp.asarray(0.1)}
 

@@ -223,7 +223,7 @@ THREADS = [
 @pytest.mark.full
 @pytest.mark.parametrize(("columns", "rows", "case"), THREADS, ids=str)
 def test_kernels_with_all_threads(columns, rows, case, monkeypatch, tmp_path):
-    """As on a GPU, run on the CPU (`emulator`)."""
+    """Run blocks as a GPU does, on the CPU (`emulator`)."""
     hand_in_spectral(monkeypatch, columns, rows)
     emulator = emulated(monkeypatch, tmp_path)
     found, reference = (jax.jit(lambda b=b: derivatives(case.fused(b), case))() for b in ("warp", "xla"))
@@ -233,7 +233,7 @@ def test_kernels_with_all_threads(columns, rows, case, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("backend", "case"), fast_backends([CASES[0], CASES[2], CASES[4]], {}), ids=str)
 def test_dot_products(case, backend):
-    """Of each operand alone, and of all."""
+    """Take the products of each operand alone, and of all."""
     f, operands, everything = case.fused(backend), case.operands(), case.directions()
     w = jax.tree.map(lambda x: normal(40, x.shape), operands[0])
     forward = jax.jit(lambda v: jax.jvp(f, operands, v)[1])

@@ -166,7 +166,7 @@ def test_value_jvp_and_vjp(case, backend):
 @every_backend
 @pytest.mark.parametrize("case", fast_cases([CASES[0], CASES[2], CASES[4], CASES[6]], 0), ids=str)
 def test_dot_products(case, backend):
-    """Of each operand alone, and of all."""
+    """Take the products of each operand alone, and of all."""
     f, operands, w = case.fused(backend), case.operands(), normal(40, (2, *case.grid.shape))
     everything = case.directions()
     forward = jax.jit(lambda v: jax.jvp(f, operands, v)[1])

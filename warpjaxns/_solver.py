@@ -310,10 +310,10 @@ class NavierStokes2D(eqx.Module):
         The buoyancy of all scalars together is one term.
         """
         state = self._state("omega", omega)
-        omega, (engine, how) = vorticity_in(state), self._stepping_engine
-        terms = self._spread_terms(omega)
+        vorticity, (engine, how) = vorticity_in(state), self._stepping_engine
+        terms = self._spread_terms(vorticity)
         rates = engine.term_rates(flat(state), terms, **how) if terms else {}
-        return {name: rate.reshape(vorticity_in(state).shape) for name, rate in rates.items()}
+        return {name: rate.reshape(vorticity.shape) for name, rate in rates.items()}
 
     @method
     def streamfunction(self, omega: Field | State) -> Field:
@@ -321,12 +321,12 @@ class NavierStokes2D(eqx.Module):
 
         With a deformation radius it is ``Lap(psi) - psi / L_d^2 = -omega``.
         """
-        omega = vorticity_in(omega)
+        vorticity = vorticity_in(omega)
         if self.deformation_radius is not None:
-            omega = self._vorticity("omega", omega)
-            given = flat(omega), self._of_members(self._terms, omega)
-            omega = self._engine.relative_vorticity(*given, **self._how).reshape(omega.shape)
-        return streamfunction(self.grid, vorticity_in(omega), discretisation=self.discretisation, backend=self.backend)
+            vorticity = self._vorticity("omega", vorticity)
+            given = flat(vorticity), self._of_members(self._terms, vorticity)
+            vorticity = self._engine.relative_vorticity(*given, **self._how).reshape(vorticity.shape)
+        return streamfunction(self.grid, vorticity, discretisation=self.discretisation, backend=self.backend)
 
     @method
     def velocity(self, omega: Field | State) -> tuple[Field, Field]:
@@ -388,7 +388,7 @@ class NavierStokes2D(eqx.Module):
 
     @property
     def _stepping(self):
-        """What `_numerics` returns, for advancing states."""
+        """Numerics for advancing states, in the form of `_numerics`."""
         return {**self._numerics, "discretisation": stepping(self.discretisation, self.scalars)}
 
     @property
@@ -399,7 +399,7 @@ class NavierStokes2D(eqx.Module):
 
     @property
     def _what(self):
-        """What a state is called in messages."""
+        """Name of a state in messages."""
         return "state" if self.scalars else "vorticity"
 
     def _vorticity(self, name, omega):

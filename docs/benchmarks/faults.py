@@ -48,7 +48,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 class Outcome(NamedTuple):
-    """What came out of a fault, in a sentence, and whether it is as it should be."""
+    """Outcome of a fault: what came out, in a sentence, and whether it is as it should be."""
 
     said: str
     right: bool
