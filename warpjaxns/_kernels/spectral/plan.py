@@ -25,6 +25,7 @@ class Plan:
         resident: how a block keeps a member through all steps; None where it does not.
         resident_tangent: the same with a tangent.
         resident_sweep: the same for the backward sweep.
+        apart: whether products at the same points have blocks of their own, which write other arrays than they read.
         shared_memory: bytes that a block may use.
         serial: for the CPU, where a block has one thread.
     """
@@ -39,6 +40,7 @@ class Plan:
     resident: SpectralResident | None = None
     resident_tangent: SpectralResident | None = None
     resident_sweep: SpectralResident | None = None
+    apart: bool = False
     shared_memory: int = 0
     serial: bool = False
 

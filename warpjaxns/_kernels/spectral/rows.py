@@ -25,7 +25,8 @@ def row_functions(plan: Plan) -> types.SimpleNamespace:
 
     - ``half(table, place, member, i, j)``: a `row_view` of half-transformed fields.
     - ``load(row, wanted, t)``: a thread's numbers of a row, with 0 for wavenumbers that it does not hold. ``store``
-      writes them. Not `wanted`: there is no such row.
+      writes them. Not `wanted`: there is no such row. ``load_real`` is for real fields, of which only the wavenumbers
+      from 0 on are read.
     """
     (ny, nx), kx, lines, pitch = plan.shape, plan.highest[1], plan.row_lines, plan.pitch
     held, threads, Complex, Values = lines.values, lines.threads, plan.complex, lines.Values
@@ -66,6 +67,22 @@ def row_functions(plan: Plan) -> types.SimpleNamespace:
         return values
 
     @wp.func
+    def load_real(row: row_type, wanted: bool, t: int):
+        values = Values()
+        if wanted:
+            for e in range(held):
+                n = t + threads * e
+                if low(e) and (all_low(e) or n <= kx):
+                    number = get_complex(row, n)
+                    values[2 * e] = number[0]
+                    values[2 * e + 1] = number[1]
+                if high(e) and (all_high(e) or n >= nx - kx):
+                    number = get_complex(row, nx - n)
+                    values[2 * e] = number[0]
+                    values[2 * e + 1] = -number[1]
+        return values
+
+    @wp.func
     def store(values: Values, row: row_type, wanted: bool, t: int):
         if wanted:
             for e in range(held):
@@ -75,7 +92,7 @@ def row_functions(plan: Plan) -> types.SimpleNamespace:
                 if high(e) and (all_high(e) or n >= nx - kx):
                     put_complex(row, pitch + nx - n, Complex(values[2 * e], values[2 * e + 1]))
 
-    return types.SimpleNamespace(half=row_view(Complex, (ny, 2 * pitch)), load=load, store=store)
+    return types.SimpleNamespace(half=row_view(Complex, (ny, 2 * pitch)), load=load, load_real=load_real, store=store)
 
 
 @functools.cache
@@ -150,7 +167,10 @@ def launch_products(plan: Plan, kind: str, roots, z, y, first, second):
     launch_on_rows(plan, products(plan, kind), first.table, first.shape[0], [z, y, roots, first, second])
 
 
-def launch_on_rows(plan: Plan, kernel: wp.Kernel, table: wp.array, members: int, arguments: list):
-    """Launch a kernel whose threads have the rows of members. Its first argument is their number."""
+def launch_on_rows(plan: Plan, kernel: wp.Kernel, table: wp.array, members: int, arguments: list, kinds: int = 1):
+    """Launch a kernel whose threads have the rows of members. Its first argument is their number.
+
+    `kinds`: blocks that have the same rows.
+    """
     rows, lines = members * plan.shape[0], plan.row_lines
-    launch(kernel, table, -(-rows // lines.groups), [rows, *arguments], lines.block_dim)
+    launch(kernel, table, kinds * -(-rows // lines.groups), [rows, *arguments], lines.block_dim)

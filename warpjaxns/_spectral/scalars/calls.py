@@ -57,16 +57,18 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
     (given, forced), stages = _flattened(x), len(low_storage(integrator))
 
     def launch(scale, tables, *arrays):
-        x, (out, scratch, halves) = split(arrays, Operands)
+        x, (out, scratch, *halves) = split(arrays, Operands)
         *between, increments = ([scratch[i]] for i in range(3))
         targets = [[out[s]] for s in range(steps * stages)] if keep else _targets([out], between, stages, steps)
         setting, places = Setting(plan, integrator, steps, scale, tables), [_places(x, forced)]
-        kernels.advance(setting, fields - 1, places, [x.coupling], [x.omega], targets, increments, [halves])
+        kernels.advance(
+            setting, fields - 1, places, [x.coupling], [x.omega], targets, increments, halves[:1], halves[-1:]
+        )
 
     state, half = _shapes(plan, batch, fields, modes)
     out = (plan.complex, (steps * stages, *state[1])) if keep else state
     key = ["spectral_scalars_advance", integrator, steps, keep, fields]
-    (out, *_) = call(launch, plan, grid, given, key, [out, _several(state, 3), half], repeats)
+    (out, *_) = call(launch, plan, grid, given, key, [out, _several(state, 3), *[half] * (1 + plan.apart)], repeats)
     out = out.reshape(*out.shape[: int(keep)], *x.omega.shape)
     return [out[-1], out] if keep else [out]
 
@@ -92,12 +94,13 @@ def advance_jvp(*operands, grid, integrator, dealiasing, steps, backend, platfor
         *between, increments = ([scratch[i], scratch[i + 1]] for i in (0, 2, 4))
         setting, places = Setting(plan, integrator, steps, scale, tables), [_places(x, forced), _places(dx, forced)]
         targets = _targets([out, dout], between, stages, steps)
-        pairs = [x.coupling, dx.coupling], [x.omega, dx.omega], targets, increments, halves
+        pairs = [x.coupling, dx.coupling], [x.omega, dx.omega], targets, increments, halves[:2], halves[-2:]
         kernels.advance(setting, fields - 1, places, *pairs)
 
     state, half = _shapes(plan, batch, fields, modes)
     key = ["spectral_scalars_advance_jvp", integrator, steps, fields]
-    out, dout, *_ = call(launch, plan, grid, [*given, *dgiven], key, [state, state, _several(state, 6), half, half])
+    outputs = [state, state, _several(state, 6), *[half] * (2 + 2 * plan.apart)]
+    out, dout, *_ = call(launch, plan, grid, [*given, *dgiven], key, outputs)
     return [out.reshape(x.omega.shape), dout.reshape(x.omega.shape)]
 
 
