@@ -25,8 +25,9 @@ def row_functions(plan: Plan) -> types.SimpleNamespace:
 
     - ``half(table, place, member, i, j)``: a `row_view` of half-transformed fields.
     - ``load(row, wanted, t)``: a thread's numbers of a row, with 0 for wavenumbers that it does not hold. ``store``
-      writes them. Not `wanted`: there is no such row. ``load_real`` is for real fields, of which only the wavenumbers
-      from 0 on are read.
+      writes them. Not `wanted`: there is no such row.
+    - ``load_scalars(first, second, both, wanted, t)``: a thread's numbers of ``c1 + i c2``, or of c1 alone. These are
+      real fields, of whose rows the wavenumbers from 0 on are read.
     """
     (ny, nx), kx, lines, pitch = plan.shape, plan.highest[1], plan.row_lines, plan.pitch
     held, threads, Complex, Values = lines.values, lines.threads, plan.complex, lines.Values
@@ -83,6 +84,16 @@ def row_functions(plan: Plan) -> types.SimpleNamespace:
         return values
 
     @wp.func
+    def load_scalars(first: row_type, second: row_type, both: bool, wanted: bool, t: int):
+        values = load_real(first, wanted, t)
+        if both:
+            others = load_real(second, wanted, t)
+            for e in range(held):
+                values[2 * e] -= others[2 * e + 1]
+                values[2 * e + 1] += others[2 * e]
+        return values
+
+    @wp.func
     def store(values: Values, row: row_type, wanted: bool, t: int):
         if wanted:
             for e in range(held):
@@ -92,7 +103,9 @@ def row_functions(plan: Plan) -> types.SimpleNamespace:
                 if high(e) and (all_high(e) or n >= nx - kx):
                     put_complex(row, pitch + nx - n, Complex(values[2 * e], values[2 * e + 1]))
 
-    return types.SimpleNamespace(half=row_view(Complex, (ny, 2 * pitch)), load=load, load_real=load_real, store=store)
+    return types.SimpleNamespace(
+        half=row_view(Complex, (ny, 2 * pitch)), load=load, load_scalars=load_scalars, store=store
+    )
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Kernels of rows that carry scalars: half-transformed fields to points, products there, and back (`scalars`)."""
 
+import dataclasses
 import functools
 
 import warp as wp
@@ -7,7 +8,7 @@ import warp as wp
 from ..fft.transforms import line_functions
 from ..hardware.address_table import Place, Table, kernel
 from ..hardware.intrinsics import block_index, synchronise_dependent_launch, thread_index
-from ..hardware.views import row_view, vector_view
+from ..hardware.views import vector_view
 from .places import Fields, fields
 from .plan import Plan
 from .rows import launch_on_rows, row_functions
@@ -19,24 +20,12 @@ def scalar_products(plan: Plan, both: bool, square: bool, tangent: bool) -> wp.K
 
     With `tangent` it makes their tangents as well. A block makes all products of its rows, or one (`Plan.apart`).
     """
-    (ny, _), lines, pitch, apart, of_square = plan.shape, plan.row_lines, plan.pitch, plan.apart, 1 + both
+    lines, apart, of_square = plan.row_lines, plan.apart, 1 + both
     held, threads, groups, size, real = lines.values, lines.threads, lines.groups, lines.size, plan.real
-    Complex, Values = plan.complex, lines.Values
-    by_line, by_row = line_functions(lines), row_functions(plan)
+    Values, by_line, by_row = lines.Values, line_functions(lines), row_functions(plan)
     forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
-    half, complex_view = row_view(Complex, (ny, 2 * pitch)), vector_view(Complex)
-    load, load_real, store = by_row.load, by_row.load_real, by_row.store
-
-    @wp.func
-    def load_scalars(table: Table, first_at: Place, second_at: Place, row: int, wanted: bool, t: int):
-        """Return a thread's numbers of ``c1 + i c2``."""
-        values = load_real(half(table, first_at, 0, row, 0), wanted, t)
-        if both:
-            second = load_real(half(table, second_at, 0, row, 0), wanted, t)
-            for e in range(held):
-                values[2 * e] -= second[2 * e + 1]
-                values[2 * e + 1] += second[2 * e]
-        return values
+    complex_view = vector_view(plan.complex)
+    half, load, load_scalars, store = by_row.half, by_row.load, by_row.load_scalars, by_row.store
 
     @wp.func
     def times_first(z: Values, c: Values):
@@ -94,7 +83,9 @@ def scalar_products(plan: Plan, both: bool, square: bool, tangent: bool) -> wp.K
         z = load(half(table, z_at.state, 0, row, 0), wanted, t)
         c = Values()
         if kind != of_square:
-            c = load_scalars(table, first_at.state, second_at.state, row, wanted, t)
+            c = load_scalars(
+                half(table, first_at.state, 0, row, 0), half(table, second_at.state, 0, row, 0), both, wanted, t
+            )
         z = inverse(z, buffer, factors, line, t)
         if kind != of_square:
             c = inverse(c, buffer, factors, line, t)
@@ -102,7 +93,9 @@ def scalar_products(plan: Plan, both: bool, square: bool, tangent: bool) -> wp.K
             y = load(half(table, z_at.tangent, 0, row, 0), wanted, t)
             dc = Values()
             if kind != of_square:
-                dc = load_scalars(table, first_at.tangent, second_at.tangent, row, wanted, t)
+                dc = load_scalars(
+                    half(table, first_at.tangent, 0, row, 0), half(table, second_at.tangent, 0, row, 0), both, wanted, t
+                )
             y = inverse(y, buffer, factors, line, t)
             if kind != of_square:
                 dc = inverse(dc, buffer, factors, line, t)
@@ -141,3 +134,127 @@ def launch_products(plan: Plan, scalars: int, roots, halves, made):
         places = [fields(*(each[number] for each in arrays)) for arrays in (halves, made) for number in numbers]
         kernel = scalar_products(plan, both, square, len(halves) == 2)
         launch_on_rows(plan, kernel, table, members, [roots, *places], 1 + both + square if plan.apart else 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class PullbackFields:
+    """Numbers of the half-transformed fields of the sweep, after the strain, which is the first.
+
+    Products are ``2 conj(z) strain + sum c_i s_i`` in the place of the strain, and for every second scalar what moves
+    that one and the next. Blocks that make one product each (`Plan.apart`) have ``sum c_i s_i`` of a pair for itself.
+    """
+
+    scalars: int
+    velocity: int = 1
+    scalar: int = 2
+    moved: int = 2
+    pushed: int = 1
+
+    @property
+    def gradient(self) -> int:
+        return 2 + self.scalars
+
+    @property
+    def count(self) -> int:
+        return 2 + 2 * self.scalars
+
+
+@functools.cache
+def scalar_pullbacks(plan: Plan, scalars: int) -> wp.Kernel:
+    """Make the kernel of the products of a sweep (`scalar_sweep`). A block makes all those of its rows, or one."""
+    (ny, _), lines, pairs, apart, at = (
+        plan.shape,
+        plan.row_lines,
+        (scalars + 1) // 2,
+        plan.apart,
+        PullbackFields(scalars),
+    )
+    held, threads, groups, size, real = lines.values, lines.threads, lines.groups, lines.size, plan.real
+    Values, by_line, by_row = lines.Values, line_functions(lines), row_functions(plan)
+    forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
+    complex_view = vector_view(plan.complex)
+    half, load, load_scalars, store = by_row.half, by_row.load, by_row.load_scalars, by_row.store
+    velocity_at, scalar_at, gradient_at, moved_at, pushed_at = at.velocity, at.scalar, at.gradient, at.moved, at.pushed
+
+    @kernel(launch_bounds=plan.bounds(lines, plan.rows))
+    def scalar_pullbacks(
+        table: Table,
+        rows: int,
+        # in
+        roots_at: Place,
+        half_at: Place,
+        # out
+        product_at: Place,
+    ):
+        buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        index, _ = wp.tid()
+        thread = thread_index()
+        line = thread // threads
+        t = thread - line * threads
+        block = block_index(index, 0)
+        kind = -1  # all products; else 0: the strain's, 2 p + 1: what a pair pushes, 2 p + 2: what moves it
+        if apart:
+            blocks = (rows + groups - 1) // groups
+            kind = block // blocks
+            block -= kind * blocks
+        row = block * groups + line
+        wanted = row < rows
+        batch = rows // ny
+        factors = load_factors(complex_view(table, roots_at), t)
+        synchronise_dependent_launch()
+        z = Values()
+        if kind % 2 == 0 or kind < 0:
+            z = inverse(load(half(table, half_at, velocity_at * batch, row, 0), wanted, t), buffer, factors, line, t)
+        y = Values()
+        if kind <= 0:
+            y = inverse(load(half(table, half_at, 0, row, 0), wanted, t), buffer, factors, line, t)
+            for e in range(held):
+                yr, yi = y[2 * e], y[2 * e + 1]
+                y[2 * e] = real(2.0) * (z[2 * e] * yr + z[2 * e + 1] * yi)
+                y[2 * e + 1] = real(2.0) * (z[2 * e] * yi - z[2 * e + 1] * yr)
+        for pair in range(pairs):
+            if kind < 0 or kind == 2 * pair + 1 or kind == 2 * pair + 2:
+                first = 2 * pair
+                both = first + 1 < scalars
+                c = Values()
+                if kind < 0 or kind == 2 * pair + 1:
+                    of_first = half(table, half_at, (scalar_at + first) * batch, row, 0)
+                    of_second = half(table, half_at, (scalar_at + first + 1) * batch, row, 0)
+                    c = load_scalars(of_first, of_second, both, wanted, t)
+                    c = inverse(c, buffer, factors, line, t)
+                moved = Values()
+                s = inverse(
+                    load(half(table, half_at, (gradient_at + first) * batch, row, 0), wanted, t),
+                    buffer,
+                    factors,
+                    line,
+                    t,
+                )
+                for e in range(held):
+                    y[2 * e] += c[2 * e] * s[2 * e]
+                    y[2 * e + 1] += c[2 * e] * s[2 * e + 1]
+                    moved[2 * e] = real(2.0) * (z[2 * e] * s[2 * e] + z[2 * e + 1] * s[2 * e + 1])
+                if both:
+                    other_row = half(table, half_at, (gradient_at + first + 1) * batch, row, 0)
+                    s = inverse(load(other_row, wanted, t), buffer, factors, line, t)
+                    for e in range(held):
+                        y[2 * e] += c[2 * e + 1] * s[2 * e]
+                        y[2 * e + 1] += c[2 * e + 1] * s[2 * e + 1]
+                        moved[2 * e + 1] = real(2.0) * (z[2 * e] * s[2 * e] + z[2 * e + 1] * s[2 * e + 1])
+                if kind < 0 or kind == 2 * pair + 2:
+                    moved_row = half(table, product_at, (moved_at + first) * batch, row, 0)
+                    store(forward(moved, buffer, factors, line, t), moved_row, wanted, t)
+                if kind == 2 * pair + 1:
+                    pushed_row = half(table, product_at, (pushed_at + first) * batch, row, 0)
+                    store(forward(y, buffer, factors, line, t), pushed_row, wanted, t)
+        if kind <= 0:
+            store(forward(y, buffer, factors, line, t), half(table, product_at, 0, row, 0), wanted, t)
+
+    return scalar_pullbacks
+
+
+def launch_pullbacks(plan: Plan, scalars: int, roots, halves, made):
+    """Launch the products of the sweep, from half-transformed fields to such fields (`PullbackFields`)."""
+    kinds = 1 + 2 * ((scalars + 1) // 2) if plan.apart else 1
+    arguments = [roots, halves.merged, made.merged]
+    launch_on_rows(plan, scalar_pullbacks(plan, scalars), halves.table, halves.shape[1], arguments, kinds)

@@ -25,6 +25,7 @@ from .columns import column_functions
 from .places import Fields
 from .places import fields as places_of
 from .plan import Plan
+from .scalar_fields import field_functions
 from .scalar_rows import launch_products
 from .setting import Setting
 from .stepping import stepping
@@ -42,56 +43,18 @@ def scalar_columns(plan: Plan, scalars: int, first_stage: bool, forced: bool, op
     lines, parts, fields, steps = plan.column_lines(cut, sides), plan.parts(cut), 1 + scalars, not first_stage
     C, size, groups, ahead = lines.interleaved, lines.size, lines.groups // lines.interleaved, not plan.serial and steps
     by_line, by_column, by_mode = line_functions(lines), column_functions(plan, lines), symbols(real)
+    states = plan, lines, fields, ahead
     forward, inverse, publish, load_factors = by_line.forward, by_line.inverse, by_line.publish, by_line.factors
     get, put, load, store, gather = by_line.get, by_line.put, by_column.load, by_column.store, by_column.gather
     thread_of, state_view, filter_of = by_column.thread_of, by_column.state, by_column.filter_of
     points, holds, mode_of, here = by_column.points, by_column.holds, by_column.mode_of, by_column.here
-    natural, waves, slot = by_column.natural, by_column.waves, 1 if ahead else 0
-    velocity, advection, carried, turned = by_mode.velocity, by_mode.advection, by_mode.carried, by_mode.turned
+    velocity, advection, carried, natural = by_mode.velocity, by_mode.advection, by_mode.carried, by_column.natural
     step_of, by_member, filtered, Scale = stepping(real, True), parameter_functions(real), plan.filtered, by_mode.Scale
-    numbers, inverse_of, mode_at, Mode = by_member.all_numbers, by_mode.inverse, by_mode.mode, by_mode.Mode
-    Numbers = by_member.Numbers
+    numbers, Numbers, Mode, by_field = by_member.all_numbers, by_member.Numbers, by_mode.Mode, field_functions(*states)
+    mode, number, coupled = by_field.mode, by_field.number, by_field.coupled
+    Held, hold, nth = by_field.Held, by_field.hold, by_field.nth
     Stage, advance, rate_of, advance_tangent = step_of.Stage, step_of.advance, step_of.rate, step_of.tangent
     (get_complex, put_complex), complex_view, real_view = complex_access(real), vector_view(Complex), vector_view(real)
-    Held = wp.types.vector(length=2 * points if ahead else 2, dtype=real)
-
-    @wp.func
-    def hold(held: Held, i: int, number: Complex):
-        """Return the vector with a thread's i-th number."""
-        held[2 * i * slot] = number[0]
-        held[2 * i * slot + 1] = number[1]
-        return held
-
-    @wp.func
-    def nth(held: Held, i: int):
-        return Complex(held[2 * i * slot], held[2 * i * slot + 1])
-
-    @wp.func
-    def mode(row: int, kx: int, scale: Scale, screening: real):
-        m = mode_at(waves(row), kx, scale)
-        m.inverse = inverse_of(m, screening)
-        return m
-
-    @wp.func
-    def number(table: Table, place: Place, member: int, field: int, kx: int, at: int):
-        return get_complex(state_view(table, place, member * fields + field, kx), at)
-
-    @wp.func
-    def coupled(table: Table, m: Mode, by: Place, state: Place, member: int, field: int, kx: int, at: int):
-        """Return what the other fields of a state add to the rate of a field: buoyancy, or ``-G . u`` of a scalar."""
-        coupling = real_view(table, by)
-        shared = wp.where(coupling.shape[0] == 4 * scalars, 0, 4 * scalars * member)
-        rate = Complex()
-        if field == 0:
-            for s in range(scalars):
-                b = shared + 4 * s + 2
-                lift = coupling[b + 1] * m.x - coupling[b] * m.y
-                rate += turned(lift, number(table, state, member, 1 + s, kx, at))
-        else:
-            g = shared + 4 * (field - 1)
-            across = m.inverse * (coupling[g + 1] * m.x - coupling[g] * m.y)
-            rate = turned(across, number(table, state, member, 0, kx, at))
-        return rate
 
     @wp.func
     def force(table: Table, place: Place, step: int, member: int, field: int, kx: int, at: int):

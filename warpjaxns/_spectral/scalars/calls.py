@@ -7,6 +7,7 @@ from ..._kernels.hardware.address_table import NO_ARRAY
 from ..._kernels.parameters import parameters
 from ..._kernels.spectral import scalar_sweep as sweep
 from ..._kernels.spectral import scalars as kernels
+from ..._kernels.spectral.scalar_rows import PullbackFields
 from ..._kernels.spectral.setting import Setting
 from ..._primitives.operands import Operands, has_medium, per_member, split
 from ..calls import call, plan_of, tangent_fits
@@ -116,34 +117,33 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     if not keep:
         kept = advance(*x, steps=steps, keep=True, direct=False, repeats=1, platform=platform, **how)[1:]
     (batch, fields, *modes, _), plan = x.omega.shape, plan_of(grid, dealiasing, x.omega, platform)
-    scalars, pairs = fields - 1, fields // 2
+    scalars, (cut, *_) = fields - 1, sweep.sweep_lines(plan)
     given, forced = _flattened(x)
     by_parameter, by_coupling = wrt.viscosity or wrt.drag or wrt.dt or wrt.screening, wrt.coupling
-    by_sums, blocks = by_parameter or by_coupling, plan.parts(plan.advance)
+    by_sums, blocks = by_parameter or by_coupling, plan.parts(cut)
     state, _ = _shapes(plan, batch, fields, modes)
-    sums = plan.real, (batch * (1 + pairs) * blocks * sweep.SUMS if by_sums else 1,)
+    sums = plan.real, (batch * fields * blocks * sweep.SUMS if by_sums else 1,)
     by_step = plan.complex, (x.forcing.shape[0], batch * fields, *modes) if wrt.forcing else (1, 1, 1, 1)
     by_symbol = state if wrt.linear else (plan.complex, (1, 1, 1))
-    half = plan.complex, (sweep.half_fields(scalars), *plan.halves(batch)[1])
+    half = plan.complex, (PullbackFields(scalars).count, *plan.halves(batch)[1])
 
     def launch(scale, tables, *arrays):
-        x, (cotangent, kept, result, sums, by_step, by_symbol, work, halves) = split(arrays, Operands)
+        x, (cotangent, kept, result, sums, by_step, by_symbol, work, *halves) = split(arrays, Operands)
         setting, places = Setting(plan, integrator, steps, scale, tables), _places(x, forced)
         totals = sums if by_sums else None, by_parameter, by_coupling
         totals += by_step if wrt.forcing else None, by_symbol if wrt.linear else None
         given = setting, places, x.coupling, scalars, x.omega, kept, cotangent, result
-        sweep.adjoint(*given, [work[i] for i in range(3)], halves, totals)
+        sweep.adjoint(*given, [work[i] for i in range(3)], halves[0], halves[-1], totals)
 
     operands = [*given, _merged(cotangent), *(_merged(states, 1) for states in kept)]
     key = ["spectral_scalars_adjoint", integrator, steps, wrt, fields]
-    outputs = [state, sums, by_step, by_symbol, _several(state, 3), half]
+    outputs = [state, sums, by_step, by_symbol, _several(state, 3), *[half] * (1 + plan.apart)]
     result, sums, by_step, by_symbol, *_ = call(launch, plan, grid, operands, key, outputs)
     totals = Operands(*[None] * len(x))._replace(omega=result.reshape(x.omega.shape))
     if by_sums:
-        sums = jnp.sum(sums.reshape(batch, 1 + pairs, blocks, sweep.SUMS), axis=2)
+        sums = jnp.sum(sums.reshape(batch, fields, blocks, sweep.SUMS), axis=2)
         viscosity, drag, dt, screening = jnp.sum(sums[..., :4], axis=1).T
-        of_scalars = sums[:, 1:, 4:].reshape(batch, 2 * pairs, 4)[:, :scalars]
-        totals = totals._replace(viscosity=viscosity, drag=drag, dt=dt, screening=screening, coupling=of_scalars)
+        totals = totals._replace(viscosity=viscosity, drag=drag, dt=dt, screening=screening, coupling=sums[:, 1:, 4:])
     totals = totals._replace(
         forcing=by_step.reshape(-1, *x.omega.shape) if wrt.forcing else None,
         linear=by_symbol.reshape(x.omega.shape) if wrt.linear else None,
