@@ -12,7 +12,7 @@ import pytest
 from emulator import COMPILER, emulated
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
-from layouts import fast_backends, fast_cases, hand_in_spectral
+from layouts import SATURATED, fast_backends, fast_cases, hand_in, hand_in_spectral
 from oracle import normal, vdot
 from spectral_cases import LONG, SMALL, WIDE
 from spectral_oracle import Oracle
@@ -211,24 +211,36 @@ def test_steps_are_those_of_the_independent_code(case, backend):
     assert_trees_close(out, jax.jit(lambda: case.oracle(*operands))(), RELATIVE if case.steps == 1 else ROLLOUT)
 
 
-# columns (radix, columns, at once), rows (radix, rows), and the case
+# columns (radix, columns, at once), rows (radix, rows), what else a plan depends on, and the case
 THREADS = [
-    ((8, 4, 2), (8, 4), Case(Grid((18, 20), (2.0, 3.3)), "smooth", dtype="float32", per_member=True, control=True)),
-    ((8, 2, 1), (8, 3), Case(Grid((45, 30), (2.0, 3.4)), scalars=3, steps=2, names=("viscosity", "dt"))),
-    ((4, 1, 2), (4, 1), Case(Grid((64, 20), (2.0, 3.5)), scalars=1, steps=1, integrator="rk4")),
+    (
+        *((8, 4, 2), (8, 4), SATURATED),
+        Case(Grid((18, 20), (2.0, 3.3)), "smooth", dtype="float32", per_member=True, control=True),
+    ),
+    ((8, 2, 1), (8, 3), {}, Case(Grid((45, 30), (2.0, 3.4)), scalars=3, steps=2, names=("viscosity", "dt"))),
+    ((4, 1, 2), (4, 1), {}, Case(Grid((64, 20), (2.0, 3.5)), scalars=1, steps=1, integrator="rk4")),
+    ((8, 2, 4), (8, 3), SATURATED, Case(Grid((30, 45), (2.0, 3.4)), scalars=3, steps=2, names=("viscosity", "drag"))),
+    ((8, 2, 1), (8, 3), {"memory": 2000}, Case(Grid((32, 30), (2.0, 3.4)), steps=2, names=("viscosity", "dt"))),
 ]
 
 
 @pytest.mark.skipif(COMPILER is None, reason="needs g++")
 @pytest.mark.full
-@pytest.mark.parametrize(("columns", "rows", "case"), THREADS, ids=str)
-def test_kernels_with_all_threads(columns, rows, case, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("columns", "rows", "more", "case"), THREADS)
+def test_kernels_with_all_threads(columns, rows, more, case, monkeypatch, tmp_path):
     """Run blocks as a GPU does, on the CPU (`emulator`)."""
-    hand_in_spectral(monkeypatch, columns, rows)
+    hand_in_spectral(monkeypatch, columns, rows, more.get("memory"))
+    hand_in(monkeypatch, {name: value for name, value in more.items() if name != "memory"})
     emulator = emulated(monkeypatch, tmp_path)
     found, reference = (jax.jit(lambda b=b: derivatives(case.fused(b), case))() for b in ("warp", "xla"))
     assert {"scalar_columns", "scalar_products", "scalar_sweep", "scalar_pullbacks"} <= set(emulator.launched)
     assert_trees_close(found, reference, ROLLOUT)
+
+
+@pytest.mark.parametrize("tables", [{}, SATURATED], ids=["one product", "all products"])
+def test_blocks_of_rows(tables, monkeypatch):
+    hand_in(monkeypatch, tables)
+    check(Case(Grid((12, 10), (2.0, 3.3)), scalars=3, steps=1), "warp")
 
 
 @pytest.mark.parametrize(("backend", "case"), fast_backends([CASES[0], CASES[2], CASES[4]], {}), ids=str)

@@ -8,7 +8,7 @@ import pytest
 import test_medium
 import test_terms
 from emulator import COMPILER, emulated
-from layouts import fast_cases, hand_in, hand_in_spectral
+from layouts import SATURATED, fast_cases, hand_in, hand_in_spectral
 from spectral_cases import ALL, Case
 from test_spectral_advance import check
 from tolerances import ROLLOUT, relative_error
@@ -108,17 +108,36 @@ def test_further_terms(columns, rows, memory, options, emulator, monkeypatch):
     assert ("resident_sweep" if rows is None else "sweep_columns") in emulator.launched
 
 
-MEDIA = [  # columns and rows; and the case
-    ((8, 4, 2), (8, 4), {"grid": Grid((18, 20), (0.7, 1.1)), "dealiasing": "smooth", "dtype": "float32"}),
-    ((8, 1, 4), (16, 3), {"grid": Grid((24, 36), (0.9, 1.2)), "names": ("dt", "mask", "permeability"), "rows": 0.4}),
+MEDIA = [  # columns and rows, what else a plan depends on; and the case
+    ((8, 4, 2), (8, 4), {}, {"grid": Grid((18, 20), (0.7, 1.1)), "dealiasing": "smooth", "dtype": "float32"}),
+    ((8, 4, 2), (8, 4), SATURATED, {"grid": Grid((18, 20), (0.7, 1.1)), "dealiasing": "smooth", "dtype": "float32"}),
+    (
+        (8, 1, 4),
+        (16, 3),
+        {},
+        {"grid": Grid((24, 36), (0.9, 1.2)), "names": ("dt", "mask", "permeability"), "rows": 0.4},
+    ),
+    (
+        (8, 1, 4),
+        (16, 3),
+        SATURATED,
+        {"grid": Grid((24, 36), (0.9, 1.2)), "names": ("dt", "mask", "permeability"), "rows": 0.4},
+    ),
+    (
+        (4, 1, 2),
+        (8, 3),
+        {"memory": 2600},
+        {"grid": Grid((36, 18), (0.9, 1.2)), "names": ("dt", "mask", "permeability"), "rows": 0.4},
+    ),
 ]
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("columns", "rows", "options"), MEDIA, ids=["columns", "alone"])
-def test_a_medium(columns, rows, options, emulator, monkeypatch):
+@pytest.mark.parametrize(("columns", "rows", "more", "options"), MEDIA)
+def test_a_medium(columns, rows, more, options, emulator, monkeypatch):
     """Its kernels, by which members are not resident; value, tangent and sweep."""
-    hand_in_spectral(monkeypatch, columns, rows)
+    hand_in_spectral(monkeypatch, columns, rows, more.get("memory"))
+    hand_in(monkeypatch, {name: value for name, value in more.items() if name != "memory"})
     test_terms.check(test_medium.Case(per_member=True, steps=2, **options))
     assert {"square_and_resist", "pull_back", "stage_columns", "sweep_columns"} <= set(emulator.launched)
 

@@ -150,7 +150,11 @@ def advance(*operands, grid, integrator, dealiasing, steps, keep, direct, backen
             stage.advance(setting, _places(x, extra), x.omega, targets, scratch[:1], scratch[1:], of_medium)
 
     out = (plan.complex, (count, batch, *modes) if keep else (batch, *modes))
-    outputs = [out, *([] if plan.resident else _scratch(plan, 1, batch, modes)), *[plan.halves(batch)] * medium]
+    outputs = [
+        out,
+        *([] if plan.resident else _scratch(plan, 1, batch, modes)),
+        *[plan.halves(batch)] * (1 + plan.apart) * medium,
+    ]
     operands = [*operands, *_rows_of(given)]
     (out, *_) = call(launch, plan, grid, operands, ["spectral_advance", integrator, steps, keep], outputs, repeats)
     return [out[-1], out] if keep else [out]

@@ -42,8 +42,9 @@ def occupied_rows(plan: Plan) -> Callable:
 
 @functools.cache
 def square_and_resist(plan: Plan) -> wp.Kernel:
-    """Make the kernel from a velocity z to ``z^2`` and ``m z``."""
+    """Make the kernel from a velocity z to ``z^2`` and ``m z``. A block makes both, or one (`Plan.apart`)."""
     (ny, nx), lines, real, Values = plan.shape, plan.row_lines, plan.real, plan.row_lines.Values
+    apart = plan.apart
     held, threads, groups, size = lines.values, lines.threads, lines.groups, lines.size
     by_line, by_row = line_functions(lines), row_functions(plan)
     half, load, store = by_row.half, by_row.load, by_row.store
@@ -60,9 +61,9 @@ def square_and_resist(plan: Plan) -> wp.Kernel:
         occupied_at: Place,
         roots_at: Place,
         fresh: int,
-        # in and out
         z_at: Place,
         # out
+        square_at: Place,
         resisted_at: Place,
     ):
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
@@ -70,12 +71,18 @@ def square_and_resist(plan: Plan) -> wp.Kernel:
         thread = thread_index()
         line = thread // threads
         t = thread - line * threads
-        first = block_index(index, 0) * groups
+        block = block_index(index, 0)
+        kind = -1  # both products
+        if apart:
+            blocks = (rows + groups - 1) // groups
+            kind = block // blocks
+            block -= kind * blocks
+        first = block * groups
         row = first + line
         wanted = row < rows
         factors = load_factors(complex_view(table, roots_at), t)
         medium = at_points(table, medium_at, 0, wp.where(medium_at[2] == 1, row % ny, row), 0)
-        some = occupied(table, occupied_at, first, rows)
+        some = kind != 0 and occupied(table, occupied_at, first, rows)
         y = Values()
         if wanted and some:  # it is older than the previous kernel
             for e in range(held):
@@ -83,7 +90,9 @@ def square_and_resist(plan: Plan) -> wp.Kernel:
                 y[2 * e] = number[0]
                 y[2 * e + 1] = number[1]
         synchronise_dependent_launch()
-        z = inverse(load(half(table, z_at, 0, row, 0), wanted, t), buffer, factors, line, t)
+        z = Values()
+        if some or kind <= 0:
+            z = inverse(load(half(table, z_at, 0, row, 0), wanted, t), buffer, factors, line, t)
         for e in range(held):
             zr, zi = z[2 * e], z[2 * e + 1]
             r, h = y[2 * e], y[2 * e + 1]
@@ -91,10 +100,11 @@ def square_and_resist(plan: Plan) -> wp.Kernel:
             z[2 * e + 1] = real(2.0) * zr * zi
             y[2 * e] = r * zr + h * zi
             y[2 * e + 1] = r * zi - h * zr
-        store(forward(z, buffer, factors, line, t), half(table, z_at, 0, row, 0), wanted, t)
+        if kind <= 0:
+            store(forward(z, buffer, factors, line, t), half(table, square_at, 0, row, 0), wanted, t)
         if some:
             y = forward(y, buffer, factors, line, t)
-        if some or fresh == 1:  # where there is no medium zeros stay
+        if some or (kind != 0 and fresh == 1):  # where there is no medium zeros stay
             store(y, half(table, resisted_at, 0, row, 0), wanted, t)
 
     return square_and_resist
@@ -104,8 +114,10 @@ def square_and_resist(plan: Plan) -> wp.Kernel:
 def pull_back(plan: Plan, by_medium: bool) -> wp.Kernel:
     """Make the kernel of the sweep: ``conj(z) D* q + conj(m) E* q / 2``, from a velocity z and both images of q.
 
-    With `by_medium` it adds ``conj(z) E* q`` to the cotangent of the medium, whose imaginary part is that of h.
+    With `by_medium` it adds ``conj(z) E* q`` to the cotangent of the medium, whose imaginary part is that of h. A block
+    makes all of it, or one product (`Plan.apart`), of which the second takes the place of ``E* q``.
     """
+    apart = plan.apart
     (ny, nx), lines, real, Values = plan.shape, plan.row_lines, plan.real, plan.row_lines.Values
     held, threads, groups, size = lines.values, lines.threads, lines.groups, lines.size
     by_line, by_row = line_functions(lines), row_functions(plan)
@@ -122,10 +134,10 @@ def pull_back(plan: Plan, by_medium: bool) -> wp.Kernel:
         medium_at: Place,
         occupied_at: Place,
         velocity_at: Place,
-        lifted_at: Place,
         roots_at: Place,
         fresh: int,
         # in and out
+        lifted_at: Place,
         strain_at: Place,
         cotangent_at: Place,
     ):
@@ -134,35 +146,51 @@ def pull_back(plan: Plan, by_medium: bool) -> wp.Kernel:
         thread = thread_index()
         line = thread // threads
         t = thread - line * threads
-        first = block_index(index, 0) * groups
+        block = block_index(index, 0)
+        kind = -1  # both products; else 0: of the strain, 1: of the medium
+        if apart:
+            blocks = (rows + groups - 1) // groups
+            kind = block // blocks
+            block -= kind * blocks
+        first = block * groups
         row = first + line
         wanted = row < rows
         factors = load_factors(complex_view(table, roots_at), t)
         medium = at_points(table, medium_at, 0, wp.where(medium_at[2] == 1, row % ny, row), 0)
         cotangent = at_points(table, cotangent_at, 0, row, 0)
-        some = occupied(table, occupied_at, first, rows)
+        some = kind != 0 and (by_medium or occupied(table, occupied_at, first, rows))
         synchronise_dependent_launch()
-        z = inverse(load(half(table, velocity_at, 0, row, 0), wanted, t), buffer, factors, line, t)
-        s = inverse(load(half(table, strain_at, 0, row, 0), wanted, t), buffer, factors, line, t)
-        p = Values()
-        if by_medium or some:
+        z, s, p = Values(), Values(), Values()
+        if by_medium or kind <= 0:
+            z = inverse(load(half(table, velocity_at, 0, row, 0), wanted, t), buffer, factors, line, t)
+        if kind <= 0:
+            s = inverse(load(half(table, strain_at, 0, row, 0), wanted, t), buffer, factors, line, t)
+        if some:
             p = inverse(load(half(table, lifted_at, 0, row, 0), wanted, t), buffer, factors, line, t)
-        if wanted:
+        for e in range(held):
+            sr, si = s[2 * e], s[2 * e + 1]
+            s[2 * e] = z[2 * e] * sr + z[2 * e + 1] * si
+            s[2 * e + 1] = z[2 * e] * si - z[2 * e + 1] * sr
+        if some and wanted:
             for e in range(held):
                 n = t + threads * e
                 zr, zi = z[2 * e], z[2 * e + 1]
-                sr, si = s[2 * e], s[2 * e + 1]
                 pr, pi = p[2 * e], p[2 * e + 1]
                 number = get_complex(medium, n)
                 r, h = real(0.5) * number[0], real(0.5) * number[1]
-                s[2 * e] = zr * sr + zi * si + r * pr - h * pi
-                s[2 * e + 1] = zr * si - zi * sr + r * pi + h * pr
+                s[2 * e] += r * pr - h * pi
+                s[2 * e + 1] += r * pi + h * pr
                 if by_medium:
                     share = Complex(zr * pr + zi * pi, zi * pr - zr * pi)
                     if fresh == 0:
                         share += get_complex(cotangent, n)
                     put_complex(cotangent, n, share)
-        store(forward(s, buffer, factors, line, t), half(table, strain_at, 0, row, 0), wanted, t)
+        if some or kind <= 0:
+            s = forward(s, buffer, factors, line, t)
+        made_at = strain_at
+        if kind == 1:
+            made_at = lifted_at
+        store(s, half(table, made_at, 0, row, 0), wanted, t)
 
     return pull_back
 
@@ -174,19 +202,20 @@ class Medium(NamedTuple):
     occupied: Buffer
 
 
-def launch_resist(plan: Plan, roots, medium: Medium, half, resisted, fresh: bool):
-    """Launch the products of half-transformed velocities, which their squares replace. `resisted` receives the others.
+def launch_resist(plan: Plan, roots, medium: Medium, half, square, resisted, fresh: bool):
+    """Launch the products of half-transformed velocities. `square` is another array than `half` if `Plan.apart`.
 
-    `fresh`: whether it has no value yet.
+    `fresh`: whether `resisted` has no value yet.
     """
-    arguments = [*medium, roots, int(fresh), half, resisted]
-    launch_on_rows(plan, square_and_resist(plan), half.table, half.shape[0], arguments)
+    arguments = [*medium, roots, int(fresh), half, square, resisted]
+    launch_on_rows(plan, square_and_resist(plan), half.table, half.shape[0], arguments, 1 + plan.apart)
 
 
 def launch_pull_back(plan: Plan, roots, medium: Medium, velocity, lifted, strain, by_medium, fresh: bool):
-    """Launch the product of the sweep, which takes the place of the strain.
+    """Launch the products of the sweep. Their sum takes the place of the strain; if `Plan.apart`, one that of `lifted`.
 
     `by_medium`: the cotangent of the medium, ``(members, ny, nx)``, or None. `fresh`: whether it has no value yet.
     """
-    arguments = [*medium, velocity, lifted, roots, int(fresh), strain, strain if by_medium is None else by_medium]
-    launch_on_rows(plan, pull_back(plan, by_medium is not None), strain.table, strain.shape[0], arguments)
+    arguments = [*medium, velocity, roots, int(fresh), lifted, strain, strain if by_medium is None else by_medium]
+    kernel = pull_back(plan, by_medium is not None)
+    launch_on_rows(plan, kernel, strain.table, strain.shape[0], arguments, 1 + plan.apart)

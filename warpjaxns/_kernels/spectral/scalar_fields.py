@@ -22,7 +22,7 @@ def field_functions(plan: Plan, lines: Lines, fields: int, ahead: bool) -> types
     - ``Held``: a vector of one complex number for each mode of a thread, or with `ahead` False of one only.
       ``hold(held, i, number)`` returns it with the i-th number, and ``nth(held, i)`` that number.
     - ``coupled(table, mode, coupling, place, member, field, kx, at)``: what the other fields of a state add to the rate
-      of a field, buoyancy or ``-G . u``. ``coupled_back``: minus what cotangents of other fields add to that of a field.
+      of a field, buoyancy or ``-G . u``. ``coupled_back``: minus what cotangents of others add to that of a field.
     """
     by_column, by_mode, real, Complex = column_functions(plan, lines), symbols(plan.real), plan.real, plan.complex
     state_view, (get_complex, _), waves, turned = by_column.state, complex_access(real), by_column.waves, by_mode.turned

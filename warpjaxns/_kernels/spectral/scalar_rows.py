@@ -138,17 +138,19 @@ def launch_products(plan: Plan, scalars: int, roots, halves, made):
 
 @dataclasses.dataclass(frozen=True)
 class PullbackFields:
-    """Numbers of the half-transformed fields of the sweep, after the strain, which is the first.
+    """Numbers of the half-transformed fields of the sweep, and of the products that rows make of them.
 
-    Products are ``2 conj(z) strain + sum c_i s_i`` in the place of the strain, and for every second scalar what moves
-    that one and the next. Blocks that make one product each (`Plan.apart`) have ``sum c_i s_i`` of a pair for itself.
+    Fields are the strain, the velocity, the scalars, and the gradients of their cotangents. Products are
+    ``2 conj(z) strain + sum c_i s_i``, and for each pair of scalars what moves them. Blocks that make one product each
+    (`Plan.apart`) have ``c1 s1 + c2 s2`` of a pair for itself. Columns of both scalars read what moves a pair, so
+    products are other arrays.
     """
 
     scalars: int
     velocity: int = 1
     scalar: int = 2
+    pushed: int = 1  # of the products, and of every second one after
     moved: int = 2
-    pushed: int = 1
 
     @property
     def gradient(self) -> int:
@@ -157,6 +159,10 @@ class PullbackFields:
     @property
     def count(self) -> int:
         return 2 + 2 * self.scalars
+
+    @property
+    def products(self) -> int:
+        return 1 + 2 * ((self.scalars + 1) // 2)
 
 
 @functools.cache
@@ -233,14 +239,14 @@ def scalar_pullbacks(plan: Plan, scalars: int) -> wp.Kernel:
                 for e in range(held):
                     y[2 * e] += c[2 * e] * s[2 * e]
                     y[2 * e + 1] += c[2 * e] * s[2 * e + 1]
-                    moved[2 * e] = real(2.0) * (z[2 * e] * s[2 * e] + z[2 * e + 1] * s[2 * e + 1])
+                    moved[2 * e] = z[2 * e] * s[2 * e] + z[2 * e + 1] * s[2 * e + 1]
                 if both:
                     other_row = half(table, half_at, (gradient_at + first + 1) * batch, row, 0)
                     s = inverse(load(other_row, wanted, t), buffer, factors, line, t)
                     for e in range(held):
                         y[2 * e] += c[2 * e + 1] * s[2 * e]
                         y[2 * e + 1] += c[2 * e + 1] * s[2 * e + 1]
-                        moved[2 * e + 1] = real(2.0) * (z[2 * e] * s[2 * e] + z[2 * e + 1] * s[2 * e + 1])
+                        moved[2 * e + 1] = z[2 * e] * s[2 * e] + z[2 * e + 1] * s[2 * e + 1]
                 if kind < 0 or kind == 2 * pair + 2:
                     moved_row = half(table, product_at, (moved_at + first) * batch, row, 0)
                     store(forward(moved, buffer, factors, line, t), moved_row, wanted, t)
@@ -255,6 +261,6 @@ def scalar_pullbacks(plan: Plan, scalars: int) -> wp.Kernel:
 
 def launch_pullbacks(plan: Plan, scalars: int, roots, halves, made):
     """Launch the products of the sweep, from half-transformed fields to such fields (`PullbackFields`)."""
-    kinds = 1 + 2 * ((scalars + 1) // 2) if plan.apart else 1
+    kinds = PullbackFields(scalars).products if plan.apart else 1
     arguments = [roots, halves.merged, made.merged]
     launch_on_rows(plan, scalar_pullbacks(plan, scalars), halves.table, halves.shape[1], arguments, kinds)

@@ -308,7 +308,7 @@ def adjoint(
         cotangent: that of the last state. `result` receives that of the first.
         work: three states: p, and two for q, which take turns.
         halves: scratch, half-transformed fields ``(fields, members, ny, 2 pitch)`` (`scalar_rows.PullbackFields`).
-        products: the same for what rows make, other arrays if `Plan.apart`.
+        products: the same for what rows make of them.
         totals: partial sums of the cotangents of numbers (`SUMS` a block), whether those of the parameters and those of
             the coupling are wanted, the cotangent of forcing, one state a step of it, and that of the symbol. None for
             arrays that are not wanted.

@@ -84,9 +84,9 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool, extra: b
         increment_at: Fields,
         roots_at: Place,
         filter_at: Place,
-        # in and out
-        half_at: Fields,
+        product_at: Fields,
         # out
+        half_at: Fields,
         out_at: Place,
         dout_at: Place,
         last: int,
@@ -121,9 +121,9 @@ def stage_columns(plan: Plan, forced: bool, opens: bool, tangent: bool, extra: b
         synchronise_dependent_launch()
         for side in range(side_of, count, groups):
             line = side * C + c_of
-            place = half_at.state
+            place = product_at.state
             if second and side > 1:
-                place = half_at.tangent
+                place = product_at.tangent
             values = load(table, place, member, side % 2, first + c_of, t)
             publish(forward(values, buffer, factors, line, t), buffer, line, t)
         barrier()
@@ -204,19 +204,22 @@ def advance(setting: Setting, parameters: Parameters, omega, targets, increments
 
     `targets[s]` receives the state after stage s, counted from the first step on. It may be the state before.
     `increments` and `halves` are scratch, lists of one array for the state. With a `medium.Medium`, `halves` has
-    another one.
+    another one for its product, and a third one for the squares if `Plan.apart`.
     """
-    _steps(setting, (parameters, parameters), [omega], [[target] for target in targets], increments, halves, medium)
+    half, *of_medium = halves
+    products = [of_medium[-1] if setting.plan.apart else half, of_medium[0]] if medium else halves
+    arrays = increments, [half], products
+    _steps(setting, (parameters, parameters), [omega], [[target] for target in targets], *arrays, medium)
 
 
 def tangent(
     setting: Setting, parameters: Parameters, dparameters: Parameters, omega, domega, targets, increments, halves
 ):
     """Launch the steps of a state and its tangent. `targets[s]`, `increments` and `halves`: an array for either."""
-    _steps(setting, (parameters, dparameters), [omega, domega], targets, increments, halves)
+    _steps(setting, (parameters, dparameters), [omega, domega], targets, increments, halves, halves)
 
 
-def _steps(setting, parameters, state, targets, increments, halves, medium=None):
+def _steps(setting, parameters, state, targets, increments, halves, products, medium=None):
     plan, tables, scale = setting.plan, setting.tables, setting.scale
     batch, with_tangent = state[0].shape[0], len(state) == 2
     forced, extra = parameters[0].forcing != NO_ARRAY, parameters[0].linear != NO_ARRAY
@@ -224,18 +227,18 @@ def _steps(setting, parameters, state, targets, increments, halves, medium=None)
     if with_tangent:
         launch_begin(plan, "velocity", scale, tables, state[1], halves[1], *parameters, of=state[0])
     kind = "square and tangent" if with_tangent else "square"
-    cut, stages = plan.tangent if len(halves) == 2 else plan.advance, low_storage(setting.integrator)
-    lines, blocks = plan.column_lines(cut, 2 * len(halves)), batch * plan.parts(cut)
+    cut, stages = plan.tangent if len(products) == 2 else plan.advance, low_storage(setting.integrator)
+    lines, blocks = plan.column_lines(cut, 2 * len(products)), batch * plan.parts(cut)
     for turn, target in enumerate(targets):
         if medium is None:
-            launch_products(plan, kind, tables.roots_x, halves[0], halves[-1], halves[0], halves[-1])
+            launch_products(plan, kind, tables.roots_x, halves[0], halves[-1], products[0], products[-1])
         else:
-            launch_resist(plan, tables.roots_x, medium, *halves, turn == 0)
+            launch_resist(plan, tables.roots_x, medium, halves[0], *products, turn == 0)
         step, number = divmod(turn, len(stages))
         stage = stepping(plan.real, extra).Stage()
         stage.a, stage.b, stage.duration = stages[number]
         columns = stage_columns(plan, forced, turn + 1 < len(targets), with_tangent, extra, medium is not None)
         given = [*parameters, step, fields(*state), fields(*increments), tables.roots_y, tables.filters]
-        made = [fields(*halves), target[0], target[-1], int(number + 1 == len(stages))]
+        made = [fields(*products), fields(*halves), target[0], target[-1], int(number + 1 == len(stages))]
         launch(columns, halves[0].table, blocks, [stage, scale, *given, *made], lines.block_dim)
         state = target

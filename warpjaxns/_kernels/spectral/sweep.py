@@ -28,6 +28,11 @@ from .symbols import symbols
 SUMS = {False: 3, True: 4}  # sums of a block: for viscosity, drag and dt, and with further terms for F
 
 
+def sweep_sides(plan: Plan, begins: bool, lifts: bool) -> int:
+    """Return how many columns of each wavenumber a block has in memory: strain, and velocity, and what E* lifts."""
+    return 2 + 2 * (begins and plan.sweeps_together) + 2 * (begins and lifts)
+
+
 @functools.cache
 def sweep_columns(
     plan: Plan,
@@ -38,13 +43,15 @@ def sweep_columns(
     forced: bool,
     by_linear: bool,
     extra: bool,
+    adds: bool = False,
+    lifts: bool = False,
 ) -> wp.Kernel:
     """Make the kernel that ends the adjoint of a stage, or begins that of the stage before it, or both.
 
-    Where shared memory is short, `operators.begin` makes the velocity of the earlier state.
+    Where shared memory is short, `operators.begin` makes the velocity of the earlier state. With a medium the kernel
+    may also make what E* lifts (`lifts`), and two products of rows may come back, which it adds (`adds`).
     """
-    cut, together = plan.sweep, plan.sweeps_together
-    count = 4 if begins and together else 2
+    cut, together, count = plan.sweep, plan.sweeps_together, sweep_sides(plan, begins, lifts)
     lines, parts, real = plan.column_lines(cut, count), plan.parts(cut), plan.real
     C, size = lines.interleaved, lines.size
     groups = lines.groups // C
@@ -54,7 +61,7 @@ def sweep_columns(
     thread_of, state_view, filter_of = by_column.thread_of, by_column.state, by_column.filter_of
     points, holds, mode_of, here = by_column.points, by_column.holds, by_column.mode_of, by_column.here
     natural, waves, Scale, mode = by_column.natural, by_column.waves, by_mode.Scale, by_mode.mode
-    velocity, strain, pullback = by_mode.velocity, by_mode.strain, by_mode.pullback
+    velocity, strain, pullback, lift = by_mode.velocity, by_mode.strain, by_mode.pullback, by_mode.lift
     step_of, by_member, filtered = stepping(real, extra), parameter_functions(real), plan.filtered
     numbers, linear, inverse_of = by_member.numbers, linear_row(plan.complex, plan.modes), by_mode.inverse
     if extra:
@@ -83,6 +90,7 @@ def sweep_columns(
         given_at: Cotangents,
         # in and out
         half_at: Fields,
+        lifted_at: Place,
         sums_at: Place,
         forcing_at: Place,
         linear_at: Place,
@@ -108,6 +116,8 @@ def sweep_columns(
             for side in range(side_of, 2, groups):
                 line = side * C + c_of
                 values = load(table, half_at.state, member, side, first + c_of, t)
+                if adds:
+                    values += load(table, lifted_at, member, side, first + c_of, t)
                 publish(forward(values, buffer, factors, line, t), buffer, line, t)
             barrier()
         made_p = state_view(table, made_at.first, member, first)
@@ -175,6 +185,10 @@ def sweep_columns(
                         plus, minus = velocity(mode_here, w)
                         put(buffer, 2 * C + c, n, plus[0], plus[1])
                         put(buffer, 3 * C + c, n, minus[0], minus[1])
+                    if lifts:
+                        plus, minus = lift(mode_here, filtering * m)
+                        put(buffer, 4 * C + c, n, plus[0], plus[1])
+                        put(buffer, 5 * C + c, n, minus[0], minus[1])
                 put_complex(made_p, at, l)
         if by_parameter:
             squares_of_block = wp.tile_sum(wp.tile(squares))
@@ -205,6 +219,8 @@ def sweep_columns(
                 place = half_at.state
                 if side > 1:
                     place = half_at.tangent
+                if lifts and side > 3:
+                    place = lifted_at
                 values = inverse(gather(buffer, line, t), buffer, factors, line, t)
                 store(values, table, place, member, side % 2, first + c_of, t)
 
@@ -242,6 +258,8 @@ def adjoint(
     for stage, (a, b, duration) in zip(of_stage, stages, strict=True):
         stage.a, stage.b, stage.duration = a, b, duration
     states = [omega, *(kept[s] for s in range(count))]  # states[s] is the state before stage s
+    adds = medium is not None and plan.apart
+    lifts = adds and plan.sweeps_together and plan.fits(plan.sweep, 6)
 
     def columns(stage, given, made):
         """Launch the end of a stage, and the beginning of the one before; a stage past the last one does not end."""
@@ -249,18 +267,19 @@ def adjoint(
         step = min(stage, count - 1) // len(stages)
         steady = by_step is not None and by_step.shape[0] == 1
         variant = sums is not None, by_step is not None and ends, parameters.forcing != NO_ARRAY
-        kernel = sweep_columns(plan, ends, begins, *variant, by_linear is not None and begins, extra)
-        lines = plan.column_lines(plan.sweep, 4 if begins and plan.sweeps_together else 2)
+        with_medium = adds and ends, lifts and begins
+        kernel = sweep_columns(plan, ends, begins, *variant, by_linear is not None and begins, extra, *with_medium)
+        lines = plan.column_lines(plan.sweep, sweep_sides(plan, begins, lifts))
         arguments = [of_stage[stage % len(stages)], of_stage[(stage - 1) % len(stages)], scale, parameters, step]
         arguments += [states[stage], states[max(stage - 1, 0)], tables.roots_y, tables.filters, cotangents(*given)]
-        arguments += [fields(*halves[:2]), NO_ARRAY if sums is None else sums]
+        arguments += [fields(*halves[:2]), halves[-1], NO_ARRAY if sums is None else sums]
         arguments += [by_step[0 if steady else step] if variant[1] else NO_ARRAY]
         fresh = stage == count - 1 if steady else stage % len(stages) == len(stages) - 1
         arguments += [NO_ARRAY if by_linear is None else by_linear, int(fresh), int(stage == count), cotangents(*made)]
         launch(kernel, omega.table, batch * plan.parts(plan.sweep), arguments, lines.block_dim)
         if begins and not plan.sweeps_together:
             launch_begin(plan, "velocity", scale, tables, states[stage - 1], halves[1], parameters)
-        if begins and medium is not None:
+        if begins and medium is not None and not lifts:
             launch_begin(plan, "lift", scale, tables, made[1], halves[2])
 
     columns(count, (cotangent, cotangent), work)

@@ -125,19 +125,20 @@ def adjoint(*operands, grid, integrator, dealiasing, steps, keep, wrt, backend, 
     sums = plan.real, (batch * fields * blocks * sweep.SUMS if by_sums else 1,)
     by_step = plan.complex, (x.forcing.shape[0], batch * fields, *modes) if wrt.forcing else (1, 1, 1, 1)
     by_symbol = state if wrt.linear else (plan.complex, (1, 1, 1))
-    half = plan.complex, (PullbackFields(scalars).count, *plan.halves(batch)[1])
+    at = PullbackFields(scalars)
+    halves = [(plan.complex, (count, *plan.halves(batch)[1])) for count in (at.count, at.products)]
 
     def launch(scale, tables, *arrays):
-        x, (cotangent, kept, result, sums, by_step, by_symbol, work, *halves) = split(arrays, Operands)
+        x, (cotangent, kept, result, sums, by_step, by_symbol, work, halves, products) = split(arrays, Operands)
         setting, places = Setting(plan, integrator, steps, scale, tables), _places(x, forced)
         totals = sums if by_sums else None, by_parameter, by_coupling
         totals += by_step if wrt.forcing else None, by_symbol if wrt.linear else None
         given = setting, places, x.coupling, scalars, x.omega, kept, cotangent, result
-        sweep.adjoint(*given, [work[i] for i in range(3)], halves[0], halves[-1], totals)
+        sweep.adjoint(*given, [work[i] for i in range(3)], halves, products, totals)
 
     operands = [*given, _merged(cotangent), *(_merged(states, 1) for states in kept)]
     key = ["spectral_scalars_adjoint", integrator, steps, wrt, fields]
-    outputs = [state, sums, by_step, by_symbol, _several(state, 3), *[half] * (1 + plan.apart)]
+    outputs = [state, sums, by_step, by_symbol, _several(state, 3), *halves]
     result, sums, by_step, by_symbol, *_ = call(launch, plan, grid, operands, key, outputs)
     totals = Operands(*[None] * len(x))._replace(omega=result.reshape(x.omega.shape))
     if by_sums:
