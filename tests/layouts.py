@@ -21,7 +21,7 @@ def shared_by(blocks: int) -> dict:
 
 NO_RESIDENTS = {"RESIDENT": {kind: {} for kind in tuning.RESIDENT}}
 # on a saturated device blocks prefetch what later ones will read
-SATURATED = {**NO_RESIDENTS, "SATURATED_POINTS": 0, "SATURATED_ENSEMBLE_POINTS": 0}
+SATURATED = {**NO_RESIDENTS, "SATURATED_POINTS": 0, "SATURATED_ENSEMBLE_POINTS": 0, "APART_POINTS": 0}
 
 
 def hand_in(monkeypatch, tables: dict) -> None:

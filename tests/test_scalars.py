@@ -219,7 +219,7 @@ THREADS = [
     ),
     ((8, 2, 1), (8, 3), {}, Case(Grid((45, 30), (2.0, 3.4)), scalars=3, steps=2, names=("viscosity", "dt"))),
     ((4, 1, 2), (4, 1), {}, Case(Grid((64, 20), (2.0, 3.5)), scalars=1, steps=1, integrator="rk4")),
-    ((8, 2, 4), (8, 3), SATURATED, Case(Grid((30, 45), (2.0, 3.4)), scalars=3, steps=2, names=("viscosity", "drag"))),
+    ((8, 2, 4), (8, 3), SATURATED, Case(Grid((30, 45), (2.0, 3.4)), scalars=3, steps=2, names=("viscosity", "dt"))),
     ((8, 2, 1), (8, 3), {"memory": 2000}, Case(Grid((32, 30), (2.0, 3.4)), steps=2, names=("viscosity", "dt"))),
 ]
 

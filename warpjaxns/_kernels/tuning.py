@@ -168,6 +168,7 @@ class Entries(NamedTuple):
 
 SATURATED_POINTS = 2**20  # of a single member; more points saturate the device
 SATURATED_ENSEMBLE_POINTS = 2**18  # of several members together
+APART_POINTS = 2**16  # of all members; up to here, products at the same points have blocks of their own
 STAGE = {
     64: Entries(Stage(4, 8, 768, 0), Stage(4, 16, 768, 0)),
     128: Entries(Stage(8, 16, 512, 0), Stage(8, 16, 512, 0)),
@@ -268,7 +269,7 @@ SPECTRAL_COLUMNS = {
     4096: Entries(SpectralColumns(16, 2, 1, 512), SpectralColumns(16, 2, 1, 512)),
 }
 SPECTRAL_TANGENT = {
-    64: Entries(SpectralColumns(8, 8, 4, 512), SpectralColumns(8, 8, 4, 1024)),
+    64: Entries(SpectralColumns(8, 4, 4, 512), SpectralColumns(8, 8, 4, 1024)),
     128: Entries(SpectralColumns(8, 2, 4, 512), SpectralColumns(16, 8, 2, 512)),
     256: Entries(SpectralColumns(16, 2, 4, 512), SpectralColumns(16, 8, 2, 512)),
     512: Entries(SpectralColumns(8, 2, 4, 1024), SpectralColumns(8, 4, 1, 512)),

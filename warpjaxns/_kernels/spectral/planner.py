@@ -29,7 +29,8 @@ def make_plan(
     cuts = {name: tuning.entry(table, ny)[saturated] for name, (table, _) in KINDS.items()}
     cuts = {name: cut._replace(columns=max(1, cut.columns // share)) for name, cut in cuts.items()}
     rows = tuning.entry(tuning.SPECTRAL_ROWS, nx)[saturated]
-    plan = Plan(shape, dtype, dealiasing, rows, **cuts, apart=not saturated, shared_memory=allowed)
+    apart = batch * ny * nx <= tuning.APART_POINTS
+    plan = Plan(shape, dtype, dealiasing, rows, **cuts, apart=apart, shared_memory=allowed)
     while plan.rows.rows > 1 and not _fits_rows(plan):
         plan = dataclasses.replace(plan, rows=plan.rows._replace(rows=plan.rows.rows // 2))
     for name, (_, count) in KINDS.items():
