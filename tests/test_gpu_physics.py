@@ -65,7 +65,7 @@ def test_rollouts_and_derivatives(physics, how, shape, members, dtype):
     """Float32 may have twice the error of XLA, or the table's.
 
     With a medium, finite differences divide differences of psi by the spacing twice, so that rounding grows with the
-    square of the points a side.
+    square of the points a side. Ten times the error of XLA's transforms is then allowed to the recursions along y.
     """
     grid = Grid(shape, (2.0, 3.0))
     waves = [initial.random_vorticity(grid, key=jax.random.key(i), max_wavenumber=6, dtype="float64") for i in range(4)]
@@ -98,7 +98,7 @@ def test_rollouts_and_derivatives(physics, how, shape, members, dtype):
     for actual, of_xla, reference in zip(run("warp", dtype), run("xla", dtype), exact, strict=True):
         twice = physics is medium and how == FINITE
         least = max(GPU_GRADIENT[dtype], twice * max(shape) ** 2 * 1e-16)
-        allowed = max((4 if twice else 2) * relative_error(of_xla, reference), least)
+        allowed = max((10 if twice else 2) * relative_error(of_xla, reference), least)
         if actual.size <= members:  # of single numbers XLA's error may be small by chance
             allowed = max(allowed, 4 * GPU_GRADIENT[dtype])
         assert relative_error(actual, reference) <= allowed

@@ -100,7 +100,7 @@ def one_step(shape, batch, dtype, device):
         kernels.advance(setting, forced, w, [states[1], states[2], states[3]], psis, forth)
         kernels.advance(setting, unforced, w, three, None, forth)
     for kernels in (sweep, resident_sweep) if plan.resident_adjoint else (sweep,):
-        kernels.adjoint(setting, forced, dt, (states, psis), l, out, three, back, (sums, forcing_sums))
+        kernels.adjoint(setting, forced, dt, (states, psis), l, out, three, back, (sums, forcing_sums, None, None))
     fits = plan.for_tangent.stage_lines.nbytes <= plan.shared_memory
     for kernels in [stage] * fits + [resident_stage] * (plan.resident_tangent is not None):
         kernels.tangent(setting, forced, forced, w, l, list(zip(three, dthree, strict=True)), both)
