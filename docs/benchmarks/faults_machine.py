@@ -32,7 +32,7 @@ grid, sizes = wns.Grid((4096, 4096)), []
 for backend in ("warp", "xla"):
     for discretisation in (wns.FiniteDifference(), wns.Spectral()):
         solver = wns.NavierStokes2D(
-            grid, viscosity=1e-2, dt=1e-3, discretisation=discretisation, backend=backend, adjoint=wns.Direct()
+            grid, viscosity=1e-5, dt=1e-3, discretisation=discretisation, backend=backend, adjoint=wns.Direct()
         )
         movie = lambda omega: solver.rollout(omega, steps=3000, save_every=1)
         gradient = jax.grad(lambda omega: jnp.sum(solver.rollout(omega, steps=2000) ** 2))

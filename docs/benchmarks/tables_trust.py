@@ -39,4 +39,12 @@ def long_use() -> str:
     return table(["use", "backend", "times", "bytes a time", "device"], body)
 
 
-MADE = (faults, faults_of_tests, faults_seeded, long_use)
+def versions() -> str:
+    """Return how many tests of a selection pass, with which versions."""
+    body = []
+    for found in data("versions"):
+        body.append([*found["versions"].values(), str(found["passed"]), str(found["failed"] + found["error"])])
+    return table([*data("versions")[0]["versions"], "passed", "failed"], body)
+
+
+MADE = (faults, faults_of_tests, faults_seeded, long_use, versions)
