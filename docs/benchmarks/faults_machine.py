@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from faults_generate import undisturbed
-from processes import AS_NOBODY, ROOT, SOLVE, Outcome, fault, finish, quoted, ran, start
+from processes import AS_NOBODY, PATH, SOLVE, Outcome, fault, finish, quoted, ran, start
 
 OLDER = {"jax": ("0.10.1", "0.4.8"), "warp-lang": ("1.18.0", "0.3.1")}  # the last unsupported ones, and the first
 CHILDREN = """
@@ -109,7 +109,7 @@ def _older(package: str, version: str):
         pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder))
         code, said = ran(f"{package}=={version}", command=pip)
         assert code == 0, said
-        code, said = ran(code="import warpjaxns", PYTHONPATH=f"{folder}:{ROOT}")
+        code, said = ran(code="import warpjaxns", PYTHONPATH=f"{folder}:{PATH}")
         return Outcome(quoted(code, said), code == 1 and f"needs {package}>=" in said and f"found {version}" in said)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
+PATH = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 SOLVE = """
 import sys, numpy as np, jax, warpjaxns as wns
 grid = wns.Grid((12, 20))
@@ -61,7 +62,7 @@ def start(*arguments, code: str | None = None, command: tuple = (), **environmen
 
     None takes a variable away.
     """
-    variables = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), **environment}
+    variables = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": PATH, **environment}
     variables = {name: value for name, value in variables.items() if value is not None}
     first = command or (sys.executable, *(("-m", "warpjaxns.cli") if code is None else ("-c", code)))
     words = [*first, *map(str, arguments)]
