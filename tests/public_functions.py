@@ -210,7 +210,7 @@ def functions():
         "adaptive_steps": (
             wns.adaptive_steps,
             {
-                "solver": alone,
+                "solver": ours,
                 "omega": omega,
                 **dict.fromkeys(("until", "courant", "longest"), (0.1, st.one_of(step, st.just(np.ones(3))))),
                 "every": (2, COUNT),

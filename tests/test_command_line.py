@@ -151,6 +151,8 @@ FOUND = [
     ("demo", "--dt", "1e-20"),
     ("demo", "--dt", "1e300"),
     ("generate", "--end-time", "1e30"),
+    ("demo", "--discretisation", "--"),
+    ("generate", "--size", "--"),
 ]
 
 

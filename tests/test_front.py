@@ -1,6 +1,7 @@
 """The front of the package: names of the public modules, and a command line that answers at once."""
 
 import importlib
+import importlib.metadata
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,7 @@ import pytest
 
 import warpjaxns
 from warpjaxns import cli
+from warpjaxns._requirements import OLDEST, check_versions
 
 ROOT = Path(__file__).parent.parent
 MODULES = ["benchmarks", "closures", "data", "diagnostics", "experiments", "forcing", "initial", "obstacles"]
@@ -101,6 +103,30 @@ def test_version(capsys):
         cli.main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"warpjaxns {warpjaxns.__version__}\n"
+
+
+@pytest.mark.parametrize("name", OLDEST)
+def test_what_is_too_old_is_named(name, monkeypatch):
+    found = dict(OLDEST)
+    monkeypatch.setattr(importlib.metadata, "version", found.__getitem__)
+    for version in (OLDEST[name], f"{OLDEST[name]}.1rc2", "7.0"):
+        found[name] = version
+        check_versions()
+    for version in ("0.9", "0.9.99.dev2026", "0"):
+        found[name] = version
+        with pytest.raises(ImportError, match=f"needs {name}>={OLDEST[name]}, and found {version}: pip install"):
+            check_versions()
+
+
+def test_a_package_without_versions_is_left_to_its_import(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: importlib.metadata.distribution("nothing here"))
+    check_versions()
+
+
+def test_the_oldest_versions_are_those_that_pip_takes():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = dict(requirement.split(",")[0].split(">=") for requirement in project["dependencies"])
+    assert OLDEST.items() <= wanted.items()
 
 
 def test_pyright_leaves_out_kernel_language_only():

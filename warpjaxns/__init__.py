@@ -6,6 +6,7 @@ A name is imported when it is first used, so that ``warpjaxns --help`` waits for
 import importlib
 from typing import TYPE_CHECKING
 
+from ._requirements import check_versions
 from ._version import VERSION as __version__
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ __all__ = [
     "vorticity_of",
     "warmup",
 ]
+
+check_versions()
 
 # The modules of the names that are no modules themselves
 _HOMES = {

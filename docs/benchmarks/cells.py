@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 
 
-def data(name: str) -> dict:
+def data(name: str) -> Any:
     """Return the contents of a JSON file here."""
     return json.loads((FOLDER / f"{name}.json").read_text())
 

@@ -35,8 +35,18 @@ def long_use() -> str:
     for device, uses in data("long_use").items():
         for name, found in uses.items():
             use, _, backend = name.rpartition(", ")
-            body.append([use, backend, f"{found['count']:,}", f"{found['bytes a use']:,}", device.split(",")[0]])
-    return table(["use", "backend", "times", "bytes a time", "device"], body)
+            left = found.get("bytes a use after jax.clear_caches()", "")
+            counts = [f"{number:,}" if number != "" else "" for number in (found["count"], found["bytes a use"], left)]
+            body.append([use.replace("plain_", "JAX alone, "), backend, *counts, device.split(",")[0]])
+    return table(["use", "backend", "times", "bytes a time", "after `jax.clear_caches()`", "device"], body)
 
 
-MADE = (faults, faults_of_tests, faults_seeded, long_use)
+def versions() -> str:
+    """Return how many tests of a selection pass, with which versions."""
+    body = []
+    for found in data("versions"):
+        body.append([*found["versions"].values(), str(found["passed"]), str(found["failed"] + found["error"])])
+    return table([*data("versions")[0]["versions"], "passed", "failed"], body)
+
+
+MADE = (faults, faults_of_tests, faults_seeded, long_use, versions)

@@ -41,6 +41,12 @@ class Parser(argparse.ArgumentParser):
             more = formatter.format_help().rstrip()
         self.exit(2, f"{self.prog}: {message}\n{more}\n")
 
+    def _get_values(self, action, arg_strings):
+        """Refuse ``--option=--``, which argparse takes for an empty list before Python 3.13."""
+        if action.option_strings and arg_strings == ["--"]:
+            raise argparse.ArgumentError(action, "expected one argument")
+        return super()._get_values(action, arg_strings)
+
     def _named(self, message):
         """Return the action that a message begins with, as ``argument --size: ...`` or as ``size=...``, or None."""
         found = re.match(r"argument ([^:]+):|(\w+)=", message)
