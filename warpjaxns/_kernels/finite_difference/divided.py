@@ -21,8 +21,8 @@ from ..hardware.intrinsics import locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view, vector_view
 from ..parameters import Parameters
-from .operators import ROW_BLOCK
-from .places import fields, spectrum, table_places
+from .operators import ROW_BLOCK, copy, copy_kernel
+from .places import fields, table_places
 from .plan import Plan
 from .poisson import Spectra, forward_rows
 from .setting import Setting
@@ -46,13 +46,12 @@ def add_entering(plan: Plan) -> wp.Kernel:
     modes_view, triangle = vector_view(Mode), real(m * (m + 1) / 2)
 
     @kernel(launch_bounds=ROW_BLOCK)
-    def add_entering(table: Table, modes_at: Place, given_at: Place, entering_at: Place, out_at: Place):
+    def add_entering(table: Table, modes_at: Place, entering_at: Place, sums_at: Place):
         index, _ = wp.tid()
         member, slab, thread = locate(index, count)
         modes = modes_view(table, modes_at)
-        given = sums_row(table, given_at, member, 2 * slab, 0)
         entering = entering_row(table, entering_at, member, 0, 0)
-        out = sums_row(table, out_at, member, 2 * slab, 0)
+        sums = sums_row(table, sums_at, member, 2 * slab, 0)
         before = real(slab * rows)  # rows of the device to the south of the slab
         beyond = real((slab + 1) * rows)
         synchronise_dependent_launch()
@@ -69,8 +68,8 @@ def add_entering(plan: Plan) -> wp.Kernel:
                 rate = modes[k][0]
                 south = wp.exp(-rate * before) * south
                 north = wp.exp(-rate * (real(m) - beyond)) * north
-            put(out, k, get(given, k) + south)
-            put(out, pitch + k, get(given, pitch + k) + north)
+            put(sums, k, get(sums, k) + south)
+            put(sums, pitch + k, get(sums, pitch + k) + north)
 
     return add_entering
 
@@ -99,7 +98,8 @@ def load(plan: Plan, scheme: str, forced: bool, keep_psi: bool, devices) -> None
     """Load the kernels of `begin` and `stage` on devices. `forced`, `keep_psi`: whether there is forcing, or psi."""
     stage = stage_rows(plan, scheme, forced=forced, keep_psi=keep_psi), plan.bounds(plan.stage_lines, plan.occupancy)[0]
     begin = forward_rows(plan), plan.bounds(plan.slab_lines, plan.occupancy)[0]
-    _load([begin, stage, *_of_all(plan, centre=False)], devices)
+    copies = [(kernel(plan), ROW_BLOCK) for kernel in (copy_kernel, copy_edges)]
+    _load([begin, stage, *copies, *_of_all(plan, centre=False)], devices)
 
 
 def load_sweep(plan: Plan, scheme: str, forced: bool, devices) -> None:
@@ -125,9 +125,18 @@ def begin(setting: Setting, states: list[Buffer], spectra) -> None:
     Spectra(setting.plan.on(states[0].on_cpu), setting.tables, spectra).begin(*states)
 
 
-def stage(
-    setting: Setting, stage: int, parameters: list[Parameters], start, state, entering, given, solved, out, psi, spectra
-):
+def keep(setting: Setting, state: Buffer, kept: Buffer) -> None:
+    """Launch the copy of a state to where reverse mode finds it."""
+    copy(setting.plan.on(state.on_cpu), state, kept)
+
+
+def put_edges(setting: Setting, edges: Buffer, field: Buffer) -> None:
+    """Launch the copy of two rows to the end of a field."""
+    plan = setting.plan.on(field.on_cpu)
+    launch(copy_edges(plan), field.table, field.shape[0] * plan.edges, [edges, field], ROW_BLOCK)
+
+
+def stage(setting: Setting, stage: int, parameters: list[Parameters], start, state, entering, out, psi, spectra):
     """Launch a stage of a state, or of a state and its tangent.
 
     Args:
@@ -137,30 +146,21 @@ def stage(
         start: fields at the start of the step.
         state: fields before the stage.
         entering: what enters from other devices, one a field.
-        given: the `spectra` of the state.
-        solved: sums, to work in.
-        out: fields to write to.
+        out: fields to write to. One may be the start.
         psi: array for the streamfunction of the state, or None.
-        spectra: those of the result, to write to.
+        spectra: those of the state, which those of the result replace.
     """
     plan = setting.plan.on(state[0].on_cpu)
     batch, tables, modes = state[0].shape[0], table_places(setting.tables), setting.tables.modes
     for i, each in enumerate(entering):
-        launch(
-            add_entering(plan),
-            modes.table,
-            batch * plan.slabs,
-            [modes, given[0][i], each, solved[i]],
-            ROW_BLOCK,
-        )
-    ready = [spectrum(None if plan.recompute else given[1][i], solved[i]) for i in range(len(state))]
-    after = Spectra(plan, setting.tables, spectra)
+        launch(add_entering(plan), modes.table, batch * plan.slabs, [modes, each, spectra[0][i]], ROW_BLOCK)
+    both = Spectra(plan, setting.tables, spectra)
     kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=psi is not None)
     first = [*runge_kutta(plan.dtype)[stage], setting.metric, parameters[0], parameters[-1], 0]
-    read = [fields(*start), fields(*state), ready[0], ready[-1], tables]
-    made = [out[0], out[-1], after.out[0], after.out[-1], psi or out[0]]
-    after.launch(plan, kernel, batch, [*first, *read, *made], plan.stage_lines)
-    after.solve()
+    read = [fields(*start), fields(*state), both.ready[0], both.ready[-1], tables]
+    made = [out[0], out[-1], both.out[0], both.out[-1], psi or out[0]]
+    both.launch(plan, kernel, batch, [*first, *read, *made], plan.stage_lines)
+    both.solve()
 
 
 def begin_sweep(setting: Setting, state, cotangent, spectra) -> None:
@@ -169,9 +169,7 @@ def begin_sweep(setting: Setting, state, cotangent, spectra) -> None:
     _source(setting, plan, state, cotangent, Spectra(plan, setting.tables, spectra))
 
 
-def sweep(
-    setting: Setting, stage: int, weights, parameters, arrays, entering, edges, given, solved, out, spectra, totals
-):
+def sweep(setting: Setting, stage: int, weights, parameters, arrays, entering, edges, out, spectra, totals):
     """Launch the adjoint of a stage, ``out = a first + e second + b l + c dt R'^T l``, and transforms of the next F.
 
     Args:
@@ -182,25 +180,23 @@ def sweep(
         arrays: first, second, the cotangent l, psi and w of the stage, and w of the stage before.
         entering: what enters from other devices.
         edges: two rows of the result that belong to other devices.
-        given: spectra of F(w, l).
-        solved: sums, to work in.
-        out: cotangent to write to.
-        spectra: those of the next F, to write to.
+        out: cotangent to write to. It may be the first array.
+        spectra: those of F(w, l), which those of the next F replace.
         totals: sums of each row for the parameters, or None.
     """
     first, second, l, psi, w, before = arrays
     plan, batch, tables = setting.plan.on(l.on_cpu), l.shape[0], table_places(setting.tables)
     modes, metric, (_, b, c) = setting.tables.modes, setting.metric, runge_kutta(setting.plan.dtype)[stage]
-    table, after = modes.table, Spectra(plan, setting.tables, spectra)
+    table, both = modes.table, Spectra(plan, setting.tables, spectra)
     if totals is not None:
         kernel = parameter_sums(plan, setting.scheme, parameters.forcing != NO_ARRAY)
         launch(kernel, table, batch * plan.shape[0], [1, c, metric, parameters, 0, w, psi, l, totals], ROW_BLOCK)
-    launch(copy_edges(plan), table, batch * plan.edges, [edges, out], ROW_BLOCK)
-    launch(add_entering(plan), table, batch * plan.slabs, [modes, given[0][0], entering, solved[0]], ROW_BLOCK)
-    read = [first, second, l, psi, l, 0, spectrum(given[1][0], solved[0]), tables]
-    arguments = [*weights, b, c, metric, parameters, *read, out, *after.out]
-    after.launch(plan, sweep_rows(plan, setting.scheme), batch, arguments, plan.sweep_lines)
-    _source(setting, plan, before, out, after)
+    put_edges(setting, edges, out)
+    launch(add_entering(plan), table, batch * plan.slabs, [modes, entering, spectra[0][0]], ROW_BLOCK)
+    read = [first, second, l, psi, l, 0, *both.ready, tables]
+    arguments = [*weights, b, c, metric, parameters, *read, out, *both.out]
+    both.launch(plan, sweep_rows(plan, setting.scheme), batch, arguments, plan.sweep_lines)
+    _source(setting, plan, before, out, both)
 
 
 def _source(setting, plan, state, cotangent, spectra):
