@@ -301,7 +301,6 @@ def _run(program, arguments):
     program.launch(*arguments)
 
 
-
 def _captured(launch):
     """Return the CUDA graph of launches.
 

@@ -1,6 +1,8 @@
 """Measures one grid divided over several devices against the same grid on one of them.
 
     python docs/benchmarks/slabs.py --size 8192 --devices 1 2 4 8 --output docs/benchmarks/slabs.json
+    python docs/benchmarks/slabs.py --size 131072 8192 --steps 48 --every 4 --tasks gradient --devices 2 --repeat 1 \
+        --output docs/benchmarks/slabs-memory.json    # for which one GPU has no memory
     python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2 --devices 1 2 4    # on a CPU
 
 Each case is a process of its own: one that runs out of memory leaves the others alone, and its peak of memory is its
@@ -19,8 +21,10 @@ from pathlib import Path
 TASKS = ("forward", "gradient")
 
 
-def measure(task: str, size: tuple[int, int], devices: int, backend: str, dtype: str, steps: int, repeat: int) -> dict:
-    """Return times and memory of a case. No devices: the grid is not divided."""
+def measure(
+    task: str, size: tuple[int, int], devices: int, backend: str, dtype: str, steps: int, repeat: int, every: int | None
+) -> dict:
+    """Return times and memory of a case. No devices: the grid is not divided. `every`: of `Checkpointed`."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -29,12 +33,13 @@ def measure(task: str, size: tuple[int, int], devices: int, backend: str, dtype:
     import warpjaxns as wns
 
     jax.config.update("jax_enable_x64", dtype == "float64")
-    grid, sharding = wns.Grid(size), None
+    grid, sharding = wns.Grid(size, (2 * np.pi * size[0] / size[1], 2 * np.pi)), None
     if devices:
         mesh = Mesh(np.array(jax.devices()[:devices]), ("y",), axis_types=(AxisType.Auto,))
         grid = grid.over(mesh, "y")
         sharding = grid.sharding()
-    solver = wns.NavierStokes2D(grid, viscosity=1e-4, dt=1e-4, backend=backend, check_finite=False)
+    how = {"backend": backend, "check_finite": False, "adjoint": wns.Checkpointed(every)}
+    solver = wns.NavierStokes2D(grid, viscosity=1e-4, dt=1e-4, **how)
 
     def start():  # made where it lives: one device may not hold it
         y = jnp.arange(size[0], dtype=dtype)[:, None] * (2 * np.pi / size[0])
@@ -68,9 +73,21 @@ def measure(task: str, size: tuple[int, int], devices: int, backend: str, dtype:
         "temporaries_a_device": used.temp_size_in_bytes,
         "arguments_a_device": used.argument_size_in_bytes,
         "peak_bytes": peaks,
+        "bytes_by_formula": formula(task, size, max(devices, 1), dtype, steps, every),
         "mean_square": float(jnp.mean(result**2)),
         "device": jax.devices()[0].device_kind,
     }
+
+
+def formula(task: str, size: tuple[int, int], devices: int, dtype: str, steps: int, every: int | None) -> float | None:
+    """Return the bytes a device needs, by the formula of docs/guides/scaling.md. None if it is not known how often."""
+    if task == "forward":
+        fields = 5.0
+    elif every:
+        fields = steps / every + 6 * every + 10
+    else:
+        return None
+    return fields * size[0] * size[1] / devices * (4 if dtype == "float32" else 8)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,6 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--every", type=int, help="steps between two states that a gradient keeps")
     parser.add_argument("--fake", type=int, default=0, help="this many devices on the CPU")
     parser.add_argument("--timeout", type=float, default=900, help="seconds of a case")
     parser.add_argument("--output", type=Path)
@@ -96,13 +114,16 @@ def main(argv: list[str] | None = None) -> int:
         flag = f"--xla_force_host_platform_device_count={options.fake}"
         environment |= {"XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}", "JAX_PLATFORMS": "cpu"}
     size = options.size * 2 if len(options.size) == 1 else options.size
-    common = {name: getattr(options, name) for name in ("backend", "dtype", "steps", "repeat")}
+    common = {name: getattr(options, name) for name in ("backend", "dtype", "steps", "repeat", "every")}
     records, failed = [], 0
     for task in options.tasks:
         whole = None
         for devices in (0, *options.devices):
             case = {"task": task, "size": size, "devices": devices, **common}
             result = _in_a_process(case, environment, options.timeout)
+            if "error" in result:
+                how = size, max(devices, 1), options.dtype, options.steps, options.every
+                result["bytes_by_formula"] = formula(task, *how)
             records.append({**case, **result})
             failed += "error" in result
             whole = result.get("median") if devices == 0 else whole
@@ -128,7 +149,10 @@ def _line(case, result, whole):
         return f"{name}  {result['error'].splitlines()[-1] if result['error'] else 'failed'}"
     efficiency = f"{whole / result['median'] / max(case['devices'], 1):7.1%}" if whole else "      -"
     memory = (result["temporaries_a_device"] + result["arguments_a_device"]) / 2**20
-    return f"{name} {result['median']:11.1f} us a step {efficiency} {memory:10.1f} MiB a device"
+    needed = result["bytes_by_formula"]
+    by_formula = f" ({needed / 2**20:.1f} by formula)" if needed else ""
+    seconds = f" {result['compile_seconds']:6.1f} s compiled, {result['first_seconds']:6.1f} s first"
+    return f"{name} {result['median']:11.1f} us a step {efficiency} {memory:10.1f} MiB a device{by_formula}{seconds}"
 
 
 if __name__ == "__main__":

@@ -100,7 +100,8 @@ class Calls:
             rest = iter(arrays)
             x = Operands(None, *(next(rest) for _ in flat))
             state, edges, entering = next(rest), Kept(next(rest), next(rest)), next(rest)
-            spectra_in, kept, setting = [next(rest) for _ in spectra], Kept(next(rest), next(rest)), self._setting(tables)
+            spectra_in, kept = [next(rest) for _ in spectra], Kept(next(rest), next(rest))
+            setting = self._setting(tables)
             out = arrays[-1] if last else kept.states[stage + 1]
             if stage == 0:
                 kernels.keep(setting, state, kept.states[0])
