@@ -119,8 +119,9 @@ def unsupported(plan: Plan, shared_memory: int | None) -> str | None:
     if threads > LARGEST_BLOCK:
         return f"shape {plan.shape} needs more than {LARGEST_BLOCK} threads a block"
     if shared_memory is not None and need > shared_memory:
+        smaller = "shorter rows" if plan.dtype == "float32" else "shorter rows or float32"
         return (
-            f"shape {plan.shape} in {plan.dtype} needs {need // 1024} KiB of shared memory a block, "
-            f"the device has {shared_memory // 1024}; use a smaller grid or float32"
+            f"rows of {plan.shape[1]} points in {plan.dtype} need {need // 1024} KiB of shared memory a block, "
+            f"the device has {shared_memory // 1024}; use {smaller}"
         )
     return None
