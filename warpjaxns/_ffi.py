@@ -130,8 +130,8 @@ def call(
     shapes = tuple((dtype, tuple(int(n) for n in shape)) for dtype, shape in outputs)
     if moving:
         operands = (jax.numpy.asarray(at, np.int32), *operands)
-    pairs = [tuple(sorted((chosen or {}).items())) for chosen in (aliases, moving)]
-    program = Program(key, tuple(inputs), shapes, graph, repeats, feed, *pairs, launch)
+    same, moved = (tuple(sorted((chosen or {}).items())) for chosen in (aliases, moving))
+    program = Program(key, tuple(inputs), shapes, graph, repeats, feed, same, moved, launch)
     return tuple(call_p.bind(*operands, program=program))
 
 
@@ -240,7 +240,7 @@ def _register(signature):
 
     def launch_there(device, *arrays):
         # Warp holds one lock over all callbacks
-        at, arrays = (arrays[0], arrays[1:]) if program.moving else (None, arrays)
+        at, arrays = (arrays[0], arrays[1:]) if program.moving else (cast(Any, None), arrays)
         if not program.graph:
             _run(program, arrays)
         elif device.is_cpu:

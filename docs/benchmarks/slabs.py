@@ -73,7 +73,6 @@ def measure(
         "temporaries_a_device": used.temp_size_in_bytes,
         "arguments_a_device": used.argument_size_in_bytes,
         "peak_bytes": peaks,
-        "bytes_by_formula": formula(task, size, max(devices, 1), dtype, steps, every),
         "mean_square": float(jnp.mean(result**2)),
         "device": jax.devices()[0].device_kind,
     }
@@ -121,13 +120,11 @@ def main(argv: list[str] | None = None) -> int:
         for devices in (0, *options.devices):
             case = {"task": task, "size": size, "devices": devices, **common}
             result = _in_a_process(case, environment, options.timeout)
-            if "error" in result:
-                how = size, max(devices, 1), options.dtype, options.steps, options.every
-                result["bytes_by_formula"] = formula(task, *how)
-            records.append({**case, **result})
+            how = size, max(devices, 1), options.dtype, options.steps, options.every
+            records.append({**case, **result, "bytes_by_formula": formula(task, *how)})
             failed += "error" in result
             whole = result.get("median") if devices == 0 else whole
-            print(_line(case, result, whole), flush=True)
+            print(_line(records[-1], whole), flush=True)
             if options.output:
                 options.output.write_text(json.dumps(records, indent=1) + "\n")
     return int(failed > 0)
@@ -143,14 +140,13 @@ def _in_a_process(case, environment, timeout):
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"error": done.stderr[-2000:]}
 
 
-def _line(case, result, whole):
-    name = f"{case['task']:>9} {case['devices'] or 'whole'!s:>6}"
+def _line(result, whole):
+    name, needed = f"{result['task']:>9} {result['devices'] or 'whole'!s:>6}", result["bytes_by_formula"]
+    by_formula = f" ({needed / 2**20:.1f} MiB by formula)" if needed else ""
     if "error" in result:
-        return f"{name}  {result['error'].splitlines()[-1] if result['error'] else 'failed'}"
-    efficiency = f"{whole / result['median'] / max(case['devices'], 1):7.1%}" if whole else "      -"
+        return f"{name}  {result['error'].splitlines()[-1] if result['error'] else 'failed'}{by_formula}"
+    efficiency = f"{whole / result['median'] / max(result['devices'], 1):7.1%}" if whole else "      -"
     memory = (result["temporaries_a_device"] + result["arguments_a_device"]) / 2**20
-    needed = result["bytes_by_formula"]
-    by_formula = f" ({needed / 2**20:.1f} by formula)" if needed else ""
     seconds = f" {result['compile_seconds']:6.1f} s compiled, {result['first_seconds']:6.1f} s first"
     return f"{name} {result['median']:11.1f} us a step {efficiency} {memory:10.1f} MiB a device{by_formula}{seconds}"
 
