@@ -1,12 +1,12 @@
 """Measures one grid divided over several devices against the same grid on one of them.
 
-    python docs/benchmarks/slabs.py --size 8192 --devices 1 2 4 8 --output docs/benchmarks/slabs.json
-    python docs/benchmarks/slabs.py --size 131072 8192 --steps 48 --every 4 --tasks gradient --devices 2 --repeat 1 \
-        --output docs/benchmarks/slabs-memory.json    # for which one GPU has no memory
-    python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2 --devices 1 2 4    # on a CPU
+    python docs/benchmarks/slabs.py --size 8192 --devices 0 1 2 4 8 --output docs/benchmarks/slabs.json
+    python docs/benchmarks/slabs.py --size 98304 8192 --steps 72 --every 4 --tasks gradient --devices 2 --repeat 1 \
+        --output docs/benchmarks/slabs-memory.json    # for which one H200 has no memory
+    python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2    # on a CPU
 
 Each case is a process of its own: one that runs out of memory leaves the others alone, and its peak of memory is its
-own. One device runs the grid as it is (`whole`), and also as a single slab, which shows what slabs cost.
+own. With no devices (0) one of them runs the grid as it is (`whole`). A single slab (1) shows what slabs cost.
 """
 
 import argparse
@@ -79,21 +79,21 @@ def measure(
 
 
 def formula(task: str, size: tuple[int, int], devices: int, dtype: str, steps: int, every: int | None) -> float | None:
-    """Return the bytes a device needs, by the formula of docs/guides/scaling.md. None if it is not known how often."""
+    """Return the bytes a device needs, by the formula of docs/guides/scaling.md, or None without `every`."""
     if task == "forward":
         fields = 5.0
     elif every:
-        fields = steps / every + 6 * every + 10
+        fields = steps / every + 6 * every + (6 if devices else 10)
     else:
         return None
-    return fields * size[0] * size[1] / devices * (4 if dtype == "float32" else 8)
+    return fields * size[0] * size[1] / max(devices, 1) * (4 if dtype == "float32" else 8)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure all cases, print a table, and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs="+", default=[8192], help="points a side, or ny and nx")
-    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--devices", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
@@ -117,10 +117,10 @@ def main(argv: list[str] | None = None) -> int:
     records, failed = [], 0
     for task in options.tasks:
         whole = None
-        for devices in (0, *options.devices):
+        for devices in options.devices:
             case = {"task": task, "size": size, "devices": devices, **common}
             result = _in_a_process(case, environment, options.timeout)
-            how = size, max(devices, 1), options.dtype, options.steps, options.every
+            how = size, devices, options.dtype, options.steps, options.every
             records.append({**case, **result, "bytes_by_formula": formula(task, *how)})
             failed += "error" in result
             whole = result.get("median") if devices == 0 else whole
