@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -37,6 +38,7 @@ from warpjaxns import (
 )
 from warpjaxns._kernels.finite_difference import divided as kernels
 from warpjaxns._kernels.finite_difference.planner import make_divided_plan
+from warpjaxns._kernels.hardware.limits import LARGEST_BLOCK
 
 GRID = Grid((16, 10), (2.0, 3.5))  # on 4 devices a slab is one band of four rows, for Warp
 TOLERANCE = {"float32": ROLLOUT["float32"], "float64": 1e-12}
@@ -137,6 +139,7 @@ def check(function, whole, divided, omega, rounds, members=()):
                 assert a.sharding.shard_shape(a.shape)[0] == len(a) // divided.grid.devices.shape["members"]
     if rounds is not None:
         assert sorted(collectives(program)) == sorted(rounds)
+    return program
 
 
 def check_steps(backend, function, dtype, parts, advection, forcing, grid=GRID):
@@ -147,7 +150,11 @@ def check_steps(backend, function, dtype, parts, advection, forcing, grid=GRID):
     rounds = ROUNDS[function]
     if backend == "warp" and rounds and len(rounds) > 3:  # the sweep begins with a message of the first cotangent
         rounds = [*rounds, "all-gather"]
-    check(function, whole, divided, flow(grid, dtype), rounds if parts > 1 else None)
+    program = check(function, whole, divided, flow(grid, dtype), rounds if parts > 1 else None)
+    if backend == "warp" and function is gradient_of_parameters:
+        kept = rf"\[6,1,{divided.grid.rows + 2},{grid.shape[1]}\]"
+        assert re.search(f"{kept}.* custom-call", program.as_text())
+        assert not re.search(f"= .*{kept}.* (fusion|copy|concatenate|dynamic-update-slice)", program.as_text())
 
 
 @pytest.mark.covering(1, 2)
@@ -274,6 +281,30 @@ def test_kernels_are_loaded_beforehand(dtype):
         load(plan, "arakawa", True, *([True] if kind == "state" else [False] if kind == "tangent" else []), device)
 
 
+@every_dtype
+@pytest.mark.parametrize("kind", ["state", "sweep"])
+@pytest.mark.parametrize("rows", [8192, 131072, 2**20])
+def test_blocks_have_threads_for_any_number_of_rows(dtype, kind, rows):
+    plan = make_divided_plan((rows, 8192), dtype, kind=kind)
+    assert max(plan.column_chunks.block_dim, plan.sweep_lines.block_dim) <= LARGEST_BLOCK
+    assert plan.column_chunks.threads * plan.column_chunks.values * plan.rows == rows
+
+
+def test_long_rows_leave_no_room_to_keep_sums_few():
+    """In float32 a block of the sweep has four rows of 8192 points; in float64 only two fit."""
+    plans = [make_divided_plan((4096, 8192), dtype, kind="sweep") for dtype in ("float32", "float64")]
+    assert [plan.rows for plan in plans] == [4, 2]
+    assert all(plan.sweep_bytes <= plan.shared_memory for plan in plans)
+    assert [plan.sweep_lines.block_dim for plan in plans] == [512, 512]
+
+
+@pytest.mark.full
+def test_rows_that_are_too_long_for_warp():
+    grid = Grid((16, 16384), (0.1, 2 * np.pi))
+    make = functools.partial(solver, backend="auto", forcing=False)
+    check(forward, make(grid), make(grid.over(mesh_of(2), "y")), flow(grid, "float32"), ["all-gather"] * 3)
+
+
 def test_initial_flows_are_divided(key):
     grid = GRID.over(mesh_of(4), "y")
     make = functools.partial(initial.random_vorticity, key=key, max_wavenumber=2)
@@ -310,6 +341,8 @@ def test_errors():
         GRID.over(jax.make_mesh((4,), ("y",), axis_types=(AxisType.Explicit,)), "y")
     with pytest.raises(ValueError, match=r'backend="warp".* each device has 2 rows; use an even number'):
         NavierStokes2D(Grid((8, 8)).over(mesh, "y"), viscosity=1.0, dt=0.1, backend="warp")
+    with pytest.raises(ValueError, match=r'rows of 16384 points .* use shorter rows, or backend="xla"'):
+        NavierStokes2D(Grid((32, 16384)).over(mesh, "y"), viscosity=1.0, dt=0.1, backend="warp")
     with pytest.raises(ValueError, match=r"Spectral.*expected FiniteDifference\(\)"):
         NavierStokes2D(GRID.over(mesh, "y"), viscosity=1.0, dt=0.1, discretisation=Spectral())
 

@@ -11,7 +11,9 @@ from jax.sharding import Mesh, PartitionSpec
 from warp._src.jax import ffi as warp_ffi
 
 from warpjaxns import _ffi
-from warpjaxns._kernels.hardware.fill import Addresses, fill
+from warpjaxns._kernels.finite_difference import operators
+from warpjaxns._kernels.finite_difference.planner import make_plan
+from warpjaxns._kernels.hardware.fill import Addresses, Entries, fill, fill_moved
 from warpjaxns._kernels.hardware.limits import TABLE_SLOTS
 
 
@@ -140,6 +142,30 @@ def test_a_table_is_filled(count):
         addresses[i] = address
     wp.launch(fill, dim=1, inputs=[addresses, table], device="cpu")
     np.testing.assert_array_equal(table.numpy(), expected)
+
+
+def test_a_table_of_arrays_that_move():
+    table, at = wp.zeros(3, dtype=wp.uint64, device="cpu"), wp.array([5, 7], dtype=wp.int32, device="cpu")
+    addresses, entries, slices = Addresses(2**63, 2**62, 2**61, *[0] * 29), Entries(0, 1, 1, *[0] * 29), Addresses()
+    slices[0], slices[1] = 2**40, 3  # the third array does not move
+    wp.launch(fill_moved, dim=1, inputs=[addresses, at, entries, slices, table], device="cpu")
+    np.testing.assert_array_equal(table.numpy(), [2**63 + 5 * 2**40, 2**62 + 21, 2**61])
+
+
+def test_slices_known_on_the_device_only():
+    """Each turn of a loop writes to the next slice of an array that stays where it is."""
+    plan = make_plan((4, 6), "float32").on(cpu=True)
+    given = jnp.asarray(np.random.default_rng(0).normal(size=(5, 2, 4, 6)), jnp.float32)
+
+    def copy(fields, turn):
+        where = {"key": "copies", "outputs": [(wp.float32, fields.shape)], "aliases": {0: 0}, "moving": {0: 0, 1: 1}}
+        at = jnp.stack([turn, turn + 1])
+        return _ffi.call(lambda a, b: operators.copy(plan, a[0], b[0]), fields, at=at, graph=True, **where)[0], None
+
+    program = jax.jit(lambda given: jax.lax.scan(copy, given, jnp.arange(1, 4, dtype=jnp.int32))[0]).lower(given)
+    before = given.copy()
+    np.testing.assert_array_equal(program.compile()(given), given[jnp.array([0, 1, 1, 1, 1])])
+    np.testing.assert_array_equal(given, before)
 
 
 def test_an_error_in_the_launch_is_raised(capfd):

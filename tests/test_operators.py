@@ -209,3 +209,31 @@ def test_second_order_convergence(backend):
         j = jacobian(grid, a, b, backend=backend)
         errors.append(float(jnp.linalg.norm(j - exact) / jnp.linalg.norm(exact)))
     assert abs(np.log2(errors[0] / errors[1]) - 2) < ORDER
+
+
+def solves(function, *operands):
+    """Return how often a function solves for one field, and how often for two at once."""
+    text = str(jax.make_jaxpr(function)(*operands))
+    return text.count(" poisson["), text.count(" poisson_pair[")
+
+
+@every_backend
+def test_a_state_and_its_tangent_are_solved_together(backend):
+    w, v, more = jnp.asarray(normal(0, (3, *GRID.shape)))
+    solve = functools.partial(streamfunction, GRID, backend=backend)
+
+    def loss(w):
+        return jnp.sum(jnp.sin(solve(jnp.square(w))))
+
+    def along(w):
+        return jax.jvp(loss, (w,), (v,))[1]
+
+    assert solves(along, w) == (0, 1)
+    assert solves(jax.grad(loss), w) == (2, 0)
+    assert solves(lambda w: jax.jvp(jax.grad(loss), (w,), (v,)), w) == (0, 2)
+    assert solves(lambda w: jax.vmap(lambda v: jax.jvp(loss, (w,), (v,)))(jnp.stack([v, more])), w) == (2, 0)
+    check_grads(loss, (w,), order=2, atol=DIFFERENCES, rtol=DIFFERENCES)
+    both = [jax.grad(f)(w) for f in (along, jax.checkpoint(along))]
+    expected = jax.jvp(jax.grad(loss), (w,), (v,))[1]
+    for product in both:
+        assert_close(product, expected)

@@ -32,7 +32,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, cast
 
 import jax
@@ -46,7 +46,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from ._kernels.hardware import address_table
 from ._kernels.hardware.dependent_launch import make_programmatic
-from ._kernels.hardware.fill import Addresses, fill
+from ._kernels.hardware.fill import Addresses, Entries, fill, fill_moved
 from ._kernels.hardware.limits import TABLE_SLOTS
 from ._names import name_of
 from ._signals import defer_signals
@@ -71,6 +71,8 @@ class Program:
     graph: bool
     repeats: int
     feed: tuple[int, int]
+    aliases: tuple[tuple[int, int], ...]
+    moving: tuple[tuple[int, int], ...]
     launch: Callable[..., None] = dataclasses.field(compare=False, repr=False)
 
 
@@ -83,6 +85,9 @@ def call(
     graph: bool = False,
     repeats: int = 1,
     feed: tuple[int, int] = (0, 0),
+    aliases: Mapping[int, int] | None = None,
+    at: jax.Array | None = None,
+    moving: Mapping[int, int] | None = None,
 ) -> tuple[jax.Array, ...]:
     """Run `launch(*inputs, *outputs)` on the device where the operands are.
 
@@ -103,6 +108,11 @@ def call(
     - `repeats`: runs of the graph, with `graph`. From the second run on, the output `feed[1]` takes the place of the
         input `feed[0]`, so that the launches work in place. Both are numbers among all arrays. Equal numbers feed
         nothing.
+    - `aliases`: for an operand, the output that takes its place in memory. `launch` gets the same memory twice, and may
+        write to it.
+    - `at`, `moving`: slices along the first axis, known on the device only. An array that moves begins, for `launch`,
+        with its slice ``at[moving[array]]``. Arrays are numbered as in `feed`, and `at` holds int32. With `graph`, and
+        without `repeats`.
 
     **Returns:** the outputs, a tuple.
 
@@ -118,7 +128,11 @@ def call(
     if graph and len(operands) + len(outputs) > TABLE_SLOTS:
         raise ValueError(f"a graph has {len(operands)} operands and {len(outputs)} outputs; {TABLE_SLOTS} in all fit")
     shapes = tuple((dtype, tuple(int(n) for n in shape)) for dtype, shape in outputs)
-    return tuple(call_p.bind(*operands, program=Program(key, tuple(inputs), shapes, graph, repeats, feed, launch)))
+    if moving:
+        operands = (jax.numpy.asarray(at, np.int32), *operands)
+    same, moved = (tuple(sorted((chosen or {}).items())) for chosen in (aliases, moving))
+    program = Program(key, tuple(inputs), shapes, graph, repeats, feed, same, moved, launch)
+    return tuple(call_p.bind(*operands, program=program))
 
 
 def clear() -> None:
@@ -202,7 +216,8 @@ def _lower(ctx, *operands, program, platform):
         if signature not in _callables:
             _callables[signature] = _register(signature)
         callable_ = _callables[signature]
-    return jax.ffi.ffi_lowering(callable_.name)(ctx, *operands, call_id=np.int64(0))
+    same = {operand + bool(program.moving): output for operand, output in program.aliases}
+    return jax.ffi.ffi_lowering(callable_.name, operand_output_aliases=same)(ctx, *operands, call_id=np.int64(0))
 
 
 for _platform in ("cpu", "cuda"):
@@ -213,6 +228,7 @@ def _register(signature):
     """Make Warp's callable of one signature, with its one descriptor."""
     defer_signals(CALLBACKS)
     program, _, shapes = signature
+    inputs = (cast(Any, wp.int32),) * bool(program.moving) + program.inputs
     devices = set()  # names of those where it has run
 
     def launch(*arrays):
@@ -224,10 +240,13 @@ def _register(signature):
 
     def launch_there(device, *arrays):
         # Warp holds one lock over all callbacks
+        at, arrays = (arrays[0], arrays[1:]) if program.moving else (cast(Any, None), arrays)
         if not program.graph:
             _run(program, arrays)
         elif device.is_cpu:
             addresses = np.array([array.ptr or 0 for array in arrays], np.uint64)
+            for i, entry in program.moving:
+                addresses[i] += int(at.numpy()[entry]) * arrays[i].strides[0]
             table = wp.array(addresses, dtype=wp.uint64, device=device, copy=False)
             for _ in range(program.repeats):
                 _run(program, address_table.buffers(table, arrays))
@@ -236,11 +255,11 @@ def _register(signature):
             place = signature, device.ordinal, device.stream.cuda_stream
             replay = _replays.get(place)
             if replay is None:
-                replay = _replays[place] = _Replay(program, arrays, device)
-            replay(arrays)
+                replay = _replays[place] = _Replay(program, arrays, at, device)
+            replay(arrays, at)
 
-    ndims = [len(shape) - len(shape_in_jax((), dtype)) for shape, dtype in zip(shapes, program.inputs, strict=True)]
-    types = {f"in_{i}": wp.array(dtype=t, ndim=n) for i, (t, n) in enumerate(zip(program.inputs, ndims, strict=True))}
+    ndims = [len(shape) - len(shape_in_jax((), dtype)) for shape, dtype in zip(shapes, inputs, strict=True)]
+    types = {f"in_{i}": wp.array(dtype=t, ndim=n) for i, (t, n) in enumerate(zip(inputs, ndims, strict=True))}
     types |= {f"out_{i}": wp.array(dtype=t, ndim=len(shape)) for i, (t, shape) in enumerate(program.outputs)}
     launch.__module__, launch.__qualname__ = cast(wp.Kernel, fill).module.name, f"warpjaxns_{name_of(signature)}"
     launch.__annotations__ = types
@@ -256,7 +275,7 @@ def _register(signature):
         module_preload_mode=wp.JaxModulePreloadMode.NONE,
     )
     # Python calls it only here. That makes descriptor 0, to which the lowering refers.
-    avals = [jax.ShapeDtypeStruct(s, dtype_in_jax(t)) for s, t in zip(shapes, program.inputs, strict=True)]
+    avals = [jax.ShapeDtypeStruct(s, dtype_in_jax(t)) for s, t in zip(shapes, inputs, strict=True)]
     with jax.enable_x64(True), jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
         jax.eval_shape(callable_, *avals)
     return callable_
@@ -301,18 +320,24 @@ def _captured(launch):
 class _Replay:
     """The CUDA graph of a program on one device and stream, and the table of addresses its kernels read."""
 
-    def __init__(self, program, arrays, device):
+    def __init__(self, program, arrays, at, device):
         self.program = program
         self.table = wp.empty(len(arrays), dtype=cast(Any, wp.uint64), device=device)
-        arguments = [Addresses(), self.table]
-        self.fill: Any = wp.launch(fill, dim=1, inputs=arguments, device=device, record_cmd=True)
+        arguments: list = [Addresses(), self.table]
+        if program.moving:
+            entries, slices = Entries(), Addresses()
+            for i, entry in program.moving:
+                entries[i], slices[i] = entry, arrays[i].strides[0]
+            arguments[1:1] = [at, entries, slices]
+        kernel = fill_moved if program.moving else fill
+        self.fill: Any = wp.launch(kernel, dim=1, inputs=arguments, device=device, record_cmd=True)
         buffers = address_table.buffers(self.table, arrays)
         with address_table.loading():
             program.launch(*buffers)
         self.graph: Any = _captured(lambda: _run(program, buffers))
         make_programmatic(self.graph.graph.value)
 
-    def __call__(self, arrays):
+    def __call__(self, arrays, at):
         # The addresses travel as a kernel argument, by value: calls in flight do not disturb each other.
         addresses = Addresses()
         for i, array in enumerate(arrays):
@@ -320,6 +345,8 @@ class _Replay:
         for repeat in range(self.program.repeats):
             if repeat < 2:
                 self.fill.set_param_at_index(0, addresses)
+                if at is not None:
+                    self.fill.set_param_at_index(1, at)
                 self.fill.launch()
                 addresses[self.program.feed[0]] = addresses[self.program.feed[1]]
             wp.capture_launch(self.graph)

@@ -1,10 +1,12 @@
 """Measures one grid divided over several devices against the same grid on one of them.
 
-    python docs/benchmarks/slabs.py --size 8192 --devices 1 2 4 8 --output docs/benchmarks/slabs.json
-    python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2 --devices 1 2 4    # on a CPU
+    python docs/benchmarks/slabs.py --size 8192 --devices 0 1 2 4 8 --output docs/benchmarks/slabs.json
+    python docs/benchmarks/slabs.py --size 98304 8192 --steps 72 --every 4 --tasks gradient --devices 2 --repeat 1 \
+        --output docs/benchmarks/slabs-memory.json    # for which one H200 has no memory
+    python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2    # on a CPU
 
 Each case is a process of its own: one that runs out of memory leaves the others alone, and its peak of memory is its
-own. One device runs the grid as it is (`whole`), and also as a single slab, which shows what slabs cost.
+own. With no devices (0) one of them runs the grid as it is (`whole`). A single slab (1) shows what slabs cost.
 """
 
 import argparse
@@ -19,8 +21,10 @@ from pathlib import Path
 TASKS = ("forward", "gradient")
 
 
-def measure(task: str, size: tuple[int, int], devices: int, backend: str, dtype: str, steps: int, repeat: int) -> dict:
-    """Return times and memory of a case. No devices: the grid is not divided."""
+def measure(
+    task: str, size: tuple[int, int], devices: int, backend: str, dtype: str, steps: int, repeat: int, every: int | None
+) -> dict:
+    """Return times and memory of a case. No devices: the grid is not divided. `every`: of `Checkpointed`."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -29,12 +33,13 @@ def measure(task: str, size: tuple[int, int], devices: int, backend: str, dtype:
     import warpjaxns as wns
 
     jax.config.update("jax_enable_x64", dtype == "float64")
-    grid, sharding = wns.Grid(size), None
+    grid, sharding = wns.Grid(size, (2 * np.pi * size[0] / size[1], 2 * np.pi)), None
     if devices:
         mesh = Mesh(np.array(jax.devices()[:devices]), ("y",), axis_types=(AxisType.Auto,))
         grid = grid.over(mesh, "y")
         sharding = grid.sharding()
-    solver = wns.NavierStokes2D(grid, viscosity=1e-4, dt=1e-4, backend=backend, check_finite=False)
+    how = {"backend": backend, "check_finite": False, "adjoint": wns.Checkpointed(every)}
+    solver = wns.NavierStokes2D(grid, viscosity=1e-4, dt=1e-4, **how)
 
     def start():  # made where it lives: one device may not hold it
         y = jnp.arange(size[0], dtype=dtype)[:, None] * (2 * np.pi / size[0])
@@ -73,16 +78,28 @@ def measure(task: str, size: tuple[int, int], devices: int, backend: str, dtype:
     }
 
 
+def formula(task: str, size: tuple[int, int], devices: int, dtype: str, steps: int, every: int | None) -> float | None:
+    """Return the bytes a device needs, by the formula of docs/guides/scaling.md, or None without `every`."""
+    if task == "forward":
+        fields = 5.0
+    elif every:
+        fields = steps / every + 6 * every + (6 if devices else 10)
+    else:
+        return None
+    return fields * size[0] * size[1] / max(devices, 1) * (4 if dtype == "float32" else 8)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Measure all cases, print a table, and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs="+", default=[8192], help="points a side, or ny and nx")
-    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--devices", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--every", type=int, help="steps between two states that a gradient keeps")
     parser.add_argument("--fake", type=int, default=0, help="this many devices on the CPU")
     parser.add_argument("--timeout", type=float, default=900, help="seconds of a case")
     parser.add_argument("--output", type=Path)
@@ -96,17 +113,18 @@ def main(argv: list[str] | None = None) -> int:
         flag = f"--xla_force_host_platform_device_count={options.fake}"
         environment |= {"XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}", "JAX_PLATFORMS": "cpu"}
     size = options.size * 2 if len(options.size) == 1 else options.size
-    common = {name: getattr(options, name) for name in ("backend", "dtype", "steps", "repeat")}
+    common = {name: getattr(options, name) for name in ("backend", "dtype", "steps", "repeat", "every")}
     records, failed = [], 0
     for task in options.tasks:
         whole = None
-        for devices in (0, *options.devices):
+        for devices in options.devices:
             case = {"task": task, "size": size, "devices": devices, **common}
             result = _in_a_process(case, environment, options.timeout)
-            records.append({**case, **result})
+            how = size, devices, options.dtype, options.steps, options.every
+            records.append({**case, **result, "bytes_by_formula": formula(task, *how)})
             failed += "error" in result
             whole = result.get("median") if devices == 0 else whole
-            print(_line(case, result, whole), flush=True)
+            print(_line(records[-1], whole), flush=True)
             if options.output:
                 options.output.write_text(json.dumps(records, indent=1) + "\n")
     return int(failed > 0)
@@ -122,13 +140,15 @@ def _in_a_process(case, environment, timeout):
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"error": done.stderr[-2000:]}
 
 
-def _line(case, result, whole):
-    name = f"{case['task']:>9} {case['devices'] or 'whole'!s:>6}"
+def _line(result, whole):
+    name, needed = f"{result['task']:>9} {result['devices'] or 'whole'!s:>6}", result["bytes_by_formula"]
+    by_formula = f" ({needed / 2**20:.1f} MiB by formula)" if needed else ""
     if "error" in result:
-        return f"{name}  {result['error'].splitlines()[-1] if result['error'] else 'failed'}"
-    efficiency = f"{whole / result['median'] / max(case['devices'], 1):7.1%}" if whole else "      -"
+        return f"{name}  {result['error'].splitlines()[-1] if result['error'] else 'failed'}{by_formula}"
+    efficiency = f"{whole / result['median'] / max(result['devices'], 1):7.1%}" if whole else "      -"
     memory = (result["temporaries_a_device"] + result["arguments_a_device"]) / 2**20
-    return f"{name} {result['median']:11.1f} us a step {efficiency} {memory:10.1f} MiB a device"
+    seconds = f" {result['compile_seconds']:6.1f} s compiled, {result['first_seconds']:6.1f} s first"
+    return f"{name} {result['median']:11.1f} us a step {efficiency} {memory:10.1f} MiB a device{by_formula}{seconds}"
 
 
 if __name__ == "__main__":

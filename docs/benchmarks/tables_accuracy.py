@@ -102,6 +102,16 @@ def slabs() -> str:
     return table(["", "", "microseconds a step", "efficiency", "GiB a device"], body)
 
 
+def mailboxes() -> str:
+    """Return times of an exchange between two devices: by kernels, and by XLA."""
+    found, body = data("mailboxes"), []
+    most = max(record.get("blocks", 0) for record in found)
+    for size in sorted({record["bytes"] for record in found}):
+        ways = {r["way"]: r["microseconds"] for r in found if r["bytes"] == size and r.get("blocks", most) == most}
+        body.append([f"{size >> 10} KiB", *(figure(ways[way]) for way in ("one kernel", "graph", "all-gather"))])
+    return table(["message", "in one kernel", "in a graph", "all-gather of XLA"], body)
+
+
 def _marked(cell, text):
     """Return a cell of a table: a value and whether it is extrapolated, or nothing."""
     if cell is None:
@@ -118,4 +128,4 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if value < 0.995 else two_digits(value)
 
 
-MADE = (points, accuracy, lead, device, members, slabs)
+MADE = (points, accuracy, lead, device, members, slabs, mailboxes)

@@ -46,15 +46,21 @@ def _screened_modes(grid: Grid, screening):
     return modes_of(along_x + screening[:, None], grid.shape, grid.spacing, jnp)
 
 
-def call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1, types=None, screening=None):
+def call_with_tables(
+    launch, plan: Plan, grid: Grid, operands, key, outputs, repeats=1, types=None, screening=None, **how
+):
     """Call `launch(tables, *operands, *outputs)`. In a repetition the first output replaces the first operand.
 
-    `types`: Warp's types of the operands; None where all are real. `screening`: F, where the plan has it.
+    `types`: Warp's types of the operands; None where all are real. `screening`: F, where the plan has it. `how`: more
+    of `_ffi.call`, whose `aliases` and `moving` count from the first of `operands` on.
     """
     real, number = plan.real, complex_type(plan.real)
     tables = [jnp.asarray(table) for table in _tables(grid, plan.dtype)]
     if plan.screened:
         tables[0] = _screened_modes(grid, screening)
+    first = len(tables)
+    aliases = {first + operand: output for operand, output in how.pop("aliases", {}).items()}
+    moving = {first + array: entry for array, entry in how.pop("moving", {}).items()}
     return _ffi.call(
         lambda *arrays: launch(Tables(*arrays[: len(tables)]), *arrays[len(tables) :]),
         *tables,
@@ -64,7 +70,10 @@ def call_with_tables(launch, plan: Plan, grid: Grid, operands, key, outputs, rep
         outputs=outputs,
         graph=True,
         repeats=repeats,
-        feed=(len(tables), len(tables) + len(operands)),
+        feed=(first, first + len(operands)),
+        aliases=aliases,
+        moving=moving,
+        **how,
     )
 
 

@@ -17,7 +17,7 @@ from ..algebra import linear_terms
 from ..jacobian import jacobian
 from ..kept import Kept
 from .slab import Slab
-from .stages import Calls, with_edges
+from .stages import Calls, edges_of, with_edges
 
 
 def _calls(slab: Slab, scheme: str, omega, kind: str, platform: str) -> Calls:
@@ -44,27 +44,40 @@ def _padded(forcing, slab: Slab):
 def advance(*operands, slab: Slab, platform, scheme, steps, keep=False, direct=False, repeats=1):
     """Take the steps of `algebra.advance`."""
     x, _ = split(operands, Operands)
-    calls = _calls(slab, scheme, x.omega, "state", platform)
+    calls, m = _calls(slab, scheme, x.omega, "state", platform), slab.divided.rows
     every, force_of = _padded(x.forcing, slab)
 
     def step(carry, force):
-        (state, *spectra), start, kept = carry, None, []
-        given = [x._replace(forcing=force_of(force))]
+        (state, *spectra), given = carry, [x._replace(forcing=force_of(force))]
+        state, start = [state], None
         for stage in range(STAGES):
-            (state,), entering, message = calls.exchange_edges([state], spectra)
+            state, entering, _ = calls.exchange_edges(state, spectra)
             start = state if stage == 0 else start
-            packed = calls.packed(entering, 1)
-            (new,), spectra, psi = calls.stage(stage, given, [start], [state], packed, spectra, keep)
-            if keep:
-                kept.append(Kept(state, with_edges(psi, calls.edges_of_psi(entering, message))))
-            state = new
-        return [state, *spectra], Kept(*map(jnp.stack, zip(*kept, strict=True))) if keep else None
+            state, spectra = calls.stage(stage, given, start, state, calls.packed(entering), spectra)
+        return [*state, *spectra], None
 
-    first = [slab.pad(x.omega), *calls.begin([x.omega], x.forcing, keep)]
-    (out, *_), kept = jax.lax.scan(step, first, every, length=steps * repeats)
+    def step_kept(carry, inputs):
+        (state, kept, *spectra), (number, force) = carry, inputs
+        first, given = STAGES * number, x._replace(forcing=force_of(force))
+        for stage in range(STAGES):
+            rows = [state[:, row] for row in (0, m - 1)]
+            if stage > 0:
+                rows = [slab.rows_of(kept.states, first + stage, row, 1)[:, 0] for row in (0, m - 1)]
+            entering, message = calls.exchange(spectra, *rows)
+            edges = Kept(edges_of(entering), calls.edges_of_psi(entering, message))
+            state, spectra, kept = calls.stage_kept(
+                stage, given, state, calls.packed(entering)[0], edges, spectra, kept, first
+            )
+        return [state, kept, *spectra], None
+
+    spectra, kept = calls.begin([x.omega], x.forcing, steps if keep else 0)
+    state = slab.pad(x.omega)
     if kept is None:
+        (out, *_), _ = jax.lax.scan(step, [state, *spectra], every, length=steps * repeats)
         return [slab.trim(out)]
-    return [slab.trim(out), *(field.reshape(STAGES * steps, *field.shape[2:]) for field in kept)]
+    numbers = jnp.arange(steps, dtype=jnp.int32)
+    (out, kept, *_), _ = jax.lax.scan(step_kept, [state, kept, *spectra], (numbers, every), length=steps)
+    return [slab.trim(out), *kept]
 
 
 def advance_jvp(*operands, slab: Slab, platform, scheme, steps):
@@ -82,10 +95,10 @@ def advance_jvp(*operands, slab: Slab, platform, scheme, steps):
         for stage in range(STAGES):
             fields, entering, _ = calls.exchange_edges(fields, spectra)
             start = fields if stage == 0 else start
-            fields, spectra, _ = calls.stage(stage, given, start, fields, calls.packed(entering, 2), spectra, False)
+            fields, spectra = calls.stage(stage, given, start, fields, calls.packed(entering, 2), spectra)
         return [*fields, *spectra], None
 
-    first = [slab.pad(x.omega), slab.pad(dx.omega), *calls.begin([x.omega, dx.omega], x.forcing, False)]
+    first = [slab.pad(x.omega), slab.pad(dx.omega), *calls.begin([x.omega, dx.omega], x.forcing)[0]]
     out, _ = jax.lax.scan(step, first, (every, devery), length=steps)
     return [slab.trim(field) for field in out[:2]]
 
@@ -104,29 +117,34 @@ def adjoint(*operands, slab: Slab, platform, scheme, steps, wrt):
     every, force_of = _padded(x.forcing, slab)
     coefficients = runge_kutta(x.omega.dtype)
 
-    def around(rows, beyond):
-        """Return rows m-1, m, m+1 and -2, -1, 0 as members, given m+1 and -2."""
-        north = jnp.stack([rows[:, m - 1], rows[:, m], beyond[0]], axis=1)
-        south = jnp.stack([beyond[1], rows[:, m + 1], rows[:, 0]], axis=1)
+    def around(seam, beyond):
+        """Return rows m-1, m, m+1 and -2, -1, 0 as members, given the rows m-2, m-1, m, -1, 0, and m+1 and -2."""
+        north = jnp.stack([seam[:, 1], seam[:, 2], beyond[0]], axis=1)
+        south = jnp.stack([beyond[1], seam[:, 3], seam[:, 4]], axis=1)
         return jnp.concatenate([north, south])
+
+    def seam(field, turn):
+        both = slab.rows_of(field, turn, m - 2, 4), slab.rows_of(field, turn, 0, 1)
+        return jnp.concatenate(both, axis=1)
 
     def beyond(w, psi):
         """Return psi on rows m+1 and -2."""
         dy, dx = slab.divided.spacing
-        mean = jnp.mean(psi[:, m] + psi[:, m - 2] - 2 * psi[:, m - 1], axis=-1, keepdims=True) / dy**2
-        mean += jnp.mean(w[:, m - 1], axis=-1, keepdims=True)  # of w: along x the second difference has none
+        mean = jnp.mean(psi[:, 2] + psi[:, 0] - 2 * psi[:, 1], axis=-1, keepdims=True) / dy**2
+        mean += jnp.mean(w[:, 1], axis=-1, keepdims=True)  # of w: along x the second difference has none
 
         def next_row(here, before, w):
             second = (jnp.roll(here, 1, -1) + jnp.roll(here, -1, -1) - 2 * here) / dx**2
             return 2 * here - before - dy**2 * (second + w - mean)
 
-        return next_row(psi[:, m], psi[:, m - 1], w[:, m]), next_row(psi[:, m + 1], psi[:, 0], w[:, m + 1])
+        return next_row(psi[:, 2], psi[:, 1], w[:, 2]), next_row(psi[:, 3], psi[:, 4], w[:, 3])
 
-    def pull_back(stage, given, l, spectra, w, psi, before, starts=()):
+    def pull_back(stage, given, l, spectra, turn, starts=()):
         weights = (coefficients[2][0], coefficients[1][0]) if stage == 0 else (0.0, 0.0)
         _, b, c = coefficients[stage]
         entering, message = calls.exchange(spectra, l[:, 1], l[:, m - 2])
-        block = around(l, (entering.last, entering.first))
+        w, psi = seam(kept.states, turn), seam(kept.psis, turn)
+        block = around(seam(l[None], np.int32(0)), (entering.last, entering.first))
         local = jacobian(block, around(psi, beyond(w, psi)), grid=slab.grid, scheme=SECOND[scheme], backend="xla")
         terms = linear_terms(block, grid=slab.grid)
         both = x._replace(**{name: p if (p := getattr(x, name)).shape[0] == 1 else jnp.tile(p, 2) for name in terms})
@@ -137,26 +155,19 @@ def adjoint(*operands, slab: Slab, platform, scheme, steps, wrt):
         first, second = starts or (l, l)
         if stage == 0:
             edges = edges + weights[0] * first[:, m:] + weights[1] * second[:, m:]
-        arrays = [first, second, l, psi, w, before]
+        arrays, packed = [first, second, l], calls.packed(entering)[0]
         l_out, spectra, totals = calls.sweep(
-            stage, weights, given, arrays, calls.packed(entering)[0], edges, spectra, by_parameter
+            stage, weights, given, arrays, kept, turn, packed, edges, spectra, by_parameter
         )
         return l_out, spectra, totals, (c * x.dt)[:, None, None] * slab.trim(l)
 
     def step(carry, inputs):
         (l, *spectra), forced = carry[0], carry[1]
         number, force = inputs
-        given = x._replace(forcing=force_of(force))
-
-        def at(fields, stage):  # a scan over kept fields would copy them all, since F needs those of two steps
-            return jax.lax.dynamic_index_in_dim(fields, jnp.maximum(STAGES * number + stage, 0), keepdims=False)
-
-        def seen(stage):
-            return at(kept.states, stage), at(kept.psis, stage), at(kept.states, stage - 1)
-
-        late, spectra, *third = pull_back(2, given, l, spectra, *seen(2))
-        early, spectra, *second = pull_back(1, given, late, spectra, *seen(1))
-        out, spectra, *one = pull_back(0, given, early, spectra, *seen(0), (l, late))
+        given, first = x._replace(forcing=force_of(force)), STAGES * number
+        late, spectra, *third = pull_back(2, given, l, spectra, first + 2)
+        early, spectra, *second = pull_back(1, given, late, spectra, first + 1)
+        out, spectra, *one = pull_back(0, given, early, spectra, first, (l, late))
         totals, forces = (sum(each[1:], each[0]) for each in zip(third, second, one, strict=True))
         forced = forced + forces if steady else forced
         return ([out, *spectra], forced), (totals, forces if wrt.forcing and not steady else None)
@@ -165,7 +176,7 @@ def adjoint(*operands, slab: Slab, platform, scheme, steps, wrt):
     here, parts = jax.lax.axis_index(slab.divided.axis), slab.divided.parts
     edges = jnp.stack([own[(here + 1) % parts, 0], own[(here - 1) % parts, 1]], axis=1)
     l = with_edges(slab.pad(cotangent), edges)
-    spectra = calls.begin_sweep(kept.states[-1], l, x.forcing)
+    spectra = calls.begin_sweep(kept.states, l, x.forcing)
     none = jnp.zeros(cotangent.shape if steady else (1, 1, 1), cotangent.dtype)
     numbers = jnp.arange(steps, dtype=jnp.int32)
     ((l, *_), forced), (totals, forces) = jax.lax.scan(

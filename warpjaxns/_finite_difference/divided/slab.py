@@ -56,6 +56,11 @@ class Slab:
         """Return a field without the rows around."""
         return field[:, :-2]
 
+    def rows_of(self, fields, number, first: int, count: int):
+        """Return rows of one of several fields, ``(numbers, batch, rows, nx)``. `number`: an int32, or an integer."""
+        zero, (_, batch, _, nx) = np.int32(0), fields.shape
+        return jax.lax.dynamic_slice(fields, (number, zero, np.int32(first), zero), (1, batch, count, nx))[0]
+
     def _alone(self, omega):
         """Return transformed rows of psi as if the slab were periodic, and the first three parts of a `Message`."""
         m, real, about = self.divided.rows, omega.dtype, constants(self.divided)

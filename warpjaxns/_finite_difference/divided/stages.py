@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import warp as wp
 
-from ..._coefficients import metric
+from ..._coefficients import STAGES, metric
 from ..._kernels.finite_difference import divided as kernels
 from ..._kernels.finite_difference.plan import Plan
 from ..._kernels.finite_difference.setting import Setting
 from ..._kernels.hardware.numbers import complex_type
 from ..._primitives.operands import Operands
 from ..calls import call_with_tables, places
+from ..kept import Kept
 from .entering import Exchange, Message, constants, scaled
 from .slab import Slab
 
@@ -42,73 +43,121 @@ class Calls:
         mine = [d for d in self.slab.divided.devices.devices.flat if d.process_index == jax.process_index()]
         return [wp.get_device(f"cuda:{d.local_hardware_id}") for d in mine if self.platform == "cuda"]
 
-    def begin(self, fields, forcing, keep: bool):
-        """Return the spectra of fields without rows around them. `forcing`, `keep`: of the stages to come."""
-        count, batch = len(fields), fields[0].shape[0]
-        kernels.load(self.plan, self.scheme, forcing.shape[-1] > 1, keep, self.devices)
+    def begin(self, fields, forcing, steps: int = 0):
+        """Return the spectra of fields without rows around them, and room for what reverse mode keeps of `steps`.
+
+        `forcing`: of the stages to come. With no steps nothing is kept.
+        """
+        count, shape = len(fields), (fields[0].shape[0], fields[0].shape[1] + 2, fields[0].shape[2])
+        kernels.load(self.plan, self.scheme, forcing.shape[-1] > 1, steps > 0, self.devices)
+        spectra = self._spectra(shape[0])
 
         def launch(tables, *arrays):
-            kernels.begin(self._setting(tables), list(arrays[:count]), arrays[count:])
+            kernels.begin(self._setting(tables), list(arrays[:count]), arrays[count : count + len(spectra)])
 
+        room = [(self.plan.real, (STAGES * steps, *shape))] * (2 * (steps > 0))
         padded = [self.slab.pad(field) for field in fields]
-        return self._call(launch, ["begin"], padded, [self.plan.real] * count, self._spectra(batch))
+        out = self._call(launch, ["begin"], padded, [self.plan.real] * count, spectra + room)
+        return out[: len(spectra)], Kept(*out[len(spectra) :]) if steps else None
 
-    def stage(self, stage: int, parameters: list[Operands], start, state, entering, spectra, keep: bool):
-        """Return the fields after a stage, their spectra, and with `keep` the streamfunction.
+    def stage(self, stage: int, parameters: list[Operands], start, state, entering, spectra):
+        """Return the fields after a stage, and their spectra.
 
         `parameters`: of the state, and of its tangent. Their forcing is that of the step, with two more rows, or a
         single number.
         """
-        plan, count, batch = self.plan, len(state), state[0].shape[0]
-        number, field = complex_type(plan.real), (plan.real, state[0].shape)
-        flat = [value for each in parameters for value in each[1:]]
-        made = [field] * (count + keep) + [self._sums(batch)] + self._spectra(batch)
-        types = [plan.real] * (len(flat) + 2 * count) + [number] * (count + len(spectra))
+        plan, count, flat = self.plan, len(state), [value for each in parameters for value in each[1:]]
+        made = [(plan.real, state[0].shape)] * count + self._spectra(state[0].shape[0])
 
         def launch(tables, *arrays):
             rest = iter(arrays)
             x = [Operands(None, *(next(rest) for _ in Operands._fields[1:])) for _ in parameters]
             start, state, entering = ([next(rest) for _ in range(count)] for _ in range(3))
-            given = [next(rest) for _ in spectra]
-            out, psi, solved = [next(rest) for _ in range(count)], next(rest) if keep else None, next(rest)
+            spectra_in, out = [next(rest) for _ in spectra], [next(rest) for _ in range(count)]
             fixed = self._setting(tables), stage, [places(each) for each in x]
-            kernels.stage(*fixed, start, state, entering, given, solved, out, psi, list(rest))
+            kernels.stage(*fixed, start, state, entering, out, None, spectra_in)
 
-        key = ["stage", stage, keep, *([value.shape[-1] > 1 for value in flat])]
-        out = self._call(launch, key, [*flat, *start, *state, *entering, *spectra], types, made)
-        return out[:count], out[count + keep + 1 :], out[count] if keep else None
+        key = ["stage", stage, *([value.shape[-1] > 1 for value in flat])]
+        operands = [*flat, *start, *state, *entering, *spectra]
+        aliases = {len(operands) - len(spectra) + i: count + i for i in range(len(spectra))}
+        if stage == STAGES - 1:  # the start is not needed any more
+            aliases |= {len(flat) + i: i for i in range(count)}
+        types = self._types(len(flat) + 2 * count, count + len(spectra))
+        out = self._call(launch, key, operands, types, made, aliases=aliases)
+        return out[:count], out[count:]
 
-    def begin_sweep(self, state, cotangent, forcing):
-        """Return the spectra of F(w, l). `forcing`: of the stages."""
+    def stage_kept(self, stage: int, x: Operands, state, entering, edges: Kept, spectra, kept: Kept, first):
+        """Return the state after the last stage of a step, else the given one; the spectra; and what is kept.
+
+        `state`: at the start of the step. Those between stages are in `kept`, where a step begins with the number
+        `first`. `edges`: rows m and -1 of the state before the stage, and of its streamfunction. `x`: as in `stage`.
+        """
+        plan, flat, last = self.plan, x[1:], stage == STAGES - 1
+        field = (plan.real, state.shape)
+        made = [*self._spectra(state.shape[0]), *((plan.real, each.shape) for each in kept), *[field] * last]
+
+        def launch(tables, *arrays):
+            rest = iter(arrays)
+            x = Operands(None, *(next(rest) for _ in flat))
+            state, edges, entering = next(rest), Kept(next(rest), next(rest)), next(rest)
+            spectra_in, kept = [next(rest) for _ in spectra], Kept(next(rest), next(rest))
+            setting = self._setting(tables)
+            out = arrays[-1] if last else kept.states[stage + 1]
+            if stage == 0:
+                kernels.keep(setting, state, kept.states[0])
+            for rows, fields in zip(edges, kept, strict=True):
+                kernels.put_edges(setting, rows, fields[stage])
+            fields = [kept.states[0]], [kept.states[stage]], [entering], [out]
+            kernels.stage(setting, stage, [places(x)], *fields, kept.psis[stage], spectra_in)
+
+        operands = [*flat, state, *edges, entering, *spectra, *kept]
+        before = len(operands) - len(spectra) - 2
+        aliases = {before + i: i for i in range(len(spectra) + 2)} | ({len(flat): len(made) - 1} if last else {})
+        moving = {len(operands) - 2: 0, len(operands) - 1: 0}
+        types = self._types(len(flat) + 3, 1 + len(spectra), 2)
+        key = ["stage kept", stage, x.forcing.shape[-1] > 1]
+        out = self._call(launch, key, operands, types, made, aliases=aliases, at=first[None], moving=moving)
+        return out[-1] if last else state, out[: len(spectra)], Kept(*out[len(spectra) : len(spectra) + 2])
+
+    def begin_sweep(self, states, cotangent, forcing):
+        """Return the spectra of F(w, l), where w is the last of the states. `forcing`: of the stages."""
         kernels.load_sweep(self.plan, self.scheme, forcing.shape[-1] > 1, self.devices)
 
-        def launch(tables, state, cotangent, *spectra):
-            kernels.begin_sweep(self._setting(tables), state, cotangent, spectra)
+        def launch(tables, states, cotangent, *spectra):
+            kernels.begin_sweep(self._setting(tables), states[states.shape[0] - 1], cotangent, spectra)
 
-        operands, types = [state, cotangent], [self.plan.real] * 2
-        return self._call(launch, ["begin sweep"], operands, types, self._spectra(state.shape[0]))
+        operands, types = [states, cotangent], [self.plan.real] * 2
+        return self._call(launch, ["begin sweep"], operands, types, self._spectra(cotangent.shape[0]))
 
-    def sweep(self, stage: int, weights, x: Operands, arrays, entering, edges, spectra, by_parameter: bool):
+    def sweep(self, stage: int, weights, x: Operands, fields, kept: Kept, turn, entering, edges, spectra, by_parameter):
         """Return the cotangent of a stage's input, the spectra of the next F, and sums of rows for the parameters.
 
-        `weights`, `arrays`: as in `_kernels.finite_difference.divided.sweep`. `x`: as in `stage`.
+        `weights`: as in `_kernels.finite_difference.divided.sweep`. `fields`: first, second and the cotangent there.
+        `turn`: the number of the stage in `kept`. `x`: as in `stage`.
         """
         plan, batch = self.plan, edges.shape[0]
-        number, size = complex_type(plan.real), batch * plan.shape[0] * 3 if by_parameter else 1
-        made = [(plan.real, arrays[0].shape), (plan.real, (size,)), self._sums(batch), *self._spectra(batch)]
-        types = [plan.real] * (len(x[1:]) + len(arrays) + 1) + [number] * (1 + len(spectra))
+        size = batch * plan.shape[0] * 3 if by_parameter else 1
+        made = [(plan.real, fields[0].shape), (plan.real, (size,)), *self._spectra(batch)]
 
         def launch(tables, *given):
             rest = iter(given)
             x = Operands(None, *(next(rest) for _ in Operands._fields[1:]))
-            read, edges, entering = [next(rest) for _ in arrays], next(rest), next(rest)
-            spectra_in, out, totals, solved = [next(rest) for _ in spectra], next(rest), next(rest), next(rest)
-            rows = totals if by_parameter else None
-            fixed = self._setting(tables), stage, weights, places(x)
-            kernels.sweep(*fixed, read, entering, edges, spectra_in, solved, out, list(rest), rows)
+            fields, kept = [next(rest) for _ in range(3)], [next(rest)[0] for _ in range(3)]
+            edges, entering, spectra_in = next(rest), next(rest), [next(rest) for _ in spectra]
+            out, totals = next(rest), next(rest)
+            fixed = self._setting(tables), stage, weights, places(x), [*fields, *kept]
+            kernels.sweep(*fixed, entering, edges, out, spectra_in, totals if by_parameter else None)
 
-        key = ["sweep", stage, x.forcing.shape[-1] > 1, by_parameter]
-        out, totals, _, *spectra = self._call(launch, key, [*x[1:], *arrays, edges, entering, *spectra], types, made)
+        operands = [*x[1:], *fields, kept.psis, kept.states, kept.states, edges, entering, *spectra]
+        first = len(x) - 1
+        moving = {first + 3: 0, first + 4: 0, first + 5: 1}  # the stage, and the one before
+        aliases = {len(operands) - len(spectra) + i: 2 + i for i in range(len(spectra))}
+        if stage == 0:  # the first is not needed any more
+            aliases |= {first: 0}
+        types = self._types(first + 7, 1 + len(spectra))
+        key, at = ["sweep", stage, x.forcing.shape[-1] > 1, by_parameter], jnp.stack([turn, jnp.maximum(turn - 1, 0)])
+        how = {"aliases": aliases, "at": at, "moving": moving}
+        out, totals, *spectra = self._call(launch, key, operands, types, made, **how)
         return out, spectra, totals
 
     def exchange(self, spectra, first, last):
@@ -125,9 +174,9 @@ class Calls:
 
         `fields` have two rows at their end, of any values.
         """
-        rows = jnp.concatenate(fields)
-        entering, message = self.exchange(spectra, rows[:, 0], rows[:, -3])
-        edges = jnp.split(jnp.stack([entering.last, entering.first], axis=1), len(fields))
+        first, last = (jnp.concatenate([field[:, row] for field in fields]) for row in (0, -3))
+        entering, message = self.exchange(spectra, first, last)
+        edges = jnp.split(edges_of(entering), len(fields))
         return [with_edges(*pair) for pair in zip(fields, edges, strict=True)], entering, message
 
     def packed(self, entering: Message, count: int = 1):
@@ -160,16 +209,21 @@ class Calls:
     def _setting(self, tables):
         return Setting(self.plan, self.scheme, metric(self.slab.divided.spacing), 1, tables)
 
-    def _sums(self, batch):
-        return complex_type(self.plan.real), self.plan.scratch(batch)[0]
+    def _types(self, reals, numbers, more=0):
+        return [self.plan.real] * reals + [complex_type(self.plan.real)] * numbers + [self.plan.real] * more
 
     def _spectra(self, batch):
         return [(complex_type(self.plan.real), shape) for shape in self.plan.scratch(batch)]
 
-    def _call(self, launch, key, operands, types, outputs):
+    def _call(self, launch, key, operands, types, outputs, **how):
         grid = self.slab.divided.of_rows(self.slab.divided.rows)  # whose constants are those of a periodic slab
         key = ["divided", self.scheme, *key]
-        return list(call_with_tables(launch, self.plan, grid, operands, key, outputs, types=types))
+        return list(call_with_tables(launch, self.plan, grid, operands, key, outputs, types=types, **how))
+
+
+def edges_of(entering: Message):
+    """Return rows m and -1 of a field, ``(batch, 2, nx)``."""
+    return jnp.stack([entering.last, entering.first], axis=1)
 
 
 def with_edges(field, edges):

@@ -4,11 +4,7 @@ A field has the m rows of the device, and two more at its end: row m and row -1,
 taken modulo m + 2, so `stage.stage_rows` finds them where it looks for them.
 
 `slabs.between` carries sums through the blocks' slabs as if the m rows were periodic. What it gives to the first and
-to the last of them is the device's message. What enters from other devices, less what entered in its place, is added
-by `add_entering`. It is, for one wavenumber along x, one number at row -1 and one at row m, which decay by r a row. For
-the mean over x, where r is 1, it is three real numbers (dp, D, dq), and at row j
-
-    p + dp + (j + 1) D,     mean - D,     q + dq + (m - j) dp + (m (m + 1) - j (j + 1)) / 2 D
+to the last of them is the device's message. A block adds what enters from other devices (`entering`).
 """
 
 import functools
@@ -18,11 +14,10 @@ import warp as wp
 from ..._coefficients import runge_kutta
 from ..hardware.address_table import NO_ARRAY, Buffer, Place, Table, kernel, launch
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
-from ..hardware.numbers import complex_type
-from ..hardware.views import complex_access, row_view, vector_view
+from ..hardware.views import row_view
 from ..parameters import Parameters
-from .operators import ROW_BLOCK
-from .places import fields, spectrum, table_places
+from .operators import ROW_BLOCK, copy, copy_kernel
+from .places import fields, from_others, table_places
 from .plan import Plan
 from .poisson import Spectra, forward_rows
 from .setting import Setting
@@ -30,49 +25,6 @@ from .slabs import between
 from .stage import stage_rows
 from .sums import parameter_sums
 from .sweep import source_rows, sweep_rows
-
-
-@functools.cache
-def add_entering(plan: Plan) -> wp.Kernel:
-    """Make the kernel that adds what enters a device to the sums that enter the slabs of its blocks.
-
-    `entering`: ``(batch, 2, half)`` complex numbers, of the south and of the north. Those of the mean are (dp, D) and
-    (dq, 0).
-    """
-    real, half, pitch, count, rows = plan.real, plan.half, plan.pitch, plan.slabs, plan.rows
-    Complex, Mode, m = complex_type(real), plan.column_chunks.Mode, plan.shape[0] - plan.edges
-    get, put = complex_access(real)
-    sums_row, entering_row = row_view(Complex, (2 * count, pitch)), row_view(Complex, (2, half))
-    modes_view, triangle = vector_view(Mode), real(m * (m + 1) / 2)
-
-    @kernel(launch_bounds=ROW_BLOCK)
-    def add_entering(table: Table, modes_at: Place, given_at: Place, entering_at: Place, out_at: Place):
-        index, _ = wp.tid()
-        member, slab, thread = locate(index, count)
-        modes = modes_view(table, modes_at)
-        given = sums_row(table, given_at, member, 2 * slab, 0)
-        entering = entering_row(table, entering_at, member, 0, 0)
-        out = sums_row(table, out_at, member, 2 * slab, 0)
-        before = real(slab * rows)  # rows of the device to the south of the slab
-        beyond = real((slab + 1) * rows)
-        synchronise_dependent_launch()
-        for k in range(thread, half, wp.block_dim()):
-            south = get(entering, k)
-            north = get(entering, half + k)
-            if k == 0:
-                dp = south[0]
-                excess = south[1]
-                up = triangle - real(0.5) * beyond * (beyond + real(1.0))
-                south = Complex(dp + before * excess, -excess)
-                north = Complex(north[0] + (real(m) - beyond) * dp + up * excess, real(0.0))
-            else:
-                rate = modes[k][0]
-                south = wp.exp(-rate * before) * south
-                north = wp.exp(-rate * (real(m) - beyond)) * north
-            put(out, k, get(given, k) + south)
-            put(out, pitch + k, get(given, pitch + k) + north)
-
-    return add_entering
 
 
 @functools.cache
@@ -99,7 +51,8 @@ def load(plan: Plan, scheme: str, forced: bool, keep_psi: bool, devices) -> None
     """Load the kernels of `begin` and `stage` on devices. `forced`, `keep_psi`: whether there is forcing, or psi."""
     stage = stage_rows(plan, scheme, forced=forced, keep_psi=keep_psi), plan.bounds(plan.stage_lines, plan.occupancy)[0]
     begin = forward_rows(plan), plan.bounds(plan.slab_lines, plan.occupancy)[0]
-    _load([begin, stage, *_of_all(plan, centre=False)], devices)
+    copies = [(kernel(plan), ROW_BLOCK) for kernel in (copy_kernel, copy_edges)]
+    _load([begin, stage, *copies, *_of_all(plan, centre=False)], devices)
 
 
 def load_sweep(plan: Plan, scheme: str, forced: bool, devices) -> None:
@@ -111,7 +64,7 @@ def load_sweep(plan: Plan, scheme: str, forced: bool, devices) -> None:
 
 
 def _of_all(plan, centre):
-    return [(between(plan, centre), plan.column_chunks.block_dim), (add_entering(plan), ROW_BLOCK)]
+    return [(between(plan, centre), plan.column_chunks.block_dim)]
 
 
 def _load(kernels, devices):
@@ -125,9 +78,18 @@ def begin(setting: Setting, states: list[Buffer], spectra) -> None:
     Spectra(setting.plan.on(states[0].on_cpu), setting.tables, spectra).begin(*states)
 
 
-def stage(
-    setting: Setting, stage: int, parameters: list[Parameters], start, state, entering, given, solved, out, psi, spectra
-):
+def keep(setting: Setting, state: Buffer, kept: Buffer) -> None:
+    """Launch the copy of a state to where reverse mode finds it."""
+    copy(setting.plan.on(state.on_cpu), state, kept)
+
+
+def put_edges(setting: Setting, edges: Buffer, field: Buffer) -> None:
+    """Launch the copy of two rows to the end of a field."""
+    plan = setting.plan.on(field.on_cpu)
+    launch(copy_edges(plan), field.table, field.shape[0] * plan.edges, [edges, field], ROW_BLOCK)
+
+
+def stage(setting: Setting, stage: int, parameters: list[Parameters], start, state, entering, out, psi, spectra):
     """Launch a stage of a state, or of a state and its tangent.
 
     Args:
@@ -137,30 +99,19 @@ def stage(
         start: fields at the start of the step.
         state: fields before the stage.
         entering: what enters from other devices, one a field.
-        given: the `spectra` of the state.
-        solved: sums, to work in.
-        out: fields to write to.
+        out: fields to write to. One may be the start.
         psi: array for the streamfunction of the state, or None.
-        spectra: those of the result, to write to.
+        spectra: those of the state, which those of the result replace.
     """
     plan = setting.plan.on(state[0].on_cpu)
-    batch, tables, modes = state[0].shape[0], table_places(setting.tables), setting.tables.modes
-    for i, each in enumerate(entering):
-        launch(
-            add_entering(plan),
-            modes.table,
-            batch * plan.slabs,
-            [modes, given[0][i], each, solved[i]],
-            ROW_BLOCK,
-        )
-    ready = [spectrum(None if plan.recompute else given[1][i], solved[i]) for i in range(len(state))]
-    after = Spectra(plan, setting.tables, spectra)
+    batch, tables, both = state[0].shape[0], table_places(setting.tables), Spectra(plan, setting.tables, spectra)
+    ready = [from_others(*pair) for pair in zip(both.ready, entering, strict=True)]
     kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=psi is not None)
     first = [*runge_kutta(plan.dtype)[stage], setting.metric, parameters[0], parameters[-1], 0]
     read = [fields(*start), fields(*state), ready[0], ready[-1], tables]
-    made = [out[0], out[-1], after.out[0], after.out[-1], psi or out[0]]
-    after.launch(plan, kernel, batch, [*first, *read, *made], plan.stage_lines)
-    after.solve()
+    made = [out[0], out[-1], both.out[0], both.out[-1], psi or out[0]]
+    both.launch(plan, kernel, batch, [*first, *read, *made], plan.stage_lines)
+    both.solve()
 
 
 def begin_sweep(setting: Setting, state, cotangent, spectra) -> None:
@@ -169,9 +120,7 @@ def begin_sweep(setting: Setting, state, cotangent, spectra) -> None:
     _source(setting, plan, state, cotangent, Spectra(plan, setting.tables, spectra))
 
 
-def sweep(
-    setting: Setting, stage: int, weights, parameters, arrays, entering, edges, given, solved, out, spectra, totals
-):
+def sweep(setting: Setting, stage: int, weights, parameters, arrays, entering, edges, out, spectra, totals):
     """Launch the adjoint of a stage, ``out = a first + e second + b l + c dt R'^T l``, and transforms of the next F.
 
     Args:
@@ -182,25 +131,22 @@ def sweep(
         arrays: first, second, the cotangent l, psi and w of the stage, and w of the stage before.
         entering: what enters from other devices.
         edges: two rows of the result that belong to other devices.
-        given: spectra of F(w, l).
-        solved: sums, to work in.
-        out: cotangent to write to.
-        spectra: those of the next F, to write to.
+        out: cotangent to write to. It may be the first array.
+        spectra: those of F(w, l), which those of the next F replace.
         totals: sums of each row for the parameters, or None.
     """
     first, second, l, psi, w, before = arrays
     plan, batch, tables = setting.plan.on(l.on_cpu), l.shape[0], table_places(setting.tables)
-    modes, metric, (_, b, c) = setting.tables.modes, setting.metric, runge_kutta(setting.plan.dtype)[stage]
-    table, after = modes.table, Spectra(plan, setting.tables, spectra)
+    metric, (_, b, c) = setting.metric, runge_kutta(setting.plan.dtype)[stage]
+    both = Spectra(plan, setting.tables, spectra)
     if totals is not None:
         kernel = parameter_sums(plan, setting.scheme, parameters.forcing != NO_ARRAY)
-        launch(kernel, table, batch * plan.shape[0], [1, c, metric, parameters, 0, w, psi, l, totals], ROW_BLOCK)
-    launch(copy_edges(plan), table, batch * plan.edges, [edges, out], ROW_BLOCK)
-    launch(add_entering(plan), table, batch * plan.slabs, [modes, given[0][0], entering, solved[0]], ROW_BLOCK)
-    read = [first, second, l, psi, l, 0, spectrum(given[1][0], solved[0]), tables]
-    arguments = [*weights, b, c, metric, parameters, *read, out, *after.out]
-    after.launch(plan, sweep_rows(plan, setting.scheme), batch, arguments, plan.sweep_lines)
-    _source(setting, plan, before, out, after)
+        launch(kernel, l.table, batch * plan.shape[0], [1, c, metric, parameters, 0, w, psi, l, totals], ROW_BLOCK)
+    put_edges(setting, edges, out)
+    read = [first, second, l, psi, l, 0, from_others(*both.ready, entering), tables]
+    arguments = [*weights, b, c, metric, parameters, *read, out, *both.out]
+    both.launch(plan, sweep_rows(plan, setting.scheme), batch, arguments, plan.sweep_lines)
+    _source(setting, plan, before, out, both)
 
 
 def _source(setting, plan, state, cotangent, spectra):

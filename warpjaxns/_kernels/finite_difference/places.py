@@ -32,10 +32,14 @@ class Fields:
 
 @wp.struct
 class Spectrum:
-    """Places of a field's spectra and of the sums of slabs; `NO_ARRAY` for one that the plan does not use."""
+    """Places of a field's spectra, of the sums of slabs, and of what enters a device (`entering`).
+
+    `NO_ARRAY` for one that the plan does not use.
+    """
 
     values: Place
     sums: Place
+    entering: Place
 
 
 def table_places(tables: Tables) -> TablePlaces:
@@ -55,8 +59,14 @@ def fields(state: Buffer, tangent: Buffer | None = None) -> Fields:
 def spectrum(values: Buffer | None, sums: Buffer | None) -> Spectrum:
     """Return the places of a field's spectra and sums."""
     result = Spectrum()
-    result.values, result.sums = _place(values), _place(sums)
+    result.values, result.sums, result.entering = _place(values), _place(sums), NO_ARRAY
     return result
+
+
+def from_others(given: Spectrum, entering: Buffer) -> Spectrum:
+    """Return the places of a spectrum, with what enters from other devices."""
+    given.entering = entering.place
+    return given
 
 
 def _place(buffer):

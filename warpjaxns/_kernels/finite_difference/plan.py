@@ -171,7 +171,8 @@ class Plan:
     @functools.cached_property
     def slab_lines(self) -> Lines:
         """Lines of the rows of a slab, two rows a line."""
-        return self.row_lines(self.pairs, self.pairs)
+        groups = self.concurrent if self.edges else 0
+        return self.row_lines(self.pairs, groups or self.pairs)
 
     @property
     def sweep_lines(self) -> Lines:

@@ -68,10 +68,24 @@ def make_divided_plan(
         resident_adjoint=None,
         resident_tangent=None,
     ).in_step
-    while divided.columns > 1 and divided.column_chunks.block_dim > LARGEST_BLOCK:
-        divided = dataclasses.replace(divided, columns=divided.columns // 2)
+    if kind == "sweep" and divided.rows == 2 and divided.sweep_lines.block_dim > LARGEST_BLOCK // 4:
+        divided = _with_fewer_sums(divided)
+    while divided.column_chunks.block_dim > LARGEST_BLOCK:
+        fewer, longer = {"columns": divided.columns // 2}, {"chunk": 2 * divided.chunk}
+        divided = dataclasses.replace(divided, **(fewer if divided.columns > 1 else longer))
     fits = (divided.sweep_bytes if kind == "sweep" else divided.stage_bytes) <= plan.shared_memory
     return dataclasses.replace(divided, copies_rows=divided.copies_rows and fits)
+
+
+def _with_fewer_sums(plan: Plan) -> Plan:
+    """Return the plan with twice the rows a block, and half the sums between blocks, if these rows fit.
+
+    The sums of two rows are as many numbers as their spectra. A block of so many threads is alone on a multiprocessor
+    in any case. To keep its registers, a thread works on the row pairs in turn.
+    """
+    twice = dataclasses.replace(plan, rows=2 * plan.rows, concurrent=1)
+    fits = twice.sweep_bytes <= plan.shared_memory and (plan.shape[0] - plan.edges) % twice.rows == 0
+    return twice if fits else plan
 
 
 def with_resident_members(plan: Plan, batch: int) -> Plan:
@@ -105,8 +119,9 @@ def unsupported(plan: Plan, shared_memory: int | None) -> str | None:
     if threads > LARGEST_BLOCK:
         return f"shape {plan.shape} needs more than {LARGEST_BLOCK} threads a block"
     if shared_memory is not None and need > shared_memory:
+        smaller = "shorter rows" if plan.dtype == "float32" else "shorter rows or float32"
         return (
-            f"shape {plan.shape} in {plan.dtype} needs {need // 1024} KiB of shared memory a block, "
-            f"the device has {shared_memory // 1024}; use a smaller grid or float32"
+            f"rows of {plan.shape[1]} points in {plan.dtype} need {need // 1024} KiB of shared memory a block, "
+            f"the device has {shared_memory // 1024}; use {smaller}"
         )
     return None

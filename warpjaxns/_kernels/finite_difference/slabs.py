@@ -38,6 +38,7 @@ from ..hardware.address_table import Place, Table, kernel
 from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view, vector_view
+from .entering import entering
 from .further import member_modes
 from .places import Spectrum
 from .plan import Plan
@@ -80,6 +81,7 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
     get_complex, put_complex, screened = *complex_access(real), plan.screened
     spectrum, sums_row = row_view(Complex, (ny, pitch)), row_view(Complex, (2 * count, pitch))
+    divided, beyond = plan.edges > 0, entering(plan)
 
     @wp.func
     def solve(
@@ -96,6 +98,11 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
             sums = sums_row(table, given.sums, member, 2 * slab, k)
             p = get_complex(sums, 0)
             q = get_complex(sums, pitch)
+            mode = modes[k]
+            if divided:
+                south, north = beyond(table, given.entering, mode[0], member, slab, k)
+                p += south
+                q += north
             mirror = wp.where(k == 0, 0, nx - k)
             held = Held()
             if recompute:
@@ -111,7 +118,6 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
                     z = get_complex(column, pitch * j)
                     held[2 * j] = z[0]
                     held[2 * j + 1] = z[1]
-            mode = modes[k]
             loss = mode[1]
             if k == 0:  # real numbers: the imaginary part is the mean of omega
                 for j in range(rows):

@@ -1,6 +1,6 @@
-"""The kernel that writes addresses into a table.
+"""The kernels that write addresses into a table.
 
-It has its own file, since Warp compiles all plain kernels of one file together.
+They have their own file, since Warp compiles all plain kernels of one file together.
 
 Indices are constants. With a variable index a thread would first copy all addresses to local memory.
 """
@@ -10,6 +10,7 @@ import warp as wp
 from .limits import TABLE_SLOTS
 
 Addresses = wp.types.vector(length=TABLE_SLOTS, dtype=wp.uint64)
+Entries = wp.types.vector(length=TABLE_SLOTS, dtype=wp.int32)
 
 
 @wp.kernel(enable_backward=False)
@@ -18,3 +19,20 @@ def fill(addresses: Addresses, table: wp.array(dtype=wp.uint64)):
     for i in range(wp.static(TABLE_SLOTS)):
         if i < table.shape[0]:
             table[i] = addresses[i]
+
+
+@wp.kernel(enable_backward=False)
+def fill_moved(
+    addresses: Addresses,
+    at: wp.array(dtype=wp.int32),
+    entries: Entries,
+    slices: Addresses,
+    table: wp.array(dtype=wp.uint64),
+):
+    """Write addresses, each moved on by a number of slices that is known on the device only.
+
+    The i-th array begins with its slice ``at[entries[i]]``. `slices`: bytes of one; 0 for an array that does not move.
+    """
+    for i in range(wp.static(TABLE_SLOTS)):
+        if i < table.shape[0]:
+            table[i] = addresses[i] + wp.uint64(at[entries[i]]) * slices[i]
