@@ -114,7 +114,7 @@ def check_scalars(value: Any, grid: Grid, discretisation: Discretisation) -> tup
     return tuple(checked(i, scalar) for i, scalar in enumerate(scalars))
 
 
-def stepping(discretisation: Discretisation, scalars: tuple[Scalar, ...]) -> Discretisation:
+def stepping(discretisation: Discretisation, scalars: tuple) -> Discretisation:
     """Return the discretisation whose engine advances the states."""
     if not scalars or not isinstance(discretisation, Spectral):
         return discretisation
