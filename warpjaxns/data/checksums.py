@@ -89,9 +89,9 @@ def _damage(file, stream):
 
 def _chunks(file):
     """Yield all chunks, ``(field, row, block, checksum, offset, length)``."""
-    paths = [f"t{order}_fields" for order in range(2)]
-    for path, name in [(path, name) for path in paths for name in layout.names_of(claims.group(file, path))]:
-        field: Any = claims.dataset(file, f"{path}/{name}")
+    groups = [claims.group(file, f"t{order}_fields") for order in range(2)]
+    for parent, name in [(group, name) for group in groups for name in layout.names_of(group)]:
+        field: Any = claims.dataset(parent, name)
         checksums = claims.values(file, f"{GROUP}/{name}", (None, None))
         for row, block in np.ndindex(checksums.shape):
             corner = (row, block * field.chunks[1], *(0,) * (field.ndim - 2))
