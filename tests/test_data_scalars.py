@@ -44,10 +44,15 @@ def path(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("precision", "spin_up"), [("float32", 2), pytest.param("float64", 0, marks=pytest.mark.full)], ids=str
+    ("precision", "spin_up", "how"),
+    [
+        ("float32", 2, wns.Spectral("rk3")),
+        pytest.param("float64", 0, wns.FiniteDifference(), marks=pytest.mark.full),
+    ],
+    ids=str,
 )
-def test_frames_are_those_of_the_solver(precision, spin_up):
-    of = dataclasses.replace(ENSEMBLE, precision=precision, spin_up=spin_up)
+def test_frames_are_those_of_the_solver(precision, spin_up, how):
+    of = dataclasses.replace(ENSEMBLE, precision=precision, spin_up=spin_up, discretisation=how)
     omega, _, heat, dye, finite = trajectories(of)
     assert finite.all()
     starts = trajectories(dataclasses.replace(of, spin_up=0, steps=2))[0][:, 0] if spin_up else omega[:, 0]

@@ -160,7 +160,7 @@ def test_a_scalar_like_vorticity_stays_so(dtype):
 
 
 def test_internal_waves_have_the_frequency_of_their_differences():
-    """``N s / sqrt(lambda)``, where s is the factor of a centred difference and lambda an eigenvalue of the Laplacian."""
+    """``N s / sqrt(lambda)``, with the factor s of a centred difference and an eigenvalue lambda of the Laplacian."""
     x, y = (np.asarray(a) for a in BOX.mesh())
     ky, kx = 2 * math.pi / BOX.extent[0], 2 * math.pi * 2 / BOX.extent[1]
     dy, dx = BOX.spacing

@@ -30,6 +30,7 @@ from warpjaxns import (
     adaptive_steps,
     diagnostics,
     initial,
+    obstacles,
 )
 
 BOX = Grid((12, 18), (2.0, 3.5))
@@ -387,6 +388,22 @@ def test_boussinesq_flow_keeps_its_energy():
     total = np.asarray(energy.value + 9 / 4 * variance.value)
     assert np.max(np.abs(total / total[0] - 1)) < 1e-6
     assert np.ptp(np.asarray(energy.value)) > 0.1 * total[0]
+
+
+@pytest.mark.parametrize("how", fast_cases([FiniteDifference(), Spectral("rk3")], 0), ids=["differences", "spectral"])
+def test_diagnostics_of_the_flow_take_a_state(how):
+    body = obstacles.cylinder(BOX, centre=(1.0, 1.5), radius=0.4, permeability=0.1)
+    flow = {"viscosity": 0.01, "obstacle": body, "mean_flow": (0.5, 0.0), "discretisation": how}
+    solver, state = solver_of(Scalar(diffusivity=0.01), **flow), state_of(1, (2,))
+    for function in (
+        diagnostics.body_force,
+        diagnostics.resolution,
+        diagnostics.reynolds_number,
+        diagnostics.cfl,
+    ):
+        found, expected = jax.jit(lambda s, f=function: (f(solver, s), f(solver, s.vorticity)))(state)
+        assert_trees_close(found, expected)
+        assert all(leaf.shape == (2,) for leaf in jax.tree.leaves(found))
 
 
 def test_norms_of_a_wave():

@@ -190,8 +190,8 @@ def advance_jvp(*operands, grid, scheme, steps, backend, domain=None, rate_of=ra
         force, dforce = force_of(forces[0]), dforce_of(forces[1])
         (state, dstate), (first, dfirst) = start, start
         for a, b, c in runge_kutta(state.dtype):
-            seen, dseen = surround(state, dstate)
-            rate, drate = jax.jvp(rate_at, (tuple(seen), x, force), (tuple(dseen), dx, dforce))
+            seen, dseen = (Kept(*each) for each in surround(state, dstate))
+            rate, drate = jax.jvp(rate_at, (seen, x, force), (dseen, dx, dforce))
             dt, ddt = (column(each.dt, state.ndim) for each in (x, dx))
             dstate = b * dstate + c * (dt * drate + ddt * rate)
             state = b * state + c * dt * rate

@@ -296,4 +296,4 @@ def _observe(solver, state, shape, names):
     fields = {"vorticity": vorticity, "velocity": velocity, **dict(zip(names, scalars, strict=True))}
     # Values are checked in float32, as they will be written. Their squares overflow some steps before they do.
     squares = [jnp.sum(field**2, axis=tuple(range(1, field.ndim))) for field in fields.values()]
-    return Frame(fields, jnp.isfinite(sum(squares)), resolution(solver, vorticity_in(state)).error)
+    return Frame(fields, jnp.isfinite(sum(squares)), resolution(solver, state).error)
