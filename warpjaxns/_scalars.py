@@ -185,11 +185,18 @@ def of_members(scalars: tuple[Scalar, ...], omega: jax.Array) -> tuple[Scalar, .
     return jax.tree_util.tree_map_with_path(one, bare)
 
 
-def coupling_of(scalars: tuple[Scalar, ...], dtype) -> jax.Array:
-    """Return mean gradients and buoyancies ``(gx, gy, bx, by)`` of such scalars, ``(batch or 1, scalars, 4)``."""
-    pairs = [(scalar.mean_gradient or (0.0, 0.0), scalar.buoyancy or (0.0, 0.0)) for scalar in scalars]
-    numbers = [jnp.asarray(value, dtype).reshape(-1) for gradient, b in pairs for value in (*gradient, *b)]
-    return jnp.stack(jnp.broadcast_arrays(*numbers), axis=-1).reshape(-1, len(pairs), 4)
+def coupling_of(scalars: tuple[Scalar, ...], dtype, *, diffusive: bool = False) -> jax.Array:
+    """Return mean gradients and buoyancies ``(gx, gy, bx, by)`` of such scalars, ``(batch or 1, scalars, 4)``.
+
+    With `diffusive` diffusivities come first, ``(batch or 1, scalars, 5)``.
+    """
+    none = 0.0, 0.0
+    rows = [
+        (*[scalar.diffusivity] * diffusive, *(scalar.mean_gradient or none), *(scalar.buoyancy or none))
+        for scalar in scalars
+    ]
+    numbers = [jnp.asarray(value, dtype).reshape(-1) for row in rows for value in row]
+    return jnp.stack(jnp.broadcast_arrays(*numbers), axis=-1).reshape(-1, len(rows), len(rows[0]))
 
 
 def with_forcing(total: jax.Array, scalars: tuple[Scalar, ...], omega: jax.Array, grid: Grid) -> jax.Array:

@@ -34,7 +34,7 @@ NOISE_STEPS = 32  # steps for which noise is in memory
 class Frame(NamedTuple):
     """The members of a batch at one time, in the axes of The Well: x comes before y."""
 
-    fields: dict[str, np.ndarray | jax.Array]  # (batch, nx, ny) float32, and velocity (batch, nx, ny, 2): u, v
+    fields: dict[str, Any]  # (batch, nx, ny) float32, and velocity (batch, nx, ny, 2): u, v
     finite: np.ndarray | jax.Array  # (batch,) bool: squares of all fields of a member are finite
     error: np.ndarray | jax.Array  # (batch,): the estimate of `diagnostics.resolution`
 
@@ -105,7 +105,8 @@ def solver_of(ensemble: Ensemble, members: list[int]) -> NavierStokes2D:
         steady = amplitude[:, None, None] * unit
     if ensemble.forcing is not None:
         with _drawing(ensemble):
-            own = _fields(numbers, ensemble, ensemble.forcing, 2)
+            own = _of_members(numbers, ensemble, ensemble.forcing, (2,))
+            own = own if isinstance(own, Law) else _on_grid(own, ensemble, ensemble.forcing)
         steady = own if steady is None else steady + own
     if ensemble.medium is not None:
         with _drawing(ensemble):
@@ -220,15 +221,15 @@ def _of_members(numbers, ensemble, function, stream):
 
 
 def _fields(numbers, ensemble, function, *stream):
-    """Return the fields that a function of a user makes for members, ``(batch, ny, nx)``, or the law with theirs."""
+    """Return the fields that a function of a user makes for members, ``(batch, ny, nx)``."""
+    return _on_grid(_of_members(numbers, ensemble, function, stream), ensemble, function)
 
-    values = _of_members(numbers, ensemble, function, stream)
-    if isinstance(values, Law):
-        return values
-    if values.shape[1:] != ensemble.grid.shape:
-        raise ValueError(
-            f"{name_of(function)} returns arrays of shape {values.shape[1:]}: expected {ensemble.grid.shape}"
-        )
+
+def _on_grid(values, ensemble, function):
+    shape = np.shape(values)[1:] if isinstance(values, jax.Array) else None
+    if shape != ensemble.grid.shape:
+        what = show(values) if shape is None else f"arrays of shape {shape}"
+        raise ValueError(f"{name_of(function)} returns {what}: expected {ensemble.grid.shape}")
     return values.astype(ensemble.precision)
 
 

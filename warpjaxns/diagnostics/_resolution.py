@@ -58,15 +58,15 @@ def resolution(solver: NavierStokes2D, omega: Float[Array, "... ny nx"] | State)
         ValueError: `omega` does not live on the solver's grid.
     """
     check_solver(solver)
-    omega = check_field("omega", vorticity_in(omega), solver.grid)
+    vorticity = check_field("omega", vorticity_in(omega), solver.grid)
     # One transform after the other: several at once may wait for each other for ever in XLA's FFT for the CPU.
-    omega, (u, v) = jax.lax.optimization_barrier((omega, solver.velocity(omega)))
-    tail, phase = _shares(solver.grid, omega, _short(solver), _phase(solver.grid))
+    vorticity, (u, v) = jax.lax.optimization_barrier((vorticity, solver.velocity(vorticity)))
+    tail, phase = _shares(solver.grid, vorticity, _short(solver), _phase(solver.grid))
     # tail^(3/4), with a finite derivative where it is zero
     x = 2 * square_root(tail) * square_root(square_root(tail)) if isinstance(solver.discretisation, Spectral) else phase
     dy, dx = solver.grid.spacing
     flow = largest(jnp.maximum(jnp.abs(u) * dx, jnp.abs(v) * dy))
-    viscosity = jnp.asarray(solver.viscosity, omega.dtype)
+    viscosity = jnp.asarray(solver.viscosity, vorticity.dtype)
     ndim = max(flow.ndim, viscosity.ndim)
     flow = with_axes(flow, ndim)
     grid_reynolds = jnp.where(flow == 0, 0, flow / with_axes(viscosity, ndim))

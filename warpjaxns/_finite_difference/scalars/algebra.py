@@ -90,5 +90,6 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
     (result, totals), forces = jax.lax.scan(step, (cotangent, zeros), (stages, every), length=steps, reverse=True)
     totals |= {"omega": result}
     if wrt.forcing:
-        totals["forcing"] = forces if x.forcing.shape[0] == steps else jnp.sum(forces, axis=0, keepdims=True)
+        by_step = jnp.asarray(forces)
+        totals["forcing"] = by_step if x.forcing.shape[0] == steps else jnp.sum(by_step, axis=0, keepdims=True)
     return [totals[name] for name, asked in wrt._asdict().items() if asked]

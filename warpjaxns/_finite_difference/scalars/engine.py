@@ -3,8 +3,6 @@
 Fields are ``(batch, 1 + scalars, ny, nx)``, the vorticity first.
 """
 
-import jax.numpy as jnp
-
 from ..._coefficients import STAGES
 from ..._primitives.operands import Operands, complete
 from ..._primitives.steps import Numerics, Steps
@@ -29,11 +27,8 @@ advance = STEPS.advance
 
 def term_operands(carried: Carried, **_):
     """Return the operands of time steps that stand for further terms."""
-    diffusivities = jnp.stack(jnp.broadcast_arrays(*(s.diffusivity for s in carried.scalars)), axis=-1)[..., None]
-    rest = coupling_of(carried.scalars, carried.dtype)
-    batch = max(diffusivities.shape[0], rest.shape[0])
-    parts = [jnp.broadcast_to(part, (batch, *part.shape[1:])) for part in (diffusivities, rest)]
-    return *plain.term_operands(carried.terms), jnp.concatenate(parts, axis=-1)
+    screening, linear, medium = plain.term_operands(carried.terms)
+    return screening, linear, medium, coupling_of(carried.scalars, carried.dtype, diffusive=True)
 
 
 def tendency(field, viscosity, drag, force, carried: Carried, *, grid, scheme, backend):
