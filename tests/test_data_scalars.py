@@ -27,6 +27,7 @@ HEAT = Scalar(
     forcing=own.stove,
 )
 DYE = Scalar("dye", diffusivity=0.01, initial="flows_of_a_user:layers")
+ODD = Scalar("dye_diffusivity", diffusivity=0.1)
 ENSEMBLE = Ensemble(
     (16, 24),
     **{"count": 3, "steps": 4, "save_every": 2, "dt": 0.02, "viscosity": 1e-2, "batch_size": 2, "extent": (2.0, 3.5)},
@@ -169,6 +170,7 @@ def test_a_scalar_that_blows_up_is_recorded(tmp_path):
         (lambda: Scalar("a", diffusivity=1.0, initial=lambda grid, key: 0), ValueError, "top of a module"),
         (lambda: dataclasses.replace(ENSEMBLE, scalars=0.1), TypeError, "scalars=0.1: .*data.Scalar"),
         (lambda: dataclasses.replace(ENSEMBLE, scalars=(DYE, DYE)), ValueError, "names dye, dye"),
+        (lambda: dataclasses.replace(ENSEMBLE, scalars=(DYE, ODD)), ValueError, "names dye, dye_diffusivity"),
     ],
 )
 def test_errors(call, kind, message):

@@ -81,13 +81,13 @@ def check_scalars(value: Any) -> tuple[Scalar, ...]:
 
     Raises:
         TypeError: one is no `Scalar`.
-        ValueError: two have one name.
+        ValueError: two have one name, or the name of one is that of another's number.
     """
     scalars = tuple(value) if isinstance(value, tuple | list) else (value,)
     if not all(isinstance(scalar, Scalar) for scalar in scalars):
         raise TypeError(f"scalars={show(value)}: expected a tuple of warpjaxns.data.Scalar(name, diffusivity=...)")
     names = [scalar.name for scalar in scalars]
-    if len(set(names)) < len(names):
+    if len({*names, *numbers_of(scalars)}) < len(names) + len(numbers_of(scalars)):
         raise ValueError(f"scalars have the names {', '.join(names)}: expected a name of its own for each")
     return scalars
 
