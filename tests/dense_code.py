@@ -46,15 +46,19 @@ def _drag(values):
 
 
 def _by_differences(grid, scheme, values, steps):
-    w = jnp.ravel(values["state"])
-    states = [w]
+    given, scalars = values["state"], values.get("scalars", ())
+    fields = (given.vorticity, *given.scalars) if scalars else (given,)
+    state = [jnp.ravel(field) for field in fields]
+    states = [state]
     for step in range(steps):
-        start, force = w, jnp.ravel(_force(values, step))
+        sources = [_force(values, step), *(scalar.get("forcing", 0.0) for scalar in scalars)]
+        start, sources = state, [jnp.ravel(source) for source in sources]
         for a, b, c in COEFFICIENTS:
-            rate = _rate_by_differences(grid, scheme, w, values)
-            w = a * start + b * w + c * values["dt"] * (rate + force)
-        states.append(w)
-    return [w.reshape(grid.shape) for w in states]
+            rates = zip(start, state, _rates_by_differences(grid, scheme, state, values), sources, strict=True)
+            state = [a * first + b * w + c * values["dt"] * (rate + source) for first, w, rate, source in rates]
+        states.append(state)
+    states = [[field.reshape(grid.shape) for field in state] for state in states]
+    return [State(state[0], tuple(state[1:])) if scalars else state[0] for state in states]
 
 
 @functools.cache
@@ -68,22 +72,21 @@ def _stencils(grid):
         return jax.tree.map(jnp.asarray, (all_in_one, np.concatenate([along_x, along_y], axis=1), streams, inverse))
 
 
-def _rate_by_differences(grid, scheme, w, values):
-    differences, fluxes, streams, (vectors, transposed, eigenvalues) = _stencils(grid)
+def _rates_by_differences(grid, scheme, state, values):
+    """Return the rates of the vorticity and of each scalar, without sources."""
+    w, *carried = state
+    differences, _, streams, (vectors, transposed, eigenvalues) = _stencils(grid)
     if "deformation_radius" in values:
         number = values["deformation_radius"] ** -2
         psi = jax.lax.dot(vectors, jax.lax.dot(transposed, w) / (eigenvalues + number))
     else:
         psi = jax.lax.dot(streams, w)
     q = w + jnp.ravel(values["topography"]) if "topography" in values else w
-    psi_x, psi_y, _ = jax.lax.dot(differences, psi).reshape(3, -1)
-    q_x, q_y, diffused = jax.lax.dot(differences, q).reshape(3, -1)
+    of_psi = psi, *jax.lax.dot(differences, psi).reshape(3, -1)[:2]
+    rate, diffused, (q_x, q_y) = _advection(grid, scheme, of_psi, q)
     if q is not w:
         diffused = jax.lax.dot(differences, w).reshape(3, -1)[2]
-    rate = psi_x * q_y - psi_y * q_x
-    if scheme == "arakawa":  # the mean of the advective form and of both fluxes
-        along_x, along_y = psi * q_y - q * psi_y, q * psi_x - psi * q_x
-        rate = (rate + jax.lax.dot(fluxes, jax.lax.concatenate([along_x, along_y], 0))) / 3
+    _, psi_x, psi_y = of_psi
     u, v = values.get("mean_flow", (0.0, 0.0))
     rate = rate + values["viscosity"] * diffused
     if "drag" in values or "Linear" in values:
@@ -96,7 +99,26 @@ def _rate_by_differences(grid, scheme, w, values):
         r = jnp.ravel(values["mask"] / values["permeability"])
         for (difference, mean), uniform in zip(edges(grid), (-v, u), strict=True):
             rate = rate - difference.T @ ((mean @ r) * (difference @ psi + uniform))
-    return rate
+    rates = []
+    for scalar, c in zip(values.get("scalars", ()), carried, strict=True):
+        moved, diffused, (c_x, c_y) = _advection(grid, scheme, of_psi, c)
+        gx, gy = scalar.get("mean_gradient", (0.0, 0.0))
+        bx, by = scalar.get("buoyancy", (0.0, 0.0))
+        rates.append(moved + scalar["diffusivity"] * diffused - gx * psi_y + gy * psi_x - u * c_x - v * c_y)
+        rate = rate + by * c_x - bx * c_y
+    return [rate, *rates]
+
+
+def _advection(grid, scheme, of_psi, q):
+    """Return the Jacobian of psi and a field, the field's Laplacian, and its differences along x and y."""
+    differences, fluxes, _, _ = _stencils(grid)
+    psi, psi_x, psi_y = of_psi
+    q_x, q_y, diffused = jax.lax.dot(differences, q).reshape(3, -1)
+    rate = psi_x * q_y - psi_y * q_x
+    if scheme == "arakawa":  # the mean of the advective form and of both fluxes
+        along_x, along_y = psi * q_y - q * psi_y, q * psi_x - psi * q_x
+        rate = (rate + jax.lax.dot(fluxes, jax.lax.concatenate([along_x, along_y], 0))) / 3
+    return rate, diffused, (q_x, q_y)
 
 
 # ------------------------------------------------------------------------------------------------ Fourier modes

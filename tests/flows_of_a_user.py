@@ -71,3 +71,13 @@ def gusts(grid, key):
     first, second = jax.random.split(key)
     noise = wns.forcing.OrnsteinUhlenbeck(key=first, wavenumbers=(1, 2), amplitude=3.0, correlation_time=0.2)
     return noise + wns.forcing.Sine(push(grid, key), jax.random.uniform(second, maxval=9.0)) + push(grid, key)
+
+
+def layers(grid, key):
+    """Return a scalar of two waves along y, of random strength."""
+    return jax.random.uniform(key) * jnp.cos(4 * jnp.pi * grid.y[:, None] / grid.extent[0]) * jnp.ones(grid.shape)
+
+
+def stove(grid, key):
+    """Return a source of one wave along x, of random strength."""
+    return jax.random.uniform(key) * jnp.sin(2 * jnp.pi * grid.x[None] / grid.extent[1]) * jnp.ones(grid.shape)

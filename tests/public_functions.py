@@ -97,12 +97,11 @@ def functions():
         "deformation_radius": (1.0, 1.0, step),
         "topography": (OMEGA, OMEGA, FIELD),
         "obstacle": (body, (body, body), not_obstacle()),
-        "scalars": ((), (scalar,), not_scalars(FIELD)),
+        "scalars": ((scalar,), (scalar,), not_scalars(FIELD)),
     }
     by_differences, by_modes = (
         {name: (given[which], given[2].filter(there)) for name, given in terms.items()} for which in range(2)
     )
-    by_differences["scalars"] = ((), st.one_of(not_scalars(FIELD), st.just((scalar,))))
     one_field = st.one_of(FIELD, st.just(np.zeros((2, *GRID.shape))))
     initial, forcing, diagnostics, closures, obstacles = (
         getattr(wns, name) for name in ("initial", "forcing", "diagnostics", "closures", "obstacles")

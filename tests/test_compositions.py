@@ -68,8 +68,7 @@ def any_flow(draw, short):
         names -= {"hyperviscosity"}
         names -= {"hypodrag"} if "deformation_radius" in names else set()
     names |= {"permeability"} if "mask" in names else set()
-    can_carry = isinstance(discretisation, wns.Spectral) and not plain
-    scalars = draw.choice([0, 0, 1, 2]) if can_carry else 0
+    scalars = 0 if plain else draw.choice([0, 0, 1, 2])
     steps = draw.choice([1, 2]) if short else draw.randint(1, 4)
     saves = {}
     if likely(draw, 0.3):

@@ -11,7 +11,7 @@ from tolerances import ROLLOUT, assert_close, relative_error
 
 import warpjaxns as wns
 from warpjaxns.data import Ensemble, Range
-from warpjaxns.data.ensemble import member_key
+from warpjaxns.data.drawing import member_key
 from warpjaxns.data.simulate import simulate
 
 SMALL = {"count": 5, "steps": 6, "save_every": 3, "dt": 0.02, "viscosity": 1e-2, "batch_size": 2}
@@ -27,8 +27,13 @@ def trajectories(ensemble):
     length = ensemble.frames
     batches = [frames[i : i + length] for i in range(0, len(frames), length)]
     assert len(batches) == ensemble.batches
-    join = lambda name: np.concatenate([np.stack([getattr(f, name) for f in b], 1) for b in batches])[: ensemble.count]  # noqa: E731
-    return join("vorticity").swapaxes(2, 3), join("velocity").swapaxes(2, 3), join("finite")
+
+    def join(of):
+        return np.concatenate([np.stack([of(f) for f in b], 1) for b in batches])[: ensemble.count]
+
+    names = "vorticity", "velocity", *(scalar.name for scalar in ensemble.scalars)
+    fields = {name: join(lambda f, name=name: f.fields[name]).swapaxes(2, 3) for name in names}
+    return *fields.values(), join(lambda f: f.finite)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

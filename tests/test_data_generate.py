@@ -125,8 +125,8 @@ def test_every_frame_is_where_it_belongs(path, tmp_path, monkeypatch, limit):
         for member in range(5):
             for time in range(5):
                 frame = frames[member // 2 * 5 + time]
-                np.testing.assert_array_equal(vorticity[member, time], frame.vorticity[member % 2])
-                np.testing.assert_array_equal(velocity[member, time], frame.velocity[member % 2])
+                np.testing.assert_array_equal(vorticity[member, time], frame.fields["vorticity"][member % 2])
+                np.testing.assert_array_equal(velocity[member, time], frame.fields["velocity"][member % 2])
 
 
 def test_provenance(path):
@@ -161,7 +161,7 @@ def test_a_member_that_blows_up_is_recorded_and_left_out(tmp_path, path):
         assert (flows.failed["time"] > 0).all()
         assert len(set(flows.failed["time"])) > 1
         for row, member in enumerate(kept):  # the others went on as if nothing had been
-            last = frames[member // 3 * 31 + 30].vorticity[member % 3]
+            last = frames[member // 3 * 31 + 30].fields["vorticity"][member % 3]
             assert np.isfinite(last).all()
             np.testing.assert_array_equal(file["t0_fields/vorticity"][row, -1], last)
         for group in ("t0_fields/vorticity", "t1_fields/velocity"):

@@ -27,7 +27,7 @@ def vorticity(of):
     frames = {}
     with jax.enable_x64(of.precision == "float64"):
         for batch, number, frame in simulate(of, range(of.batches), jax.devices()[:1]):
-            for member, values in zip(of.members(batch), frame.vorticity, strict=False):
+            for member, values in zip(of.members(batch), frame.fields["vorticity"], strict=False):
                 frames[member, number] = values.T
     return np.array([[frames[member, number] for number in range(of.frames)] for member in range(of.count)])
 

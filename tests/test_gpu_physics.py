@@ -52,6 +52,7 @@ CASES = [
     *[(screened, FINITE, *case) for case in SHAPES[:4]],
     *[(medium, how, *case) for how in (FINITE, FOURIER) for case in SHAPES],
     *[(scalars(count), FOURIER, *SHAPES[i]) for i, count in enumerate((1, 2, 3, 2, 1, 2))],
+    *[(scalars(count), FINITE, *SHAPES[i]) for i, count in enumerate((1, 2, 3, 2))],
 ]
 
 

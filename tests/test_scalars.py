@@ -30,6 +30,7 @@ from warpjaxns import (
     adaptive_steps,
     diagnostics,
     initial,
+    obstacles,
 )
 
 BOX = Grid((12, 18), (2.0, 3.5))
@@ -401,6 +402,22 @@ def test_boussinesq_flow_keeps_its_energy():
     assert np.ptp(np.asarray(energy.value)) > 0.1 * total[0]
 
 
+@pytest.mark.parametrize("how", fast_cases([FiniteDifference(), Spectral("rk3")], 0), ids=["differences", "spectral"])
+def test_diagnostics_of_the_flow_take_a_state(how):
+    body = obstacles.cylinder(BOX, centre=(1.0, 1.5), radius=0.4, permeability=0.1)
+    flow = {"viscosity": 0.01, "obstacle": body, "mean_flow": (0.5, 0.0), "discretisation": how}
+    solver, state = solver_of(Scalar(diffusivity=0.01), **flow), state_of(1, (2,))
+    for function in (
+        diagnostics.body_force,
+        diagnostics.resolution,
+        diagnostics.reynolds_number,
+        diagnostics.cfl,
+    ):
+        found, expected = jax.jit(lambda s, f=function: (f(solver, s), f(solver, s.vorticity)))(state)
+        assert_trees_close(found, expected)
+        assert all(leaf.shape == (2,) for leaf in jax.tree.leaves(found))
+
+
 def test_norms_of_a_wave():
     x, y = BOX.mesh()
     ky, kx = 2 * math.pi / BOX.extent[0], 2 * math.pi * 2 / BOX.extent[1]
@@ -415,9 +432,12 @@ def test_norms_of_a_wave():
 
 # ------------------------------------------------------------------------------------------------ the solver
 
+either = pytest.mark.parametrize("how", [Spectral("rk3"), FiniteDifference()], ids=["spectral", "differences"])
 
-def test_saves_and_flags():
-    solver = solver_of(Scalar(diffusivity=0.01), Scalar(diffusivity=0.02), dt=0.01)
+
+@either
+def test_saves_and_flags(how):
+    solver = solver_of(Scalar(diffusivity=0.01), Scalar(diffusivity=0.02), dt=0.01, discretisation=how)
     state = state_of(2, (2,))
     every = run(solver, state, steps=4, save_every=2, include_initial=True)
     assert jax.tree.structure(every) == jax.tree.structure(state)
@@ -439,13 +459,15 @@ def test_saves_and_flags():
     assert_trees_close(solver.velocity(state), solver.velocity(state.vorticity))
 
 
-def test_members_share_scalars_and_their_coefficients():
+@either
+def test_members_share_scalars_and_their_coefficients(how):
     """Scalars without members serve all, and `vmap` maps over states and coefficients."""
     shared, many = state_of(1), state_of(1, (2,))
 
     @jax.jit
     def out(state, diffusivity):
-        return solver_of(Scalar(diffusivity=diffusivity, mean_gradient=(0.0, 1.0)), dt=0.01).rollout(state, steps=2)
+        scalar = Scalar(diffusivity=diffusivity, mean_gradient=(0.0, 1.0))
+        return solver_of(scalar, dt=0.01, discretisation=how).rollout(state, steps=2)
 
     mixed = out(State(many.vorticity, shared.scalars), 0.1)
     each = out(many, jnp.asarray([0.1, 0.2]))
@@ -468,13 +490,15 @@ def test_scalars_are_leaves():
 
 @pytest.mark.skipif(len(jax.devices()) < 2, reason="one device")
 @pytest.mark.full
-def test_a_sharded_batch_stays_sharded():
+@either
+def test_a_sharded_batch_stays_sharded(how):
     sharding = NamedSharding(Mesh(np.array(jax.devices()[:2]), ("members",)), PartitionSpec("members"))
     state = jax.device_put(state_of(1, (4,)), sharding)
 
     @jax.jit
     def loss(state, kappa):
-        solver = solver_of(Scalar(diffusivity=kappa, buoyancy=(0.0, 1.0)), dt=0.01, check_finite=False)
+        scalar = Scalar(diffusivity=kappa, buoyancy=(0.0, 1.0))
+        solver = solver_of(scalar, dt=0.01, check_finite=False, discretisation=how)
         out = solver.rollout(state, steps=2)
         return vdot(out, out), out
 
@@ -496,8 +520,8 @@ def test_a_sharded_batch_stays_sharded():
         (lambda: solver_of(0.1), "scalars=.*0.1.*Scalar"),
         (lambda: solver_of(Scalar(diffusivity=0.1, forcing=np.ones(3))), r"scalars\[0\].forcing has shape \(3,\)"),
         (
-            lambda: solver_of(Scalar(diffusivity=0.1), discretisation=FiniteDifference()),
-            r"finite differences.*wns\.Spectral\(\)",
+            lambda: solver_of(Scalar(diffusivity=1e30), discretisation=FiniteDifference()),
+            r"scalars\[0\].diffusivity=1e\+30.*expected 4 scalars\[0\].diffusivity dt",
         ),
         (
             lambda: solver_of(Scalar(diffusivity=0.1), grid=Grid((7, 8)), backend="warp"),

@@ -159,8 +159,8 @@ def check_non_negative(name: str, value: Any, *, static: bool = False, scalar: b
         raise ValueError(f"{name}={text}: expected zero or a positive, finite number, in the range of float32")
 
 
-def check_reach(grid: Grid, viscosity: Any, drag: Any, dt: Any) -> None:
-    """Check that a step does not multiply a wave by more than float32 holds.
+def check_reach(grid: Grid, viscosity: Any, drag: Any, dt: Any, name: str = "viscosity") -> None:
+    """Check that a step does not multiply a wave by more than float32 holds. `name`: that of the viscosity.
 
     A step is unstable far below that, which is not checked here. Traced values are not checked.
 
@@ -173,8 +173,8 @@ def check_reach(grid: Grid, viscosity: Any, drag: Any, dt: Any) -> None:
     decay = 4 * nu * sum(1 / side**2 for side in grid.spacing) + mu
     if decay > FASTEST or decay * h > STEEPEST:
         raise ValueError(
-            f"viscosity={show(viscosity, str)}, drag={show(drag, str)}, dt={show(dt, str)}: a step would multiply the "
-            "finest wave by more than float32 holds; expected 4 viscosity dt (1/dx^2 + 1/dy^2) < 2.51 and "
+            f"{name}={show(viscosity, str)}, drag={show(drag, str)}, dt={show(dt, str)}: a step would multiply the "
+            f"finest wave by more than float32 holds; expected 4 {name} dt (1/dx^2 + 1/dy^2) < 2.51 and "
             "drag dt < 2.51, with which it is stable"
         )
 

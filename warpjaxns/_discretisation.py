@@ -86,6 +86,11 @@ class Spectral(_Options):
 
 
 @dataclasses.dataclass(frozen=True)
+class FiniteDifferenceWithScalars(FiniteDifference):
+    """`FiniteDifference` for a flow that carries scalars, whose states hold them too. A solver makes it of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
 class SpectralWithScalars(Spectral):
     """`Spectral` for a flow that carries scalars, whose states hold them too. A solver makes it of its own."""
 
@@ -207,13 +212,17 @@ class Engine(Protocol):
         """Return ``dt chi / eta`` of an obstacle up to which steps are stable."""
         ...
 
-    def check_reach(self, grid: Grid, viscosity: Any, drag: Any, dt: Any, /) -> None:
-        """Check that a step does not multiply a wave by more than float32 holds."""
+    def check_reach(self, grid: Grid, viscosity: Any, drag: Any, dt: Any, /, name: str = "viscosity") -> None:
+        """Check that a step does not multiply a wave by more than float32 holds. `name`: that of the viscosity."""
         ...
 
 
 def engine_of(discretisation: Discretisation) -> Engine:
     """Return the engine of a discretisation."""
+    if isinstance(discretisation, FiniteDifferenceWithScalars):
+        from ._finite_difference.scalars import engine as carrying
+
+        return cast(Engine, carrying)  # it has what advances states
     if isinstance(discretisation, FiniteDifference):
         from ._finite_difference import engine as finite_difference
 
@@ -221,7 +230,7 @@ def engine_of(discretisation: Discretisation) -> Engine:
     if isinstance(discretisation, SpectralWithScalars):
         from ._spectral.scalars import engine as with_scalars
 
-        return cast(Engine, with_scalars)  # it has what advances states
+        return cast(Engine, with_scalars)
     from ._spectral import engine as spectral
 
     return spectral

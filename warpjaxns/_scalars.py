@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ._checks import check_field, check_leading_axes, check_non_negative, check_real
-from ._discretisation import Discretisation, Spectral, SpectralWithScalars
-from ._grid import Grid
+from ._discretisation import Discretisation, FiniteDifferenceWithScalars, Spectral, SpectralWithScalars
+from ._grid import DividedGrid, Grid
 from ._parameters import broadcast, members, parameter
 from ._primitives.folding import merge
 from ._show import show
@@ -89,20 +89,21 @@ def _pair(name, value):
     return first, second
 
 
-def check_scalars(value: Any, grid: Grid, discretisation: Discretisation) -> tuple[Scalar, ...]:
+def check_scalars(value: Any, grid: Grid) -> tuple[Scalar, ...]:
     """Return the scalars of a solver, with their forcing as arrays.
 
     Raises:
         TypeError: an entry is no `Scalar`, or its forcing no field.
-        ValueError: the discretisation cannot carry scalars, or a forcing does not live on the grid.
+        ValueError: the grid is divided, or a forcing does not live on it.
     """
     scalars = tuple(value) if isinstance(value, tuple | list) else (value,)
     for scalar in scalars:
         if not isinstance(scalar, Scalar):
             raise TypeError(f"scalars={show(value)}: expected a tuple of warpjaxns.Scalar(diffusivity=...)")
-    if scalars and not isinstance(discretisation, Spectral):
+    if scalars and isinstance(grid, DividedGrid):
         raise ValueError(
-            f"scalars={show(value)}: finite differences do not carry scalars; expected discretisation=wns.Spectral()"
+            f"scalars={show(value)}: a flow on a divided grid carries no scalars; expected a Grid that is not divided, "
+            "with FiniteDifference() or wns.Spectral()"
         )
 
     def checked(i, scalar):
@@ -114,11 +115,13 @@ def check_scalars(value: Any, grid: Grid, discretisation: Discretisation) -> tup
     return tuple(checked(i, scalar) for i, scalar in enumerate(scalars))
 
 
-def stepping(discretisation: Discretisation, scalars: tuple[Scalar, ...]) -> Discretisation:
+def stepping(discretisation: Discretisation, scalars: tuple) -> Discretisation:
     """Return the discretisation whose engine advances the states."""
-    if not scalars or not isinstance(discretisation, Spectral):
+    if not scalars:
         return discretisation
-    return SpectralWithScalars(discretisation.integrator, discretisation.dealiasing)
+    if isinstance(discretisation, Spectral):
+        return SpectralWithScalars(discretisation.integrator, discretisation.dealiasing)
+    return FiniteDifferenceWithScalars(discretisation.advection)
 
 
 def check_state(name: str, value: Any, grid: Grid, count: int) -> State:
@@ -180,6 +183,20 @@ def of_members(scalars: tuple[Scalar, ...], omega: jax.Array) -> tuple[Scalar, .
 
     bare = tuple(eqx.tree_at(lambda s: s.forcing, s, None, is_leaf=lambda x: x is None) for s in scalars)
     return jax.tree_util.tree_map_with_path(one, bare)
+
+
+def coupling_of(scalars: tuple[Scalar, ...], dtype, *, diffusive: bool = False) -> jax.Array:
+    """Return mean gradients and buoyancies ``(gx, gy, bx, by)`` of such scalars, ``(batch or 1, scalars, 4)``.
+
+    With `diffusive` diffusivities come first, ``(batch or 1, scalars, 5)``.
+    """
+    none = 0.0, 0.0
+    rows = [
+        (*[scalar.diffusivity] * diffusive, *(scalar.mean_gradient or none), *(scalar.buoyancy or none))
+        for scalar in scalars
+    ]
+    numbers = [jnp.asarray(value, dtype).reshape(-1) for row in rows for value in row]
+    return jnp.stack(jnp.broadcast_arrays(*numbers), axis=-1).reshape(-1, len(rows), len(rows[0]))
 
 
 def with_forcing(total: jax.Array, scalars: tuple[Scalar, ...], omega: jax.Array, grid: Grid) -> jax.Array:

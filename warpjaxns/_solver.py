@@ -1,5 +1,6 @@
 """The solver: an Equinox module whose physical parameters are differentiable leaves."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -75,8 +76,8 @@ class NavierStokes2D(eqx.Module):
 
     With a deformation radius L_d states are the potential vorticity ``omega = psi / L_d^2 - Lap(psi)``. A flow that
     carries scalars has a `State` in their place, in and out. `Spectral` has all of these. `FiniteDifference` has no
-    scalars, no hyperviscosity, no hypodrag together with a deformation radius, and none of them on a grid that is
-    divided over devices.
+    hyperviscosity, no hypodrag together with a deformation radius, and none of these terms, nor scalars, on a grid that
+    is divided over devices.
 
     `discretisation` says how: by finite differences or by Fourier modes. All methods are the same for both, and use its
     own operators.
@@ -161,13 +162,15 @@ class NavierStokes2D(eqx.Module):
             raise TypeError(f"adjoint={show(adjoint)}: expected Direct() or Checkpointed(every=None)")
         check_flag("check_finite", check_finite)
         check_backend(backend, discretisation, grid, np.float32)
-        self.scalars = check_scalars(scalars, grid, discretisation)
+        self.scalars = check_scalars(scalars, grid)
         check_backend(backend, stepping(discretisation, self.scalars), grid, np.float32)
         self.grid = grid
         self.viscosity = parameter("viscosity", viscosity, check_non_negative)
         self.dt = parameter("dt", dt, check_positive)
         self.drag = parameter("drag", drag, check_non_negative)
         engine_of(discretisation).check_reach(grid, viscosity, drag, dt)
+        for i, scalar in enumerate(self.scalars):
+            engine_of(discretisation).check_reach(grid, scalar.diffusivity, 0.0, dt, f"scalars[{i}].diffusivity")
         self.forcing = None if forcing is None else check_forcing(forcing, grid, discretisation)
         self.beta = optional("beta", beta, check_real)
         self.mean_flow = None
@@ -346,13 +349,16 @@ class NavierStokes2D(eqx.Module):
 
         Its eigenvalue lambda is ``4 (1 / dx^2 + 1 / dy^2)`` with `FiniteDifference`, which is stable up to 2.51 where
         advection is slow. `Spectral`, for which it is ``pi^2 (1 / dx^2 + 1 / dy^2)``, has no such limit. `cfl` has that
-        of advection. The result has the shape ``(...)`` of the parameters, and JAX's default float type.
+        of advection. Scalars decay at the rate ``kappa lambda``, and the fastest of all counts. The result has the
+        shape ``(...)`` of the parameters, and JAX's default float type.
         """
-        parameters = [jnp.asarray(value, float) for value in (self.viscosity, self.drag, self.dt)]
+        given = self.viscosity, self.drag, self.dt, *(scalar.diffusivity for scalar in self.scalars)
+        parameters = [jnp.asarray(value, float) for value in given]
         ndim = max(value.ndim for value in parameters)
-        viscosity, drag, dt = (with_axes(value, ndim) for value in parameters)
+        viscosity, drag, dt, *diffusivities = (with_axes(value, ndim) for value in parameters)
         shortest = sum(float(values.max()) for values in self._engine.eigenvalues(self.grid))
-        return (shortest * viscosity + drag) * dt
+        rates = [shortest * viscosity + drag, *(shortest * kappa for kappa in diffusivities)]
+        return functools.reduce(jnp.maximum, rates) * dt
 
     @method
     def cfl(self, omega: Field | State) -> Float[Array, "..."]:

@@ -37,8 +37,8 @@ def terms(name: str, grid: wns.Grid) -> dict[str, dict]:
     }
     if name == "spectral":
         sets["linear"] = {**LINEAR, "hyperviscosity": 1e-9, "deformation_radius": 0.5}
-        sets["scalar"] = {"scalars": wns.Scalar(**SCALAR)}
-        sets["two scalars"] = {"scalars": (wns.Scalar(**SCALAR), wns.Scalar(diffusivity=1e-3))}
+    sets["scalar"] = {"scalars": wns.Scalar(**SCALAR)}
+    sets["two scalars"] = {"scalars": (wns.Scalar(**SCALAR), wns.Scalar(diffusivity=1e-3))}
     return sets
 
 

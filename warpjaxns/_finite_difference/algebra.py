@@ -88,8 +88,9 @@ class Whole:
         return field
 
 
-def _column(values):
-    return values[:, None, None]
+def column(values, ndim=3):
+    """Return a number a member with the axes of fields."""
+    return values.reshape(-1, *(1,) * (ndim - 1))
 
 
 def linear_terms(omega, *, grid) -> dict:
@@ -119,32 +120,36 @@ def tendency(omega, psi, viscosity, drag, force, linear, medium, *, grid, scheme
     """
     terms, more = linear_terms(omega, grid=grid), further_terms(omega, psi, linear, medium, grid=grid)
     advection = jacobian(psi, advected(omega, medium), grid=grid, scheme=scheme, backend="xla")
-    rate = advection + _column(viscosity) * terms["viscosity"] + _column(drag) * terms["drag"]
+    rate = advection + column(viscosity) * terms["viscosity"] + column(drag) * terms["drag"]
     return trim(rate if more is None else rate + more) + force
 
 
-def _over_steps(forcing):
+def rate_of(seen: Kept, x: Operands, force, **how):
+    """Return the right-hand side at a state and its streamfunction."""
+    return tendency(*seen, x.viscosity, x.drag, force, x.linear, x.medium, **how)
+
+
+def over_steps(forcing):
     """Return the operand of a scan over steps, and the function that gets a step's forcing from it."""
     if forcing.shape[0] == 1:
         return None, lambda _: forcing[0]
     return forcing, lambda force: force
 
 
-def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, repeats=1, domain=None):
+def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, repeats=1, domain=None, rate_of=rate_of):
     """Return ``[omega]`` after the steps, or ``[omega, *Kept]`` with `keep`. `repeats` needs steady forcing."""
     x, _ = split(operands, Operands)
     domain = domain or Whole.of(x, grid, backend)
     how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
     steps *= repeats
-    every, force_of = _over_steps(x.forcing)
+    every, force_of = over_steps(x.forcing)
 
     def step(start, force):
         state, kept = start, []
         for a, b, c in runge_kutta(start.dtype):
             seen = Kept(*domain.surround(state))
             kept.append(seen)
-            rate = tendency(*seen, x.viscosity, x.drag, force_of(force), x.linear, x.medium, **how)
-            state = b * state + c * _column(x.dt) * rate
+            state = b * state + c * column(x.dt, state.ndim) * rate_of(seen, x, force_of(force), **how)
             if a:
                 state = a * start + state
         return state, Kept(*map(jnp.stack, zip(*kept, strict=True))) if keep else None
@@ -155,7 +160,7 @@ def advance(*operands, grid, scheme, steps, backend, keep=False, direct=False, r
     return [out, *(field.reshape(STAGES * steps, *field.shape[2:]) for field in kept)]
 
 
-def advance_jvp(*operands, grid, scheme, steps, backend, domain=None):
+def advance_jvp(*operands, grid, scheme, steps, backend, domain=None, rate_of=rate_of):
     """Return the result of `advance`, and its derivative in the direction of the tangents.
 
     State and tangent share one Poisson solve. Two solves at the same time can lock up the FFTs of XLA on a CPU of few
@@ -166,15 +171,15 @@ def advance_jvp(*operands, grid, scheme, steps, backend, domain=None):
     x, dx = (Operands(*each) for each in zip(*map(jnp.broadcast_arrays, x, dx), strict=True))
     domain = domain or Whole.of(x, grid, backend)
     how: dict[str, Any] = {"grid": domain.grid, "scheme": scheme, "trim": domain.trim}
-    every, force_of = _over_steps(x.forcing)
-    devery, dforce_of = _over_steps(dx.forcing)
+    every, force_of = over_steps(x.forcing)
+    devery, dforce_of = over_steps(dx.forcing)
 
-    rate_at = functools.partial(tendency, **how)
+    rate_at = functools.partial(rate_of, **how)
 
     def surround(state, dstate):
         if further.screened(x.linear):  # dpsi needs psi
             return jax.jvp(
-                lambda omega, number: Whole(grid, backend, number).surround(omega),
+                lambda omega, number: dataclasses.replace(domain, screening=number).surround(omega),
                 (state, x.screening),
                 (dstate, dx.screening),
             )
@@ -185,12 +190,11 @@ def advance_jvp(*operands, grid, scheme, steps, backend, domain=None):
         force, dforce = force_of(forces[0]), dforce_of(forces[1])
         (state, dstate), (first, dfirst) = start, start
         for a, b, c in runge_kutta(state.dtype):
-            seen, dseen = surround(state, dstate)
-            at = *seen, x.viscosity, x.drag, force, x.linear, x.medium
-            towards = *dseen, dx.viscosity, dx.drag, dforce, dx.linear, dx.medium
-            rate, drate = jax.jvp(rate_at, at, towards)
-            dstate = b * dstate + c * (_column(x.dt) * drate + _column(dx.dt) * rate)
-            state = b * state + c * _column(x.dt) * rate
+            seen, dseen = (Kept(*each) for each in surround(state, dstate))
+            rate, drate = jax.jvp(rate_at, (seen, x, force), (dseen, dx, dforce))
+            dt, ddt = (column(each.dt, state.ndim) for each in (x, dx))
+            dstate = b * dstate + c * (dt * drate + ddt * rate)
+            state = b * state + c * dt * rate
             if a:
                 state, dstate = a * first + state, a * dfirst + dstate
         return (state, dstate), None
@@ -220,7 +224,7 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
     if not keep:
         kept = advance(*x, grid=grid, scheme=scheme, steps=steps, keep=True, backend=backend, domain=domain)[1:]
     stages = Kept(*(field.reshape(steps, STAGES, *field.shape[1:]) for field in kept))
-    every, force_of = _over_steps(x.forcing)
+    every, force_of = over_steps(x.forcing)
     coefficients = runge_kutta(x.omega.dtype)
 
     def inner(l, field):
@@ -233,31 +237,30 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, domain=None):
         local = jacobian(around, psi, grid=domain.grid, scheme=SECOND[scheme], backend="xla")
         # the linear terms are their own adjoints
         terms = linear_terms(around, grid=domain.grid)
-        diffused, damped = _column(x.viscosity) * terms["viscosity"], _column(x.drag) * terms["drag"]
+        diffused, damped = column(x.viscosity) * terms["viscosity"], column(x.drag) * terms["drag"]
         moved, local = local, local + diffused + damped
         if not (further.none(x.linear) and of_medium.none(x.medium)):
             add = functools.partial(further_terms, linear=x.linear, medium=x.medium, grid=domain.grid)
             more = jax.linear_transpose(add, w, psi)(around)
             local, to_psi = local + more[0], to_psi + more[1]
-        to_state = b * l + _column(h) * domain.gather(local, to_psi)
+        to_state = b * l + column(h) * domain.gather(local, to_psi)
         shares = Operands(*[None] * len(x))
         if wrt.viscosity or wrt.drag:
             terms = linear_terms(w, grid=domain.grid)
             wanted = {name: h * inner(l, domain.trim(term)) for name, term in terms.items() if getattr(wrt, name)}
             shares = shares._replace(**wanted)
         if wrt.dt:
-            given = w, psi, x.viscosity, x.drag, force, x.linear, x.medium
-            rate = tendency(*given, grid=domain.grid, scheme=scheme, trim=domain.trim)
+            rate = rate_of(Kept(w, psi), x, force, grid=domain.grid, scheme=scheme, trim=domain.trim)
             shares = shares._replace(dt=c * inner(l, rate))
         if wrt.forcing:
-            shares = shares._replace(forcing=_column(h) * l)
+            shares = shares._replace(forcing=column(h) * l)
         if wrt.linear and not further.none(x.linear):
             each = further.each(x.linear, w, psi, grid=domain.grid)
             products = [h * inner(l, domain.trim(term)) for term in each]
             shares = shares._replace(linear=jnp.stack(products, axis=-1)[:, None])
         if wrt.medium and not of_medium.none(x.medium):
             share = of_medium.cotangent(x.medium, psi, l, moved, grid=domain.grid)
-            shares = shares._replace(medium=_column(h)[..., None] * share)
+            shares = shares._replace(medium=column(h)[..., None] * share)
         if wrt.screening:
             shares = shares._replace(screening=-h * inner(domain.solve(to_psi), psi))
         return to_state, shares

@@ -61,6 +61,14 @@ def total(linear, w, psi, *, grid):
     return sum(linear[:, 0, i, None, None] * part for i, part in enumerate(parts))
 
 
+def carried(linear, scalars, *, grid):
+    """Return what the mean flow makes of scalars ``(batch, scalars, ny, nx)``."""
+    along_y, along_x = (functools.partial(centred, grid, axis=axis) for axis in (-2, -1))
+    places = {name: place for place, name in enumerate(TERMS)}
+    moved = {name: TERMS[name](scalars, None, along_y, along_x) for name in ("U", "V")}
+    return sum(linear[:, 0, places[name]].reshape(-1, 1, 1, 1) * part for name, part in moved.items())
+
+
 def rates(w, psi, terms: Terms, *, grid) -> dict:
     """Return what each term that there is adds to the right-hand side, by the name of its argument."""
     if not terms.linear:

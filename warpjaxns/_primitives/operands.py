@@ -27,6 +27,7 @@ class Operands(NamedTuple):
     obstacles [1/time] and the topography h [1/time]. It adds ``-curl(r u) + J(psi, h)``.
 
     coupling (B or 1, scalars, 4): the mean gradient and the buoyancy of each scalar, each along x and y, or (1, 1, 1).
+    Finite differences have the diffusivity before them.
     """
 
     omega: Any

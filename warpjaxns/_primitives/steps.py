@@ -43,7 +43,8 @@ class Numerics:
         algebra: a module with `advance`, `advance_jvp`, `tangent` and `adjoint`, made of operators that are closed
             under differentiation. It is the ``"xla"`` backend.
         calls: a module with `advance`, `advance_jvp` and `adjoint` as one foreign call each. `tangent_fits` and
-            `adjoint_fits` say whether the last two can, given the `Operands` of the state.
+            `adjoint_fits` say whether the last two can, given the `Operands` of the state. None: steps are those of
+            `algebra`, some of whose operators are foreign calls.
         kept: ``kept(omega, steps=..., **params)`` returns the shapes of the arrays that reverse mode keeps. Each has
             the members on its second axis. `omega` has a shape.
         kept_arrays: their number.
@@ -65,13 +66,12 @@ class Steps:
 
     def __init__(self, numerics: Numerics):
         self.numerics = numerics
-        name, algebra, calls = numerics.name, numerics.algebra, numerics.calls
-        obstacle = numerics.obstacle
+        name, algebra, obstacle = numerics.name, numerics.algebra, numerics.obstacle
 
         def primitive(kind, abstract, xla, warp):
             return define(name + kind, abstract, xla, warp, obstacle, getattr(numerics.divided, kind, None))
 
-        self.advance_p = primitive("advance", self._advance_abstract, algebra.advance, calls.advance)
+        self.advance_p = primitive("advance", self._advance_abstract, algebra.advance, self._advance_warp)
         batch_by_folding(
             self.advance_p,
             axes=lambda **_: BATCH_AXES,
@@ -129,6 +129,11 @@ class Steps:
         kept = self.numerics.kept(omega, **params) if keep else []
         return [(omega.shape, omega.dtype), *((shape, omega.dtype) for shape in kept)]
 
+    def _advance_warp(self, *operands, platform, **params):
+        if self.numerics.calls is None:
+            return self.numerics.algebra.advance(*operands, **params)
+        return self.numerics.calls.advance(*operands, platform=platform, **params)
+
     # d(advance)(omega, p) = tangent(omega, p; domega, dp)
     def _advance_jvp(self, primals, tangents, *, keep, direct, repeats, **params):
         if repeats > 1:
@@ -183,7 +188,7 @@ class Steps:
 
     def _advance_jvp_warp(self, *operands, direct, platform, **params):
         calls = self.numerics.calls
-        if calls.tangent_fits(Operands(*operands[:COUNT]), platform=platform, **params):
+        if calls is not None and calls.tangent_fits(Operands(*operands[:COUNT]), platform=platform, **params):
             return calls.advance_jvp(*operands, platform=platform, **params)
         return self.numerics.algebra.advance_jvp(*operands, **params)
 
@@ -280,7 +285,7 @@ class Steps:
 
     def _adjoint_warp(self, *operands, platform, **params):
         calls = self.numerics.calls
-        if calls.adjoint_fits(Operands(*operands[:COUNT]), platform=platform, **params):
+        if calls is not None and calls.adjoint_fits(Operands(*operands[:COUNT]), platform=platform, **params):
             return calls.adjoint(*operands, platform=platform, **params)
         return self.numerics.algebra.adjoint(*operands, **params)
 

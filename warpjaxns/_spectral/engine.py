@@ -222,5 +222,5 @@ def diffusion_limit(discretisation) -> None:
     """Return None: linear terms are exact for any step."""
 
 
-def check_reach(grid: Grid, viscosity, drag, dt) -> None:
+def check_reach(grid: Grid, viscosity, drag, dt, name="viscosity") -> None:
     """Accept all parameters: no step multiplies a wave by more than 1."""

@@ -22,6 +22,7 @@ from .generate import Summary, generate
 from .parts import Noise, Range, Steady
 from .place import OptionsError
 from .reading import Flows, open
+from .scalars import Scalar
 from .windows import Windows
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Noise",
     "OptionsError",
     "Range",
+    "Scalar",
     "Steady",
     "Summary",
     "Windows",

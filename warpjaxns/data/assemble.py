@@ -60,7 +60,7 @@ def members_of(parts: list[Part]) -> tuple[list[int], dict[int, int]]:
 
 
 def _statistics(parts, ensemble):
-    sums = {field: [member for part in parts for member in part.sums[field]] for field in layout.GROUPS}
+    sums = {field: [member for part in parts for member in part.sums[field]] for field in layout.groups(ensemble)}
     points = math.prod(ensemble.saved_grid.shape)
     return {field: statistics(found, ensemble.frames, points) for field, found in sums.items() if found}
 

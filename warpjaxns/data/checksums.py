@@ -1,8 +1,8 @@
 """Checksums (CRC-32) of every byte of a finished file, and their verification.
 
 provenance/checksums/
-  vorticity, velocity    (trajectories, blocks) uint32, of each chunk as it is stored, a block of frames
-  rest                   uint32, of all other bytes of the file, except its own four
+  vorticity, velocity, ...    (trajectories, blocks) uint32, of each chunk as it is stored, a block of frames
+  rest                        uint32, of all other bytes of the file, except its own four
 """
 
 import os
@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import claims
-from .layout import GROUPS
+from . import claims, layout
 
 GROUP = "provenance/checksums"
 PIECE = 2**20  # bytes that are read at once
@@ -77,26 +76,27 @@ def verify(path: str | os.PathLike) -> tuple[str, ...]:
 def _damage(file, stream):
     extents = [(_rest(file).id.get_offset(), 4)]
     expected = int(_rest(file)[()])
-    for name, row, block, checksum, offset, length in _chunks(file):
+    for field, row, block, checksum, offset, length in _chunks(file):
         extents.append((offset, length))
         stream.seek(offset)
         if zlib.crc32(stream.read(length)) != checksum:
-            frames, size = _field(file, name).shape[1], _field(file, name).chunks[1]
-            last = min((block + 1) * size, frames) - 1
+            frames, size = field.shape[1], field.chunks[1]
+            last, name = min((block + 1) * size, frames) - 1, field.name.rpartition("/")[2]
             yield f"{name} of trajectory {row}, frames {block * size} to {last}, is damaged"
     if _outside(stream, extents) != expected:
         yield "what is not a field is damaged: names, parameters, provenance, or where the fields are"
 
 
 def _chunks(file):
-    """Yield all chunks, ``(name, row, block, checksum, offset, length)``."""
-    for name in GROUPS:
-        field = _field(file, name)
+    """Yield all chunks, ``(field, row, block, checksum, offset, length)``."""
+    groups = [claims.group(file, f"t{order}_fields") for order in range(2)]
+    for parent, name in [(group, name) for group in groups for name in layout.names_of(group)]:
+        field: Any = claims.dataset(parent, name)
         checksums = claims.values(file, f"{GROUP}/{name}", (None, None))
         for row, block in np.ndindex(checksums.shape):
             corner = (row, block * field.chunks[1], *(0,) * (field.ndim - 2))
             stored = field.id.get_chunk_info_by_coord(corner)
-            yield name, row, block, checksums[row, block], stored.byte_offset, stored.size
+            yield field, row, block, checksums[row, block], stored.byte_offset, stored.size
 
 
 def _outside(stream, extents):
@@ -112,10 +112,6 @@ def _outside(stream, extents):
             position += len(piece)
         position = max(position, offset + length)
     return checksum
-
-
-def _field(file, name) -> Any:
-    return claims.dataset(file, f"{GROUPS[name]}/{name}")
 
 
 def _rest(file) -> Any:

@@ -8,6 +8,7 @@ dt: 4e-3
 viscosity: 1e-4:1e-2:log                    # or {low: 1e-4, high: 1e-2, log: true}
 initial: my_flows:vortices                  # a function, where Python finds the module
 noise: {energy_rate: 0.1, wavenumber: 8}
+scalars: [{name: salt, diffusivity: 1e-3, mean_gradient: [0, 1], buoyancy: [0, -2], initial: my_flows:layers}]
 spin_up: {window: 200, limit: 4000}
 discretisation: {name: spectral, integrator: rk4, dealiasing: two-thirds}
 """
@@ -21,6 +22,7 @@ from .._discretisation import NAMES, from_dict
 from . import stored
 from .ensemble import FUNCTIONS, Ensemble
 from .parts import Noise, Range, Steady
+from .scalars import Scalar
 
 
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
@@ -70,18 +72,18 @@ def arguments_of(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _value(name, value):
-    kinds = {"noise": Noise, "spin_up": Steady, "discretisation": from_dict}
+    kinds = {"noise": Noise, "spin_up": Steady, "discretisation": from_dict, "scalars": Scalar}
     if isinstance(value, dict):
         kind = kinds.get(name, Range)
         try:
-            numbers = {key: _number(part) for key, part in value.items()}
-            return kind(numbers) if kind is from_dict else kind(**numbers)
+            parts = {key: _value(key, part) for key, part in value.items()}
+            return kind(parts) if kind is from_dict else kind(**parts)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{name}={value!r} cannot be understood: {error}") from error
     if name == "discretisation" and value in NAMES:
         return NAMES[value]()
     if isinstance(value, list):
-        return tuple(map(_number, value))
+        return tuple(_value(name, part) for part in value)
     if isinstance(value, str) and name not in FUNCTIONS:
         low, *rest = value.split(":")
         if rest:

@@ -1,13 +1,11 @@
 """Ensembles as values: every number in the file of a training set follows from an `Ensemble`."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .._checks import (
@@ -21,13 +19,17 @@ from .._checks import (
 from .._discretisation import Discretisation, FiniteDifference, check_backend, engine_of, to_dict
 from .._grid import Grid
 from .._modes import MARGIN, highest_wavenumber, most_waves_of_sine
+from .._scalars import stepping
+from .drawing import drawing, drawn_by, uniform
 from .functions import check_function, checksum, name_of
-from .parts import Noise, Range, Steady
+from .parts import Noise, Range, Steady, ends, number_or_range, values_at
+from .scalars import Scalar, check_scalars, drawn_numbers, numbers_of
 
 INITIAL = ("decaying_turbulence", "random_vorticity")
 DRAWN = ("viscosity", "drag", "forcing_amplitude")  # parameters that may differ between members
 WAVENUMBERS = ("forcing_wavenumber", "initial_wavenumber")  # these too
-TAKEN = ("grid", "dt", "forcing", "discretisation", "adjoint", "backend", "check_finite")  # by the ensemble itself
+# arguments of a solver that the ensemble itself gives
+TAKEN = ("grid", "dt", "forcing", "scalars", "discretisation", "adjoint", "backend", "check_finite")
 FUNCTIONS = ("initial", "forcing", "terms", "medium")  # arguments that may be functions of a user
 PRECISIONS = ("float32", "float64")
 
@@ -59,6 +61,7 @@ class Ensemble:
         medium: a function ``(grid, key) -> dict`` of `jax.numpy`: `obstacle`, `topography` and `mean_flow` of each
             member, as for `NavierStokes2D`. The file holds none of them but the function's name.
         noise: a `Noise` that forces each member, or None.
+        scalars: a tuple of `Scalar`, which all members carry. Their fields are in the file beside the vorticity.
         extent: sides ``(Ly, Lx)`` of the box [length].
         initial: ``"decaying_turbulence"`` or ``"random_vorticity"``, of `warpjaxns.initial`; or a function
             ``(grid, key) -> (ny, nx)`` of `jax.numpy`.
@@ -100,6 +103,7 @@ class Ensemble:
     terms: Callable | str | None = None
     medium: Callable | str | None = None
     noise: Noise | None = None
+    scalars: tuple[Scalar, ...] = ()
     extent: tuple[float, float] = (2 * math.pi, 2 * math.pi)
     initial: Callable | str = "decaying_turbulence"
     initial_wavenumber: float | Range | None = None
@@ -130,15 +134,14 @@ class Ensemble:
             raise ValueError(f"steps={self.steps} is not a multiple of save_every={self.save_every}")
         for name in DRAWN:
             check = check_real if name == "forcing_amplitude" else check_non_negative
-            self._set(**{name: _number_or_range(name, getattr(self, name), check)})
+            self._set(**{name: number_or_range(name, getattr(self, name), check)})
         check_option("precision", self.precision, PRECISIONS)
-        check_backend(self.backend, self.discretisation, grid, np.dtype(self.precision))
+        self._set(scalars=check_scalars(self.scalars))
+        check_backend(self.backend, stepping(self.discretisation, self.scalars), grid, np.dtype(self.precision))
         if self.initial_wavenumber is not None:
-            self._set(
-                initial_wavenumber=_number_or_range("initial_wavenumber", self.initial_wavenumber, check_positive)
-            )
+            self._set(initial_wavenumber=number_or_range("initial_wavenumber", self.initial_wavenumber, check_positive))
             resolved = highest_wavenumber(grid, self.discretisation)
-            for wavenumber in _ends(self.initial_wavenumber):
+            for wavenumber in ends(self.initial_wavenumber):
                 if not 1 <= wavenumber <= resolved * (1 + MARGIN):
                     raise ValueError(
                         f"initial_wavenumber={wavenumber}: this grid resolves 1 to {resolved:.4g}, in "
@@ -160,7 +163,7 @@ class Ensemble:
                 f"4 points"
             )
         resolved = most_waves_of_sine(grid, self.discretisation)
-        for wavenumber in _ends(self.forcing_wavenumber):
+        for wavenumber in ends(self.forcing_wavenumber):
             if wavenumber < 1 or wavenumber != int(wavenumber):
                 raise ValueError(f"forcing_wavenumber={wavenumber}: expected whole numbers, at least 1")
             if self.forced and wavenumber > resolved:
@@ -218,15 +221,12 @@ class Ensemble:
     def parameters(self, members: list[int]) -> dict[str, np.ndarray]:
         """Return `viscosity`, `drag` and `forcing_amplitude` of members, each float32 ``(len(members),)``.
 
-        They are float32 in both precisions, so that the file holds the exact values of the computation.
+        They are float32 in both precisions, so that the file holds the exact values of the computation. Numbers of
+        scalars, what `terms` draws, and wavenumbers that vary come with them.
         """
-        with drawing():
-            drawn = np.asarray(_uniform(self.seed, np.asarray(members, np.uint32)))
-        values = {}
-        for name, fractions in zip(DRAWN, drawn, strict=True):
-            value = getattr(self, name)
-            value = value.at(fractions) if isinstance(value, Range) else np.full(len(members), value)
-            values[name] = value.astype(np.float32)
+        drawn = zip(DRAWN, uniform(self.seed, members, 1), strict=True)
+        values = {name: values_at(getattr(self, name), fractions) for name, fractions in drawn}
+        values |= drawn_numbers(self.scalars, self.seed, members)
         for name in WAVENUMBERS:
             if self.varying(name):
                 values[name] = self.wavenumbers(name, members)
@@ -237,8 +237,7 @@ class Ensemble:
         value = getattr(self, name)
         if not isinstance(value, Range):
             return np.full(len(members), value, np.float32)
-        with drawing():
-            drawn = np.asarray(_uniform(self.seed, np.asarray(members, np.uint32), 3))[WAVENUMBERS.index(name)]
+        drawn = uniform(self.seed, members, 3)[WAVENUMBERS.index(name)]
         if name == "forcing_wavenumber":  # each whole number is as likely
             return np.minimum(np.floor(value.low + drawn * (value.high - value.low + 1)), value.high).astype(np.float32)
         return value.at(drawn).astype(np.float32)
@@ -248,7 +247,7 @@ class Ensemble:
         if self.terms is None:
             return {}
         with drawing(), jax.enable_x64(False):  # a draw in float64 is another one
-            drawn = _drawn_terms(self.seed, np.asarray(members, np.uint32), self.terms)
+            drawn = drawn_by(self.seed, np.asarray(members, np.uint32), self.terms, 4)
         for name, values in drawn.items():
             if name in TAKEN or np.ndim(values) != 1:
                 raise ValueError(f"terms: {name} is no argument of NavierStokes2D that takes one number a member")
@@ -259,14 +258,20 @@ class Ensemble:
         """True if there is forcing."""
         return self.forcing_amplitude != 0
 
+    def given(self, name: str) -> Any:
+        """Return the number or the range of a parameter, or None where a function draws it."""
+        return numbers_of(self.scalars).get(name, getattr(self, name, None))
+
     def varying(self, name: str) -> bool:
         """True if members differ in a parameter."""
-        return isinstance(getattr(self, name, None), Range) or name in self._terms([0])
+        return isinstance(self.given(name), Range) or name in self._terms([0])
 
     @property
     def functions(self) -> dict[str, str]:
         """Checksums of the source of all functions of a user, by their names ``module:function``."""
-        found = [value for value in (getattr(self, name) for name in FUNCTIONS) if callable(value)]
+        given = [getattr(self, name) for name in FUNCTIONS]
+        given += [value for scalar in self.scalars for value in (scalar.initial, scalar.forcing)]
+        found = [value for value in given if callable(value)]
         return {name_of(function): checksum(function) for function in found}
 
     @property
@@ -284,54 +289,5 @@ class Ensemble:
         """Return all arguments as numbers, strings, lists and dicts, for JSON."""
         values = dataclasses.asdict(self) | {"discretisation": to_dict(self.discretisation)}
         values |= {name: name_of(getattr(self, name)) for name in FUNCTIONS if callable(getattr(self, name))}
+        values |= {"scalars": [scalar.as_dict() for scalar in self.scalars]}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def drawing():
-    """Make random numbers in this context follow from their key alone, for any ``jax_threefry_partitionable``.
-
-    The context must surround a compiled function, not be inside it: JAX reads the flag when it lowers the function.
-    """
-    return jax.threefry_partitionable(True)
-
-
-def member_key(seed: int, member: int | jax.Array) -> jax.Array:
-    """Return the key of a member, ``fold_in(key(seed), m)`` of Threefry, whose numbers do not depend on batching.
-
-    It is made of its words, and so depends neither on ``jax_default_prng_impl`` nor on ``jax_random_seed_offset``.
-    """
-    key = jax.random.wrap_key_data(jnp.asarray(np.array([0, seed], np.uint32)), impl="threefry2x32")
-    return jax.random.fold_in(key, member)
-
-
-@functools.partial(jax.jit, static_argnames=("seed", "stream"))
-def _uniform(seed, members, stream=1):
-    """Draw three numbers from 0 to 1 for each member, ``(3, members)``."""
-
-    def draw(member):
-        keys = jax.random.split(jax.random.fold_in(member_key(seed, member), stream), 3)
-        return jax.vmap(lambda key: jax.random.uniform(key, dtype="float32"))(keys)
-
-    return jax.vmap(draw, out_axes=1)(members)
-
-
-@functools.partial(jax.jit, static_argnames=("seed", "terms"))
-def _drawn_terms(seed, members, terms):
-    return jax.vmap(lambda member: terms(jax.random.fold_in(member_key(seed, member), 4)))(members)
-
-
-def _ends(value):
-    return (value.low, value.high) if isinstance(value, Range) else (value,)
-
-
-def _number_or_range(name: str, value: Any, check: Callable):
-    try:
-        for bound in (value.low, value.high) if isinstance(value, Range) else (value,):
-            check(name, bound, static=True)
-    except TypeError as error:
-        raise TypeError(f"{error}, or a Range(low, high)") from None
-    if isinstance(value, Range):
-        return value
-    if not math.isfinite(value):
-        raise ValueError(f"{name}={value!r}: expected a finite number, or a Range")
-    return float(value)

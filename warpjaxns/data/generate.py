@@ -152,11 +152,14 @@ def _checked(devices):
 
 
 def _warn_of_viscosity(ensemble):
-    viscosity = ensemble.parameters(list(range(ensemble.count)))["viscosity"]
-    unstable = int(np.sum(viscosity > ensemble.largest_viscosity))
+    parameters = ensemble.parameters(list(range(ensemble.count)))
+    diffusivities = [values for name, values in parameters.items() if name.endswith("_diffusivity")]
+    largest = np.max([parameters["viscosity"], *diffusivities], axis=0)
+    unstable = int(np.sum(largest > ensemble.largest_viscosity))
     if unstable:
+        kinds = "viscosities and diffusivities" if diffusivities else "viscosities"
         warnings.warn(
-            f"{unstable} of {ensemble.count} members are unstable: dt={ensemble.dt:.3g} allows viscosities up to "
+            f"{unstable} of {ensemble.count} members are unstable: dt={ensemble.dt:.3g} allows {kinds} up to "
             f"{ensemble.largest_viscosity:.3g}",
             RuntimeWarning,
             stacklevel=3,

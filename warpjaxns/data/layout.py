@@ -6,8 +6,8 @@ The layout is published at https://polymathic-ai.org/the_well/data_format (Ohana
                         attribute for each of these
     dimensions/         spatial_dims = x, y;  time, x, y
     boundary_conditions/x_periodic, y_periodic
-    scalars/            viscosity, drag, forcing_amplitude: one number, or one a trajectory
-    t0_fields/          vorticity  (trajectories, frames, nx, ny)
+    scalars/            viscosity, drag, forcing_amplitude and others: one number, or one a trajectory
+    t0_fields/          vorticity and the scalars of the ensemble, each (trajectories, frames, nx, ny)
     t1_fields/          velocity   (trajectories, frames, nx, ny, 2)
     t2_fields/          none
     provenance/         of this package: see `write_provenance`, and `checksums`
@@ -27,7 +27,17 @@ from .ensemble import Ensemble
 
 CHUNK_BYTES = 2**16  # about the size of a chunk of vorticity, such that windows of a few frames read little else
 SHUFFLE, DEFLATE = 2, 1  # HDF5's numbers of these filters
-GROUPS = {"vorticity": "t0_fields", "velocity": "t1_fields"}
+
+
+def groups(ensemble: Ensemble) -> dict[str, str]:
+    """Return the group of each field in the file, by the field's name."""
+    scalars = dict.fromkeys(("vorticity", *(scalar.name for scalar in ensemble.scalars)), "t0_fields")
+    return scalars | {"velocity": "t1_fields"}
+
+
+def names_of(group) -> list[str]:
+    """Return the names of fields that a group of a file says it has."""
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs["field_names"]]
 
 
 def frames_per_chunk(ensemble: Ensemble) -> int:
@@ -81,8 +91,8 @@ def create(file, ensemble: Ensemble, members: list[int]) -> dict[str, Any]:
     import h5py
 
     strings = h5py.string_dtype()
-    fixed = {name: getattr(ensemble, name) for name in ("viscosity", "drag", "forcing_amplitude")}
-    fixed = {name: value for name, value in fixed.items() if not ensemble.varying(name)}
+    parameters = ensemble.parameters(members)
+    fixed = {name: ensemble.given(name) for name in parameters if not ensemble.varying(name)}
     if not ensemble.varying("forcing_wavenumber"):
         fixed["forcing_wavenumber"] = ensemble.forcing_wavenumber
     fixed |= {"dt": ensemble.dt, "save_every": ensemble.save_every}
@@ -113,16 +123,15 @@ def create(file, ensemble: Ensemble, members: list[int]) -> dict[str, Any]:
         _dataset(boundary, "mask", mask)
 
     scalars = file.create_group("scalars")
-    parameters = ensemble.parameters(members)
     scalars.attrs["field_names"] = np.array(list(parameters), strings)
     for name, values in parameters.items():
         varying = ensemble.varying(name)
-        value = values if varying else np.float32(getattr(ensemble, name))
+        value = values if varying else np.float32(ensemble.given(name))
         _varying(_dataset(scalars, name, value), sample=varying, time=False)
 
     datasets = {}
     for order in range(3):
-        names = [name for name, group in GROUPS.items() if group == f"t{order}_fields"]
+        names = [name for name, group in groups(ensemble).items() if group == f"t{order}_fields"]
         group = file.create_group(f"t{order}_fields")
         group.attrs["field_names"] = np.array(names, strings)
         for name in names:

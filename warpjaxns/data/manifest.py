@@ -13,7 +13,7 @@ from .ensemble import Ensemble
 def manifest(ensemble: Ensemble, device: Any) -> dict[str, dict[str, Any]]:
     """Return the ensemble, and the software and device that compute and write it.
 
-    Random numbers follow from the ensemble alone: see `warpjaxns.data.ensemble.drawing`.
+    Random numbers follow from the ensemble alone: see `warpjaxns.data.drawing.drawing`.
     """
     import h5py
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -100,3 +102,33 @@ class Steady:
             raise ValueError(f"window={self.window}: expected a multiple of 8, as the mean is over eight states")
         if self.limit % self.window or self.limit < 2 * self.window:
             raise ValueError(f"limit={self.limit}: expected a multiple of window={self.window}, at least two of it")
+
+
+def ends(value: float | Range) -> tuple[float, ...]:
+    """Return both ends of a range, or a number alone."""
+    return (value.low, value.high) if isinstance(value, Range) else (value,)
+
+
+def values_at(value: float | Range, fractions: np.ndarray) -> np.ndarray:
+    """Return the values at fractions 0 to 1 of a range, or a number for each, float32."""
+    values = value.at(fractions) if isinstance(value, Range) else np.full(len(fractions), value)
+    return values.astype(np.float32)
+
+
+def number_or_range(name: str, value: Any, check: Callable) -> float | Range:
+    """Return a finite number as a float, or a `Range`, whose ends `check` accepts.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: it is not finite, or `check` refuses it.
+    """
+    try:
+        for bound in ends(value):
+            check(name, bound, static=True)
+    except TypeError as error:
+        raise TypeError(f"{error}, or a Range(low, high)") from None
+    if isinstance(value, Range):
+        return value
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value!r}: expected a finite number, or a Range")
+    return float(value)

@@ -39,7 +39,7 @@ class Flows:
         grid: the grid of the frames.
         time: times of the frames, ``(frames,)`` float32 [time].
         parameters: parameters of the trajectories, such as `viscosity`, each float32 ``(trajectories,)``.
-        fields: names of the fields, ``vorticity`` and ``velocity``.
+        fields: names of the fields, ``vorticity``, the scalars of the ensemble, and ``velocity``.
         members: the numbers of the trajectories within their ensemble, ``(trajectories,)``.
         failed: `member`, `time` and the parameters of the members that became non-finite and are not in the file, each
             ``(failed,)``. Empty for files that `generate` did not write.

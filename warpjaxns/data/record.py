@@ -26,7 +26,8 @@ class Recorder:
         self._members = ensemble.members(batch)
         self._part = work.writer(batch)
         self._failed = {}
-        self._sums = {(member, field): Sums((0, 1, 2)) for member in self._members for field in layout.GROUPS}
+        self._fields = tuple(layout.groups(ensemble))
+        self._sums = {(member, field): Sums((0, 1, 2)) for member in self._members for field in self._fields}
         self._blocks = 0
 
     def write(self, frames: list[Frame]) -> None:
@@ -40,12 +41,12 @@ class Recorder:
             (position, member, field)
             for position, member in enumerate(self._members)
             if member not in self._failed
-            for field in layout.GROUPS
+            for field in self._fields
         ]
 
         def compressed(chunk):
             position, member, field = chunk
-            values = np.stack([getattr(frame, field)[position] for frame in frames])
+            values = np.stack([frame.fields[field][position] for frame in frames])
             self._sums[member, field].add(values)
             filled = np.zeros((length, *values.shape[1:]), np.float32)  # HDF5's chunks are all of one size
             filled[: len(values)] = values
@@ -60,5 +61,5 @@ class Recorder:
     def seal(self) -> None:
         """Mark the batch as done."""
         kept = [member for member in self._members if member not in self._failed]
-        sums = {field: [self._sums[member, field].totals.tolist() for member in kept] for field in layout.GROUPS}
+        sums = {field: [self._sums[member, field].totals.tolist() for member in kept] for field in self._fields}
         self._part.seal(self._members, self._failed, sums)

@@ -82,7 +82,7 @@ def _read(path: Path, file: Any) -> Stored:
     x, y, time = (claims.values(dimensions, name, (None,)) for name in ("x", "y", "time"))
     parameters = {}
     scalars = claims.group(file, "scalars")
-    for name in map(_text, scalars.attrs["field_names"]):
+    for name in layout.names_of(scalars):
         scalar = claims.dataset(scalars, name)
         if not scalar.attrs["time_varying"]:
             values = np.asarray(scalar[()], np.float32).reshape(-1)
@@ -91,7 +91,7 @@ def _read(path: Path, file: Any) -> Stored:
     for order in range(2):
         group = claims.group(file, f"t{order}_fields")
         sizes = [{"x": len(x), "y": len(y)}[axis] for axis in axes]
-        for name in map(_text, group.attrs["field_names"]):
+        for name in layout.names_of(group):
             if _varies(claims.dataset(group, name)):
                 values = claims.dataset(group, name, (count, len(time), *sizes, *(2,) * order))
                 fields[name] = StoredField(

@@ -89,7 +89,8 @@ class _Field(BackendArray):
 
 
 def _attributes(name):
-    return {"units": UNITS[name]} if name in UNITS else {}
+    unit = UNITS["viscosity"] if name.endswith("_diffusivity") else UNITS.get(name)
+    return {} if unit is None else {"units": unit}
 
 
 def _plain(value):

@@ -6,12 +6,13 @@ from jaxtyping import Array, Float
 from .._checks import check_field
 from .._parameters import members
 from .._primitives.folding import merge
+from .._scalars import State, vorticity_in
 from .._solver import NavierStokes2D, check_solver
 from ..obstacles import Obstacle, check_obstacles, resistance, spread
 
 
 def body_force(
-    solver: NavierStokes2D, omega: Float[Array, "... ny nx"], *, body: Obstacle | None = None
+    solver: NavierStokes2D, omega: Float[Array, "... ny nx"] | State, *, body: Obstacle | None = None
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Return the force of the fluid on a body along x and along y: drag and lift, where the mean flow is along x.
 
@@ -24,7 +25,7 @@ def body_force(
 
     Args:
         solver: gives the velocity, the mean flow and the bodies.
-        omega: vorticity ``(..., ny, nx)`` [1 / time].
+        omega: vorticity ``(..., ny, nx)`` [1 / time], or a `State`.
         body: the obstacle whose force is wanted, one of the solver's. None: all those that do not restore.
 
     Raises:
@@ -32,7 +33,7 @@ def body_force(
         ValueError: `omega` does not live on the solver's grid, or there is no body.
     """
     check_solver(solver)
-    omega = check_field("omega", omega, solver.grid)
+    omega = check_field("omega", vorticity_in(omega), solver.grid)
     bodies = check_obstacles(body, solver.grid, "body") if body is not None else solver.obstacle or ()
     if body is None:
         bodies = tuple(one for one in bodies if not one.restores)

@@ -15,6 +15,7 @@ from .._discretisation import Spectral
 from .._grid import Grid
 from .._modes import fourier_modes
 from .._primitives.linear import rfft2
+from .._scalars import State, vorticity_in
 from .._solver import NavierStokes2D, check_solver
 
 RESOLVED = 0.1  # the largest estimated error of a flow that counts as resolved
@@ -36,7 +37,7 @@ class Resolution(NamedTuple):
     grid_reynolds: Float[Array, "..."]
 
 
-def resolution(solver: NavierStokes2D, omega: Float[Array, "... ny nx"]) -> Resolution:
+def resolution(solver: NavierStokes2D, omega: Float[Array, "... ny nx"] | State) -> Resolution:
     """Return how well a grid resolves a flow, by its spectrum.
 
     The estimate of the error is ``x / (1 + x)``. For finite differences x is the mean square of a wave's phase from one
@@ -46,26 +47,26 @@ def resolution(solver: NavierStokes2D, omega: Float[Array, "... ny nx"]) -> Reso
     points do I need?", in the guides). Errors grow with time in a chaotic flow.
 
     The grid Reynolds number compares the spacing with the viscosity. Below about 30 the flows measured there were
-    resolved.
+    resolved. Scalars are not looked at. One that is less diffusive than the flow is viscous needs more points.
 
     Args:
         solver: gives the grid, the discretisation and the viscosity.
-        omega: vorticity ``(..., ny, nx)`` [1 / time]. A fluid at rest is resolved: all is 0.
+        omega: vorticity ``(..., ny, nx)`` [1 / time], or a `State`. A fluid at rest is resolved: all is 0.
 
     Raises:
         TypeError: `omega` is not a float32 or float64 array, or `solver` is not a solver.
         ValueError: `omega` does not live on the solver's grid.
     """
     check_solver(solver)
-    omega = check_field("omega", omega, solver.grid)
+    vorticity = check_field("omega", vorticity_in(omega), solver.grid)
     # One transform after the other: several at once may wait for each other for ever in XLA's FFT for the CPU.
-    omega, (u, v) = jax.lax.optimization_barrier((omega, solver.velocity(omega)))
-    tail, phase = _shares(solver.grid, omega, _short(solver), _phase(solver.grid))
+    vorticity, (u, v) = jax.lax.optimization_barrier((vorticity, solver.velocity(vorticity)))
+    tail, phase = _shares(solver.grid, vorticity, _short(solver), _phase(solver.grid))
     # tail^(3/4), with a finite derivative where it is zero
     x = 2 * square_root(tail) * square_root(square_root(tail)) if isinstance(solver.discretisation, Spectral) else phase
     dy, dx = solver.grid.spacing
     flow = largest(jnp.maximum(jnp.abs(u) * dx, jnp.abs(v) * dy))
-    viscosity = jnp.asarray(solver.viscosity, omega.dtype)
+    viscosity = jnp.asarray(solver.viscosity, vorticity.dtype)
     ndim = max(flow.ndim, viscosity.ndim)
     flow = with_axes(flow, ndim)
     grid_reynolds = jnp.where(flow == 0, 0, flow / with_axes(viscosity, ndim))

@@ -30,8 +30,8 @@ class ScalarBudget(NamedTuple):
         production: rate of change by stirring of the mean gradient, ``-G . <u c>``, of either sign.
         injection: rate of change by the scalar's forcing, ``<c' f>``, of either sign.
         dissipation: rate of loss by diffusion, ``kappa <|grad c|^2>``, never negative.
-        residual: rate of change by advection. It is zero to rounding by the 2/3 rule, and an error of the
-            discretisation with ``Spectral(dealiasing="smooth")``.
+        residual: rate of change by advection. It is zero to rounding with Arakawa's Jacobian and by the 2/3 rule. With
+            ``FiniteDifference("central")`` and ``Spectral(dealiasing="smooth")`` it is an error of the discretisation.
     """
 
     value: Float[Array, "..."]

@@ -10,11 +10,12 @@ from .._arrays import square_root, with_axes
 from .._checks import check_field, check_positive
 from .._discretisation import Discretisation, FiniteDifference
 from .._grid import Grid
+from .._scalars import State, vorticity_in
 from .._solver import NavierStokes2D, check_solver
 from ._fields import energy, energy_spectrum
 
 
-def cfl(solver: NavierStokes2D, omega: Float[Array, "... ny nx"]) -> Float[Array, "..."]:
+def cfl(solver: NavierStokes2D, omega: Float[Array, "... ny nx"] | State) -> Float[Array, "..."]:
     """Return the Courant number ``max(|u| / dx + |v| / dy) dt``. `NavierStokes2D.cfl` gives its limit."""
     check_solver(solver)
     return solver.cfl(omega)
@@ -39,7 +40,7 @@ def integral_scale(
 
 
 def reynolds_number(
-    solver: NavierStokes2D, omega: Float[Array, "... ny nx"], *, length: ArrayLike | None = None
+    solver: NavierStokes2D, omega: Float[Array, "... ny nx"] | State, *, length: ArrayLike | None = None
 ) -> Float[Array, "..."]:
     """Return the Reynolds number ``U L / nu`` with the root-mean-square speed ``U = sqrt(2 energy)``.
 
@@ -47,7 +48,7 @@ def reynolds_number(
 
     Args:
         solver: gives the operators and the viscosity. Without viscosity the number is infinite.
-        omega: vorticity ``(..., ny, nx)`` [1 / time].
+        omega: vorticity ``(..., ny, nx)`` [1 / time], or a `State`.
         length: L [length], positive: a number, or an array ``(...)``; None for `integral_scale`.
 
     Raises:
@@ -55,7 +56,7 @@ def reynolds_number(
         ValueError: `length` is not positive.
     """
     check_solver(solver)
-    omega = check_field("omega", omega, solver.grid)
+    omega = check_field("omega", vorticity_in(omega), solver.grid)
     operators = {"discretisation": solver.discretisation}
     speed = square_root(2 * energy(solver.grid, omega, **operators))
     if length is None:

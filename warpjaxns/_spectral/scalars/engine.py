@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ..._primitives.operands import Operands, complete
 from ..._primitives.steps import Numerics, Steps
-from ..._scalars import Carried
+from ..._scalars import Carried, coupling_of
 from .. import engine as plain
 from .. import medium
 from .. import terms as further
@@ -38,11 +38,8 @@ def term_operands(carried: Carried, *, grid, dealiasing, **_):
 
     symbols = [sum(given.values(), none), *map(diffusion, carried.scalars)]
     linear = jnp.stack(jnp.broadcast_arrays(*symbols), axis=1)
-    pairs = [(scalar.mean_gradient or (0.0, 0.0), scalar.buoyancy or (0.0, 0.0)) for scalar in carried.scalars]
-    numbers = [jnp.asarray(value, dtype).reshape(-1) for gradient, b in pairs for value in (*gradient, *b)]
-    coupling = jnp.stack(jnp.broadcast_arrays(*numbers), axis=-1).reshape(-1, len(pairs), 4)
     screening = further.screening(carried.terms) if carried.terms.linear else jnp.zeros(1, dtype)
-    return screening, linear, medium.operand(modes, carried.terms), coupling
+    return screening, linear, medium.operand(modes, carried.terms), coupling_of(carried.scalars, dtype)
 
 
 def tendency(field, viscosity, drag, force, carried: Carried, *, integrator, backend, **how):
