@@ -91,6 +91,7 @@ def test_many_tangents_at_one_state(backend):
         assert relative_error(dout, push(dw)[1]) < 1e-12
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_derivatives_of_a_derivative(backend):
     """Reverse over forward and forward over forward, against forward over reverse."""

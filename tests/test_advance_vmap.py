@@ -127,6 +127,7 @@ def gradient_of_mapped_tangents(backend):
     return jax.jit(jax.grad(total))(x)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 def test_derivative_of_mapped_tangents(backend):
     assert_trees_close(gradient_of_mapped_tangents(backend), gradient_of_mapped_tangents("oracle"), ROLLOUT)

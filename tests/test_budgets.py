@@ -70,6 +70,7 @@ def test_budgets_close_for_the_semi_discrete_equations(grid, discretisation, dty
     assert_close(parts.enstrophy.injection, np.mean(np.asarray(omega) * force, (-2, -1)))
 
 
+@pytest.mark.full
 @that_do_not
 def test_the_residual_shows_a_scheme_that_does_not_conserve(discretisation):
     solver = make_solver(discretisation=discretisation)
@@ -100,6 +101,7 @@ def test_budgets_without_forcing_and_with_parameters_for_each_member():
         assert_close(together.enstrophy.rate[2, member], expected.enstrophy.rate)
 
 
+@pytest.mark.full
 def test_budgets_close_over_a_trajectory_to_third_order():
     start, total = 4 * initial.random_vorticity(GRID, key=jax.random.key(1), max_wavenumber=3), 0.8
 
@@ -163,6 +165,7 @@ def test_fluxes_are_what_the_large_scales_lose(grid, discretisation, dtype):
         assert np.abs(flux(grid, omega, discretisation=FiniteDifference("central"))[1][:, -1]).max() > 1e-3 * scale
 
 
+@pytest.mark.full
 def test_turbulence_sends_energy_to_large_scales_and_enstrophy_to_small_ones():
     grid = Grid((32, 32))
     omega = initial.from_spectrum(grid, np.array([0, 0, 0, 0, 0.3, 0.3]), key=jax.random.key(4))
@@ -190,6 +193,7 @@ def test_scales_of_one_wave(grid):
             diagnostics.reynolds_number(solver, omega, length=wrong)
 
 
+@pytest.mark.full
 def test_lyapunov_exponent_of_a_fluid_at_rest():
     # Its slowest mode, the mean that white noise holds, decays by the drag alone: by the factor of SSP-RK3 a step.
     drag, dt = 0.05, 0.02

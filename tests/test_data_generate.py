@@ -180,6 +180,7 @@ def test_a_flow_without_enough_points_is_noticed(tmp_path, capsys):
     assert "warpjaxns: the flow is not resolved" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_spectral_flows(tmp_path, monkeypatch):
     """They are computed, read back and resumed as what they are, and large viscosities are no cause for a warning."""
     discretisation, output = Spectral("rk3"), tmp_path / "a.h5"

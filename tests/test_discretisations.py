@@ -137,6 +137,7 @@ def test_the_tendency_is_the_rate_of_a_short_step(discretisation):
     assert_close(cfl, np.max(np.abs(u) / dx + np.abs(v) / dy) * np.asarray(solver.dt))
 
 
+@pytest.mark.full
 @one_of_each
 @pytest.mark.parametrize("backend", ["xla", pytest.param("warp", marks=pytest.mark.full)])
 def test_derivatives_by_every_leaf(discretisation, backend):
@@ -199,6 +200,7 @@ def test_turbulence_and_its_perturbations(discretisation):
     assert jnp.linalg.norm(lost) < RELATIVE["float64"] * jnp.linalg.norm(found.perturbation)
 
 
+@pytest.mark.full
 @one_of_each
 def test_the_first_rate_of_a_lyapunov_exponent_is_not_a_loss_of_modes(discretisation):
     solver = make(discretisation, viscosity=0.0, drag=0.1, forcing=None)

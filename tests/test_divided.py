@@ -114,7 +114,7 @@ ROUNDS = {
     hessian_product: None,  # made of operators
     transposed_hessian_product: None,
 }
-FAST = forward, movie, tangent, gradient_of_parameters
+FAST = movie, tangent, gradient_of_parameters
 SECOND = hessian_product, transposed_hessian_product  # which XLA compiles for seconds
 FIRST = [f for f in ROUNDS if f not in SECOND]
 
@@ -190,6 +190,7 @@ def test_many_bands_by_warp(dtype, shape, function):
     check_steps("warp", function, dtype, 2, "arakawa", True, Grid(shape, (2.0, 3.5)))
 
 
+@pytest.mark.full
 def test_direct():
     whole, divided = (solver(g, Direct()) for g in (GRID, GRID.over(mesh_of(4), "y")))
     check(gradient, whole, divided, flow(GRID), ["all-gather"] * 6)
@@ -233,6 +234,7 @@ def test_poisson(dtype, parts, shape, extent):
     assert float(residual) <= RELATIVE[dtype] * largest * sum(4 / side**2 for side in divided.spacing)
 
 
+@pytest.mark.full
 def test_operators():
     divided, a, b = GRID.over(mesh_of(4), "y"), flow(GRID), normal(3, (3, *GRID.shape))
     assert_trees_close(jacobian(divided, a, b), jacobian(GRID, a, b))
@@ -244,7 +246,10 @@ def test_operators():
 
 @pytest.mark.covering(1)
 @pytest.mark.parametrize(
-    "name", ["energy", "spectrum", "gradient", "flux", "resolution", "budgets", "velocity", "coarsen", "closure"]
+    "name",
+    fast_cases(
+        ["energy", "spectrum", "gradient", "flux", "resolution", "budgets", "velocity", "coarsen", "closure"], 2, 5, 7
+    ),
 )
 @pytest.mark.parametrize("shape", [(4,), (2, 2)])
 def test_diagnostics(name, shape):

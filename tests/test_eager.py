@@ -47,6 +47,7 @@ def test_compiled_once(name, backend, compiled):
     assert not compiled(lambda: CALLS[name](make(backend), another))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_without_jit(backend):
     omega, solver = normal(0, GRID.shape), make(backend)

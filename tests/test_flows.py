@@ -173,7 +173,7 @@ def test_curl_of_batches_and_types():
         initial.from_velocity(grid, u, v.T)
 
 
-@pytest.mark.parametrize(("grid", "dtype"), [(GRIDS[0], "float32"), (GRIDS[1], None)])
+@pytest.mark.parametrize(("grid", "dtype"), [(GRIDS[0], "float32"), pytest.param(GRIDS[1], None, marks=pytest.mark.full)])
 def test_spectrum_comes_back(grid, dtype, key):
     measure = jax.jit(diagnostics.energy_spectrum, static_argnums=0)
     make = jax.jit(initial.from_spectrum, static_argnums=0, static_argnames="dtype")

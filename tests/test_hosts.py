@@ -73,6 +73,7 @@ def test_devices_take_turns(ensemble, whole, output):
     assert seen == [(sum(steps[:n]), 45) for n in range(26)]
 
 
+@pytest.mark.full
 def test_the_default_device(output, whole, monkeypatch):
     used = []
     simulate = module.simulate

@@ -84,6 +84,7 @@ def test_jit_and_vmap_over_keys(make, key):
     assert_close(jax.vmap(lambda one: make(grid, one, None))(keys), each)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.covering(1, 2)
 @every_grid
 @every_dtype
@@ -162,6 +163,7 @@ def test_turbulence_can_be_differentiated_by_its_energy(key):
     assert_close(jax.jit(jax.grad(measured))(0.3), 1.0)
 
 
+@pytest.mark.covering(1)
 @two_grids
 @every_dtype
 @pytest.mark.parametrize("wavenumber", [1, 4])
@@ -233,6 +235,7 @@ def test_taylor_green_can_be_differentiated_by_its_amplitude():
     assert_close(mixed.astype("float32"), 2 * 0.6 * unit)
 
 
+@pytest.mark.covering(1)
 @two_grids
 @every_dtype
 def test_random_vorticity_has_unit_rms_and_its_band(grid, dtype, key):

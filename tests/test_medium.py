@@ -121,6 +121,7 @@ def test_value_jvp_and_vjp(case, backend):
     test_terms.check(case, backend)
 
 
+@pytest.mark.full
 @mostly_xla
 @pytest.mark.parametrize("case", fast_cases([Case(per_member=True, steps=2), CASES[3]], 0), ids=str)
 def test_dot_products(case, backend):
@@ -180,6 +181,7 @@ def test_a_flow_over_topography_that_does_not_move(backend):
     assert_close(jax.jit(lambda w: over.rollout(w, steps=20))(omega), omega, {"float64": 1e-11})
 
 
+@pytest.mark.full
 @mostly_xla
 @pytest.mark.parametrize("radius", fast_cases([None, 0.3], 1), ids=["rigid", "radius"])
 def test_invariants_over_topography(backend, radius):
@@ -219,6 +221,7 @@ def test_penalisation_takes_energy_and_no_more_than_it_says(backend):
     assert np.all(np.asarray(energies[1]) < np.asarray(energies[0]))
 
 
+@pytest.mark.full
 @mostly_xla
 def test_budgets_close_with_every_term(backend):
     case = Case(grid=BOX)
@@ -278,6 +281,7 @@ def test_a_body_in_some_rows_only(backend):
     assert_close(ours[1], exact[1], ROLLOUT)
 
 
+@pytest.mark.full
 @mostly_xla
 def test_members_and_vmap(backend):
     """Members have media of their own, along leading axes or mapped over; a forcing of each step is added to."""

@@ -75,6 +75,7 @@ def test_rollouts_are_compared_frame_by_frame(discretisation, key):
     assert_close(found[1, 0], single)
 
 
+@pytest.mark.covering(1)
 @of_fields
 def test_equal_fields(metric, key):
     omega, _ = flows(key)

@@ -105,6 +105,7 @@ def test_the_force_is_the_momentum_that_the_flow_loses():
     assert_close(share, -np.mean(density, (-2, -1)))
 
 
+@pytest.mark.full
 def test_derivatives_by_place_and_shape_are_those_of_finite_differences():
     """Through the flow, of the force on a body whose surface is an ellipse with a bump."""
     omega = 0.1 * normal(1, GRID.shape)

@@ -128,6 +128,7 @@ def test_one_sum_for_a_shared_parameter(backend, discretisation, types):
     check(of_viscosity(backend, discretisation), x, ["all-reduce"], exact=False)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @every_backend
 @pytest.mark.parametrize("along", [("a", "b"), ("b", "a"), "b"], ids=str)
@@ -188,7 +189,7 @@ def test_a_field_that_is_divided(types, backend, spec):
 @every_type
 @every_discretisation
 @pytest.mark.parametrize("spec", [(None, "a"), ("a", "b")], ids=str)
-@pytest.mark.parametrize("kind", ["axes", "vmap", "operator"])
+@pytest.mark.parametrize("kind", fast_cases(["axes", "vmap", "operator"], 1, 2))
 def test_leading_axes_that_are_divided(types, discretisation, spec, kind):
     """Members become one axis, of which the parts must be contiguous: an inner axis may not be divided alone."""
     s = solver("xla", discretisation)

@@ -64,6 +64,7 @@ def test_taylor_green_gradients_in_closed_form(backend, adjoint):
     assert_close(by_viscosity, 2 * steps * exact / factor * (1 + z + z**2 / 2) * -rate * dt, ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 1))
 def test_inviscid_drift_falls_like_the_cube_of_dt(backend):
     omega = initial.random_vorticity(GRID, key=jax.random.key(1), max_wavenumber=3)
@@ -81,6 +82,7 @@ def test_inviscid_drift_falls_like_the_cube_of_dt(backend):
     assert jnp.linalg.norm(last - omega) > 0.1 * jnp.linalg.norm(omega)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -156,6 +158,7 @@ def test_the_mean_only_drags(backend):
     assert_close(jnp.mean(last), factor**5 * jnp.mean(omega), ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_rounding_of_the_state_does_not_add_up(backend):
     """Weights 1/3 and 2/3 rounded to float32 would add up to 1 + 3e-8. The error would grow with every step."""

@@ -34,6 +34,7 @@ def wave(my, mx, dtype="float64", amplitude=1.0):
     return jnp.asarray(amplitude * np.cos(phase + 0.3), dtype)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("discretisation", "longest", "shortest"),

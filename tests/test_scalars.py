@@ -247,6 +247,7 @@ def test_dot_products(case, backend):
         assert abs(vdot(along, w) - vdot(v, backward)) <= DOT * scale
 
 
+@pytest.mark.full
 def test_a_hessian_is_symmetric():
     """By the sweep's derivative, which runs all steps anew."""
     case = Case(steps=1, scalars=1, names=("viscosity", "dt"))
@@ -294,6 +295,7 @@ def state_of(count, lead=(), dtype="float64", grid=BOX):
     return State(first, tuple(rest))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 def test_a_scalar_like_vorticity_stays_so(dtype):
     """With viscosity for diffusivity and the same forcing, both obey one equation, by two different products."""
@@ -373,6 +375,7 @@ def test_budgets_close():
     assert np.all(np.asarray(variance[2].production) == 0)
 
 
+@pytest.mark.full
 def test_boussinesq_flow_keeps_its_energy():
     """Kinetic energy and ``by / gy`` times the variance, with nothing that dissipates: budgets, and a rollout."""
     solver = solver_of(
@@ -404,6 +407,7 @@ def test_norms_of_a_wave():
 # ------------------------------------------------------------------------------------------------ the solver
 
 
+@pytest.mark.full
 def test_saves_and_flags():
     solver = solver_of(Scalar(diffusivity=0.01), Scalar(diffusivity=0.02), dt=0.01)
     state = state_of(2, (2,))
@@ -513,6 +517,7 @@ def test_errors(call, words):
 one = functools.partial(solver_of, Scalar(diffusivity=0.1))
 
 
+@pytest.mark.full
 def test_adaptive_steps():
     """A rollout of the same steps, since nothing changes the Courant number of a fluid at rest."""
     solver = solver_of(Scalar(diffusivity=0.01), viscosity=0.01)

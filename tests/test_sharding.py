@@ -94,6 +94,7 @@ def test_rollout(backend, check_vma, adjoint):
     assert len(jax.jit(g)(given, *x[1:]).sharding.device_set) == 4
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @every_backend
 @every_check
@@ -155,6 +156,7 @@ def test_only_parameters_vary(backend, check_vma):
     assert_trees_close(both(g), both(each), ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @every_backend
 @every_check

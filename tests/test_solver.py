@@ -184,6 +184,7 @@ def test_equinox(backend):
     assert_close(grads.gain, 4 * jnp.sum(model(omega) ** 2), ROLLOUT)
 
 
+@pytest.mark.full
 def test_optax_finds_a_viscosity():
     omega, steps = normal(0, (2, *GRID.shape)), 4
     target = jax.jit(lambda w: make(viscosity=0.03).rollout(w, steps=steps))(omega)
@@ -211,6 +212,7 @@ def test_optax_finds_a_viscosity():
     assert abs(float(part.viscosity) - 0.03) < 2e-3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_parameters_are_cast_to_the_type_of_the_state(backend):
     solver = make(backend)
@@ -246,6 +248,7 @@ def test_a_rollout_that_blows_up_says_so(backend):
         jax.block_until_ready(make(backend).step(omega.at[0, 0].set(jnp.nan)))
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(2)], ids=str)

@@ -134,7 +134,7 @@ CASES = [
     Case(grid=LONG, dtype="float32", names=("viscosity", "dt", "mean_flow", "hyperviscosity"), order=3),
     Case(grid=LONG, dealiasing="smooth", integrator="rk4", per_member=True),
 ]
-every_case = pytest.mark.parametrize("case", fast_cases(CASES, 1, 4), ids=str)
+every_case = pytest.mark.parametrize("case", fast_cases(CASES, 1), ids=str)
 
 
 def derivatives(f, case):
@@ -163,6 +163,7 @@ def test_value_jvp_and_vjp(case, backend):
     check(case, backend)
 
 
+@pytest.mark.full
 @every_backend
 @pytest.mark.parametrize("case", fast_cases([CASES[0], CASES[2], CASES[4], CASES[6]], 0), ids=str)
 def test_dot_products(case, backend):
@@ -250,6 +251,7 @@ def test_a_packet_of_rossby_waves_has_their_group_velocity(backend):
     assert abs(moved) > 4 * grid.spacing[1]
 
 
+@pytest.mark.full
 @every_dtype
 @mostly_xla
 def test_taylor_green_vortices_with_hyperviscosity_and_hypodrag(backend, dtype):
@@ -281,6 +283,7 @@ def test_a_mean_flow_carries_everything(backend):
     assert_close(moved, np.roll(np.asarray(still), (-12, 16), axis=(0, 1)), {"float64": 1e-10})
 
 
+@pytest.mark.full
 @mostly_xla
 def test_quasi_geostrophic_flow_keeps_its_invariants(backend):
     """Total energy ``0.5 <psi q>`` and potential enstrophy, with advection in the way of neither."""
@@ -311,6 +314,7 @@ def test_budgets_close_with_every_term(backend):
         assert np.all(np.abs(budget.residual) < 1e-12 * np.abs(budget.rate))
 
 
+@pytest.mark.full
 def test_order_in_dt_is_kept():
     """Fourth, since linear terms are exact; so a stiff term does not limit dt."""
     omega = 5 * initial.taylor_green(BOX) + wave(BOX, 2, 1, 2.0)[0]
@@ -343,6 +347,7 @@ def test_vmap_over_coefficients(backend):
         assert_close(one, solver_of(backend, beta=beta).rollout(omega, steps=2))
 
 
+@pytest.mark.full
 @pytest.mark.skipif(len(jax.devices()) < 2, reason="one device")
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 def test_a_sharded_batch_stays_sharded(backend):
