@@ -49,6 +49,7 @@ def test_reverse_mode_falls_apart(adjoint, around):
     assert primitives(grad, omega) == {"advance", "adjoint"}
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @BACKENDS
 @ADJOINTS

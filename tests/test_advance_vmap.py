@@ -67,6 +67,7 @@ def test_vmap_is_a_loop(way):
     assert_trees_close(ones, oracles, ROLLOUT)
 
 
+@pytest.mark.full
 @every_backend
 def test_nested_vmap(backend):
     case = Case(grid=SMALL, per_member=("forcing",), steps=2)

@@ -78,6 +78,7 @@ def test_one_solve_a_stage():
     assert text.count("f64[4,6,10] = poisson[") == 3
 
 
+@pytest.mark.full
 def test_its_own_derivative():
     """Forward and backward through it, with respect to operands that are shared and tangents that are not."""
     case, other = Case(grid=SMALL, steps=1), Case(grid=SMALL, steps=1, per_member=ALL)

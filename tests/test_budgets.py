@@ -138,6 +138,7 @@ def test_budgets_of_a_rollout_with_a_field_a_step():
     assert_close((energy.value[1] - energy.value[0]) / dt, 0.4)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @two_grids
 @that_conserve
@@ -175,6 +176,7 @@ def test_turbulence_sends_energy_to_large_scales_and_enstrophy_to_small_ones():
     assert energy[2] < 0 < enstrophy[7]
 
 
+@pytest.mark.full
 @two_grids
 def test_scales_of_one_wave(grid):
     # One wave along the longest side: its wavelength is the integral scale.

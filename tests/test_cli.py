@@ -81,6 +81,7 @@ def test_the_seed_decides(tmp_path):
     assert not list(tmp_path.glob("*.png"))
 
 
+@pytest.mark.full
 def test_options_reach_the_solver(tmp_path, capsys):
     options = ["--no-plot", "--advection", "central", "--adjoint", "direct", "--precision", "float64"]
     figures = demo(tmp_path, *options, "--backend", "xla", "--radius", "0.05", "--learning-rate", "5")

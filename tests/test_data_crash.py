@@ -55,6 +55,7 @@ def parts(output):
     return sorted(path.name for path in output.with_name(output.name + ".parts").glob("part-*.json"))
 
 
+@pytest.mark.full
 def test_the_time_leaves_no_trace(whole, tmp_path):
     time.sleep(1.1)  # HDF5 counts seconds
     generate(tmp_path / "b.h5", ENSEMBLE)

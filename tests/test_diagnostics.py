@@ -128,6 +128,7 @@ def test_leading_axes_jit_and_vmap(key):
         assert_close(jax.vmap(lambda w, f=function: f(grid, w), in_axes=1, out_axes=1)(omega), each)
 
 
+@pytest.mark.covering(1)
 @two_grids
 @every_dtype
 def test_gradients_have_their_closed_forms(grid, dtype, key):

@@ -62,6 +62,7 @@ def test_the_command_line_knows_all_options():
                 NAMES[name](**{option: "none"})
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @one_of_each
 @every_dtype

@@ -153,7 +153,7 @@ def check_steps(backend, function, dtype, parts, advection, forcing, grid=GRID):
 @pytest.mark.covering(1, 2)
 @functions(FIRST, FAST)
 @every_dtype
-@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("parts", fast_cases([1, 2, 4], 1, 2))
 @pytest.mark.parametrize("advection", ["arakawa", "central"])
 @pytest.mark.parametrize("forcing", [True, False])
 def test_steps(function, dtype, parts, advection, forcing):

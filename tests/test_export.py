@@ -25,6 +25,7 @@ def make(**options):
 FULL = pytest.mark.full
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "adjoint",
     [pytest.param(Direct(), marks=FULL), Checkpointed(), pytest.param(Checkpointed(2), marks=FULL)],

@@ -36,6 +36,7 @@ def test_kolmogorov_is_the_discrete_curl_of_its_force(grid, dtype, discretisatio
         forcing.kolmogorov(grid, highest + 1, 1.0, **how)
 
 
+@pytest.mark.full
 @every_discretisation
 def test_the_laminar_kolmogorov_flow_is_steady(discretisation):
     grid, n, amplitude, nu, mu = GRIDS[0], 2, 0.4, 0.05, 0.3

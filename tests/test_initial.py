@@ -84,7 +84,6 @@ def test_jit_and_vmap_over_keys(make, key):
     assert_close(jax.vmap(lambda one: make(grid, one, None))(keys), each)
 
 
-@pytest.mark.covering(1)
 @pytest.mark.covering(1, 2)
 @every_grid
 @every_dtype

@@ -109,7 +109,7 @@ CASES = [
     Case(dealiasing="smooth", names=("dt", "mask", "permeability", "mean_flow"), per_member=True),
     Case(grid=LONG, dtype="float32", per_member=True),
 ]
-every_case = pytest.mark.parametrize("case", fast_cases(CASES, 1), ids=str)
+every_case = pytest.mark.parametrize("case", fast_cases(CASES, 0), ids=str)
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 # the kernels have been compared with the oracle; exact solutions are those of the equation
 mostly_xla = pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
@@ -267,6 +267,7 @@ def test_solvers_without_a_medium_pass_a_single_number():
         assert equation.invars[Operands._fields.index("linear")].aval.shape == (1, 1, 1, 1)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
 def test_a_body_in_some_rows_only(backend):
     """Blocks of rows without one leave out its transforms, also in the sweep if its cotangent is not wanted."""

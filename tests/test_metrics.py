@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from tolerances import DIFFERENCES, RELATIVE, assert_close
 
 from warpjaxns import FiniteDifference, Grid, NavierStokes2D, Spectral, diagnostics, initial, metrics
@@ -11,6 +12,7 @@ from warpjaxns import FiniteDifference, Grid, NavierStokes2D, Spectral, diagnost
 GRID = Grid((24, 20), (3.0, 2.0))
 every_discretisation = pytest.mark.parametrize("discretisation", [FiniteDifference(), Spectral()], ids=str)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+mostly_double = pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 OF_FIELDS = [metrics.nrmse, metrics.correlation, metrics.spectral_error, metrics.separation]
 of_fields = pytest.mark.parametrize("metric", OF_FIELDS, ids=lambda metric: metric.__name__)
 
@@ -62,7 +64,7 @@ def test_the_spectral_error_is_that_of_numpy(dtype, discretisation, key):
     assert_close(metrics.spectral_error(GRID, ours, theirs, discretisation=discretisation), expected)
 
 
-@every_discretisation
+@pytest.mark.parametrize("discretisation", fast_cases([FiniteDifference(), Spectral()], 1), ids=str)
 def test_rollouts_are_compared_frame_by_frame(discretisation, key):
     omega = initial.decaying_turbulence(GRID, key=key, peak_wavenumber=6.0, discretisation=discretisation)
     starts = jnp.stack([omega, 1.1 * omega])
@@ -84,6 +86,7 @@ def test_equal_fields(metric, key):
     assert np.isfinite(gradient).all()  # of a norm at zero
 
 
+@pytest.mark.full
 @of_fields
 def test_transformations(metric, key):
     ours, theirs = flows(key, "float64", 3)
@@ -111,7 +114,7 @@ def test_a_flow_at_rest_correlates_with_nothing(key):
     assert np.isfinite(gradient).all()
 
 
-@every_dtype
+@mostly_double
 def test_correlation_times(dtype):
     times = np.array([0.5, 1.0, 2.0, 4.0])
     curves = np.array(
@@ -127,7 +130,7 @@ def test_correlation_times(dtype):
     assert_close(flat + 1, np.ones(4))
 
 
-@every_dtype
+@mostly_double
 def test_divergence_rates(dtype):
     times = np.linspace(0.0, 2.0, 9)
     noise = np.cos(7.0 * np.arange(9))

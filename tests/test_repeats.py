@@ -166,6 +166,7 @@ def test_part_of_the_arguments(wrt):
 STATE, PARAMETERS = (1, None, None, None, None), (None, 0, None, 1, 2)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("backend", "in_axes"), fast_backends([STATE, PARAMETERS], {"warp": [1]}), ids=str)
 def test_vmap_and_its_derivatives(backend, in_axes):
     case = CASES[0]

@@ -93,6 +93,7 @@ def test_a_fluid_at_rest_is_resolved(discretisation):
         assert np.isfinite(gradient).all()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("discretisation", fast_cases(ALL, 1), ids=NAMES)
 def test_members_jit_vmap_and_derivatives(discretisation, key):
     omega = jax.random.normal(key, (2, 3, *GRID.shape))

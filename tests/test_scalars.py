@@ -204,7 +204,7 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize(("backend", "case"), fast_backends(STEPS, {"xla": [0], "warp": [0]}), ids=str)
+@pytest.mark.parametrize(("backend", "case"), fast_backends(STEPS, {"warp": [0]}), ids=str)
 def test_steps_are_those_of_the_independent_code(case, backend):
     operands = case.operands()
     out = jax.jit(lambda: case.fused(backend)(*operands))()
@@ -431,6 +431,7 @@ def test_saves_and_flags():
     assert_trees_close(solver.velocity(state), solver.velocity(state.vorticity))
 
 
+@pytest.mark.full
 def test_members_share_scalars_and_their_coefficients():
     """Scalars without members serve all, and `vmap` maps over states and coefficients."""
     shared, many = state_of(1), state_of(1, (2,))

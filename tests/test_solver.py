@@ -106,6 +106,7 @@ def test_what_follows_from_a_state(backend):
 ADJOINTS = [Direct(), Checkpointed(), *map(Checkpointed, (1, 7, 1000)), Checkpointed(7, keep_last=False)]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_all_adjoints_give_the_same_gradient(backend):
     omega, control = normal(0, (2, *GRID.shape)), 0.1 * normal(1, (20, *GRID.shape))
@@ -135,6 +136,7 @@ def test_all_adjoints_give_the_same_gradient(backend):
     assert_trees_close(*saved, ROLLOUT)
 
 
+@pytest.mark.full
 @every_backend
 def test_vmap_over_parameters(backend):
     omega = normal(0, GRID.shape)

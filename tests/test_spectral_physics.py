@@ -44,6 +44,7 @@ def test_taylor_green_decays_exactly(backend, dtype, integrator, dealiasing):
             assert_close(state, factor * np.asarray(omega, "float64"), ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
 def test_taylor_green_gradients_in_closed_form(backend):
     steps, drag, viscosity, amplitude, dt = 10, 0.1, 0.02, 0.7, 0.1

@@ -96,7 +96,7 @@ def test_devices_with_less_memory(dtype, limit):
     assert seen[False] > 0 or limit > 99 * KIB
 
 
-@every_dtype
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.full)])
 def test_resident_members(dtype):
     """A block has room for a member and all threads, and its lines do not wait for each other."""
     lengths, seen = [n for n in range(4, 129) if smooth(n)], set()

@@ -157,6 +157,7 @@ def check(case, backend="warp"):
     assert_trees_close(jax.jit(lambda: derivatives(f, case))(), expected(case), ROLLOUT)
 
 
+@pytest.mark.full
 @every_backend
 @every_case
 def test_value_jvp_and_vjp(case, backend):
@@ -212,6 +213,7 @@ def solver_of(backend, grid=BOX, **options):
     return NavierStokes2D(grid, **{**good, **options})
 
 
+@pytest.mark.covering(1)
 @every_dtype
 @pytest.mark.parametrize("radius", [None, 0.2], ids=["rigid", "radius"])
 @mostly_xla

@@ -73,6 +73,7 @@ def test_states_at_any_steps(discretisation, backend, dtype, flagged):
     assert_close(early[1:], steady[jnp.asarray(at[:-1]) - 1], ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @each
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))

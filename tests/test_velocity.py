@@ -39,6 +39,7 @@ def test_resolved_waves_are_exact(grid, dtype, modes):
     assert_close(back, jnp.stack([u + jnp.asarray(0.3, dtype), v - jnp.asarray(2, dtype)]))
 
 
+@pytest.mark.full
 def test_taylor_green_vortices_lose_what_is_said():
     for n, lost in ((16, 0.038), (64, 2.4e-3)):
         grid = Grid((n, n))
