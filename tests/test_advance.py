@@ -200,6 +200,7 @@ def forward_over_reverse(case):
     return jax.jit(lambda v: jax.jvp(jax.grad(loss(case.oracle)), (x,), (v,))[1])(case.like(x, 50))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("backend", "case"), fast_backends(SECOND, {"warp": [0]}), ids=str)
 def test_hessian_vector_products(backend, case):
     x = case.operands()
@@ -271,7 +272,7 @@ def test_against_differences(case, backend):
 
 
 @pytest.mark.covering(1)
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
 @pytest.mark.parametrize("direct", [False, True])
 def test_linearize_and_transpose(direct, backend):
     case = Case(direct=direct, per_member=("viscosity",), forcing="per step")

@@ -68,7 +68,7 @@ def test_gradients_in_a_checkpoint(backend, adjoint, policy):
         assert relative_error(a, b) < 1e-12
 
 
-@BACKENDS
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_linearised_once_and_used_twice(backend):
     solver, omega = make(backend), normal(0, GRID.shape)
     out, linear = jax.linearize(lambda w: solver.rollout(w, steps=3), omega)
@@ -92,7 +92,6 @@ def test_many_tangents_at_one_state(backend):
         assert relative_error(dout, push(dw)[1]) < 1e-12
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_derivatives_of_a_derivative(backend):
     """Reverse over forward and forward over forward, against forward over reverse."""

@@ -134,6 +134,7 @@ def test_derivative_of_mapped_tangents(backend):
     assert_trees_close(gradient_of_mapped_tangents(backend), gradient_of_mapped_tangents("oracle"), ROLLOUT)
 
 
+@pytest.mark.full
 @every_backend
 def test_jacobians(backend):
     case = Case(grid=SMALL, steps=1, batch=1)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from oracle import normal
 from tolerances import ORDER, RELATIVE, ROLLOUT, SUMS, assert_close
 
@@ -127,6 +128,7 @@ def test_budgets_close_over_a_trajectory_to_third_order():
         assert abs(math.log2(coarse / fine) - 3) < ORDER
 
 
+@pytest.mark.full
 def test_budgets_of_a_rollout_with_a_field_a_step():
     # Over one step from rest, with no advection, the work of the noise is what the energy gains.
     grid, dt = Grid((16, 16)), 0.05
@@ -215,6 +217,7 @@ def test_lyapunov_exponent_of_a_fluid_at_rest():
     assert found.rates[0, 0] != found.rates[1, 0]
 
 
+@pytest.mark.full
 def test_lyapunov_exponent_is_the_rate_at_which_flows_part():
     # Benettin's way, with two rollouts and a small distance instead of a tangent, along a chaotic Kolmogorov flow.
     grid, steps, every, dt, size = Grid((16, 16)), 300, 10, 0.05, 1e-6
@@ -299,7 +302,7 @@ def test_backends_agree(key):
         assert_close(a, b, ROLLOUT)
 
 
-@pytest.mark.parametrize("length", [None, 1.5, "array"])
+@pytest.mark.parametrize("length", fast_cases([None, 1.5, "array"], 1))
 def test_a_flow_that_begins_at_rest(length):
     solver, omega = make_solver(), normal(0, GRID.shape)
     length = jnp.asarray([1.0, 2.0, 3.0]) if length == "array" else length

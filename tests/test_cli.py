@@ -259,6 +259,7 @@ def test_a_bar_of_frames_says_that_nothing_is_done_yet(monkeypatch, capsys):
     assert "generating: 100%" in capsys.readouterr().err
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "command",
     [

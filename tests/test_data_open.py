@@ -124,7 +124,9 @@ def test_linear_terms_of_members():
     assert_close(frames[:, 1:].swapaxes(0, 1), expected, ROLLOUT)  # frames are float32
 
 
-@pytest.mark.parametrize("discretisation", [pytest.param(wns.Spectral("rk3"), marks=pytest.mark.full), wns.FiniteDifference()], ids=str)
+@pytest.mark.parametrize(
+    "discretisation", [pytest.param(wns.Spectral("rk3"), marks=pytest.mark.full), wns.FiniteDifference()], ids=str
+)
 def test_a_medium_of_members(discretisation):
     of = ensemble(count=3, medium=own.reef, discretisation=discretisation, backend="xla", precision="float64")
     assert of.as_dict()["medium"] == "flows_of_a_user:reef"

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from tolerances import RELATIVE, assert_close
 
 from warpjaxns import FiniteDifference, Grid, Spectral, diagnostics
@@ -22,7 +23,7 @@ SCALARS = [energy, enstrophy, palinstrophy]
 every_grid = pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: str(grid.shape))
 two_grids = pytest.mark.parametrize("grid", GRIDS[:2], ids=lambda grid: str(grid.shape))
 every_discretisation = pytest.mark.parametrize("discretisation", [FiniteDifference(), Spectral()], ids=str)
-every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+every_dtype = pytest.mark.parametrize("dtype", fast_cases(DTYPES, 1))
 
 
 def wave(grid, my, mx, dtype="float64", discretisation=None):

@@ -124,8 +124,8 @@ def runs(name, discretisation, backend, adjoint, **saves):
 
 
 @pytest.mark.covering(1, 2)
-@pytest.mark.parametrize("name", fast_cases([*LAWS], 3, 4))
-@every_discretisation
+@pytest.mark.parametrize("name", fast_cases([*LAWS], 3))
+@mostly_differences
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("adjoint", [Checkpointed(2), Direct()], ids=str)
 @every_backend
@@ -251,6 +251,7 @@ def test_noise_has_the_variance_and_correlation_time_that_it_states():
     assert power[ring].max() / power[ring].min() < 1.5
 
 
+@pytest.mark.full
 def test_noise_does_not_depend_on_what_computes_it():
     key = jax.random.key(2)
     f = samples(noise(key), GRID, steps=6, dt=DT)

@@ -115,7 +115,7 @@ every_backend = pytest.mark.parametrize("backend", BACKENDS)
 mostly_xla = pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
 @every_case
 def test_value_jvp_and_vjp(case, backend):
     test_terms.check(case, backend)

@@ -84,6 +84,7 @@ def test_a_fringe_restores_the_mean_flow():
     assert through[0] < 0.1 * through[1]
 
 
+@pytest.mark.full
 def test_the_force_is_the_momentum_that_the_flow_loses():
     """It has a formula, and with a body that fills the box it is the drag of the mean flow."""
     body = obstacles.cylinder(GRID, centre=(1.0, 1.2), radius=0.4, permeability=0.1)

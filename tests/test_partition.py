@@ -120,7 +120,7 @@ def test_second_derivatives(backend, discretisation, types):
 
 
 @pytest.mark.covering(1, 2)
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 @every_discretisation
 @every_type
 def test_one_sum_for_a_shared_parameter(backend, discretisation, types):

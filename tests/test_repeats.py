@@ -127,7 +127,7 @@ def long(case, repeats=REPEATS):
 @pytest.mark.parametrize(
     ("backend", "case"),
     [pytest.param("warp", case, marks=[pytest.mark.full] * (i != 1)) for i, case in enumerate(CASES)]
-    + [("xla", CASES[1])],
+    + [pytest.param("xla", CASES[1], marks=pytest.mark.full)],
     ids=str,
 )
 def test_value_jvp_and_vjp(backend, case):
@@ -292,7 +292,11 @@ def test_a_rollout_is_one_call():
     assert "scan[" not in text
 
 
-@pytest.mark.parametrize(("discretisation", "calls"), [(FiniteDifference(), 12), pytest.param(Spectral(), 25, marks=pytest.mark.full)], ids=["fd", "modes"])
+@pytest.mark.parametrize(
+    ("discretisation", "calls"),
+    [(FiniteDifference(), 12), pytest.param(Spectral(), 25, marks=pytest.mark.full)],
+    ids=["fd", "modes"],
+)
 def test_foreign_calls_of_a_hessian_product(discretisation, calls):
     how = {"discretisation": discretisation, "backend": "warp", "check_finite": False}
     solver = NavierStokes2D(SMALL, viscosity=1e-2, dt=1e-2, **how)

@@ -62,7 +62,7 @@ def test_the_error_of_finite_differences_is_that_of_the_phase(dtype):
         assert_close(compiled_resolution(solver(), omega).error, phase / (1 + phase))
 
 
-@EVERY
+@pytest.mark.parametrize("discretisation", fast_cases(ALL, 1), ids=NAMES)
 def test_the_error_of_spectra_follows_from_the_tail(discretisation, key):
     found = resolution(solver(discretisation), jax.random.normal(key, GRID.shape))
     x = 2 * float(found.tail) ** 0.75
@@ -70,7 +70,7 @@ def test_the_error_of_spectra_follows_from_the_tail(discretisation, key):
     assert exact == isinstance(discretisation, wns.Spectral)
 
 
-@EVERY
+@pytest.mark.parametrize("discretisation", fast_cases(ALL, 1), ids=NAMES)
 def test_the_grid_reynolds_number_has_the_largest_cell(discretisation):
     omega = wns.initial.taylor_green(GRID, wavenumber=1, dtype="float64")
     with_members = solver(discretisation, viscosity=jnp.array([1e-2, 2e-2]))

@@ -318,6 +318,7 @@ def test_a_scalar_of_a_fluid_at_rest_diffuses():
     assert_close(after, np.asarray(c) * math.exp(-0.03 * squared * 0.5) + 1 + 0.4 * 0.5, ROLLOUT)
 
 
+@pytest.mark.full
 def test_internal_waves_have_their_frequency():
     """``N kx / k`` with ``N^2 = gy by`` (Gill 1982, section 6.4). A single wave is an exact solution, up to dt^4."""
     x, y = (np.asarray(a) for a in BOX.mesh())

@@ -117,6 +117,7 @@ def check_on_a_gpu(grid, dtype):
     both(lambda f: lambda w: jax.jvp(f, (w,), (jnp.cos(w),)), GPU)
 
 
+@pytest.mark.full
 def test_rounding_is_that_of_a_transform():
     """Compare rounding in float32, of the velocity too, in which a streamfunction's rounding shows."""
     grid = Grid((256, 256))

@@ -76,6 +76,7 @@ def test_leading_axes(backend):
     assert_close(rate[0, 1], solo.tendency(omega[0, 1]))
 
 
+@pytest.mark.full
 def test_a_control_for_the_last_of_two_leading_axes():
     # with as many members as steps, the steps pass for members without an error
     control, omega = normal(3, (4, 3, *GRID.shape)), normal(0, (4, 3, *GRID.shape))
@@ -166,7 +167,7 @@ class Closure(eqx.Module):
         return self.gain * self.solver.rollout(omega, steps=2)
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 1))
 def test_equinox(backend):
     omega, solver = normal(0, GRID.shape), make(backend)
     expected = solver.step(omega)

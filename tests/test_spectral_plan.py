@@ -56,6 +56,7 @@ def test_every_size_has_a_plan(dtype):
             assert plan.fits(plan.tangent, 4)
 
 
+@pytest.mark.full
 @every_dtype
 def test_the_columns_of_all_blocks(dtype):
     """Blocks have all columns of a state, and threads that wait for each other take as many turns."""

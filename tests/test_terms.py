@@ -230,6 +230,7 @@ def test_a_rossby_wave_has_its_frequency(backend, radius, dtype):
         assert_close(state, np.cos(ky * y + kx * x - frequency * time), ROLLOUT)
 
 
+@pytest.mark.full
 @mostly_xla
 def test_a_packet_of_rossby_waves_has_their_group_velocity(backend):
     """Along x ``beta (kx^2 - ky^2) / k^4`` without a deformation radius: opposite to the crests where kx > ky."""
@@ -275,6 +276,7 @@ def test_taylor_green_vortices_with_hyperviscosity_and_hypodrag(backend, dtype):
         assert_close(gradient[name], np.asarray(-2 * factor * exact, dtype), ROLLOUT)
 
 
+@pytest.mark.full
 @mostly_xla
 def test_a_mean_flow_carries_everything(backend):
     """It is a Galilean transformation: after L / U the flow is where it would be without, and between it is shifted."""
@@ -341,6 +343,7 @@ def test_terms_are_leaves_where_they_are_given():
     assert plain.term_rates(jnp.ones(BOX.shape)) == {}
 
 
+@pytest.mark.full
 @mostly_xla
 def test_vmap_over_coefficients(backend):
     omega, betas = normal(8, BOX.shape), jnp.asarray([1.0, 20.0])

@@ -409,6 +409,7 @@ def test_second_derivatives_of_adaptive_steps(discretisation, backend):
     assert_trees_close(twice, product, ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", fast_cases(CASES, 3))
 def test_adaptive_steps_of_members(case):
     """Members do not depend on each other, and no segment is taken that none needs."""
@@ -489,6 +490,7 @@ def test_too_few_segments():
     assert 0 < result.time[1] < UNTIL
 
 
+@pytest.mark.full
 def test_members_that_are_not_finite_do_not_stop_the_others():
     solver, omega = make(), swirls(3)
     good, _ = adaptive(solver, omega, check="flag")

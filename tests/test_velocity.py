@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from oracle import normal
 from tolerances import DOT, RELATIVE, assert_close, relative_error
 
@@ -13,7 +14,7 @@ from warpjaxns import Grid, NavierStokes2D, initial, velocity_of, vorticity_of
 
 GRIDS = [Grid((16, 20), (3.0, 2.0)), Grid((15, 21), (0.7, 1.9))]
 two_grids = pytest.mark.parametrize("grid", GRIDS, ids=str)
-every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+every_dtype = pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 
 
 def wave(grid, my, mx, phase=0.3):
@@ -66,6 +67,7 @@ def test_they_undo_each_other_for_all_resolved_waves(grid):
     assert_close(with_mean[1] - v, np.full(v.shape, 2.0))
 
 
+@pytest.mark.full
 @two_grids
 def test_waves_of_two_points_stay_finite_and_small(grid):
     omega = normal(0, grid.shape)
