@@ -168,7 +168,6 @@ def test_an_end_time():
             ensemble(**changes)
 
 
-@pytest.mark.full
 def test_a_spin_up_until_it_is_steady():
     """Relax to the steady flow of forcing and drag: the enstrophy approaches its limit as ``1 - exp(-t)``."""
     how = {"initial": own.still, "forcing": own.push, "drag": 1.0, "viscosity": 0.0, "dt": 0.05, "count": 3}

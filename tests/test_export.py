@@ -25,7 +25,6 @@ def make(**options):
 FULL = pytest.mark.full
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     "adjoint",
     [pytest.param(Direct(), marks=FULL), Checkpointed(), pytest.param(Checkpointed(2), marks=FULL)],

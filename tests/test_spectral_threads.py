@@ -68,7 +68,6 @@ def hand_in_residents(monkeypatch, entry):
     hand_in(monkeypatch, {"SPECTRAL_RESIDENT": {64: [tuning.SpectralResident(*entry, 512, 1)]}})
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     ("entry", "case"), [pytest.param(*r, marks=[pytest.mark.full] * (i > 0)) for i, r in enumerate(RESIDENTS)], ids=str
 )
