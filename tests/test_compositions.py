@@ -31,7 +31,7 @@ from tolerances import ROLLOUT, assert_trees_close
 import warpjaxns as wns
 
 SHORT = 64  # numbers under it are short; the fast tier has some that compile in a second or two
-FAST = [7, 8, 9, 10, 12, 14, 18, 19, 22, 23, 25, 26, 27, *range(29, 35), 36, *range(38, 41), 44, 52, 54, 56, 58, 59, 61]
+FAST = [7, 8, 9, 10, 12, 14, 15, 18, 19, 22, 23, 25, 26, 27, *range(29, 35), 36, *range(38, 41), 47, 52, 56, 58, 59, 61]
 EXAMPLES = int(os.environ.get("WARPJAXNS_COMPOSITIONS", "0"))
 NUMBERED = range(EXAMPLES) if EXAMPLES else FAST
 DISCRETISATIONS = [

@@ -62,7 +62,10 @@ def test_the_time_leaves_no_trace(whole, tmp_path):
     assert (tmp_path / "b.h5").read_bytes() == whole
 
 
-@pytest.mark.parametrize(("setting", "value"), [("jax_threefry_partitionable", False), ("jax_random_seed_offset", 1)])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [pytest.param("jax_threefry_partitionable", False, marks=pytest.mark.full), ("jax_random_seed_offset", 1)],
+)
 def test_begun_with_other_settings_for_random_numbers(setting, value, whole, tmp_path):
     def report(done, total):
         if done >= 11:

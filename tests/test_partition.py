@@ -185,6 +185,7 @@ def test_a_field_that_is_divided(types, backend, spec):
         jax.jit(functools.partial(diagnostics.energy_spectrum, GRID))(x)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @every_type
 @every_discretisation

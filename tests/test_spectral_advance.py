@@ -152,6 +152,7 @@ def test_hessian_vector_products(case, backend):
         assert abs(vdot(hv, w) - vdot(v, along_w)) < DOT * norms[0] * norms[1]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
 def test_a_hessian_vector_product(backend):
     case = SECOND[0]

@@ -111,7 +111,6 @@ def test_the_mean_over_x_stays_real(grid, dealiasing, dtype, backend):
         assert_close(to_state(to_field(out, **how), **how), out)
 
 
-@pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("sizes", fast_cases([(1, 1), (1, 3), (3, 1), (3, 3)], 1, 2), ids=str)

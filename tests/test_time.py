@@ -228,6 +228,7 @@ def test_check_goes_before_check_finite():
     make(check_finite=False).rollout(bad, steps=1)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("discretisation", fast_cases([FiniteDifference(), Spectral("rk3")], 0), ids=str)
 def test_a_flag_goes_through_transformations(discretisation):
     solver = make(discretisation, adjoint=Checkpointed(5))
