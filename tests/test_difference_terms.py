@@ -293,6 +293,7 @@ def test_a_large_deformation_radius(tables, dtype, monkeypatch):
         assert error < {"float32": 2e-7, "float64": 1e-15}[dtype], radius
 
 
+@pytest.mark.full
 @mostly_xla
 def test_a_mean_flow_carries_taylor_green_vortices(backend):
     """The error of their place is of second order in the spacing."""
@@ -308,7 +309,7 @@ def test_a_mean_flow_carries_taylor_green_vortices(backend):
 
 
 @mostly_xla
-@pytest.mark.parametrize("values", [VALUES, WITH_RADIUS], ids=["hypodrag", "radius"])
+@pytest.mark.parametrize("values", fast_cases([VALUES, WITH_RADIUS], 1), ids=["hypodrag", "radius"])
 def test_budgets_close_with_every_term(backend, values):
     """Beta plane and mean flow change neither energy nor enstrophy, and Arakawa's advection does not."""
     solver = solver_of(backend, **values)
@@ -372,6 +373,7 @@ def test_solvers_without_terms_have_no_coefficients():
         assert equation.invars[Operands._fields.index("linear")].aval.shape == shape
 
 
+@pytest.mark.full
 @mostly_xla
 def test_vmap_over_coefficients(backend):
     omega, radii = normal(8, BOX.shape), jnp.asarray([0.2, 2.0])

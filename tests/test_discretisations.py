@@ -109,6 +109,7 @@ def test_no_steps_give_what_a_state_keeps(discretisation):
     assert_close(kept, np.fft.ifft2(inside * np.fft.fft2(omega)).real)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @spectral
 @every_dtype
@@ -164,6 +165,7 @@ def test_derivatives_by_every_leaf(discretisation, backend):
     )
 
 
+@pytest.mark.full
 @one_of_each
 def test_one_parameter_a_member(discretisation):
     omega, nu = normal(0, (2, *GRID.shape)), jnp.asarray([0.01, 0.05])

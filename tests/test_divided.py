@@ -279,6 +279,7 @@ def test_kernels_are_loaded_beforehand(dtype):
         load(plan, "arakawa", True, *([True] if kind == "state" else [False] if kind == "tangent" else []), device)
 
 
+@pytest.mark.full
 def test_initial_flows_are_divided(key):
     grid = GRID.over(mesh_of(4), "y")
     make = functools.partial(initial.random_vorticity, key=key, max_wavenumber=2)

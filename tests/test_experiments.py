@@ -108,6 +108,7 @@ def short_losses(short):
     return short(backend="xla").losses
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "options", fast_cases([{"adjoint": Direct()}, {"adjoint": Checkpointed(3)}, {"backend": "warp"}], 1)
 )

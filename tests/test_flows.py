@@ -97,6 +97,7 @@ def test_shear_layer_is_the_curl_of_its_velocity():
     np.testing.assert_allclose(half, -2 * speed, rtol=1e-4)
 
 
+@pytest.mark.full
 def test_dipole_travels_and_keeps_its_shape():
     grid, speed, dt, steps = Grid((96, 96), (2.0, 2.0)), 0.5, 0.01, 40
     omega = initial.lamb_dipole(grid, radius=0.25, speed=speed)
@@ -142,6 +143,7 @@ def test_parameters_can_be_differentiated():
         assert jnp.linalg.norm(derivative - differences) < 1e-7 * jnp.linalg.norm(differences)
 
 
+@pytest.mark.full
 @two_grids
 def test_curl_of_a_velocity_on_the_grid(grid):
     # A wave comes back with the ratio of the two Laplacians: the wide one of centred differences, and the solver's.

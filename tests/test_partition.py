@@ -157,6 +157,7 @@ def test_checks_of_finite_results(backend, types):
     check(f, x, ["all-reduce"], exact=backend == "warp")
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @every_type
 @every_discretisation

@@ -107,6 +107,7 @@ def test_third_order_in_time(backend, scheme):
     assert abs(math.log2(errors[0] / errors[1]) - 3) < ORDER
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 1))
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_second_order_in_space(backend, scheme):
@@ -148,6 +149,7 @@ def test_second_order_in_space(backend, scheme):
     assert abs(math.log2(errors[0] / errors[1]) - 2) < ORDER
 
 
+@pytest.mark.full
 @every_backend
 def test_the_mean_only_drags(backend):
     solver = NavierStokes2D(GRID, viscosity=0.01, drag=0.3, dt=0.05, backend=backend)

@@ -155,6 +155,7 @@ def test_dot_product(backend):
     assert abs(vdot(along, w) - vdot(v, back)) <= DOT * jnp.linalg.norm(along) * jnp.linalg.norm(w)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("wrt", fast_cases([(1,), (0, 4)], 1), ids=str)
 def test_part_of_the_arguments(wrt):
     case = CASES[1]
@@ -292,6 +293,7 @@ def test_a_rollout_is_one_call():
     assert "scan[" not in text
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("discretisation", "calls"),
     [(FiniteDifference(), 12), pytest.param(Spectral(), 25, marks=pytest.mark.full)],

@@ -136,6 +136,7 @@ def test_second_derivatives(backend, check_vma):
     assert_trees_close(second_derivative(g), second_derivative(f), ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @mostly_warp
 @every_check

@@ -78,6 +78,7 @@ def test_dot_product(case, backend):
 WRT = [(0,), (1,), (2, 3), (4,), (0, 4)]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("backend", "wrt"), fast_backends(WRT, {"warp": [2]}), ids=str)
 def test_part_of_the_arguments(backend, wrt):
     case = Case(grid=SMALL, per_member=("drag",), forcing="per step")

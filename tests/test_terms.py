@@ -213,6 +213,7 @@ def solver_of(backend, grid=BOX, **options):
     return NavierStokes2D(grid, **{**good, **options})
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @every_dtype
 @pytest.mark.parametrize("radius", [None, 0.2], ids=["rigid", "radius"])
