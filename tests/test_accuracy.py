@@ -60,6 +60,7 @@ def test_the_reference_is_of_fourth_order_and_balances_its_forcing():
     assert fine < coarse / 50
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @pytest.mark.parametrize("code", accuracy_codes.CODES, ids=lambda code: code.name)
 @pytest.mark.parametrize("flow", [FLOW, STILL], ids=["forced", "free"])

@@ -49,6 +49,7 @@ def test_reverse_mode_falls_apart(adjoint, around):
     assert primitives(grad, omega) == {"advance", "adjoint"}
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @BACKENDS
 @ADJOINTS
@@ -67,7 +68,7 @@ def test_gradients_in_a_checkpoint(backend, adjoint, policy):
         assert relative_error(a, b) < 1e-12
 
 
-@BACKENDS
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_linearised_once_and_used_twice(backend):
     solver, omega = make(backend), normal(0, GRID.shape)
     out, linear = jax.linearize(lambda w: solver.rollout(w, steps=3), omega)

@@ -67,6 +67,7 @@ def test_vmap_is_a_loop(way):
     assert_trees_close(ones, oracles, ROLLOUT)
 
 
+@pytest.mark.full
 @every_backend
 def test_nested_vmap(backend):
     case = Case(grid=SMALL, per_member=("forcing",), steps=2)
@@ -127,11 +128,13 @@ def gradient_of_mapped_tangents(backend):
     return jax.jit(jax.grad(total))(x)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 def test_derivative_of_mapped_tangents(backend):
     assert_trees_close(gradient_of_mapped_tangents(backend), gradient_of_mapped_tangents("oracle"), ROLLOUT)
 
 
+@pytest.mark.full
 @every_backend
 def test_jacobians(backend):
     case = Case(grid=SMALL, steps=1, batch=1)

@@ -230,6 +230,7 @@ def test_wrong_cases(options):
         benchmarks.Case(**({"size": 8} | options))
 
 
+@pytest.mark.full
 def test_a_spectral_case(tmp_path, capsys):
     options = ["--discretisation", "spectral", "--backend", "xla", "--what", "forward", "--steps", "4", "--no-plot"]
     assert cli.main([*TINY, *options, "--size", "16", "--output", str(tmp_path)]) == 0

@@ -50,6 +50,7 @@ def test_a_batch_of_none_is_a_batch(name):
         assert jax.tree.map(jnp.shape, none) == jax.tree.map(lambda leaf, lead=lead: lead + leaf.shape, one)
 
 
+@pytest.mark.full
 def test_a_batch_of_none_for_each_member_its_parameters():
     none = jnp.zeros(0)
     solver = NavierStokes2D(GRID, viscosity=none, dt=none, drag=none)
@@ -71,6 +72,7 @@ def test_ranks_are_promoted_in_so_many_words(name):
         assert_trees_close(WITHOUT_PRIMITIVES[name](omega), expected)
 
 
+@pytest.mark.full
 def test_initial_fields_under_strict_rank_promotion():
     key = jax.random.key(0)
     with jax.numpy_rank_promotion("raise"):

@@ -81,6 +81,7 @@ def test_the_seed_decides(tmp_path):
     assert not list(tmp_path.glob("*.png"))
 
 
+@pytest.mark.full
 def test_options_reach_the_solver(tmp_path, capsys):
     options = ["--no-plot", "--advection", "central", "--adjoint", "direct", "--precision", "float64"]
     figures = demo(tmp_path, *options, "--backend", "xla", "--radius", "0.05", "--learning-rate", "5")
@@ -258,6 +259,7 @@ def test_a_bar_of_frames_says_that_nothing_is_done_yet(monkeypatch, capsys):
     assert "generating: 100%" in capsys.readouterr().err
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "command",
     [

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from tolerances import DIFFERENCES, RELATIVE, SUMS, assert_close
 
 from warpjaxns import FiniteDifference, Grid, NavierStokes2D, Spectral, closures, diagnostics
 
 GRIDS = [Grid((16, 20), (3.0, 2.0)), Grid((15, 12), (0.7, 1.9))]
 every_grid = pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: str(grid.shape))
-every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+every_dtype = pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 static = functools.partial(jax.jit, static_argnums=0, static_argnames="discretisation")
 smagorinsky, strain_rate = static(closures.smagorinsky), static(closures.strain_rate)
 every_discretisation = pytest.mark.parametrize("discretisation", [FiniteDifference(), Spectral()], ids=str)
@@ -113,6 +114,7 @@ def test_derivatives(discretisation, key):
     assert_close(at_rest + 1, np.ones(grid.shape))
 
 
+@pytest.mark.full
 def test_as_a_forcing_it_takes_enstrophy_from_a_rollout(key):
     grid = Grid((16, 16))
     solver = NavierStokes2D(grid, viscosity=0.0, dt=0.01)

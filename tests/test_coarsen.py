@@ -60,6 +60,7 @@ def test_smooth_fields_are_sampled(key):
     assert float(jnp.abs(to(grid, noise, (12, 12)) - noise[::2, ::3]).max()) > 0.1
 
 
+@pytest.mark.covering(1)
 @every_shape
 def test_the_derivative_is_the_map_and_its_transpose(shape, key):
     keys = jax.random.split(key, 3)

@@ -55,13 +55,17 @@ def parts(output):
     return sorted(path.name for path in output.with_name(output.name + ".parts").glob("part-*.json"))
 
 
+@pytest.mark.full
 def test_the_time_leaves_no_trace(whole, tmp_path):
     time.sleep(1.1)  # HDF5 counts seconds
     generate(tmp_path / "b.h5", ENSEMBLE)
     assert (tmp_path / "b.h5").read_bytes() == whole
 
 
-@pytest.mark.parametrize(("setting", "value"), [("jax_threefry_partitionable", False), ("jax_random_seed_offset", 1)])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [pytest.param("jax_threefry_partitionable", False, marks=pytest.mark.full), ("jax_random_seed_offset", 1)],
+)
 def test_begun_with_other_settings_for_random_numbers(setting, value, whole, tmp_path):
     def report(done, total):
         if done >= 11:

@@ -36,7 +36,7 @@ def trajectories(ensemble):
     return *fields.values(), join(lambda f: f.finite)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.full)])
 def test_frames_are_those_of_the_solver(precision):
     drawn = {"viscosity": Range(1e-3, 1e-1, log=True), "drag": Range(0.0, 0.5), "forcing_amplitude": Range(-1.0, 1.0)}
     of = ensemble(**drawn, precision=precision, forcing_wavenumber=2)
@@ -159,6 +159,7 @@ def test_wrong_arguments(changes, kind, message):
     assert message in str(error.value)
 
 
+@pytest.mark.full
 def test_a_forcing_may_be_a_law():
     """Its clock starts with the spin-up, and goes on from frame to frame."""
     of = ensemble(forcing=own.gusts, initial=own.still, spin_up=2, steps=4, save_every=2, count=3)

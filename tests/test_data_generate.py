@@ -168,6 +168,7 @@ def test_a_member_that_blows_up_is_recorded_and_left_out(tmp_path, path):
             assert np.isfinite(file[group][:]).all()
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("always:the flow is not resolved")
 def test_a_flow_without_enough_points_is_noticed(tmp_path, capsys):
     with pytest.warns(RuntimeWarning, match=r"finite differences on 16 x 24 points .* in the worst frame"):
@@ -180,6 +181,7 @@ def test_a_flow_without_enough_points_is_noticed(tmp_path, capsys):
     assert "warpjaxns: the flow is not resolved" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_spectral_flows(tmp_path, monkeypatch):
     """They are computed, read back and resumed as what they are, and large viscosities are no cause for a warning."""
     discretisation, output = Spectral("rk3"), tmp_path / "a.h5"

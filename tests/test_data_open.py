@@ -38,7 +38,7 @@ def vorticity(of):
         ("float32", wns.FiniteDifference(), "xla"),
         pytest.param("float64", wns.FiniteDifference(), "warp", marks=pytest.mark.full),
         pytest.param("float32", wns.Spectral(), "warp", marks=pytest.mark.full),
-        ("float64", wns.Spectral(), "xla"),
+        pytest.param("float64", wns.Spectral(), "xla", marks=pytest.mark.full),
     ],
 )
 def test_functions_make_fields_and_parameters(precision, discretisation, backend):
@@ -72,6 +72,7 @@ def test_functions_make_fields_and_parameters(precision, discretisation, backend
     assert np.ptp(strengths) > 0.1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", ["xla", pytest.param("warp", marks=pytest.mark.full)])
 def test_members_do_not_depend_on_count_or_batches(backend):
     how = {"initial": own.turbulence_with_spectral_modes, "forcing": own.push, "terms": own.correlated}
@@ -81,6 +82,7 @@ def test_members_do_not_depend_on_count_or_batches(backend):
     assert_close(vorticity(one)[:3], vorticity(other), ROLLOUT)
 
 
+@pytest.mark.full
 def test_noise_injects_its_energy():
     """Conserve energy but for the noise: what a frame has more than the one before is what the noise injected."""
     of = ensemble(
@@ -94,6 +96,7 @@ def test_noise_injects_its_energy():
     assert np.all(standard_error < 0.3 * gained)
 
 
+@pytest.mark.full
 def test_drawn_wavenumbers():
     of = ensemble(
         count=40, batch_size=40, forcing_amplitude=1.0, forcing_wavenumber=Range(2, 4), initial_wavenumber=Range(1, 1.4)
@@ -110,6 +113,7 @@ def test_drawn_wavenumbers():
         assert_close(starts[member], alone, ROLLOUT)
 
 
+@pytest.mark.full
 def test_linear_terms_of_members():
     of = ensemble(terms=own.planet, discretisation=wns.Spectral(), backend="xla", precision="float64")
     frames, parameters = vorticity(of), of.parameters(list(range(5)))
@@ -120,7 +124,9 @@ def test_linear_terms_of_members():
     assert_close(frames[:, 1:].swapaxes(0, 1), expected, ROLLOUT)  # frames are float32
 
 
-@pytest.mark.parametrize("discretisation", [wns.Spectral("rk3"), wns.FiniteDifference()], ids=str)
+@pytest.mark.parametrize(
+    "discretisation", [pytest.param(wns.Spectral("rk3"), marks=pytest.mark.full), wns.FiniteDifference()], ids=str
+)
 def test_a_medium_of_members(discretisation):
     of = ensemble(count=3, medium=own.reef, discretisation=discretisation, backend="xla", precision="float64")
     assert of.as_dict()["medium"] == "flows_of_a_user:reef"

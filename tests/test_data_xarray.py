@@ -51,6 +51,7 @@ def in_another_process(program, folder, *arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.full
 def test_another_process_reads_by_name_and_by_pickle(path, tmp_path, expected):
     declared(tmp_path)
     pickled = tmp_path / "dataset.pickle"

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from tolerances import RELATIVE, assert_close
 
 from warpjaxns import FiniteDifference, Grid, Spectral, diagnostics
@@ -22,7 +23,7 @@ SCALARS = [energy, enstrophy, palinstrophy]
 every_grid = pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: str(grid.shape))
 two_grids = pytest.mark.parametrize("grid", GRIDS[:2], ids=lambda grid: str(grid.shape))
 every_discretisation = pytest.mark.parametrize("discretisation", [FiniteDifference(), Spectral()], ids=str)
-every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+every_dtype = pytest.mark.parametrize("dtype", fast_cases(DTYPES, 1))
 
 
 def wave(grid, my, mx, dtype="float64", discretisation=None):
@@ -128,6 +129,7 @@ def test_leading_axes_jit_and_vmap(key):
         assert_close(jax.vmap(lambda w, f=function: f(grid, w), in_axes=1, out_axes=1)(omega), each)
 
 
+@pytest.mark.covering(1)
 @two_grids
 @every_dtype
 def test_gradients_have_their_closed_forms(grid, dtype, key):

@@ -62,6 +62,7 @@ def test_the_command_line_knows_all_options():
                 NAMES[name](**{option: "none"})
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @one_of_each
 @every_dtype
@@ -108,6 +109,7 @@ def test_no_steps_give_what_a_state_keeps(discretisation):
     assert_close(kept, np.fft.ifft2(inside * np.fft.fft2(omega)).real)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @spectral
 @every_dtype
@@ -137,6 +139,7 @@ def test_the_tendency_is_the_rate_of_a_short_step(discretisation):
     assert_close(cfl, np.max(np.abs(u) / dx + np.abs(v) / dy) * np.asarray(solver.dt))
 
 
+@pytest.mark.full
 @one_of_each
 @pytest.mark.parametrize("backend", ["xla", pytest.param("warp", marks=pytest.mark.full)])
 def test_derivatives_by_every_leaf(discretisation, backend):
@@ -162,6 +165,7 @@ def test_derivatives_by_every_leaf(discretisation, backend):
     )
 
 
+@pytest.mark.full
 @one_of_each
 def test_one_parameter_a_member(discretisation):
     omega, nu = normal(0, (2, *GRID.shape)), jnp.asarray([0.01, 0.05])
@@ -199,6 +203,7 @@ def test_turbulence_and_its_perturbations(discretisation):
     assert jnp.linalg.norm(lost) < RELATIVE["float64"] * jnp.linalg.norm(found.perturbation)
 
 
+@pytest.mark.full
 @one_of_each
 def test_the_first_rate_of_a_lyapunov_exponent_is_not_a_loss_of_modes(discretisation):
     solver = make(discretisation, viscosity=0.0, drag=0.1, forcing=None)

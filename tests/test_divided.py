@@ -116,7 +116,7 @@ ROUNDS = {
     hessian_product: None,  # made of operators
     transposed_hessian_product: None,
 }
-FAST = forward, movie, tangent, gradient_of_parameters
+FAST = tangent, gradient_of_parameters
 SECOND = hessian_product, transposed_hessian_product  # which XLA compiles for seconds
 FIRST = [f for f in ROUNDS if f not in SECOND]
 
@@ -160,7 +160,7 @@ def check_steps(backend, function, dtype, parts, advection, forcing, grid=GRID):
 @pytest.mark.covering(1, 2)
 @functions(FIRST, FAST)
 @every_dtype
-@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("parts", fast_cases([1, 2, 4], 2))
 @pytest.mark.parametrize("advection", ["arakawa", "central"])
 @pytest.mark.parametrize("forcing", [True, False])
 def test_steps(function, dtype, parts, advection, forcing):
@@ -197,13 +197,14 @@ def test_many_bands_by_warp(dtype, shape, function):
     check_steps("warp", function, dtype, 2, "arakawa", True, Grid(shape, (2.0, 3.5)))
 
 
+@pytest.mark.full
 def test_direct():
     whole, divided = (solver(g, Direct()) for g in (GRID, GRID.over(mesh_of(4), "y")))
     check(gradient, whole, divided, flow(GRID), ["all-gather"] * 6)
 
 
 @pytest.mark.covering(1, 1)
-@functions(ROUNDS, [movie, forward])
+@functions(ROUNDS, [movie])
 @every_dtype
 def test_members_and_rows(function, dtype):
     whole, divided = (solver(g) for g in (GRID, GRID.over(mesh_of(2, 2), "y")))
@@ -240,6 +241,7 @@ def test_poisson(dtype, parts, shape, extent):
     assert float(residual) <= RELATIVE[dtype] * largest * sum(4 / side**2 for side in divided.spacing)
 
 
+@pytest.mark.full
 def test_operators():
     divided, a, b = GRID.over(mesh_of(4), "y"), flow(GRID), normal(3, (3, *GRID.shape))
     assert_trees_close(jacobian(divided, a, b), jacobian(GRID, a, b))
@@ -251,7 +253,10 @@ def test_operators():
 
 @pytest.mark.covering(1)
 @pytest.mark.parametrize(
-    "name", ["energy", "spectrum", "gradient", "flux", "resolution", "budgets", "velocity", "coarsen", "closure"]
+    "name",
+    fast_cases(
+        ["energy", "spectrum", "gradient", "flux", "resolution", "budgets", "velocity", "coarsen", "closure"], 2, 5, 7
+    ),
 )
 @pytest.mark.parametrize("shape", [(4,), (2, 2)])
 def test_diagnostics(name, shape):
@@ -305,6 +310,7 @@ def test_rows_that_are_too_long_for_warp():
     check(forward, make(grid), make(grid.over(mesh_of(2), "y")), flow(grid, "float32"), ["all-gather"] * 3)
 
 
+@pytest.mark.full
 def test_initial_flows_are_divided(key):
     grid = GRID.over(mesh_of(4), "y")
     make = functools.partial(initial.random_vorticity, key=key, max_wavenumber=2)
@@ -313,6 +319,7 @@ def test_initial_flows_are_divided(key):
     assert omega.sharding.is_equivalent_to(grid.sharding(), 2)
 
 
+@pytest.mark.full
 def test_not_finite_raises():
     checked = NavierStokes2D(GRID.over(mesh_of(4), "y"), viscosity=1.0, dt=1.0, backend="xla")
     with pytest.raises(RuntimeError, match="not finite"):

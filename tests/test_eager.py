@@ -38,7 +38,7 @@ CALLS = {
 
 @pytest.mark.covering(1)
 @every_backend
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", fast_cases([*CALLS], 0, 3, 4, 5, 7))
 def test_compiled_once(name, backend, compiled):
     if OLD and name == "gradient by checkpoints":
         pytest.skip("JAX 0.10 compiles the transpose of an eager scan each time")
@@ -47,6 +47,7 @@ def test_compiled_once(name, backend, compiled):
     assert not compiled(lambda: CALLS[name](make(backend), another))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_without_jit(backend):
     omega, solver = normal(0, GRID.shape), make(backend)

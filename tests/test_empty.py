@@ -51,6 +51,7 @@ def test_no_steps(backend, adjoint, lead, save_every):
     assert by_control.shape == control.shape
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("save_every", [None, 1])
 def test_no_members_in_a_vmap(solver, save_every):
     """Map over states with no members, with parameters that all share."""

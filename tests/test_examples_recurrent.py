@@ -80,6 +80,7 @@ def test_fields_are_moved_and_resampled():
     np.testing.assert_allclose(finer, np.sin(3 * fine_x + fine_y) + np.cos(2 * fine_y), atol=1e-6)
 
 
+@pytest.mark.full
 def test_derivatives_of_the_equation_are_those_of_differences():
     solver = recurrent_flow.solver_of(16, 5.0, 0.1)
     omega = np.asarray(wns.initial.random_vorticity(solver.grid, key=jax.random.key(0), dtype="float64"))

@@ -54,6 +54,7 @@ def test_the_projection_keeps_the_norm(result):
     assert relative_norm(result) == pytest.approx(RADIUS, rel=1e-12)
 
 
+@pytest.mark.full
 def test_one_iteration_is_adam_and_a_projection(fields):
     base, start = fields
     rate, radius = 0.3, 0.06
@@ -107,13 +108,15 @@ def short_losses(short):
     return short(backend="xla").losses
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
-    "options", fast_cases([{"adjoint": Direct()}, {"adjoint": Checkpointed(3)}, {"backend": "warp"}], 0, 1)
+    "options", fast_cases([{"adjoint": Direct()}, {"adjoint": Checkpointed(3)}, {"backend": "warp"}], 1)
 )
 def test_adjoints_and_backends_agree(options, short, short_losses):
     np.testing.assert_allclose(short(**options).losses, short_losses, rtol=1e-9)
 
 
+@pytest.mark.full
 def test_float32(fields):
     base, perturbation = (field.astype(np.float32) for field in fields)
     result = optimal_perturbation(make_solver(), base, perturbation, steps=4, iterations=5)
@@ -155,6 +158,7 @@ def test_bad_input_raises(fields):
         random_perturbation(base, norm=0.0, key=jax.random.key(0))
 
 
+@pytest.mark.full
 def test_a_result_that_is_not_finite_raises(fields):
     base, perturbation = fields
     for check in (True, False):

@@ -110,7 +110,7 @@ def test_on_cuda(dtype, radix):
 
 @pytest.mark.skipif(COMPILER is None, reason="needs g++")
 @pytest.mark.parametrize(
-    ("n", "radix", "narrow"), [pytest.param(*c, marks=[] if c[0] in (48, 192) else pytest.mark.full) for c in SHARED]
+    ("n", "radix", "narrow"), [pytest.param(*c, marks=[] if c[0] == 192 else pytest.mark.full) for c in SHARED]
 )
 def test_threads_that_share_a_line(n, radix, narrow, emulated_kernels):
     emulator, order = Emulator(emulated_kernels), 1 + n % 3

@@ -68,6 +68,7 @@ def test_merger_is_two_gaussians():
     assert_close(-omega[0, 0] * 24.0, amplitude * 2 * math.pi * radius**2)
 
 
+@pytest.mark.full
 def test_close_vortices_merge_and_distant_ones_turn():
     solver = NavierStokes2D(Grid((48, 48)), viscosity=1e-3, dt=0.2)
 
@@ -96,6 +97,7 @@ def test_shear_layer_is_the_curl_of_its_velocity():
     np.testing.assert_allclose(half, -2 * speed, rtol=1e-4)
 
 
+@pytest.mark.full
 def test_dipole_travels_and_keeps_its_shape():
     grid, speed, dt, steps = Grid((96, 96), (2.0, 2.0)), 0.5, 0.01, 40
     omega = initial.lamb_dipole(grid, radius=0.25, speed=speed)
@@ -141,6 +143,7 @@ def test_parameters_can_be_differentiated():
         assert jnp.linalg.norm(derivative - differences) < 1e-7 * jnp.linalg.norm(differences)
 
 
+@pytest.mark.full
 @two_grids
 def test_curl_of_a_velocity_on_the_grid(grid):
     # A wave comes back with the ratio of the two Laplacians: the wide one of centred differences, and the solver's.
@@ -157,6 +160,7 @@ def test_curl_of_a_velocity_on_the_grid(grid):
     assert float(jnp.abs(initial.from_velocity(grid, u, v)).max()) < 1e-12
 
 
+@pytest.mark.full
 def test_curl_of_batches_and_types():
     grid = GRIDS[0]
     u, v = normal(0, (3, *grid.shape), "float32"), normal(1, grid.shape, "float32")
@@ -173,7 +177,9 @@ def test_curl_of_batches_and_types():
         initial.from_velocity(grid, u, v.T)
 
 
-@pytest.mark.parametrize(("grid", "dtype"), [(GRIDS[0], "float32"), (GRIDS[1], None)])
+@pytest.mark.parametrize(
+    ("grid", "dtype"), [(GRIDS[0], "float32"), pytest.param(GRIDS[1], None, marks=pytest.mark.full)]
+)
 def test_spectrum_comes_back(grid, dtype, key):
     measure = jax.jit(diagnostics.energy_spectrum, static_argnums=0)
     make = jax.jit(initial.from_spectrum, static_argnums=0, static_argnames="dtype")
@@ -189,6 +195,7 @@ def test_spectrum_comes_back(grid, dtype, key):
     assert_close(measure(grid, of_function)[1], np.asarray(wavenumbers * jnp.exp(-wavenumbers / 5)))
 
 
+@pytest.mark.full
 def test_spectrum_can_be_differentiated_and_mapped(key):
     grid = GRIDS[0]
     wanted = jnp.linspace(1.0, 2.0, 6)

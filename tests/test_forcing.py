@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from oracle import normal
 from tolerances import DIFFERENCES, ORDER, ROLLOUT, SUMS, assert_close
 
@@ -13,7 +14,7 @@ from warpjaxns._operators import streamfunction
 GRIDS = [Grid((18, 14), (3.0, 2.0)), Grid((15, 21), (0.7, 1.9))]
 two_grids = pytest.mark.parametrize("grid", GRIDS, ids=str)
 every_discretisation = pytest.mark.parametrize("discretisation", [FiniteDifference(), Spectral()], ids=str)
-every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+every_dtype = pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 noise = jax.jit(
     forcing.ring_noise, static_argnums=0, static_argnames=("steps", "wavenumber", "width", "discretisation", "dtype")
 )
@@ -36,6 +37,7 @@ def test_kolmogorov_is_the_discrete_curl_of_its_force(grid, dtype, discretisatio
         forcing.kolmogorov(grid, highest + 1, 1.0, **how)
 
 
+@pytest.mark.full
 @every_discretisation
 def test_the_laminar_kolmogorov_flow_is_steady(discretisation):
     grid, n, amplitude, nu, mu = GRIDS[0], 2, 0.4, 0.05, 0.3
@@ -100,6 +102,7 @@ def test_noise_injects_exactly_its_rate(grid, dtype, discretisation):
         assert not jnp.allclose(f[0], f[1])
 
 
+@pytest.mark.full
 def test_a_step_from_rest_gains_the_energy_asked_for():
     # All modes of the lowest ring of a square grid share an eigenvalue, so that advection vanishes.
     grid, dt, rate = Grid((16, 16), (3.0, 3.0)), 0.05, 0.4

@@ -124,8 +124,8 @@ def runs(name, discretisation, backend, adjoint, **saves):
 
 
 @pytest.mark.covering(1, 2)
-@pytest.mark.parametrize("name", LAWS)
-@every_discretisation
+@pytest.mark.parametrize("name", fast_cases([*LAWS], 3))
+@mostly_differences
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("adjoint", [Checkpointed(2), Direct()], ids=str)
 @every_backend
@@ -178,6 +178,7 @@ def test_second_derivatives_in_all_leaves(discretisation, adjoint, backend):
     check_grads(f, arguments, order=2, modes=["fwd", "rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", fast_cases([*LAWS], 0))
 def test_second_derivatives_are_those_of_a_field_a_step(name):
     omega, p = normal(0, GRID.shape), numbers()
@@ -191,6 +192,7 @@ def test_second_derivatives_are_those_of_a_field_a_step(name):
     assert_trees_close(product(by_law), product(by_field), ROLLOUT)
 
 
+@pytest.mark.full
 @mostly_xla
 @mostly_differences
 def test_dot_products_of_each_leaf(discretisation, backend):
@@ -209,6 +211,7 @@ def test_dot_products_of_each_leaf(discretisation, backend):
         assert abs(vdot(along, w) - vdot(v, backward)) <= DOT * scale
 
 
+@pytest.mark.full
 @mostly_xla
 @every_discretisation
 def test_linear_forcing_is_negative_drag(discretisation, backend):
@@ -248,6 +251,7 @@ def test_noise_has_the_variance_and_correlation_time_that_it_states():
     assert power[ring].max() / power[ring].min() < 1.5
 
 
+@pytest.mark.full
 def test_noise_does_not_depend_on_what_computes_it():
     key = jax.random.key(2)
     f = samples(noise(key), GRID, steps=6, dt=DT)
@@ -262,6 +266,7 @@ def test_noise_does_not_depend_on_what_computes_it():
     assert_close(single, np.asarray(f, "float32"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["xla", "warp"], 1))
 @mostly_differences
 def test_segments_and_saves_see_the_same_noise(discretisation, backend):
@@ -295,6 +300,7 @@ def test_a_run_in_parts_continues_the_clock(discretisation):
     assert np.linalg.norm(solver.rollout(half, steps=4) - whole) > 1e-3
 
 
+@pytest.mark.full
 def test_members_have_numbers_and_noise_of_their_own():
     keys, frequencies = jax.random.split(jax.random.key(6), 3), jnp.asarray([1.0, 2.0, 3.0])
     omega, times = jnp.zeros((3, *GRID.shape)), jnp.asarray([0.1, 0.2, 0.3])
@@ -327,6 +333,7 @@ def test_members_have_numbers_and_noise_of_their_own():
 # ------------------------------------------------------------------------------------------------ the rest of a solver
 
 
+@pytest.mark.full
 @mostly_differences
 def test_budgets_hold_at_a_step(discretisation):
     omega = normal(0, (2, *GRID.shape))
@@ -359,6 +366,7 @@ def test_steps_of_adaptive_length_take_what_has_no_clock():
         adaptive_steps(solver_of(forcing=Sine(steady, 1.0)), omega, **how)
 
 
+@pytest.mark.full
 def test_a_lyapunov_exponent_follows_the_clock():
     omega, law = normal(0, GRID.shape), Sine(30 * normal(5, GRID.shape), 20.0)
     how = {"key": jax.random.key(0), "steps": 6, "renormalise_every": 2}

@@ -63,7 +63,7 @@ def names(output):
     return sorted(path.name for path in output.with_name("a.h5.parts").glob("part-*.json"))
 
 
-@pytest.mark.parametrize("ensemble", fast_cases(list(ENSEMBLES.values()), 1))
+@pytest.mark.parametrize("ensemble", fast_cases(list(ENSEMBLES.values()), 0))
 def test_devices_take_turns(ensemble, whole, output):
     seen = []
     generate(output, ensemble, devices=jax.devices()[1:4], report=lambda *numbers: seen.append(numbers))
@@ -73,6 +73,7 @@ def test_devices_take_turns(ensemble, whole, output):
     assert seen == [(sum(steps[:n]), 45) for n in range(26)]
 
 
+@pytest.mark.full
 def test_the_default_device(output, whole, monkeypatch):
     used = []
     simulate = module.simulate

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from tolerances import RELATIVE, assert_close
 
 from warpjaxns import FiniteDifference, Grid, Spectral, diagnostics, initial
@@ -30,7 +31,7 @@ measure_spectrum = jax.jit(diagnostics.energy_spectrum, static_argnums=0)
 every_grid = pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: str(grid.shape))
 two_grids = pytest.mark.parametrize("grid", GRIDS[:2], ids=lambda grid: str(grid.shape))
 every_discretisation = pytest.mark.parametrize("discretisation", [FiniteDifference(), Spectral()], ids=str)
-every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+every_dtype = pytest.mark.parametrize("dtype", fast_cases(DTYPES, 1))
 every_maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 random_maker = pytest.mark.parametrize(
     "make", [MAKERS["decaying_turbulence"], MAKERS["random_vorticity"]], ids=["decaying", "random"]
@@ -76,6 +77,7 @@ def test_keys_reproduce_and_separate(make, dtype):
     assert abs(correlation) < 0.5
 
 
+@pytest.mark.full
 @random_maker
 def test_jit_and_vmap_over_keys(make, key):
     grid, keys = GRIDS[2], jax.random.split(key, 3)
@@ -162,6 +164,7 @@ def test_turbulence_can_be_differentiated_by_its_energy(key):
     assert_close(jax.jit(jax.grad(measured))(0.3), 1.0)
 
 
+@pytest.mark.covering(1)
 @two_grids
 @every_dtype
 @pytest.mark.parametrize("wavenumber", [1, 4])
@@ -233,6 +236,7 @@ def test_taylor_green_can_be_differentiated_by_its_amplitude():
     assert_close(mixed.astype("float32"), 2 * 0.6 * unit)
 
 
+@pytest.mark.covering(1)
 @two_grids
 @every_dtype
 def test_random_vorticity_has_unit_rms_and_its_band(grid, dtype, key):
@@ -314,6 +318,7 @@ def test_numbers_that_are_not_scalars_are_named():
             initial.taylor_green(GRIDS[0], amplitude=wrong)
 
 
+@pytest.mark.full
 def test_the_highest_wavenumbers_are_allowed(key):
     grid = Grid((32, 40), (0.3, 0.3))
     assert jnp.isfinite(turbulence(grid, key=key, peak_wavenumber=16)).all()

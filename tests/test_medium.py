@@ -109,18 +109,19 @@ CASES = [
     Case(dealiasing="smooth", names=("dt", "mask", "permeability", "mean_flow"), per_member=True),
     Case(grid=LONG, dtype="float32", per_member=True),
 ]
-every_case = pytest.mark.parametrize("case", fast_cases(CASES, 1), ids=str)
+every_case = pytest.mark.parametrize("case", fast_cases(CASES, 0), ids=str)
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 # the kernels have been compared with the oracle; exact solutions are those of the equation
 mostly_xla = pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
 @every_case
 def test_value_jvp_and_vjp(case, backend):
     test_terms.check(case, backend)
 
 
+@pytest.mark.full
 @mostly_xla
 @pytest.mark.parametrize("case", fast_cases([Case(per_member=True, steps=2), CASES[3]], 0), ids=str)
 def test_dot_products(case, backend):
@@ -180,6 +181,7 @@ def test_a_flow_over_topography_that_does_not_move(backend):
     assert_close(jax.jit(lambda w: over.rollout(w, steps=20))(omega), omega, {"float64": 1e-11})
 
 
+@pytest.mark.full
 @mostly_xla
 @pytest.mark.parametrize("radius", fast_cases([None, 0.3], 1), ids=["rigid", "radius"])
 def test_invariants_over_topography(backend, radius):
@@ -219,6 +221,7 @@ def test_penalisation_takes_energy_and_no_more_than_it_says(backend):
     assert np.all(np.asarray(energies[1]) < np.asarray(energies[0]))
 
 
+@pytest.mark.full
 @mostly_xla
 def test_budgets_close_with_every_term(backend):
     case = Case(grid=BOX)
@@ -264,6 +267,7 @@ def test_solvers_without_a_medium_pass_a_single_number():
         assert equation.invars[Operands._fields.index("linear")].aval.shape == (1, 1, 1, 1)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
 def test_a_body_in_some_rows_only(backend):
     """Blocks of rows without one leave out its transforms, also in the sweep if its cotangent is not wanted."""
@@ -278,6 +282,7 @@ def test_a_body_in_some_rows_only(backend):
     assert_close(ours[1], exact[1], ROLLOUT)
 
 
+@pytest.mark.full
 @mostly_xla
 def test_members_and_vmap(backend):
     """Members have media of their own, along leading axes or mapped over; a forcing of each step is added to."""

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from tolerances import DIFFERENCES, RELATIVE, assert_close
 
 from warpjaxns import FiniteDifference, Grid, NavierStokes2D, Spectral, diagnostics, initial, metrics
 
 GRID = Grid((24, 20), (3.0, 2.0))
 every_discretisation = pytest.mark.parametrize("discretisation", [FiniteDifference(), Spectral()], ids=str)
-every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+every_dtype = pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 OF_FIELDS = [metrics.nrmse, metrics.correlation, metrics.spectral_error, metrics.separation]
 of_fields = pytest.mark.parametrize("metric", OF_FIELDS, ids=lambda metric: metric.__name__)
 
@@ -62,7 +63,7 @@ def test_the_spectral_error_is_that_of_numpy(dtype, discretisation, key):
     assert_close(metrics.spectral_error(GRID, ours, theirs, discretisation=discretisation), expected)
 
 
-@every_discretisation
+@pytest.mark.parametrize("discretisation", fast_cases([FiniteDifference(), Spectral()], 1), ids=str)
 def test_rollouts_are_compared_frame_by_frame(discretisation, key):
     omega = initial.decaying_turbulence(GRID, key=key, peak_wavenumber=6.0, discretisation=discretisation)
     starts = jnp.stack([omega, 1.1 * omega])
@@ -75,6 +76,7 @@ def test_rollouts_are_compared_frame_by_frame(discretisation, key):
     assert_close(found[1, 0], single)
 
 
+@pytest.mark.covering(1)
 @of_fields
 def test_equal_fields(metric, key):
     omega, _ = flows(key)
@@ -83,6 +85,7 @@ def test_equal_fields(metric, key):
     assert np.isfinite(gradient).all()  # of a norm at zero
 
 
+@pytest.mark.full
 @of_fields
 def test_transformations(metric, key):
     ours, theirs = flows(key, "float64", 3)

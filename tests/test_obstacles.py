@@ -90,21 +90,26 @@ def test_the_force_is_the_momentum_that_the_flow_loses():
     layer = obstacles.fringe(GRID, start=2.5, length=0.5, permeability=0.1)
     omega, flow = normal(0, (3, *GRID.shape)), (1.0, -0.4)
     solver = solver_of((body, layer), mean_flow=flow)
-    u, v = solver.velocity(omega)
+    both = solver_of((body, layer), mean_flow=(0.0, 0.0))
+
+    @jax.jit
+    def measure(omega):
+        forces = diagnostics.body_force(solver, omega), diagnostics.body_force(solver, omega, body=layer)
+        return solver.velocity(omega), *forces, diagnostics.budgets(both, omega).energy.terms["obstacle"]
+
+    (u, v), of_body, of_layer, share = measure(omega)
     dy, dx = GRID.spacing
     mask = np.asarray(body.mask) / 0.1 * dy * dx
     expected = [np.sum(mask * (np.asarray(part) + mean), (-2, -1)) for part, mean in zip((u, v), flow, strict=True)]
-    for found, force in zip(diagnostics.body_force(solver, omega), expected, strict=True):
+    for found, force in zip(of_body, expected, strict=True):
         assert_close(found, force)
-    of_layer = diagnostics.body_force(solver, omega, body=layer)
     assert_close(of_layer[1], np.sum(np.asarray(layer.mask) / 0.1 * dy * dx * np.asarray(v), (-2, -1)))
     # the power of the forces on the flow is the energy that the obstacles take
-    both = solver_of((body, layer), mean_flow=(0.0, 0.0))
-    share = diagnostics.budgets(both, omega).energy.terms["obstacle"]
     density = (np.asarray(body.mask) + np.asarray(layer.mask)) / 0.1 * (np.asarray(u) ** 2 + np.asarray(v) ** 2)
     assert_close(share, -np.mean(density, (-2, -1)))
 
 
+@pytest.mark.full
 def test_derivatives_by_place_and_shape_are_those_of_finite_differences():
     """Through the flow, of the force on a body whose surface is an ellipse with a bump."""
     omega = 0.1 * normal(1, GRID.shape)

@@ -65,7 +65,7 @@ def test_against_the_oracle(grid, dtype, backend):
     assert_trees_close(*apply(grid, backend, *(normal(i, grid.shape, dtype) for i in range(2))))
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 def test_leading_axes(backend):
     a, b = normal(0, (2, 3, *GRID.shape)), normal(1, (2, 3, *GRID.shape))
     assert_trees_close(*apply(GRID, backend, a, b))
@@ -131,14 +131,14 @@ def test_linear_transposes(backend):
             linear = jax.jit(linear)
             (transposed,) = jax.linear_transpose(linear, a)(c)
             error = abs(vdot(linear(a), c) - vdot(a, transposed))
-            assert error < DOT * jnp.linalg.norm(linear(a)) * jnp.linalg.norm(c), name
+            assert error < DOT * np.linalg.norm(linear(a)) * np.linalg.norm(c), name
             (twice,) = jax.linear_transpose(lambda y, g=linear: jax.linear_transpose(g, a)(y)[0], c)(a)
             assert_close(twice, linear(a))
 
 
 @pytest.mark.covering(1)
 @every_backend
-@pytest.mark.parametrize("name", fast_cases(["streamfunction", "laplacian", *SCHEMES], 0, 2))
+@pytest.mark.parametrize("name", fast_cases(["streamfunction", "laplacian", *SCHEMES], 0))
 def test_derivatives_against_differences(name, backend):
     f, _, count = operators(GRIDS[3], backend)[name]
     f = jax.jit(f)
@@ -157,7 +157,7 @@ AXES = [((0, 0), 0), ((0, None), 1), ((None, 2), 2), ((1, 2), -1)]
 
 @pytest.mark.covering(1)
 @every_backend
-@pytest.mark.parametrize("name", ["streamfunction", *SCHEMES])
+@pytest.mark.parametrize("name", fast_cases(["streamfunction", *SCHEMES], 0, 2))
 def test_vmap_is_a_loop(name, backend):
     f, _, count = operators(GRID, backend)[name]
     for in_axes, out_axes in AXES:

@@ -120,7 +120,7 @@ def test_second_derivatives(backend, discretisation, types):
 
 
 @pytest.mark.covering(1, 2)
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 @every_discretisation
 @every_type
 def test_one_sum_for_a_shared_parameter(backend, discretisation, types):
@@ -128,6 +128,7 @@ def test_one_sum_for_a_shared_parameter(backend, discretisation, types):
     check(of_viscosity(backend, discretisation), x, ["all-reduce"], exact=False)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @every_backend
 @pytest.mark.parametrize("along", [("a", "b"), ("b", "a"), "b"], ids=str)
@@ -156,6 +157,7 @@ def test_checks_of_finite_results(backend, types):
     check(f, x, ["all-reduce"], exact=backend == "warp")
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @every_type
 @every_discretisation
@@ -184,11 +186,12 @@ def test_a_field_that_is_divided(types, backend, spec):
         jax.jit(functools.partial(diagnostics.energy_spectrum, GRID))(x)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @every_type
 @every_discretisation
 @pytest.mark.parametrize("spec", [(None, "a"), ("a", "b")], ids=str)
-@pytest.mark.parametrize("kind", ["axes", "vmap", "operator"])
+@pytest.mark.parametrize("kind", fast_cases(["axes", "vmap", "operator"], 1, 2))
 def test_leading_axes_that_are_divided(types, discretisation, spec, kind):
     """Members become one axis, of which the parts must be contiguous: an inner axis may not be divided alone."""
     s = solver("xla", discretisation)

@@ -64,6 +64,7 @@ def test_taylor_green_gradients_in_closed_form(backend, adjoint):
     assert_close(by_viscosity, 2 * steps * exact / factor * (1 + z + z**2 / 2) * -rate * dt, ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 1))
 def test_inviscid_drift_falls_like_the_cube_of_dt(backend):
     omega = initial.random_vorticity(GRID, key=jax.random.key(1), max_wavenumber=3)
@@ -81,6 +82,7 @@ def test_inviscid_drift_falls_like_the_cube_of_dt(backend):
     assert jnp.linalg.norm(last - omega) > 0.1 * jnp.linalg.norm(omega)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -105,6 +107,7 @@ def test_third_order_in_time(backend, scheme):
     assert abs(math.log2(errors[0] / errors[1]) - 3) < ORDER
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 1))
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_second_order_in_space(backend, scheme):
@@ -146,6 +149,7 @@ def test_second_order_in_space(backend, scheme):
     assert abs(math.log2(errors[0] / errors[1]) - 2) < ORDER
 
 
+@pytest.mark.full
 @every_backend
 def test_the_mean_only_drags(backend):
     solver = NavierStokes2D(GRID, viscosity=0.01, drag=0.3, dt=0.05, backend=backend)
@@ -156,6 +160,7 @@ def test_the_mean_only_drags(backend):
     assert_close(jnp.mean(last), factor**5 * jnp.mean(omega), ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_rounding_of_the_state_does_not_add_up(backend):
     """Weights 1/3 and 2/3 rounded to float32 would add up to 1 + 3e-8. The error would grow with every step."""

@@ -139,6 +139,7 @@ def test_spectra_refuse_what_they_cannot_show(axes):
         plotting.spectra(axes, GRID, {"flow": (k, energy)}, slopes={-3: (100.0, 200.0)})
 
 
+@pytest.mark.full
 def test_budgets_of_a_trajectory_add_up(axes, omega):
     force = forcing.kolmogorov(GRID, 2, 0.5)
     solver = NavierStokes2D(GRID, viscosity=0.01, dt=0.01, drag=0.1, forcing=force)

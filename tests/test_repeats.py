@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import warp as wp
-from layouts import fast_backends
+from layouts import fast_backends, fast_cases
 from oracle import normal, vdot
 from test_advance import ALL, SMALL, Case, check_against, every_backend, expected, loss
 from tolerances import DOT, ROLLOUT, assert_close, assert_trees_close
@@ -127,7 +127,7 @@ def long(case, repeats=REPEATS):
 @pytest.mark.parametrize(
     ("backend", "case"),
     [pytest.param("warp", case, marks=[pytest.mark.full] * (i != 1)) for i, case in enumerate(CASES)]
-    + [("xla", CASES[1])],
+    + [pytest.param("xla", CASES[1], marks=pytest.mark.full)],
     ids=str,
 )
 def test_value_jvp_and_vjp(backend, case):
@@ -145,6 +145,7 @@ def test_repeats_are_steps(backend):
     np.testing.assert_array_equal(f(*x), jax.jit(f)(*x))
 
 
+@pytest.mark.full
 @every_backend
 def test_dot_product(backend):
     case = CASES[1]
@@ -154,7 +155,8 @@ def test_dot_product(backend):
     assert abs(vdot(along, w) - vdot(v, back)) <= DOT * jnp.linalg.norm(along) * jnp.linalg.norm(w)
 
 
-@pytest.mark.parametrize("wrt", [(1,), (0, 4)], ids=str)
+@pytest.mark.full
+@pytest.mark.parametrize("wrt", fast_cases([(1,), (0, 4)], 1), ids=str)
 def test_part_of_the_arguments(wrt):
     case = CASES[1]
     w = normal(3, (case.batch, *SMALL.shape))
@@ -165,6 +167,7 @@ def test_part_of_the_arguments(wrt):
 STATE, PARAMETERS = (1, None, None, None, None), (None, 0, None, 1, 2)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("backend", "in_axes"), fast_backends([STATE, PARAMETERS], {"warp": [1]}), ids=str)
 def test_vmap_and_its_derivatives(backend, in_axes):
     case = CASES[0]
@@ -186,6 +189,7 @@ def test_vmap_and_its_derivatives(backend, in_axes):
     assert_trees_close(*map(all_of, both(case, backend)), ROLLOUT)
 
 
+@pytest.mark.full
 def test_second_derivatives():
     case = dataclasses.replace(CASES[0], steps=1)
     x = case.operands()
@@ -289,7 +293,12 @@ def test_a_rollout_is_one_call():
     assert "scan[" not in text
 
 
-@pytest.mark.parametrize(("discretisation", "calls"), [(FiniteDifference(), 12), (Spectral(), 25)], ids=["fd", "modes"])
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("discretisation", "calls"),
+    [(FiniteDifference(), 12), pytest.param(Spectral(), 25, marks=pytest.mark.full)],
+    ids=["fd", "modes"],
+)
 def test_foreign_calls_of_a_hessian_product(discretisation, calls):
     how = {"discretisation": discretisation, "backend": "warp", "check_finite": False}
     solver = NavierStokes2D(SMALL, viscosity=1e-2, dt=1e-2, **how)

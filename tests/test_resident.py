@@ -34,7 +34,7 @@ def all_resident(monkeypatch):
     hand_in(monkeypatch, shared_by(1))
 
 
-@pytest.mark.parametrize("case", fast_cases(CASES, 2, 5), ids=str)
+@pytest.mark.parametrize("case", fast_cases(CASES, 2), ids=str)
 def test_value_jvp_and_vjp(case):
     assert make_plan(case.grid.shape, case.dtype, case.batch).resident_tangent
     check(case)
@@ -46,7 +46,7 @@ def test_rollouts_that_repeat_a_segment(adjoint):
     check_segments(Grid((8, 12), (1.1, 1.3)), adjoint, viscosity=jnp.array([0.01, 0.02, 0.03]))
 
 
-@pytest.mark.parametrize("what", ["advance", "adjoint", "tangent"])
+@pytest.mark.parametrize("what", fast_cases(["advance", "adjoint", "tangent"], 1))
 def test_one_launch_for_all_steps(what, monkeypatch):
     launched = []
 

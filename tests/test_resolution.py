@@ -34,6 +34,7 @@ def wave(my, mx, dtype="float64", amplitude=1.0):
     return jnp.asarray(amplitude * np.cos(phase + 0.3), dtype)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("discretisation", "longest", "shortest"),
@@ -61,7 +62,7 @@ def test_the_error_of_finite_differences_is_that_of_the_phase(dtype):
         assert_close(compiled_resolution(solver(), omega).error, phase / (1 + phase))
 
 
-@EVERY
+@pytest.mark.parametrize("discretisation", fast_cases(ALL, 1), ids=NAMES)
 def test_the_error_of_spectra_follows_from_the_tail(discretisation, key):
     found = resolution(solver(discretisation), jax.random.normal(key, GRID.shape))
     x = 2 * float(found.tail) ** 0.75
@@ -69,7 +70,7 @@ def test_the_error_of_spectra_follows_from_the_tail(discretisation, key):
     assert exact == isinstance(discretisation, wns.Spectral)
 
 
-@EVERY
+@pytest.mark.parametrize("discretisation", fast_cases(ALL, 1), ids=NAMES)
 def test_the_grid_reynolds_number_has_the_largest_cell(discretisation):
     omega = wns.initial.taylor_green(GRID, wavenumber=1, dtype="float64")
     with_members = solver(discretisation, viscosity=jnp.array([1e-2, 2e-2]))
@@ -92,6 +93,7 @@ def test_a_fluid_at_rest_is_resolved(discretisation):
         assert np.isfinite(gradient).all()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("discretisation", fast_cases(ALL, 1), ids=NAMES)
 def test_members_jit_vmap_and_derivatives(discretisation, key):
     omega = jax.random.normal(key, (2, 3, *GRID.shape))

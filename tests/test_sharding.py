@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from layouts import fast_cases
 from oracle import normal
 from tolerances import ROLLOUT, assert_close, assert_trees_close
 
@@ -14,6 +15,7 @@ GRID = Grid((6, 10), (2.0, 3.5))
 MEMBERS = 8
 SHARDED, REPLICATED = PartitionSpec("members"), PartitionSpec()
 every_backend = pytest.mark.parametrize("backend", ["warp", "xla"])
+mostly_warp = pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))  # XLA takes seconds to compile these
 every_check = pytest.mark.parametrize("check_vma", [True, False], ids=["check_vma", "unchecked"])
 
 
@@ -83,7 +85,7 @@ ONE_DEVICE = {  # what is computed once for both ways to check
 
 
 @pytest.mark.covering(1)
-@every_backend
+@mostly_warp
 @every_check
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(2)], ids=["direct", "checkpointed"])
 def test_rollout(backend, check_vma, adjoint):
@@ -94,6 +96,7 @@ def test_rollout(backend, check_vma, adjoint):
     assert len(jax.jit(g)(given, *x[1:]).sharding.device_set) == 4
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @every_backend
 @every_check
@@ -133,8 +136,9 @@ def test_second_derivatives(backend, check_vma):
     assert_trees_close(second_derivative(g), second_derivative(f), ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
-@every_backend
+@mostly_warp
 @every_check
 def test_only_parameters_vary(backend, check_vma):
     # one state for all, one viscosity and one control for each
@@ -155,6 +159,7 @@ def test_only_parameters_vary(backend, check_vma):
     assert_trees_close(both(g), both(each), ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @every_backend
 @every_check

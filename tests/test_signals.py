@@ -57,6 +57,7 @@ print("and well", flush=True)
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("moment", fast_cases(["compiling", "computing"], 1))
 def test_an_interrupt_in_a_call_from_xla(tmp_path, moment):
     (tmp_path / "kernels.py").write_text(KERNEL)

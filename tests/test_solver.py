@@ -76,6 +76,7 @@ def test_leading_axes(backend):
     assert_close(rate[0, 1], solo.tendency(omega[0, 1]))
 
 
+@pytest.mark.full
 def test_a_control_for_the_last_of_two_leading_axes():
     # with as many members as steps, the steps pass for members without an error
     control, omega = normal(3, (4, 3, *GRID.shape)), normal(0, (4, 3, *GRID.shape))
@@ -106,6 +107,7 @@ def test_what_follows_from_a_state(backend):
 ADJOINTS = [Direct(), Checkpointed(), *map(Checkpointed, (1, 7, 1000)), Checkpointed(7, keep_last=False)]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_all_adjoints_give_the_same_gradient(backend):
     omega, control = normal(0, (2, *GRID.shape)), 0.1 * normal(1, (20, *GRID.shape))
@@ -135,6 +137,7 @@ def test_all_adjoints_give_the_same_gradient(backend):
     assert_trees_close(*saved, ROLLOUT)
 
 
+@pytest.mark.full
 @every_backend
 def test_vmap_over_parameters(backend):
     omega = normal(0, GRID.shape)
@@ -164,7 +167,7 @@ class Closure(eqx.Module):
         return self.gain * self.solver.rollout(omega, steps=2)
 
 
-@every_backend
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_equinox(backend):
     omega, solver = normal(0, GRID.shape), make(backend)
     expected = solver.step(omega)
@@ -184,6 +187,7 @@ def test_equinox(backend):
     assert_close(grads.gain, 4 * jnp.sum(model(omega) ** 2), ROLLOUT)
 
 
+@pytest.mark.full
 def test_optax_finds_a_viscosity():
     omega, steps = normal(0, (2, *GRID.shape)), 4
     target = jax.jit(lambda w: make(viscosity=0.03).rollout(w, steps=steps))(omega)
@@ -211,6 +215,7 @@ def test_optax_finds_a_viscosity():
     assert abs(float(part.viscosity) - 0.03) < 2e-3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_parameters_are_cast_to_the_type_of_the_state(backend):
     solver = make(backend)
@@ -246,6 +251,7 @@ def test_a_rollout_that_blows_up_says_so(backend):
         jax.block_until_ready(make(backend).step(omega.at[0, 0].set(jnp.nan)))
 
 
+@pytest.mark.full
 @pytest.mark.covering(1)
 @every_backend
 @pytest.mark.parametrize("adjoint", [Direct(), Checkpointed(), Checkpointed(2)], ids=str)

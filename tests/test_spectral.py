@@ -59,6 +59,7 @@ def expected(case):
     return spectral_oracle.advance(*operands, **case.where, **how, xp=np)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @every_kernel
 @pytest.mark.parametrize("integrator", INTEGRATORS)

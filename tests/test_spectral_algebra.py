@@ -69,6 +69,7 @@ def identities(a, b, l, m, **how):
     ]
 
 
+@pytest.mark.covering(1)
 @every_backend
 @every_kernel
 def test_identities(grid, dealiasing, dtype, backend):

@@ -44,6 +44,7 @@ def test_taylor_green_decays_exactly(backend, dtype, integrator, dealiasing):
             assert_close(state, factor * np.asarray(omega, "float64"), ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
 def test_taylor_green_gradients_in_closed_form(backend):
     steps, drag, viscosity, amplitude, dt = 10, 0.1, 0.02, 0.7, 0.1
@@ -71,6 +72,7 @@ def flow(n):
     return grid, 4 * jnp.exp(jnp.sin(k * y)) * jnp.cos(2 / 3 * k * x) + 2 * jnp.sin(2 * k * y) + jnp.cos(4 / 3 * k * x)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("integrator", "order"), [("rk3", 3), ("rk4", 4)])
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 @every_dealiasing
@@ -128,6 +130,7 @@ def growth(grid, speed, waves, viscosity, drag):
     return rates[fastest], wave.real
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 @pytest.mark.parametrize("dtype", fast_cases(DTYPES, 1))
 @every_dealiasing

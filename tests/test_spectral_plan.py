@@ -56,6 +56,7 @@ def test_every_size_has_a_plan(dtype):
             assert plan.fits(plan.tangent, 4)
 
 
+@pytest.mark.full
 @every_dtype
 def test_the_columns_of_all_blocks(dtype):
     """Blocks have all columns of a state, and threads that wait for each other take as many turns."""
@@ -96,7 +97,7 @@ def test_devices_with_less_memory(dtype, limit):
     assert seen[False] > 0 or limit > 99 * KIB
 
 
-@every_dtype
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.full)])
 def test_resident_members(dtype):
     """A block has room for a member and all threads, and its lines do not wait for each other."""
     lengths, seen = [n for n in range(4, 129) if smooth(n)], set()

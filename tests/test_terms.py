@@ -134,7 +134,7 @@ CASES = [
     Case(grid=LONG, dtype="float32", names=("viscosity", "dt", "mean_flow", "hyperviscosity"), order=3),
     Case(grid=LONG, dealiasing="smooth", integrator="rk4", per_member=True),
 ]
-every_case = pytest.mark.parametrize("case", fast_cases(CASES, 1, 4), ids=str)
+every_case = pytest.mark.parametrize("case", fast_cases(CASES, 1), ids=str)
 
 
 def derivatives(f, case):
@@ -157,12 +157,14 @@ def check(case, backend="warp"):
     assert_trees_close(jax.jit(lambda: derivatives(f, case))(), expected(case), ROLLOUT)
 
 
+@pytest.mark.full
 @every_backend
 @every_case
 def test_value_jvp_and_vjp(case, backend):
     check(case, backend)
 
 
+@pytest.mark.full
 @every_backend
 @pytest.mark.parametrize("case", fast_cases([CASES[0], CASES[2], CASES[4], CASES[6]], 0), ids=str)
 def test_dot_products(case, backend):
@@ -211,6 +213,8 @@ def solver_of(backend, grid=BOX, **options):
     return NavierStokes2D(grid, **{**good, **options})
 
 
+@pytest.mark.full
+@pytest.mark.covering(1)
 @every_dtype
 @pytest.mark.parametrize("radius", [None, 0.2], ids=["rigid", "radius"])
 @mostly_xla
@@ -227,6 +231,7 @@ def test_a_rossby_wave_has_its_frequency(backend, radius, dtype):
         assert_close(state, np.cos(ky * y + kx * x - frequency * time), ROLLOUT)
 
 
+@pytest.mark.full
 @mostly_xla
 def test_a_packet_of_rossby_waves_has_their_group_velocity(backend):
     """Along x ``beta (kx^2 - ky^2) / k^4`` without a deformation radius: opposite to the crests where kx > ky."""
@@ -250,6 +255,7 @@ def test_a_packet_of_rossby_waves_has_their_group_velocity(backend):
     assert abs(moved) > 4 * grid.spacing[1]
 
 
+@pytest.mark.full
 @every_dtype
 @mostly_xla
 def test_taylor_green_vortices_with_hyperviscosity_and_hypodrag(backend, dtype):
@@ -271,6 +277,7 @@ def test_taylor_green_vortices_with_hyperviscosity_and_hypodrag(backend, dtype):
         assert_close(gradient[name], np.asarray(-2 * factor * exact, dtype), ROLLOUT)
 
 
+@pytest.mark.full
 @mostly_xla
 def test_a_mean_flow_carries_everything(backend):
     """It is a Galilean transformation: after L / U the flow is where it would be without, and between it is shifted."""
@@ -281,6 +288,7 @@ def test_a_mean_flow_carries_everything(backend):
     assert_close(moved, np.roll(np.asarray(still), (-12, 16), axis=(0, 1)), {"float64": 1e-10})
 
 
+@pytest.mark.full
 @mostly_xla
 def test_quasi_geostrophic_flow_keeps_its_invariants(backend):
     """Total energy ``0.5 <psi q>`` and potential enstrophy, with advection in the way of neither."""
@@ -311,6 +319,7 @@ def test_budgets_close_with_every_term(backend):
         assert np.all(np.abs(budget.residual) < 1e-12 * np.abs(budget.rate))
 
 
+@pytest.mark.full
 def test_order_in_dt_is_kept():
     """Fourth, since linear terms are exact; so a stiff term does not limit dt."""
     omega = 5 * initial.taylor_green(BOX) + wave(BOX, 2, 1, 2.0)[0]
@@ -335,6 +344,7 @@ def test_terms_are_leaves_where_they_are_given():
     assert plain.term_rates(jnp.ones(BOX.shape)) == {}
 
 
+@pytest.mark.full
 @mostly_xla
 def test_vmap_over_coefficients(backend):
     omega, betas = normal(8, BOX.shape), jnp.asarray([1.0, 20.0])
@@ -343,6 +353,7 @@ def test_vmap_over_coefficients(backend):
         assert_close(one, solver_of(backend, beta=beta).rollout(omega, steps=2))
 
 
+@pytest.mark.full
 @pytest.mark.skipif(len(jax.devices()) < 2, reason="one device")
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 def test_a_sharded_batch_stays_sharded(backend):

@@ -133,6 +133,7 @@ def test_any_order_of_threads(tables, case, emulator, monkeypatch):
 # The emulator finds seeded faults.
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "lost",
     [r"__syncthreads\(\);", pytest.param(r"__syncwarp\(.*\);", marks=pytest.mark.full)],
@@ -156,6 +157,7 @@ def test_an_mbarrier_that_nobody_waits_at_shows(emulator, monkeypatch):
     assert not relative_error(f(*x), case.oracle(*x)) < ROLLOUT[case.dtype]
 
 
+@pytest.mark.full
 def test_an_mbarrier_that_expects_more_never_completes(emulator, monkeypatch):
     hand_in(monkeypatch, shared_by(2))
     case = Case(grid=Grid((32, 64), (1.0, 1.9)), dtype="float32", steps=1, forcing="none")
@@ -166,6 +168,7 @@ def test_an_mbarrier_that_expects_more_never_completes(emulator, monkeypatch):
         jax.block_until_ready(jax.jit(case.fused("warp"))(*case.operands()))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("pattern", "replacement", "problem"),
     [

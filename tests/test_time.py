@@ -73,6 +73,7 @@ def test_states_at_any_steps(discretisation, backend, dtype, flagged):
     assert_close(early[1:], steady[jnp.asarray(at[:-1]) - 1], ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.covering(1, 2)
 @each
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
@@ -204,6 +205,7 @@ def test_a_flag_names_the_first_bad_step_and_member(discretisation, backend, dty
     assert saved.shape == (3, *omega.shape)
 
 
+@pytest.mark.full
 def test_a_flag_of_good_and_of_bad_initial_states():
     solver, omega = make(), normal(0, (2, 3, *GRID.shape))
     _, flag = solver.rollout(omega, steps=3, check="flag")
@@ -226,6 +228,7 @@ def test_check_goes_before_check_finite():
     make(check_finite=False).rollout(bad, steps=1)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("discretisation", fast_cases([FiniteDifference(), Spectral("rk3")], 0), ids=str)
 def test_a_flag_goes_through_transformations(discretisation):
     solver = make(discretisation, adjoint=Checkpointed(5))
@@ -254,6 +257,7 @@ def test_a_flag_goes_through_transformations(discretisation):
     assert jnp.all(jnp.isfinite(gradient[jnp.asarray([0, 1, 3])]))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", fast_cases(CASES, 1))
 def test_a_flag_of_members_over_devices(case):
     discretisation, backend = of_case(case)
@@ -339,6 +343,7 @@ def test_adaptive_steps_are_rollouts_with_the_steps_that_they_report(discretisat
     assert_close(result.omega, by_hand, ROLLOUT)
 
 
+@pytest.mark.full
 def test_adaptive_steps_converge():
     solver = make(Spectral(), dt=UNTIL / 400)
     omega = swirls()
@@ -370,7 +375,7 @@ def derivatives_of(solver, omega):
     return loss, operands, directions
 
 
-@pytest.mark.parametrize("case", fast_cases(CASES, 0, 1))
+@pytest.mark.parametrize("case", fast_cases(CASES, 0))
 def test_derivatives_of_adaptive_steps(case):
     loss, x, v = derivatives_of(make(*of_case(case), check_finite=False), swirls())
     forward = jax.jit(lambda x: jax.jvp(loss, (x,), (v,))[1])
@@ -405,6 +410,7 @@ def test_second_derivatives_of_adaptive_steps(discretisation, backend):
     assert_trees_close(twice, product, ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", fast_cases(CASES, 3))
 def test_adaptive_steps_of_members(case):
     """Members do not depend on each other, and no segment is taken that none needs."""
@@ -450,6 +456,7 @@ def test_memory_of_a_gradient_of_adaptive_steps():
     assert omega.nbytes < a_segment < 1.3 * omega.nbytes  # a state, and some numbers
 
 
+@pytest.mark.full
 def test_a_fluid_at_rest_and_the_longest_step():
     solver, rest = make(Spectral(), forcing=None), jnp.zeros(GRID.shape)
 
@@ -470,6 +477,7 @@ def test_a_fluid_at_rest_and_the_longest_step():
     assert jnp.max(dt) == 0.02
 
 
+@pytest.mark.full
 def test_too_few_segments():
     solver, omega = make(), swirls()
     message = r"member 1 has not reached the time `until`.*most_segments=6 of every=3 steps are too few"
@@ -483,6 +491,7 @@ def test_too_few_segments():
     assert 0 < result.time[1] < UNTIL
 
 
+@pytest.mark.full
 def test_members_that_are_not_finite_do_not_stop_the_others():
     solver, omega = make(), swirls(3)
     good, _ = adaptive(solver, omega, check="flag")
@@ -497,6 +506,7 @@ def test_members_that_are_not_finite_do_not_stop_the_others():
     assert jnp.all(jnp.isfinite(unstable.time))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", fast_cases(CASES, 0))
 def test_adaptive_steps_of_members_over_devices(case):
     discretisation, backend = of_case(case)

@@ -41,6 +41,7 @@ def test_a_square_box_is_stable():
     assert flows.kolmogorov_rate(0.9, 10.0)[0] > 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("how", "points", "dt", "tolerance"),
     [(wns.Spectral(), (24, 8), 0.1, 1e-6), (wns.FiniteDifference(), (32, 16), 0.02, 2e-2)],
@@ -60,6 +61,7 @@ def test_the_slope_of_a_spectrum():
     assert turbulence.slope(k, 7 * k**-3.0) == pytest.approx(-3)
 
 
+@pytest.mark.full
 def test_decaying_turbulence_loses_energy_as_its_enstrophy_says():
     """``dE/dt = -2 nu Z``, which holds to the order of the integrator, here by Simpson's rule over short steps."""
     found, states = turbulence.decay(size=32, peak=4, reynolds=50.0, dt=0.02, times=tuple(0.04 * n for n in range(9)))
@@ -77,6 +79,7 @@ def test_budgets_close():
         assert row["integral"] < (1e-5 if "float64" in name else 1e-4), name
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", turbulence.BOTH)
 def test_gradients(name):
     """A horizon of 5 steps; the page has up to 320."""

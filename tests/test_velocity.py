@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layouts import fast_cases
 from oracle import normal
 from tolerances import DOT, RELATIVE, assert_close, relative_error
 
@@ -13,7 +14,7 @@ from warpjaxns import Grid, NavierStokes2D, initial, velocity_of, vorticity_of
 
 GRIDS = [Grid((16, 20), (3.0, 2.0)), Grid((15, 21), (0.7, 1.9))]
 two_grids = pytest.mark.parametrize("grid", GRIDS, ids=str)
-every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+every_dtype = pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 
 
 def wave(grid, my, mx, phase=0.3):
@@ -39,6 +40,7 @@ def test_resolved_waves_are_exact(grid, dtype, modes):
     assert_close(back, jnp.stack([u + jnp.asarray(0.3, dtype), v - jnp.asarray(2, dtype)]))
 
 
+@pytest.mark.full
 def test_taylor_green_vortices_lose_what_is_said():
     for n, lost in ((16, 0.038), (64, 2.4e-3)):
         grid = Grid((n, n))
@@ -65,6 +67,7 @@ def test_they_undo_each_other_for_all_resolved_waves(grid):
     assert_close(with_mean[1] - v, np.full(v.shape, 2.0))
 
 
+@pytest.mark.full
 @two_grids
 def test_waves_of_two_points_stay_finite_and_small(grid):
     omega = normal(0, grid.shape)

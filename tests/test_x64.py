@@ -41,6 +41,7 @@ def derivatives(f):
     return run
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 def test_float64_inside_a_program_of_float32(backend):
     omega = normal(0, (2, *GRID.shape), "float32")
