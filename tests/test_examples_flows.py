@@ -34,7 +34,7 @@ def test_stirring(tmp_path, capsys, discretisation):
 
 
 def test_zonal_jets(tmp_path):
-    measured = zonal_jets.main(["--size", "48", "--time", "4", "--output", str(tmp_path)])
+    measured = zonal_jets.main(["--size", "96", "--time", "4", "--output", str(tmp_path)])
     injected = zonal_jets.ENERGY_RATE * 4  # before drag and hyperviscosity take much of it
     assert 0.5 * injected < measured["energy"] < injected
     assert 0 < measured["share of the jets"] < 0.5
