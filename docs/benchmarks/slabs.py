@@ -81,7 +81,7 @@ def measure(
 def formula(task: str, size: tuple[int, int], devices: int, dtype: str, steps: int, every: int | None) -> float | None:
     """Return the bytes a device needs, by the formula of docs/guides/scaling.md, or None without `every`."""
     if task == "forward":
-        fields = 5.0
+        fields = 4.0 if devices else 5.0
     elif every:
         fields = steps / every + 6 * every + (6 if devices else 10)
     else:

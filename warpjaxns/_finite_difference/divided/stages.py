@@ -105,6 +105,7 @@ class Calls:
             out = arrays[-1] if last else kept.states[stage + 1]
             if stage == 0:
                 kernels.keep(setting, state, kept.states[0])
+            # those of the state first: the stage reads it while the kernel before it may still run
             for rows, fields in zip(edges, kept, strict=True):
                 kernels.put_edges(setting, rows, fields[stage])
             fields = [kept.states[0]], [kept.states[stage]], [entering], [out]
