@@ -94,10 +94,10 @@ def test_derivatives_of_the_equation_are_those_of_differences():
 @pytest.mark.full
 def test_the_published_orbit_is_found(tmp_path):
     """P1 of Chandler and Kerswell (2013) has the period 5.3807."""
-    measured = recurrent_flow.main(["--fine", "32", "--output", str(tmp_path)])
+    measured = recurrent_flow.main(["--fine", "48", "--output", str(tmp_path)])
     orbit = measured["orbit"]
     assert orbit.residual < 1e-10
-    assert orbit.period == pytest.approx(5.3807, abs=2e-3)  # of modes that 32 points leave out
+    assert orbit.period == pytest.approx(5.3807, abs=5e-4)  # of modes that 48 points leave out
     assert abs(orbit.shift) < 2e-3
     assert abs(measured["multipliers"][0]) > 1.5  # unstable
     assert (tmp_path / "recurrent_flow.png").stat().st_size > 10_000
