@@ -37,7 +37,7 @@ class Box(NamedTuple):
 
         Its mask is smaller by what the surface seems to be further out.
         """
-        permeability, width = 0.8 * self.dt, self.grid.spacing[0]
+        permeability, width = 0.4 * self.dt, self.grid.spacing[0]
         shift = wns.obstacles.displacement(permeability=permeability, viscosity=1 / REYNOLDS, width=width)
         scale = jnp.sqrt(AREA / (np.pi * (1 + jnp.sum(shape**2) / 2)))
 
@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     shape = round(options.height * options.points), round(options.length * options.points)
     extent = shape[0] / options.points, shape[1] / options.points
-    box = Box(wns.Grid(shape, extent), 0.5 / options.points, (extent[0] / 2, extent[1] / 4))
+    box = Box(wns.Grid(shape, extent), 0.5 / options.points, (extent[0] / 2, 0.4 * extent[1]))
     every = max(round(0.25 / box.dt), 1)
     interval = every * box.dt
 
