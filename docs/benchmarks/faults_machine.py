@@ -28,24 +28,24 @@ if __name__ == "__main__":
 """
 TOO_LARGE = """
 import re, jax, jax.numpy as jnp, warpjaxns as wns
-grid, sizes = wns.Grid((4096, 4096)), []
+grid, sizes = wns.Grid((1024, 1024)), []
 for backend in ("warp", "xla"):
     for discretisation in (wns.FiniteDifference(), wns.Spectral()):
         solver = wns.NavierStokes2D(
-            grid, viscosity=1e-5, dt=1e-3, discretisation=discretisation, backend=backend, adjoint=wns.Direct()
+            grid, viscosity=1e-4, dt=1e-3, discretisation=discretisation, backend=backend, adjoint=wns.Direct()
         )
-        movie = lambda omega: solver.rollout(omega, steps=3000, save_every=1)
-        gradient = jax.grad(lambda omega: jnp.sum(solver.rollout(omega, steps=2000) ** 2))
+        movie = lambda omega: solver.rollout(omega, steps=60_000, save_every=1)
+        gradient = jax.grad(lambda omega: jnp.sum(solver.rollout(omega, steps=40_000) ** 2))
         for run in (movie, gradient):
             try:
                 jax.block_until_ready(jax.jit(run)(jnp.zeros(grid.shape)))
             except jax.errors.JaxRuntimeError as error:
                 found = re.search(r"memory.*allocat\\w+ ([\\d.]+ ?\\w+)", str(error))
                 assert found, error
-                sizes.append(found[1])
+                sizes.append(f"{float(found[1].split()[0]) / 1e9:.0f} GB" if "bytes" in found[1] else found[1])
             else:
                 raise AssertionError("it fits")
-""" + SOLVE.replace('print("right")', 'print("refused for", ", ".join(sizes) + "; a small one is then right")')
+""" + SOLVE.replace('print("right")', 'print("refused for", ", ".join(sizes), "and then right")')
 
 
 @fault("two processes on one empty cache of kernels")
@@ -131,9 +131,17 @@ def hidden(folder: Path, kills: int) -> Outcome:
     return no_devices(folder, kills)
 
 
-@fault("rollouts, and gradients, too large for a GPU; then a small rollout", gpu=True)
+@fault("rollouts, and gradients, too large for 12 GiB of a CPU; then a small rollout")
 def too_large(folder: Path, kills: int) -> Outcome:
     """Ask for more memory than there is, by each engine and backend."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))"
+    code, said = ran(code=limit + TOO_LARGE)
+    return Outcome(quoted(code, said), code == 0)
+
+
+@fault("rollouts, and gradients, too large for a GPU; then a small rollout", gpu=True)
+def too_large_for_gpu(folder: Path, kills: int) -> Outcome:
+    """Ask for more memory than a GPU has."""
     code, said = ran(code=TOO_LARGE, JAX_PLATFORMS=None)
     return Outcome(quoted(code, said), code == 0)
 

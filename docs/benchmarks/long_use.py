@@ -4,8 +4,8 @@
     python docs/benchmarks/long_use.py --share 0.01 --use calls solvers
 
 Each use runs in a process of its own. Its memory is read after the first tenth and at the end, so that what is made
-once does not count, and once more after `jax.clear_caches`. The allocator gives back what is free each time, which
-glibc would keep. ``--output`` adds figures to a file, so that several runs can go side by side.
+once does not count, and once more after `jax.clear_caches`. The allocator gives back what is free before each reading:
+glibc would keep it. ``--output`` adds figures to a file, so that several runs can go side by side.
 """
 
 import argparse
