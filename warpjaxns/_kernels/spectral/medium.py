@@ -12,7 +12,7 @@ import warp as wp
 
 from ..fft.transforms import line_functions
 from ..hardware.address_table import Buffer, Place, Table, kernel
-from ..hardware.intrinsics import block_index, synchronise_dependent_launch, thread_index
+from ..hardware.intrinsics import synchronise_dependent_launch
 from ..hardware.views import complex_access, row_view, vector_view
 from .plan import Plan
 from .rows import launch_on_rows, row_functions
@@ -44,10 +44,9 @@ def occupied_rows(plan: Plan) -> Callable:
 def square_and_resist(plan: Plan) -> wp.Kernel:
     """Make the kernel from a velocity z to ``z^2`` and ``m z``. A block makes both, or one (`Plan.apart`)."""
     (ny, nx), lines, real, Values = plan.shape, plan.row_lines, plan.real, plan.row_lines.Values
-    apart = plan.apart
-    held, threads, groups, size = lines.values, lines.threads, lines.groups, lines.size
+    held, threads, size = lines.values, lines.threads, lines.size
     by_line, by_row = line_functions(lines), row_functions(plan)
-    half, load, store = by_row.half, by_row.load, by_row.store
+    share, half, load, store = by_row.share, by_row.half, by_row.load, by_row.store
     forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
     complex_view, at_points = vector_view(plan.complex), row_view(plan.complex, (ny, nx))
     (get_complex, _), occupied = complex_access(real), occupied_rows(plan)
@@ -68,16 +67,7 @@ def square_and_resist(plan: Plan) -> wp.Kernel:
     ):
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         index, _ = wp.tid()
-        thread = thread_index()
-        line = thread // threads
-        t = thread - line * threads
-        block = block_index(index, 0)
-        kind = -1  # both products
-        if apart:
-            blocks = (rows + groups - 1) // groups
-            kind = block // blocks
-            block -= kind * blocks
-        first = block * groups
+        kind, first, line, t = share(index, rows)  # products: 0, the flow's; 1, the medium's
         row = first + line
         wanted = row < rows
         factors = load_factors(complex_view(table, roots_at), t)
@@ -117,11 +107,10 @@ def pull_back(plan: Plan, by_medium: bool) -> wp.Kernel:
     With `by_medium` it adds ``conj(z) E* q`` to the cotangent of the medium, whose imaginary part is that of h. A block
     makes all of it, or one product (`Plan.apart`), of which the second takes the place of ``E* q``.
     """
-    apart = plan.apart
     (ny, nx), lines, real, Values = plan.shape, plan.row_lines, plan.real, plan.row_lines.Values
-    held, threads, groups, size = lines.values, lines.threads, lines.groups, lines.size
+    held, threads, size = lines.values, lines.threads, lines.size
     by_line, by_row = line_functions(lines), row_functions(plan)
-    half, load, store = by_row.half, by_row.load, by_row.store
+    share, half, load, store = by_row.share, by_row.half, by_row.load, by_row.store
     forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
     complex_view, at_points = vector_view(plan.complex), row_view(plan.complex, (ny, nx))
     (get_complex, put_complex), Complex, occupied = complex_access(real), plan.complex, occupied_rows(plan)
@@ -143,16 +132,7 @@ def pull_back(plan: Plan, by_medium: bool) -> wp.Kernel:
     ):
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         index, _ = wp.tid()
-        thread = thread_index()
-        line = thread // threads
-        t = thread - line * threads
-        block = block_index(index, 0)
-        kind = -1  # both products; else 0: of the strain, 1: of the medium
-        if apart:
-            blocks = (rows + groups - 1) // groups
-            kind = block // blocks
-            block -= kind * blocks
-        first = block * groups
+        kind, first, line, t = share(index, rows)  # products: 0, the flow's; 1, the medium's
         row = first + line
         wanted = row < rows
         factors = load_factors(complex_view(table, roots_at), t)
@@ -181,10 +161,10 @@ def pull_back(plan: Plan, by_medium: bool) -> wp.Kernel:
                 s[2 * e] += r * pr - h * pi
                 s[2 * e + 1] += r * pi + h * pr
                 if by_medium:
-                    share = Complex(zr * pr + zi * pi, zi * pr - zr * pi)
+                    total = Complex(zr * pr + zi * pi, zi * pr - zr * pi)
                     if fresh == 0:
-                        share += get_complex(cotangent, n)
-                    put_complex(cotangent, n, share)
+                        total += get_complex(cotangent, n)
+                    put_complex(cotangent, n, total)
         if some or kind <= 0:
             s = forward(s, buffer, factors, line, t)
         made_at = strain_at

@@ -23,6 +23,8 @@ PRODUCTS = {"square": (1, 1), "square and tangent": (2, 2), "product": (2, 1), "
 def row_functions(plan: Plan) -> types.SimpleNamespace:
     """Make the functions of threads that have a row.
 
+    - ``share(index, rows)``: which product a block makes, its first row, and the number of a thread's line and of the
+      thread in it. Blocks of the first product come first, if `Plan.apart`; else a block makes all, and has -1.
     - ``half(table, place, member, i, j)``: a `row_view` of half-transformed fields.
     - ``load(row, wanted, t)``: a thread's numbers of a row, with 0 for wavenumbers that it does not hold. ``store``
       writes them. Not `wanted`: there is no such row.
@@ -31,8 +33,20 @@ def row_functions(plan: Plan) -> types.SimpleNamespace:
     """
     (ny, nx), kx, lines, pitch = plan.shape, plan.highest[1], plan.row_lines, plan.pitch
     held, threads, Complex, Values = lines.values, lines.threads, plan.complex, lines.Values
-    get_complex, put_complex = complex_access(plan.real)
+    (get_complex, put_complex), groups, apart = complex_access(plan.real), lines.groups, plan.apart
     row_type = wp.array(dtype=Complex)
+
+    @wp.func
+    def share(index: int, rows: int):
+        thread = thread_index()
+        line = thread // threads
+        block = block_index(index, 0)
+        kind = -1
+        if apart:
+            blocks = (rows + groups - 1) // groups
+            kind = block // blocks
+            block -= kind * blocks
+        return kind, block * groups, line, thread - line * threads
 
     # whether any, or all, of the numbers that the threads of a line hold at a place are wavenumbers 0 to Kx, -Kx to -1
     @wp.func
@@ -103,9 +117,8 @@ def row_functions(plan: Plan) -> types.SimpleNamespace:
                 if high(e) and (all_high(e) or n >= nx - kx):
                     put_complex(row, pitch + nx - n, Complex(values[2 * e], values[2 * e + 1]))
 
-    return types.SimpleNamespace(
-        half=row_view(Complex, (ny, 2 * pitch)), load=load, load_scalars=load_scalars, store=store
-    )
+    half = row_view(Complex, (ny, 2 * pitch))
+    return types.SimpleNamespace(share=share, half=half, load=load, load_scalars=load_scalars, store=store)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import warp as wp
 
 from ..fft.transforms import line_functions
 from ..hardware.address_table import Place, Table, kernel
-from ..hardware.intrinsics import block_index, synchronise_dependent_launch, thread_index
+from ..hardware.intrinsics import synchronise_dependent_launch
 from ..hardware.views import vector_view
 from .places import Fields, fields
 from .plan import Plan
@@ -20,12 +20,11 @@ def scalar_products(plan: Plan, both: bool, square: bool, tangent: bool) -> wp.K
 
     With `tangent` it makes their tangents as well. A block makes all products of its rows, or one (`Plan.apart`).
     """
-    lines, apart, of_square = plan.row_lines, plan.apart, 1 + both
-    held, threads, groups, size, real = lines.values, lines.threads, lines.groups, lines.size, plan.real
+    lines, held, size, real, of_square = plan.row_lines, plan.row_lines.values, plan.row_lines.size, plan.real, 1 + both
     Values, by_line, by_row = lines.Values, line_functions(lines), row_functions(plan)
     forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
     complex_view = vector_view(plan.complex)
-    half, load, load_scalars, store = by_row.half, by_row.load, by_row.load_scalars, by_row.store
+    share, half, load, store, load_scalars = by_row.share, by_row.half, by_row.load, by_row.store, by_row.load_scalars
 
     @wp.func
     def times_first(z: Values, c: Values):
@@ -67,16 +66,8 @@ def scalar_products(plan: Plan, both: bool, square: bool, tangent: bool) -> wp.K
     ):
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         index, _ = wp.tid()
-        thread = thread_index()
-        line = thread // threads
-        t = thread - line * threads
-        block = block_index(index, 0)
-        kind = -1  # all products
-        if apart:
-            blocks = (rows + groups - 1) // groups
-            kind = block // blocks
-            block -= kind * blocks
-        row = block * groups + line
+        kind, first_row, line, t = share(index, rows)  # products: c1's, c2's if `both`, the square
+        row = first_row + line
         wanted = row < rows
         factors = load_factors(complex_view(table, roots_at), t)
         synchronise_dependent_launch()
@@ -168,18 +159,12 @@ class PullbackFields:
 @functools.cache
 def scalar_pullbacks(plan: Plan, scalars: int) -> wp.Kernel:
     """Make the kernel of the products of a sweep (`scalar_sweep`). A block makes all those of its rows, or one."""
-    (ny, _), lines, pairs, apart, at = (
-        plan.shape,
-        plan.row_lines,
-        (scalars + 1) // 2,
-        plan.apart,
-        PullbackFields(scalars),
-    )
-    held, threads, groups, size, real = lines.values, lines.threads, lines.groups, lines.size, plan.real
+    (ny, _), lines, pairs, at = plan.shape, plan.row_lines, (scalars + 1) // 2, PullbackFields(scalars)
+    held, size, real = lines.values, lines.size, plan.real
     Values, by_line, by_row = lines.Values, line_functions(lines), row_functions(plan)
     forward, inverse, load_factors = by_line.forward, by_line.inverse, by_line.factors
     complex_view = vector_view(plan.complex)
-    half, load, load_scalars, store = by_row.half, by_row.load, by_row.load_scalars, by_row.store
+    share, half, load, store, load_scalars = by_row.share, by_row.half, by_row.load, by_row.store, by_row.load_scalars
     velocity_at, scalar_at, gradient_at, moved_at, pushed_at = at.velocity, at.scalar, at.gradient, at.moved, at.pushed
 
     @kernel(launch_bounds=plan.bounds(lines, plan.rows))
@@ -194,16 +179,9 @@ def scalar_pullbacks(plan: Plan, scalars: int) -> wp.Kernel:
     ):
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         index, _ = wp.tid()
-        thread = thread_index()
-        line = thread // threads
-        t = thread - line * threads
-        block = block_index(index, 0)
-        kind = -1  # all products; else 0: the strain's, 2 p + 1: what a pair pushes, 2 p + 2: what moves it
-        if apart:
-            blocks = (rows + groups - 1) // groups
-            kind = block // blocks
-            block -= kind * blocks
-        row = block * groups + line
+        # products: 0, that of the strain; for a pair p what it pushes, 2 p + 1, and what moves it, 2 p + 2
+        kind, first_row, line, t = share(index, rows)
+        row = first_row + line
         wanted = row < rows
         batch = rows // ny
         factors = load_factors(complex_view(table, roots_at), t)
