@@ -33,16 +33,23 @@ def resumed(folder: Path, expected: bytes) -> bool:
     return codes == [0, 0] and (folder / "a.h5").read_bytes() == expected and names == {"undisturbed.h5", "a.h5"}
 
 
+def parts(folder: Path) -> list[Path]:
+    """Return the parts that a run has finished, of 8."""
+    return list(folder.glob("a.h5.parts/part-*.json"))
+
+
 @fault("`kill -9` during `generate`, at random moments, each time resumed")
 def killed(folder: Path, kills: int) -> Outcome:
-    """Kill a run, and the runs that resume it, until there are five kills; let it end; and begin another."""
-    begun = time.monotonic()
+    """Kill a run, and the runs that resume it, five times, at most two parts further each; let it end; begin anew."""
     expected = undisturbed(folder)
-    length, done, ended, wrong, generator = time.monotonic() - begun, 0, 0, 0, random.Random(0)
+    done, ended, wrong, generator = 0, 0, 0, random.Random(0)
     while done < kills:
         for _ in range(5):
+            enough = min(len(parts(folder)) + generator.choice((0, 1, 2)), 8)
             process = start(*GENERATE, "--output", folder / "a.h5", "--resume")
-            time.sleep(generator.uniform(0.2, 1.0) * length)
+            time.sleep(generator.uniform(0, 4))  # before, or while, it computes
+            while len(parts(folder)) < enough and process.poll() is None:
+                time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
             process.communicate()
             done += process.returncode == -signal.SIGKILL
@@ -59,7 +66,7 @@ def interrupted(folder: Path, kills: int) -> Outcome:
     """Interrupt a run once it has a part."""
     expected = undisturbed(folder)
     process = start(*GENERATE, "--output", folder / "a.h5")
-    while not list(folder.glob("a.h5.parts/part-*.json")) and process.poll() is None:
+    while not parts(folder) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     code, said = finish(process)
