@@ -68,7 +68,8 @@ def test_gradients_in_a_checkpoint(backend, adjoint, policy):
         assert relative_error(a, b) < 1e-12
 
 
-@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["warp", "xla"])
 def test_linearised_once_and_used_twice(backend):
     solver, omega = make(backend), normal(0, GRID.shape)
     out, linear = jax.linearize(lambda w: solver.rollout(w, steps=3), omega)

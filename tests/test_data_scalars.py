@@ -47,7 +47,7 @@ def path(tmp_path_factory):
 @pytest.mark.parametrize(
     ("precision", "spin_up", "how"),
     [
-        ("float32", 2, wns.Spectral("rk3")),
+        pytest.param("float32", 2, wns.Spectral("rk3"), marks=pytest.mark.full),
         pytest.param("float64", 0, wns.FiniteDifference(), marks=pytest.mark.full),
     ],
     ids=str,

@@ -260,6 +260,7 @@ def test_a_divided_grid():
         solver_of(Scalar(diffusivity=0.1), grid=Grid((16, 16)).over(mesh, "y"))
 
 
+@pytest.mark.full
 def test_stirring_by_turbulence_on_both_backends():
     """A rollout with laws of time and saves."""
     omega = initial.decaying_turbulence(WIDE, key=jax.random.key(0), peak_wavenumber=2, dtype="float32")

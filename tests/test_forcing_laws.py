@@ -288,6 +288,7 @@ def fast(*adjoints, backend):
     return adjoints if backend == "xla" else adjoints[1:]
 
 
+@pytest.mark.full
 @mostly_differences
 def test_a_run_in_parts_continues_the_clock(discretisation):
     omega, law = normal(0, GRID.shape), noise(jax.random.key(4)) + Sine(normal(5, GRID.shape), 3.0)

@@ -205,7 +205,7 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize(("backend", "case"), fast_backends(STEPS, {"warp": [0]}), ids=str)
+@pytest.mark.parametrize(("backend", "case"), fast_backends(STEPS, {}), ids=str)
 def test_steps_are_those_of_the_independent_code(case, backend):
     operands = case.operands()
     out = jax.jit(lambda: case.fused(backend)(*operands))()
@@ -350,6 +350,7 @@ def test_internal_waves_have_their_frequency():
 # ------------------------------------------------------------------------------------------------ budgets
 
 
+@pytest.mark.full
 def test_budgets_close():
     """Variance, and kinetic and potential energy together, for a state and for its members."""
     case = Case(grid=BOX, per_member=True, names=("viscosity", "dt", "drag", "mean_flow"), scalars=3)
