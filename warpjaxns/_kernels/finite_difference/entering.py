@@ -1,6 +1,6 @@
-"""What enters the slab of a block from other devices, where a grid is divided (`divided`).
+"""Entering sums: a slab's share from other devices, where a grid is divided (`divided`).
 
-It is, for one wavenumber along x, a number at row -1 of the device and one at row m, which decay by r a row. They are
+They are, for one wavenumber along x, a number at row -1 of the device and one at row m, which decay by r a row. They are
 those of all devices less what entered in their place, as if the m rows were periodic. For the mean over x, where r is
 1, there are three real numbers (dp, D, dq), and at row j
 
