@@ -11,6 +11,6 @@ KIB = 1024
 def test_calls_and_solvers_leave_nothing_behind(backend, capsys):
     figures = long_use.main(["--share", "0.03", "--use", "calls", "gradients", "--backend", backend])
     for name, result in figures.items():
-        few = 300 * KIB / result["count"]  # pages that have nothing to do with uses
+        few = 1024 * KIB / result["count"]  # pages that have nothing to do with uses
         assert result["bytes a use"] < max(0.5 * KIB, few), name
     assert "calls" in capsys.readouterr().out
