@@ -1,8 +1,8 @@
 """Entering sums: a slab's share from other devices, where a grid is divided (`divided`).
 
-A wavenumber along x has a number at row -1 of the device and one at row m, which decay by r a row. They are those of all
-devices less what entered in their place, as if the m rows were periodic. For the mean over x, where r is 1, there are
-three real numbers (dp, D, dq), and at row j
+A wavenumber along x has a number at row -1 of the device and one at row m, which decay by r a row. They are those of
+all devices less what entered in their place, as if the m rows were periodic. For the mean over x, where r is 1, there
+are three real numbers (dp, D, dq), and at row j
 
     p + dp + (j + 1) D,     mean - D,     q + dq + (m - j) dp + (m (m + 1) - j (j + 1)) / 2 D
 """
