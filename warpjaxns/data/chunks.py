@@ -126,7 +126,10 @@ class Chunks:
         first = block.number * length
         last = min(first + length, field.shape[1])
         if field.packed:  # HDF5 would hold its global lock while it decodes
-            mask, payload = dataset.id.read_direct_chunk((block.row, first, *(0,) * (len(field.shape) - 2)))
+            from h5py._objects import phil  # that lock, which h5py 3.11 does not take for this call
+
+            with phil:
+                mask, payload = dataset.id.read_direct_chunk((block.row, first, *(0,) * (len(field.shape) - 2)))
             if mask == 0:
                 return layout.decompress(payload, field.chunks)[0, : last - first]
         return dataset[block.row, first:last]
