@@ -144,7 +144,7 @@ class Flow:
 
     @property
     def saved(self):
-        """Whether a trajectory is returned."""
+        """True where a trajectory is returned."""
         return bool({"save_every", "save_at"} & {name for name, _ in self.saves})
 
     def _one(self, x):

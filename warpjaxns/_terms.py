@@ -39,12 +39,12 @@ class Terms(eqx.Module):
 
     @property
     def linear(self) -> bool:
-        """Whether any of them is linear in the modes of a state."""
+        """True where any of them is linear in the modes of a state."""
         return any(name in self.given for name in LINEAR)
 
     @property
     def medium(self) -> bool:
-        """Whether any of them is a product at points."""
+        """True where any of them is a product at points."""
         return any(name in self.given for name in MEDIUM)
 
     @property

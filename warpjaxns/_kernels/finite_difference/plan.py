@@ -85,12 +85,12 @@ class Plan:
 
     @property
     def screened(self) -> bool:
-        """Whether there is a deformation radius. Modes of columns then differ from member to member."""
+        """True with a deformation radius. Modes of columns then differ from member to member."""
         return is_screened(self.terms)
 
     @property
     def centres(self) -> bool:
-        """Whether a term depends on the mean of the streamfunction."""
+        """True where a term depends on the mean of the streamfunction."""
         return has_hypodrag(self.terms)
 
     # ------------------------------------------------------------------------------------------ sizes

@@ -34,7 +34,7 @@ def row_functions(plan: Plan) -> types.SimpleNamespace:
     (ny, nx), kx, lines, pitch = plan.shape, plan.highest[1], plan.row_lines, plan.pitch
     held, threads, Complex, Values = lines.values, lines.threads, plan.complex, lines.Values
     (get_complex, put_complex), groups, apart = complex_access(plan.real), lines.groups, plan.apart
-    row_type = wp.array(dtype=Complex)
+    row_type, real = wp.array(dtype=Complex), plan.real
 
     @wp.func
     def share(index: int, rows: int):
@@ -66,7 +66,8 @@ def row_functions(plan: Plan) -> types.SimpleNamespace:
         return threads * e >= nx - kx
 
     @wp.func
-    def load(row: row_type, wanted: bool, t: int):
+    def load_both(row: row_type, opposite: int, sign: real, wanted: bool, t: int):
+        """Read wavenumbers n >= 0 at n, and -n at ``opposite + n``, with a sign for the imaginary part."""
         values = Values()
         if wanted:
             for e in range(held):
@@ -76,26 +77,18 @@ def row_functions(plan: Plan) -> types.SimpleNamespace:
                     values[2 * e] = number[0]
                     values[2 * e + 1] = number[1]
                 if high(e) and (all_high(e) or n >= nx - kx):
-                    number = get_complex(row, pitch + nx - n)
+                    number = get_complex(row, opposite + nx - n)
                     values[2 * e] = number[0]
-                    values[2 * e + 1] = number[1]
+                    values[2 * e + 1] = sign * number[1]
         return values
 
     @wp.func
+    def load(row: row_type, wanted: bool, t: int):
+        return load_both(row, pitch, real(1.0), wanted, t)
+
+    @wp.func
     def load_real(row: row_type, wanted: bool, t: int):
-        values = Values()
-        if wanted:
-            for e in range(held):
-                n = t + threads * e
-                if low(e) and (all_low(e) or n <= kx):
-                    number = get_complex(row, n)
-                    values[2 * e] = number[0]
-                    values[2 * e + 1] = number[1]
-                if high(e) and (all_high(e) or n >= nx - kx):
-                    number = get_complex(row, nx - n)
-                    values[2 * e] = number[0]
-                    values[2 * e + 1] = -number[1]
-        return values
+        return load_both(row, 0, real(-1.0), wanted, t)
 
     @wp.func
     def load_scalars(first: row_type, second: row_type, both: bool, wanted: bool, t: int):
