@@ -130,6 +130,19 @@ def test_gradients_inside(backend, check_vma):
 
 @pytest.mark.parametrize("backend", fast_cases(["xla", "warp"], 0))
 @pytest.mark.parametrize("discretisation", fast_cases([FiniteDifference(), Spectral("rk3")], 0))
+def test_two_leading_axes(discretisation, backend):
+    how = {"discretisation": discretisation, "backend": backend, "check_finite": False}
+    solver, omega = NavierStokes2D(GRID, viscosity=0.01, dt=0.02, **how), normal(0, (MEMBERS, 3, *GRID.shape))
+
+    def gradient(w):
+        return jax.grad(lambda w: jnp.sum(solver.rollout(w, steps=1) ** 2))(w)
+
+    for f in (gradient, jax.vmap(jax.vmap(gradient))):
+        assert_close(jax.jit(sharded(f, SHARDED, SHARDED, True))(omega), jax.jit(f)(omega), ROLLOUT)
+
+
+@pytest.mark.parametrize("backend", fast_cases(["xla", "warp"], 0))
+@pytest.mark.parametrize("discretisation", fast_cases([FiniteDifference(), Spectral("rk3")], 0))
 def test_gradients_of_scalars(discretisation, backend):
     def loss(state, viscosity, diffusivity):
         scalar = Scalar(diffusivity=diffusivity, mean_gradient=(1.7, -3.0))

@@ -100,9 +100,20 @@ def merge(x, axis: int, count: int):
     sizes, ndim = x.shape[axis : axis + count], x.ndim - axis - count
     if sum(n != 1 for n in sizes) > 1:
         same = Merge(sizes, ndim)
-        same.check(jax.typeof(x).sharding.shard_shape(x.shape)[axis : axis + count])  # on meshes with explicit axes
+        same.check(_part(x)[axis : axis + count])
         x = apply(same, x, ndim)
     return x.reshape(*x.shape[:axis], math.prod(sizes), *x.shape[axis + count :])
+
+
+def _part(x) -> tuple:
+    """Return the shape of a device's part of x, as far as its type says: on meshes with explicit axes.
+
+    `Sharding.shard_shape` has no answer inside `jax.shard_map`.
+    """
+    sharding = jax.typeof(x).sharding
+    names = [(entry,) if isinstance(entry, str) else entry or () for entry in sharding.spec]
+    ways = (math.prod(sharding.mesh.shape[name] for name in each) for each in names)
+    return tuple(n if m == 1 else n // m for n, m in zip(x.shape, ways, strict=True))
 
 
 def sum_to(cotangent, shape: Sequence[Any]):
