@@ -39,6 +39,7 @@ class Plan:
         saturated: whether there are enough points to fill the device.
         fields: fields that a stage carries: 1, or 2 with a tangent.
         edges: rows at the end of a field that no block has: those around the slab of a device (`divided`).
+        through_memory: whether psi goes through memory, since no block holds two lines of it. A line then has one row.
         resident: how blocks keep a member in shared memory through all its steps; None where they do not.
         resident_adjoint: the same for the backward sweep.
         resident_tangent: the same with a tangent.
@@ -63,6 +64,7 @@ class Plan:
     saturated: bool = False
     fields: int = 1
     edges: int = 0
+    through_memory: bool = False
     resident: Resident | None = None
     resident_adjoint: Resident | None = None
     resident_tangent: Resident | None = None
@@ -73,7 +75,7 @@ class Plan:
 
     def on(self, cpu: bool) -> "Plan":
         """Return the plan for the CPU where `cpu`, else this plan."""
-        rows = self.rows if self.by_slabs else 2
+        rows = self.rows if self.by_slabs else self.rows_of_line
         return dataclasses.replace(self, rows=rows, columns=1, serial=True) if cpu else self
 
     def with_terms(self, count: int, medium: bool = False) -> "Plan":
@@ -112,9 +114,14 @@ class Plan:
         return -(-self.half // full) * full
 
     @property
+    def rows_of_line(self) -> int:
+        """Rows of a line."""
+        return 1 if self.through_memory else 2
+
+    @property
     def pairs(self) -> int:
-        """Row pairs of a slab."""
-        return self.rows // 2
+        """Lines of a slab: its row pairs, or through memory its rows."""
+        return self.rows // self.rows_of_line
 
     @property
     def slabs(self) -> int:
@@ -158,11 +165,17 @@ class Plan:
         """Return the layout of `count` lines of rows, of which `groups` are transformed at the same time."""
         groups = 1 if self.serial else groups
         keep = not (self.saturated or self.serial)  # a saturated device wants registers, another one no waiting
-        return Lines(self.shape[1], count, groups, self.real, self.radix, self.serial, keep)
+        n, one_row = self.shape[1] * self.rows_of_line // 2, self.through_memory
+        return Lines(n, count, groups, self.real, self.radix, self.serial, keep, one_row=one_row)
 
     @functools.cached_property
     def stage_lines(self) -> Lines:
-        """Lines of psi in a slab and one row on either side, two rows a line. Those of a tangent follow."""
+        """Lines of psi in a slab and one row on either side, two rows a line. Those of a tangent follow.
+
+        Through memory they are the lines of a slab. Those of a tangent take their turn, unless sums are left of both.
+        """
+        if self.through_memory:
+            return self.row_lines(self.pairs * (self.fields if self.by_slabs else 1), self.concurrent or self.pairs)
         count = self.pairs + 1
         lines = self.row_lines(self.fields * count, self.concurrent or count)
         fits = self.fields == 1 or lines.block_dim <= LARGEST_BLOCK
@@ -248,6 +261,14 @@ class Plan:
         return at_once if at_once.stage_lines.block_dim <= LARGEST_BLOCK else dataclasses.replace(self, concurrent=1)
 
     @property
+    def by_memory(self) -> "Plan":
+        """The plan in which psi goes through memory, if rows have even lengths."""
+        if self.shape[1] % 2:
+            return self
+        cut = {"rows": 1, "concurrent": 0, "copies_rows": False, "fused": False, "through_memory": True}
+        return dataclasses.replace(self, **cut).solved(by_slabs=False)
+
+    @property
     def on_cpu_too(self) -> "Plan":
         """The plan without the resident members that do not fit the memory Warp has for a block on the CPU."""
 
@@ -289,6 +310,8 @@ class Plan:
         )
         while plan.rows > 2 and plan.stage_bytes > self.shared_memory:
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
+        if self.through_memory or plan.stage_lines.nbytes > self.shared_memory:
+            return plan.by_memory
         plan = plan.in_step.solved(bool(slabs and slabs.tangent) and plan.rows == rows)
         return plan if plan.stage_bytes <= self.shared_memory else dataclasses.replace(plan, copies_rows=False)
 
@@ -299,6 +322,8 @@ class Plan:
         rows = self._rows_about(entry.rows)
         cut = {"rows": min(self.rows, rows), "occupancy": entry.occupancy, "concurrent": 0, "copies_rows": True}
         plan = dataclasses.replace(self, **cut, fused=entry.fused)
+        if self.through_memory:
+            return plan.by_memory
         if plan.sweep_bytes > self.shared_memory or plan.sweep_lines.block_dim > LARGEST_BLOCK:
             plan = dataclasses.replace(plan, fused=False)
         plan = dataclasses.replace(plan, copies_rows=plan.sweep_bytes <= self.shared_memory)
@@ -310,6 +335,8 @@ class Plan:
         sweep = self.for_adjoint
         if sweep.fused:
             return sweep.for_state
+        if self.through_memory:
+            return sweep
         entry = tuning.entry(tuning.SOURCE, self.shape[1])[self.saturated]
         rows = sweep.rows if sweep.by_slabs else min(self.rows, entry.rows)
         plan = dataclasses.replace(sweep, rows=rows, occupancy=entry.occupancy, copies_rows=True)

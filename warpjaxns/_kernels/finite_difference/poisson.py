@@ -12,10 +12,10 @@ from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view, vector_view
 from .further import member_modes
+from .pairs import pair_functions
 from .places import Spectrum, TablePlaces, Tables, spectrum, table_places
 from .plan import Plan
 from .recursions import column_functions
-from .rows import row_functions
 from .slabs import between
 from .spectra import spectra_functions
 
@@ -26,10 +26,10 @@ def forward_rows(plan: Plan) -> wp.Kernel:
     lines, ny, real, rows, slabs = plan.slab_lines, plan.shape[0], plan.real, plan.rows, plan.slabs
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
     by_line, spectra = line_functions(lines), spectra_functions(plan, lines)
-    forward, load_factors, here, Values = by_line.forward, by_line.factors, by_line.here, lines.Values
+    forward, load_factors, Values, apart = by_line.forward, by_line.factors, lines.Values, lines.rows
     store, leave, modes_view, by_slabs = spectra.store, spectra.leave, spectra.modes, plan.by_slabs
-    screened, modes_of = plan.screened, spectra.modes_of
-    field, complex_view = row_view(real, plan.shape), vector_view(complex_type(real))
+    by_pair, complex_view = pair_functions(plan, lines), vector_view(complex_type(real))
+    pair_at, take, screened, modes_of = by_pair.pair_at, by_pair.take, plan.screened, spectra.modes_of
 
     @kernel(launch_bounds=plan.bounds(lines))
     def forward_rows(
@@ -55,17 +55,18 @@ def forward_rows(plan: Plan) -> wp.Kernel:
         factors = load_factors(roots, t)
         synchronise_dependent_launch()
         for pair in range(thread // threads, pairs, groups):
-            field_i = field(table, field_at, member, (row + 2 * pair) % ny, t)
-            field_k = field(table, field_at, member, (row + 2 * pair + 1) % ny, t)
+            i = row + apart * pair
+            points = pair_at(table, field_at, member, i % ny, t)
             values = Values()
             for e in range(held):
-                values[2 * e] = field_i[here(e)]
-                values[2 * e + 1] = field_k[here(e)]
+                z = take(points, e)
+                values[2 * e] = z[0]
+                values[2 * e + 1] = z[1]
             values = forward(values, buffer, factors, pair, t)
-            store(values, buffer, 0, pair, t, table, out, member, row + 2 * pair, True)
+            store(values, buffer, 0, pair, roots, t, table, out, member, i, True)
         if by_slabs:
             barrier()
-            leave(buffer, 0, table, out, modes, member, slab, thread)
+            leave(buffer, 0, table, out, roots, modes, member, slab, thread)
 
     return forward_rows
 
@@ -75,10 +76,10 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     """Make the kernel that transforms spectra back to the rows of psi."""
     lines, real, rows, slabs = plan.slab_lines, plan.real, plan.rows, plan.slabs
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
-    by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines)
-    inverse, load_factors, here, line_barrier = by_line.inverse, by_line.factors, by_line.here, by_line.barrier
-    fetch, load, modes_view, present = spectra.fetch, spectra.load, spectra.modes, by_row.present
-    field, complex_view, by_slabs = row_view(real, plan.shape), vector_view(complex_type(real)), plan.by_slabs
+    by_line, by_pair, spectra = line_functions(lines), pair_functions(plan, lines), spectra_functions(plan, lines)
+    inverse, load_factors, line_barrier, apart = by_line.inverse, by_line.factors, by_line.barrier, lines.rows
+    fetch, load, modes_view, pair_at, give = spectra.fetch, spectra.load, spectra.modes, by_pair.pair_at, by_pair.give
+    complex_view, by_slabs = vector_view(complex_type(real)), plan.by_slabs
     screened, modes_of = plan.screened, spectra.modes_of
 
     @kernel(launch_bounds=plan.bounds(lines))
@@ -109,16 +110,12 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         if by_slabs:
             barrier()
         for pair in range(thread // threads, pairs, groups):
-            i = row + 2 * pair
+            i = row + apart * pair
             line_barrier()
-            values = inverse(load(buffer, pair, t), buffer, factors, pair, t)
-            out_i = field(table, field_out_at, member, i, t)
-            out_k = field(table, field_out_at, member, i + 1, t)
+            values = inverse(load(buffer, pair, roots, t), buffer, factors, pair, t)
+            out = pair_at(table, field_out_at, member, i, t)
             for e in range(held):
-                if present(i):
-                    out_i[here(e)] = values[2 * e]
-                if present(i + 1):
-                    out_k[here(e)] = values[2 * e + 1]
+                give(out, e, values[2 * e], values[2 * e + 1], i)
 
     return inverse_rows
 
@@ -230,6 +227,12 @@ class Spectra:
             kernel, array.table, blocks, [self.tables.modes, array.merged, *order], self.plan.column_chunks.block_dim
         )
 
+    def put_rows(self, fields):
+        """Transform the spectra in `ready` back, to the rows of psi of each field."""
+        kernel, tables = inverse_rows(self.plan), table_places(self.tables)
+        for field, ready in zip(fields, self.ready, strict=True):
+            self.launch(self.plan, kernel, field.shape[0], [ready, tables, field])
+
     def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None):
         """Launch a kernel that works on slabs.
 
@@ -254,5 +257,4 @@ def poisson(plan: Plan, tables: Tables, omega, psi, *scratch):
     plan = plan.for_poisson.on(omega.on_cpu)
     spectra = Spectra(plan, tables, scratch)
     spectra.begin(omega, centre=True)
-    arguments = [*spectra.ready, table_places(tables), psi]
-    spectra.launch(plan, inverse_rows(plan), omega.shape[0], arguments)
+    spectra.put_rows([psi])

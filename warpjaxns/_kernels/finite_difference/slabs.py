@@ -71,7 +71,7 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
       lines. It reads the results of `between`, and the spectra of omega's rows. With `plan.recompute` these are the
       transforms in the lines. With `halo`, psi has one more row on either side, and row -1 is the first one. A barrier
       must follow.
-    - ``leave(buffer, first, table, out, modes, member, slab, thread)`` writes the sums of the rows whose transforms are
+    - ``leave(buffer, first, table, out, roots, modes, member, slab, thread)`` writes the sums of the rows whose transforms are
       in the lines, and unless `plan.recompute` their spectra. A barrier must come before.
     """
     (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.slabs, plan.pitch, plan.rows
@@ -79,6 +79,7 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     Complex, Tile, of_row = complex_type(real), lines.Tile, real_row_functions(lines)
     get, split, put_pair, recompute = line_functions(lines).get, of_row.split, of_row.put_pair, plan.recompute
     Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
+    Roots = wp.array(dtype=Complex)
     get_complex, put_complex, screened = *complex_access(real), plan.screened
     spectrum, sums_row = row_view(Complex, (ny, pitch)), row_view(Complex, (2 * count, pitch))
     divided, beyond = plan.edges > 0, entering(plan)
@@ -151,6 +152,7 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
         first: int,
         table: Table,
         out: Spectrum,
+        roots: Roots,
         modes: Modes,
         member: int,
         slab: int,

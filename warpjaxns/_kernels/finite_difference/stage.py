@@ -4,7 +4,8 @@ Stage s of a step is ``w_s = a w_0 + b w_(s-1) + c dt R(w_(s-1))``. `poisson.sol
 into those of psi. `stage_rows` transforms psi back row by row, applies R where psi still lies in shared memory, and
 transforms the new rows for the next stage. By `slabs`, `stage_rows` solves for psi itself. It may also transform the
 rows of w_(s-1) anew instead of reading their spectra (`Plan.recompute`). That takes a seventh more instructions, before
-the previous kernel has ended, and a third less traffic.
+the previous kernel has ended, and a third less traffic. Where rows are too long for two lines of psi in a block, psi
+goes through memory: `poisson.inverse_rows` writes it, and `stage_rows` reads it around each point.
 
 A tangent dw goes through the same kernels as w. The two are never packed into one complex line, where the rounding of w
 would drown a small dw.
@@ -21,7 +22,7 @@ from ..hardware.copies import wait
 from ..hardware.intrinsics import barrier, later_block, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import row_view, vector_view
-from ..parameters import Parameters, forcing_row
+from ..parameters import Parameters, of_step
 from .medium import medium_values, member_of
 from .places import Fields, Spectrum, TablePlaces, fields, table_places
 from .plan import Plan
@@ -36,29 +37,33 @@ from .tendency import tendency, terms
 
 @functools.cache
 def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kernel:
-    """Make the kernel of a stage: w_s and its spectra, from w and the spectra of its psi.
+    """Make the kernel of a stage: w_s and its spectra, from w and the spectra of its psi, or psi (`through_memory`).
 
     With ``plan.fields == 2`` it also makes dw_s and its spectra. The lines of the tangent follow those of the state.
     """
     lines, ny, real, rows, pairs, slabs = plan.stage_lines, plan.shape[0], plan.real, plan.rows, plan.pairs, plan.slabs
     size, held, threads, groups = lines.size, lines.values, lines.threads, lines.groups
     pairs_in_step = lines.rounded_up(pairs)
-    tangent, as_one, dlines = plan.fields == 2, not lines.alone, pairs + 1  # the first line of dpsi
+    tangent, as_one = plan.fields == 2, not lines.alone
+    dlines = lines.count // plan.fields if lines.count > pairs else 0  # the first line of the tangent
     by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines, True)
     by_point, by_term, kit = tendency(real, scheme, plan.terms), terms(real, plan.terms), stencils(real)
     forward, inverse, publish, get = by_line.forward, by_line.inverse, by_line.publish, by_line.get
+    through_memory, apart, by_turns = plan.through_memory, lines.rows, lines.count < plan.fields * pairs
     load_factors, line_barrier, here = by_line.factors, by_line.barrier, by_line.here
+    pair_at, take, give, later_row = by_row.pair_at, by_row.take, by_row.give, by_row.later_row
     fetch, load, store, leave, modes_view = spectra.fetch, spectra.load, spectra.store, spectra.leave, spectra.modes
     rows_around, psi_strip, field_strip = by_row.rows_around, by_row.psi_strip, by_row.field_strip
     by_slabs, recompute, transform_anew = plan.by_slabs, plan.recompute, spectra.recompute
     copies_rows, slab_size, copy = plan.copies_rows, plan.slab_size, slab_functions(plan).copy
     copied_size = plan.fields * slab_size
-    prefetches, (prefetch, prefetch_spectra) = plan.saturated and not recompute, slab_prefetchers(plan)
+    prefetches = plan.saturated and not recompute and not through_memory
+    prefetch, prefetch_spectra = slab_prefetchers(plan)
     prefetches_start = prefetches and not tangent
     prefetches_next = prefetches and (copies_rows or tangent)
-    rate, tangent_rate, Metric, south, north = by_point.rate, by_point.tangent, kit.Metric, kit.south, kit.north
+    rate, tangent_rate, Metric, earlier, later = by_point.rate, by_point.tangent, kit.Metric, by_row.earlier, by_row.later
     numbers, weighted, tangent_terms = by_term.numbers, by_term.weighted, by_term.tangent
-    Values, field, forcing = lines.Values, row_view(real, plan.shape), forcing_row(real, plan.shape)
+    Values, field = lines.Values, row_view(real, plan.shape)
     complex_view, present = vector_view(complex_type(real)), by_row.present
     screened, modes_of = plan.screened, spectra.modes_of
     medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).value
@@ -85,7 +90,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         dout_at: Place,
         spectrum_out: Spectrum,
         dspectrum_out: Spectrum,
-        psi_out_at: Place,
+        psi_at: Place,  # written, or read through memory
+        dpsi_at: Place,
         # order of blocks
         from_last: int,
         distance: int,
@@ -121,10 +127,10 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             transform_anew(copied, table, state.state, member, row, buffer, 0, factors, thread)
             barrier()
         synchronise_dependent_launch()
-        # psi from the row south of the slab to the row north of it
-        fetch(table, solved, modes, member, slab, buffer, 0, thread)
-        if tangent:
-            fetch(table, dsolved, modes, member, slab, buffer, dlines, thread)
+        if not through_memory:  # psi from the row south of the slab to the row north of it
+            fetch(table, solved, modes, member, slab, buffer, 0, thread)
+            if tangent:
+                fetch(table, dsolved, modes, member, slab, buffer, dlines, thread)
         if prefetches_next:  # memory would be idle while this block computes
             next = later_block(distance, from_last)
             prefetch_spectra(table, solved.values, next, thread)
@@ -136,29 +142,31 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 prefetch(table, start.state, next, thread)
                 if tangent:
                     prefetch(table, start.tangent, next, thread)
-        wait()
-        if by_slabs:
+        if not through_memory:
+            wait()
+            if by_slabs:
+                barrier()
+            for pair in range(group, pairs + 1, groups):
+                line_barrier()
+                publish(inverse(load(buffer, pair, roots, t), buffer, factors, pair, t), buffer, pair, t)
+                if tangent:
+                    line = dlines + pair
+                    publish(inverse(load(buffer, line, roots, t), buffer, factors, line, t), buffer, line, t)
             barrier()
-        for pair in range(group, pairs + 1, groups):
-            line_barrier()
-            publish(inverse(load(buffer, pair, t), buffer, factors, pair, t), buffer, pair, t)
-            if tangent:
-                line = dlines + pair
-                publish(inverse(load(buffer, line, t), buffer, factors, line, t), buffer, line, t)
-        barrier()
         for pair in range(group, pairs_in_step, groups):
             new = Values()
             dnew = Values()
-            if pair < pairs:  # line `pair` holds psi of rows i-1 and i, the next line that of rows i+1 and i+2
-                i = (row + 2 * pair) % ny
-                k = (i + 1) % ny
+            own = row + apart * pair
+            i = own % ny  # two rows a line: `pair` has psi of rows i-1 and i, the next line that of i+1 and i+2
+            if pair < pairs:
                 around = rows_around(table, state.state, member, i, t)
-                start_i = field(table, start.state, member, i, t)
-                start_k = field(table, start.state, member, k, t)
-                dstart_i = field(table, start.tangent, member, i, t)
-                dstart_k = field(table, start.tangent, member, k, t)
-                force_i = forcing(table, parameters.forcing, step, member, i, t)
-                force_k = forcing(table, parameters.forcing, step, member, k, t)
+                begun = pair_at(table, start.state, member, i, t)
+                dbegun = pair_at(table, start.tangent, member, i, t)
+                force = pair_at(table, of_step(parameters.forcing, step), member_of(parameters.forcing, member), i, t)
+                if through_memory:
+                    psi = rows_around(table, psi_at, member, i, t)
+                    if tangent:
+                        dpsi = rows_around(table, dpsi_at, member, i, t)
                 if medium:
                     shared = member_of(parameters.medium, member)
                     around_r = rows_around(table, slice_at(parameters.medium, 0), shared, i, t)
@@ -169,86 +177,92 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                         around_dh = rows_around(table, slice_at(dparameters.medium, 1), dshared, i, t)
                 if tangent:
                     daround = rows_around(table, state.tangent, member, i, t)
-                    dforce_i = forcing(table, dparameters.forcing, step, member, i, t)
-                    dforce_k = forcing(table, dparameters.forcing, step, member, k, t)
+                    dshared = member_of(dparameters.forcing, member)
+                    dforce = pair_at(table, of_step(dparameters.forcing, step), dshared, i, t)
                 if a != real(0.0):
                     for e in range(held):
-                        new[2 * e] = a * start_i[here(e)]
+                        z = take(begun, e)
+                        new[2 * e] = a * z[0]
                         if tangent:
-                            dnew[2 * e] = a * dstart_i[here(e)]
-                        if present(row + 2 * pair + 1):  # another block may be writing the other rows
-                            new[2 * e + 1] = a * start_k[here(e)]
+                            dz = take(dbegun, e)
+                            dnew[2 * e] = a * dz[0]
+                        if present(later_row(own)):  # another block may be writing the other rows
+                            new[2 * e + 1] = a * z[1]
                             if tangent:
-                                dnew[2 * e + 1] = a * dstart_k[here(e)]
+                                dnew[2 * e + 1] = a * dz[1]
                 for e in range(held):
-                    p = psi_strip(buffer, pair, e, t)
+                    if through_memory:
+                        p = memory_strip(psi, e, t)
+                    else:
+                        p = psi_strip(buffer, pair, e, t)
                     w = field_strip(copied, 0, around, pair, e, t)
-                    r_i = rate(south(p), south(w), terms)
-                    r_k = rate(north(p), north(w), terms)
+                    r_i = rate(earlier(p), earlier(w), terms)
+                    r_k = rate(later(p), later(w), terms)
                     if medium:
                         r = memory_strip(around_r, e, t)
                         h = memory_strip(around_h, e, t)
-                        r_i += of_medium(south(p), south(r), south(h), metric, terms.h)
-                        r_k += of_medium(north(p), north(r), north(h), metric, terms.h)
+                        r_i += of_medium(earlier(p), earlier(r), earlier(h), metric, terms.h)
+                        r_k += of_medium(later(p), later(r), later(h), metric, terms.h)
                     if forced:
-                        r_i += terms.h * force_i[here(e)]
-                        r_k += terms.h * force_k[here(e)]
-                    new[2 * e] += b * w[7] + r_i
-                    if present(row + 2 * pair + 1):
-                        new[2 * e + 1] += b * w[4] + r_k
+                        f = take(force, e)
+                        r_i += terms.h * f[0]
+                        r_k += terms.h * f[1]
+                    new[2 * e] += b * earlier(w)[4] + r_i
+                    if present(later_row(own)):
+                        new[2 * e + 1] += b * later(w)[4] + r_k
                     if tangent:
-                        dp = psi_strip(buffer, dlines + pair, e, t)
+                        if through_memory:
+                            dp = memory_strip(dpsi, e, t)
+                        else:
+                            dp = psi_strip(buffer, dlines + pair, e, t)
                         dw = field_strip(copied, slab_size, daround, pair, e, t)
-                        dr_i = tangent_rate(south(p), south(w), south(dp), south(dw), terms, dterms)
-                        dr_k = tangent_rate(north(p), north(w), north(dp), north(dw), terms, dterms)
+                        dr_i = tangent_rate(earlier(p), earlier(w), earlier(dp), earlier(dw), terms, dterms)
+                        dr_k = tangent_rate(later(p), later(w), later(dp), later(dw), terms, dterms)
                         if medium:
                             dr = memory_strip(around_dr, e, t)
                             dh = memory_strip(around_dh, e, t)
-                            dr_i += of_medium(south(dp), south(r), south(h), metric, terms.h)
-                            dr_k += of_medium(north(dp), north(r), north(h), metric, terms.h)
-                            dr_i += of_medium(south(p), south(dr), south(dh), metric, terms.h)
-                            dr_k += of_medium(north(p), north(dr), north(dh), metric, terms.h)
-                            dr_i += of_medium(south(p), south(r), south(h), metric, dterms.h)
-                            dr_k += of_medium(north(p), north(r), north(h), metric, dterms.h)
+                            dr_i += of_medium(earlier(dp), earlier(r), earlier(h), metric, terms.h)
+                            dr_k += of_medium(later(dp), later(r), later(h), metric, terms.h)
+                            dr_i += of_medium(earlier(p), earlier(dr), earlier(dh), metric, terms.h)
+                            dr_k += of_medium(later(p), later(dr), later(dh), metric, terms.h)
+                            dr_i += of_medium(earlier(p), earlier(r), earlier(h), metric, dterms.h)
+                            dr_k += of_medium(later(p), later(r), later(h), metric, dterms.h)
                         if forced:
-                            dr_i += terms.h * dforce_i[here(e)] + dterms.h * force_i[here(e)]
-                            dr_k += terms.h * dforce_k[here(e)] + dterms.h * force_k[here(e)]
-                        dnew[2 * e] += b * dw[7] + dr_i
-                        if present(row + 2 * pair + 1):
-                            dnew[2 * e + 1] += b * dw[4] + dr_k
+                            df = take(dforce, e)
+                            dr_i += terms.h * df[0] + dterms.h * f[0]
+                            dr_k += terms.h * df[1] + dterms.h * f[1]
+                        dnew[2 * e] += b * earlier(dw)[4] + dr_i
+                        if present(later_row(own)):
+                            dnew[2 * e + 1] += b * later(dw)[4] + dr_k
                 # stores follow all loads: the compiler must assume that the arrays may overlap
-                out_i = field(table, out_at, member, i, t)
-                out_k = field(table, out_at, member, k, t)
-                dout_i = field(table, dout_at, member, i, t)
-                dout_k = field(table, dout_at, member, k, t)
-                psi_i = field(table, psi_out_at, member, i, t)
-                psi_k = field(table, psi_out_at, member, k, t)
+                out = pair_at(table, out_at, member, i, t)
+                dout = pair_at(table, dout_at, member, i, t)
+                psi_out = pair_at(table, psi_at, member, i, t)
                 for e in range(held):
-                    if present(row + 2 * pair):
-                        out_i[here(e)] = new[2 * e]
-                        if tangent:
-                            dout_i[here(e)] = dnew[2 * e]
-                        if keep_psi:
-                            psi_i[here(e)] = get(buffer, pair, t + here(e))[1]
-                    if present(row + 2 * pair + 1):
-                        out_k[here(e)] = new[2 * e + 1]
-                        if tangent:
-                            dout_k[here(e)] = dnew[2 * e + 1]
-                        if keep_psi:
-                            psi_k[here(e)] = get(buffer, pair + 1, t + here(e))[0]
-            barrier()
+                    give(out, e, new[2 * e], new[2 * e + 1], own)
+                    if tangent:
+                        give(dout, e, dnew[2 * e], dnew[2 * e + 1], own)
+                    if keep_psi:
+                        p_i = get(buffer, pair, t + here(e))[1]
+                        p_k = get(buffer, pair + 1, t + here(e))[0]
+                        give(psi_out, e, p_i, p_k, own)
+            if not through_memory:
+                barrier()
             if pair < pairs or as_one:
                 new = forward(new, buffer, factors, pair, t)
+                if by_turns:
+                    store(new, buffer, 0, pair, roots, t, table, spectrum_out, member, own, pair < pairs)
                 if tangent:
                     dnew = forward(dnew, buffer, factors, dlines + pair, t)
-                store(new, buffer, 0, pair, t, table, spectrum_out, member, row + 2 * pair, pair < pairs)
+                if not by_turns:
+                    store(new, buffer, 0, pair, roots, t, table, spectrum_out, member, own, pair < pairs)
                 if tangent:
-                    store(dnew, buffer, dlines, pair, t, table, dspectrum_out, member, row + 2 * pair, pair < pairs)
+                    store(dnew, buffer, dlines, pair, roots, t, table, dspectrum_out, member, own, pair < pairs)
         if by_slabs:
             barrier()
-            leave(buffer, 0, table, spectrum_out, modes, member, slab, thread)
+            leave(buffer, 0, table, spectrum_out, roots, modes, member, slab, thread)
             if tangent:
-                leave(buffer, dlines, table, dspectrum_out, modes, member, slab, thread)
+                leave(buffer, dlines, table, dspectrum_out, roots, modes, member, slab, thread)
 
     return stage_rows
 
@@ -257,19 +271,20 @@ def advance(setting: Setting, parameters: Parameters, omega, targets, psis, scra
     """Launch the steps from `omega`.
 
     `targets[s]` receives the state after stage s, counted from the first step on. `psis[s]`, unless `psis` is None,
-    receives the streamfunction of the state before that stage. A stage's target may be the start of its step: the
-    kernel reads each point before it writes it. `scratch`: `Plan.scratch`.
+    receives the streamfunction of the state before that stage; through memory it may not be None. A stage's target may
+    be the start of its step: the kernel reads each point before it writes it. `scratch`: `Plan.scratch`.
     """
-    _steps(setting, setting.plan, (parameters, parameters), [omega], [[target] for target in targets], psis, scratch)
+    targets, psis = ([[field] for field in fields] if fields else None for fields in (targets, psis))
+    _steps(setting, setting.plan, (parameters, parameters), [omega], targets, psis, scratch)
 
 
-def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, omega, domega, targets, scratch):
+def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, omega, domega, targets, psis, scratch):
     """Launch the steps of a state and its tangent.
 
-    `targets[s]`: a pair of arrays for the results of stage s. Stages may share arrays in turn. `scratch`:
-    `Plan.scratch` of `Plan.for_tangent`.
+    `targets[s]`: a pair of arrays for the results of stage s. Stages may share arrays in turn. `psis[s]`: a pair for the
+    streamfunctions, or `psis` is None. `scratch`: `Plan.scratch` of `Plan.for_tangent`.
     """
-    _steps(setting, setting.plan.for_tangent, (parameters, dparameters), [omega, domega], targets, None, scratch)
+    _steps(setting, setting.plan.for_tangent, (parameters, dparameters), [omega, domega], targets, psis, scratch)
 
 
 def _steps(setting, plan, parameters, state, targets, psis, scratch):
@@ -277,16 +292,19 @@ def _steps(setting, plan, parameters, state, targets, psis, scratch):
     batch, tables = state[0].shape[0], table_places(setting.tables)
     spectra = Spectra(plan, setting.tables, scratch)
     spectra.begin(*state, centre=plan.centres)
-    kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=psis is not None)
+    keep_psi = psis is not None and not plan.through_memory
+    kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=keep_psi)
     coefficients = runge_kutta(plan.dtype)
     stages = setting.steps * len(coefficients)
     for turn, target in zip(range(stages), targets, strict=True):
         step, stage = divmod(turn, len(coefficients))
         if stage == 0:
             start = state
-        psi = target[0] if psis is None else psis[turn]
+        psi = target if psis is None else psis[turn]
+        if plan.through_memory:
+            spectra.put_rows(psi)
         given = [*parameters, step, fields(*start), fields(*state), spectra.ready[0], spectra.ready[-1], tables]
-        made = [target[0], target[-1], spectra.out[0], spectra.out[-1], psi]
+        made = [target[0], target[-1], spectra.out[0], spectra.out[-1], psi[0], psi[-1]]
         spectra.launch(plan, kernel, batch, [*coefficients[stage], setting.metric, *given, *made], plan.stage_lines)
         state = target
         if turn + 1 < stages:

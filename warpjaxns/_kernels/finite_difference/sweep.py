@@ -53,8 +53,8 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         plan.slab_size,
         plan.saturated,
     )
-    field_strip, Metric, south, north = by_row.field_strip, kit.Metric, kit.south, kit.north
-    source, Values = tendency(real, scheme).source, lines.Values
+    field_strip, Metric, earlier, later = by_row.field_strip, kit.Metric, by_row.earlier, by_row.later
+    source, Values, apart = tendency(real, scheme).source, lines.Values, lines.rows
     field, complex_view = row_view(real, plan.shape), vector_view(complex_type(real))
     further, screened, modes_of = plan.terms > 0, plan.screened, spectra.modes_of
     medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).to_psi
@@ -105,7 +105,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
             wait()
             barrier()
         for pair in range(thread // threads, pairs, groups):
-            i = (row + 2 * pair) % ny
+            i = (row + apart * pair) % ny
             state = rows_around(table, state_at, member, i, t)
             cotangent = rows_around(table, cotangent_at, member, i, t)
             if medium:
@@ -117,24 +117,24 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
                 w = field_strip(state_copied, 0, state, pair, e, t)
                 l = field_strip(cotangent_copied, 0, cotangent, pair, e, t)
                 if with_parameters:
-                    values[2 * e] = source(south(w), south(l), metric.metric)
-                    values[2 * e + 1] = source(north(w), north(l), metric.metric)
+                    values[2 * e] = source(earlier(w), earlier(l), metric.metric)
+                    values[2 * e + 1] = source(later(w), later(l), metric.metric)
                     if further:
-                        values[2 * e] += to_psi(south(l), more)
-                        values[2 * e + 1] += to_psi(north(l), more)
+                        values[2 * e] += to_psi(earlier(l), more)
+                        values[2 * e + 1] += to_psi(later(l), more)
                     if medium:
                         r = memory_strip(around_r, e, t)
                         h = memory_strip(around_h, e, t)
-                        values[2 * e] += of_medium(south(l), south(r), south(h), metric.metric)
-                        values[2 * e + 1] += of_medium(north(l), north(r), north(h), metric.metric)
+                        values[2 * e] += of_medium(earlier(l), earlier(r), earlier(h), metric.metric)
+                        values[2 * e + 1] += of_medium(later(l), later(r), later(h), metric.metric)
                 else:
-                    values[2 * e] = source(south(w), south(l), metric)
-                    values[2 * e + 1] = source(north(w), north(l), metric)
+                    values[2 * e] = source(earlier(w), earlier(l), metric)
+                    values[2 * e + 1] = source(later(w), later(l), metric)
             values = forward(values, buffer, factors, pair, t)
-            store(values, buffer, 0, pair, t, table, out, member, row + 2 * pair, True)
+            store(values, buffer, 0, pair, roots, t, table, out, member, row + apart * pair, True)
         if by_slabs:
             barrier()
-            leave(buffer, 0, table, out, modes, member, slab, thread)
+            leave(buffer, 0, table, out, roots, modes, member, slab, thread)
 
     return source_rows
 
@@ -153,19 +153,20 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
     forward, inverse, publish = by_line.forward, by_line.inverse, by_line.publish
     halo_lines, halo, pairs_in_step, as_one = int(fused), plan.halo, lines.rounded_up(pairs), not lines.alone
     load_factors, here, by_slabs, saturated = by_line.factors, by_line.here, plan.by_slabs, plan.saturated
-    by_row, before_strip = row_functions(plan, lines), row_functions(before, lines).field_strip
+    by_row, before_strip, apart = row_functions(plan, lines), row_functions(before, lines).field_strip, lines.rows
     rows_around, present, field_strip, line_strip = (
         by_row.rows_around,
         by_row.present,
         by_row.field_strip,
         by_row.psi_strip,
     )
+    pair_at, take, give, earlier, later = by_row.pair_at, by_row.take, by_row.give, by_row.earlier, by_row.later
     spectra, (prefetch, prefetch_spectra) = spectra_functions(plan, lines, fused), slab_prefetchers(plan)
     fetch, load, store, leave, modes_view = spectra.fetch, spectra.load, spectra.store, spectra.leave, spectra.modes
     copy, copy_before, copies_rows = slab_functions(plan).copy, slab_functions(before).copy, plan.copies_rows
     slab_size, before_size = plan.slab_size, before.slab_size if fused else 1
     kit, by_point, by_term = stencils(real), tendency(real, scheme, plan.terms), terms(real, plan.terms)
-    Metric, south, north, numbers, weighted = kit.Metric, kit.south, kit.north, by_term.numbers, by_term.weighted
+    Metric, numbers, weighted = kit.Metric, by_term.numbers, by_term.weighted
     source, carried, adjoint = by_point.source, by_point.carried, by_point.adjoint
     further, screened, modes_of = plan.terms > 0, plan.screened, spectra.modes_of
     if further:
@@ -236,34 +237,35 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         wait()
         barrier()
         for pair in range(group, pairs + halo_lines, groups):
-            i = (row + 2 * pair - halo_lines + ny) % ny
-            k = (i + 1) % ny
-            psi_of_source = inverse(load(buffer, pair, t), buffer, factors, pair, t)
+            i = (row + apart * pair - halo_lines + ny) % ny
+            psi_of_source = inverse(load(buffer, pair, roots, t), buffer, factors, pair, t)
             cotangent = rows_around(table, cotangent_at, member, i, t)
             psi = rows_around(table, psi_at, member, i, t)
-            first_i = field(table, first_at, member, i, t)
-            first_k = field(table, first_at, member, k, t)
-            second_i = field(table, second_at, member, i, t)
-            second_k = field(table, second_at, member, k, t)
+            first = pair_at(table, first_at, member, i, t)
+            second = pair_at(table, second_at, member, i, t)
             new = Values()
             if a != real(0.0):
                 for e in range(held):
-                    new[2 * e] = a * first_i[here(e)] + e_2 * second_i[here(e)]
-                    new[2 * e + 1] = a * first_k[here(e)] + e_2 * second_k[here(e)]
+                    x, y = take(first, e), take(second, e)
+                    new[2 * e] = a * x[0] + e_2 * y[0]
+                    new[2 * e + 1] = a * x[1] + e_2 * y[1]
             for e in range(held):
                 l = field_strip(copied, 0, cotangent, pair, e, t)
                 p = field_strip(psi_copied, 0, psi, pair, e, t)
-                g_i = carried(south(l), south(p), terms.metric)
-                g_k = carried(north(l), north(p), terms.metric)
-                new[2 * e] += adjoint(south(l), terms, b, psi_of_source[2 * e], g_i)
-                new[2 * e + 1] += adjoint(north(l), terms, b, psi_of_source[2 * e + 1], g_k)
-            out_i = field(table, cotangent_out_at, member, i, t)
-            out_k = field(table, cotangent_out_at, member, k, t)
+                g_i = carried(earlier(l), earlier(p), terms.metric)
+                g_k = carried(later(l), later(p), terms.metric)
+                new[2 * e] += adjoint(earlier(l), terms, b, psi_of_source[2 * e], g_i)
+                new[2 * e + 1] += adjoint(later(l), terms, b, psi_of_source[2 * e + 1], g_k)
+            out = pair_at(table, cotangent_out_at, member, i, t)
+            own = row + apart * pair
             for e in range(held):
-                if pair >= halo_lines and present(row + 2 * pair - halo_lines):
-                    out_i[here(e)] = new[2 * e]
-                if pair < pairs and present(row + 2 * pair - halo_lines + 1):
-                    out_k[here(e)] = new[2 * e + 1]
+                if fused:  # the pairs are those of rows -1 and 0, 1 and 2, ...
+                    if pair >= halo_lines and present(own - halo_lines):
+                        out.earlier[here(e)] = new[2 * e]
+                    if pair < pairs and present(own - halo_lines + 1):
+                        out.later[here(e)] = new[2 * e + 1]
+                else:
+                    give(out, e, new[2 * e], new[2 * e + 1], own)
             if fused:
                 publish(new, buffer, pair, t)
         if fused:  # noqa: SIM102 (`fused` is known when the kernel is compiled)
@@ -281,23 +283,35 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
                         for e in range(held):
                             l = line_strip(buffer, pair, e, t)
                             w = before_strip(before_copied, 0, state, pair, e, t)
-                            values[2 * e] = source(south(w), south(l), metric)
-                            values[2 * e + 1] = source(north(w), north(l), metric)
+                            values[2 * e] = source(earlier(w), earlier(l), metric)
+                            values[2 * e + 1] = source(later(w), later(l), metric)
                             if further:
-                                values[2 * e] += to_psi(south(l), bare_terms)
-                                values[2 * e + 1] += to_psi(north(l), bare_terms)
+                                values[2 * e] += to_psi(earlier(l), bare_terms)
+                                values[2 * e + 1] += to_psi(later(l), bare_terms)
                             if medium:
                                 r = memory_strip(around_r, e, t)
                                 h = memory_strip(around_h, e, t)
-                                values[2 * e] += of_medium(south(l), south(r), south(h), metric)
-                                values[2 * e + 1] += of_medium(north(l), north(r), north(h), metric)
+                                values[2 * e] += of_medium(earlier(l), earlier(r), earlier(h), metric)
+                                values[2 * e + 1] += of_medium(later(l), later(r), later(h), metric)
                     barrier()
                     if pair < pairs or as_one:
                         values = forward(values, buffer, factors, pair, t)
-                        store(values, buffer, 0, pair, t, table, spectrum_out, member, row + 2 * pair, pair < pairs)
+                        store(
+                            values,
+                            buffer,
+                            0,
+                            pair,
+                            roots,
+                            t,
+                            table,
+                            spectrum_out,
+                            member,
+                            row + 2 * pair,
+                            pair < pairs,
+                        )
                 if by_slabs:
                     barrier()
-                    leave(buffer, 0, table, spectrum_out, modes, member, slab, thread)
+                    leave(buffer, 0, table, spectrum_out, roots, modes, member, slab, thread)
 
     return sweep_rows
 

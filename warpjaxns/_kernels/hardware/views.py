@@ -23,6 +23,7 @@ _NUMBER_IN_GLOBAL_MEMORY = """
   __builtin_assume(__isGlobal(at));
 #endif
 """
+_PAIR_IN_GLOBAL_MEMORY = _NUMBER_IN_GLOBAL_MEMORY.replace("(Number*)row.data + i", "(Number*)(row.data + i)")
 _VALUE_IN_GLOBAL_MEMORY = """
   const auto* at = row.data + i;
 #if defined(__CUDA_ARCH__)
@@ -100,6 +101,21 @@ def complex_access(real) -> tuple[Callable, Callable]:
     name, Complex = c_name(real), complex_type(real)
     array = wp.array(dtype=Complex)
     at = NUMBER.format(real=name) + _NUMBER_IN_GLOBAL_MEMORY
+
+    @wp.func_native(f"{at} const Number p = *at; return wp::vec_t<2, {name}>(p.x, p.y);")
+    def get(row: array, i: int) -> Complex: ...
+
+    @wp.func_native(f"{at} Number p; p.x = value[0]; p.y = value[1]; *at = p;")
+    def put(row: array, i: int, value: Complex): ...
+
+    return get, put
+
+
+@functools.cache
+def pair_access(real) -> tuple[Callable, Callable]:
+    """``get(row, i)`` and ``put(row, i, value)`` for the real numbers i and i + 1 of a row, one access each; i is even."""
+    name, Complex = c_name(real), complex_type(real)
+    array, at = wp.array(dtype=real), NUMBER.format(real=name) + _PAIR_IN_GLOBAL_MEMORY
 
     @wp.func_native(f"{at} const Number p = *at; return wp::vec_t<2, {name}>(p.x, p.y);")
     def get(row: array, i: int) -> Complex: ...
