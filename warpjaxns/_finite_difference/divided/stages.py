@@ -60,31 +60,36 @@ class Calls:
         out = self._call(launch, ["begin"], padded, [self.plan.real] * count, spectra + room)
         return out[: len(spectra)], Kept(*out[len(spectra) :]) if steps else None
 
-    def stage(self, stage: int, parameters: list[Operands], start, state, entering, spectra):
+    def stage(self, stage: int, parameters: list[Operands], start, state, entering, edges, spectra):
         """Return the fields after a stage, and their spectra.
 
         `parameters`: of the state, and of its tangent. Their forcing is that of the step, with two more rows, or a
-        single number.
+        single number. `edges`: as `edges_through_memory` returns them.
         """
         plan, count, flat = self.plan, len(state), [value for each in parameters for value in each[1:]]
-        made = [(plan.real, state[0].shape)] * count + self._spectra(state[0].shape[0])
+        field = plan.real, state[0].shape
+        made = [field] * count + self._spectra(state[0].shape[0])
+        made += [(plan.real, (count, *state[0].shape)) for _ in edges]
 
         def launch(tables, *arrays):
             rest = iter(arrays)
             x = [Operands(None, *(next(rest) for _ in Operands._fields[1:])) for _ in parameters]
-            start, state, entering = ([next(rest) for _ in range(count)] for _ in range(3))
-            spectra_in, out = [next(rest) for _ in spectra], [next(rest) for _ in range(count)]
+            start, state, rows = ([next(rest) for _ in range(many)] for many in (count, count, len(edges)))
+            entering, spectra_in = [next(rest) for _ in range(count)], [next(rest) for _ in spectra]
+            out = [next(rest) for _ in range(count)]
             fixed = self._setting(tables), stage, [places(each) for each in x]
-            kernels.stage(*fixed, start, state, entering, out, None, spectra_in)
+            psi = [arrays[-1][i] for i in range(count)] if edges else None
+            rows = [rows[0][i] for i in range(count)] if edges else None
+            kernels.stage(*fixed, start, state, entering, out, psi, rows, spectra_in)
 
         key = ["stage", stage, *([value.shape[-1] > 1 for value in flat])]
-        operands = [*flat, *start, *state, *entering, *spectra]
+        operands = [*flat, *start, *state, *edges, *entering, *spectra]
         aliases = {len(operands) - len(spectra) + i: count + i for i in range(len(spectra))}
         if stage == STAGES - 1:  # the start is not needed any more
             aliases |= {len(flat) + i: i for i in range(count)}
-        types = self._types(len(flat) + 2 * count, count + len(spectra))
+        types = self._types(len(flat) + 2 * count + len(edges), count + len(spectra))
         out = self._call(launch, key, operands, types, made, aliases=aliases)
-        return out[:count], out[count:]
+        return out[:count], out[count : count + len(spectra)]
 
     def stage_kept(self, stage: int, x: Operands, state, entering, edges: Kept, spectra, kept: Kept, first):
         """Return the state after the last stage of a step, else the given one; the spectra; and what is kept.
@@ -109,7 +114,7 @@ class Calls:
             for rows, fields in zip(edges, kept, strict=True):
                 kernels.put_edges(setting, rows, fields[stage])
             fields = [kept.states[0]], [kept.states[stage]], [entering], [out]
-            kernels.stage(setting, stage, [places(x)], *fields, kept.psis[stage], spectra_in)
+            kernels.stage(setting, stage, [places(x)], *fields, [kept.psis[stage]], None, spectra_in)
 
         operands = [*flat, state, *edges, entering, *spectra, *kept]
         before = len(operands) - len(spectra) - 2
@@ -187,6 +192,13 @@ class Calls:
         north = entering.north.at[:, 0].set(jax.lax.complex(dq, jnp.zeros_like(dq)))
         both = jnp.stack([south, north], axis=1)
         return jnp.split(jnp.stack([both.real, both.imag], axis=-1), count)
+
+    def edges_through_memory(self, entering: Message, message: Message, count: int = 1):
+        """Return rows m and -1 of the streamfunctions in one array, where they go through memory, else none."""
+        if not self.plan.through_memory:
+            return []
+        rows = self.edges_of_psi(entering, message)
+        return [rows.reshape(count, -1, *rows.shape[1:])]
 
     def edges_of_psi(self, entering: Message, message: Message):
         """Return rows m and -1 of psi.

@@ -19,7 +19,7 @@ from ..parameters import Parameters
 from .operators import ROW_BLOCK, copy, copy_kernel
 from .places import fields, from_others, table_places
 from .plan import Plan
-from .poisson import Spectra, forward_rows
+from .poisson import Spectra, forward_rows, inverse_rows
 from .setting import Setting
 from .slabs import between
 from .stage import stage_rows
@@ -49,9 +49,12 @@ def copy_edges(plan: Plan) -> wp.Kernel:
 
 def load(plan: Plan, scheme: str, forced: bool, keep_psi: bool, devices) -> None:
     """Load the kernels of `begin` and `stage` on devices. `forced`, `keep_psi`: whether there is forcing, or psi."""
+    keep_psi = keep_psi and not plan.through_memory
     stage = stage_rows(plan, scheme, forced=forced, keep_psi=keep_psi), plan.bounds(plan.stage_lines, plan.occupancy)[0]
     begin = forward_rows(plan), plan.bounds(plan.slab_lines, plan.occupancy)[0]
     copies = [(kernel(plan), ROW_BLOCK) for kernel in (copy_kernel, copy_edges)]
+    if plan.through_memory:
+        copies.append((inverse_rows(plan), begin[1]))
     _load([begin, stage, *copies, *_of_all(plan, centre=False)], devices)
 
 
@@ -89,7 +92,7 @@ def put_edges(setting: Setting, edges: Buffer, field: Buffer) -> None:
     launch(copy_edges(plan), field.table, field.shape[0] * plan.edges, [edges, field], ROW_BLOCK)
 
 
-def stage(setting: Setting, stage: int, parameters: list[Parameters], start, state, entering, out, psi, spectra):
+def stage(setting: Setting, stage: int, parameters: list[Parameters], start, state, entering, out, psi, edges, spectra):
     """Launch a stage of a state, or of a state and its tangent.
 
     Args:
@@ -100,16 +103,23 @@ def stage(setting: Setting, stage: int, parameters: list[Parameters], start, sta
         state: fields before the stage.
         entering: what enters from other devices, one a field.
         out: fields to write to. One may be the start.
-        psi: array for the streamfunction of the state, or None.
+        psi: arrays for the streamfunctions, or for that of the state alone, or None. Through memory there is one a field.
+        edges: the two rows of each streamfunction that belong to other devices, or None where they are in place.
         spectra: those of the state, which those of the result replace.
     """
     plan = setting.plan.on(state[0].on_cpu)
     batch, tables, both = state[0].shape[0], table_places(setting.tables), Spectra(plan, setting.tables, spectra)
     ready = [from_others(*pair) for pair in zip(both.ready, entering, strict=True)]
-    kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=psi is not None)
+    if plan.through_memory:
+        both.put_rows(psi, ready)
+        for rows, field in zip(edges, psi) if edges else ():
+            put_edges(setting, rows, field)
+    keep_psi = psi is not None and not plan.through_memory
+    kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=keep_psi)
     first = [*runge_kutta(plan.dtype)[stage], setting.metric, parameters[0], parameters[-1], 0]
     read = [fields(*start), fields(*state), ready[0], ready[-1], tables]
-    made = [out[0], out[-1], both.out[0], both.out[-1], psi or out[0]]
+    psi = psi or out
+    made = [out[0], out[-1], both.out[0], both.out[-1], psi[0], psi[-1]]
     both.launch(plan, kernel, batch, [*first, *read, *made], plan.stage_lines)
     both.solve()
 

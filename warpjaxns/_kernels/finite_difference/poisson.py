@@ -31,7 +31,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
     by_pair, complex_view = pair_functions(plan, lines), vector_view(complex_type(real))
     pair_at, take, screened, modes_of = by_pair.pair_at, by_pair.take, plan.screened, spectra.modes_of
 
-    @kernel(launch_bounds=plan.bounds(lines))
+    @kernel(launch_bounds=plan.bounds(lines, plan.occupancy if plan.through_memory else 512))
     def forward_rows(
         table: Table,
         # in
@@ -82,7 +82,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     complex_view, by_slabs = vector_view(complex_type(real)), plan.by_slabs
     screened, modes_of = plan.screened, spectra.modes_of
 
-    @kernel(launch_bounds=plan.bounds(lines))
+    @kernel(launch_bounds=plan.bounds(lines, plan.occupancy if plan.through_memory else 512))
     def inverse_rows(
         table: Table,
         # in
@@ -227,10 +227,10 @@ class Spectra:
             kernel, array.table, blocks, [self.tables.modes, array.merged, *order], self.plan.column_chunks.block_dim
         )
 
-    def put_rows(self, fields):
+    def put_rows(self, fields, ready=None):
         """Transform the spectra in `ready` back, to the rows of psi of each field."""
         kernel, tables = inverse_rows(self.plan), table_places(self.tables)
-        for field, ready in zip(fields, self.ready, strict=True):
+        for field, ready in zip(fields, ready or self.ready, strict=True):
             self.launch(self.plan, kernel, field.shape[0], [ready, tables, field])
 
     def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None):

@@ -32,7 +32,7 @@ import types
 import warp as wp
 
 from ..fft.lines import Lines
-from ..fft.real_rows import real_row_functions
+from ..fft.real_rows import one_row_functions, real_row_functions
 from ..fft.transforms import line_functions
 from ..hardware.address_table import Place, Table, kernel
 from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
@@ -77,7 +77,8 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.slabs, plan.pitch, plan.rows
     real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
     Complex, Tile, of_row = complex_type(real), lines.Tile, real_row_functions(lines)
-    get, split, put_pair, recompute = line_functions(lines).get, of_row.split, of_row.put_pair, plan.recompute
+    by_line, split, put_pair, recompute = line_functions(lines), of_row.split, of_row.put_pair, plan.recompute
+    get, put, one_row, wavenumber = by_line.get, by_line.put, lines.one_row, one_row_functions(lines).wavenumber
     Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
     Roots = wp.array(dtype=Complex)
     get_complex, put_complex, screened = *complex_access(real), plan.screened
@@ -131,20 +132,26 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
                 held[2 * j + 1] = p[1]
             if k > 0:
                 q = mode[4] * (q + (p - loss * p))
-            north = q  # psi of the row to the north; q and north still lack the factor of psi
-            for i in range(pairs):
-                j = rows - 1 - 2 * i
-                q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
+            if one_row:
+                for i in range(rows):
+                    j = rows - 1 - i
+                    q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
+                    put(buffer, first + j, k, mode[3] * q[0], mode[3] * q[1])
+            else:
+                north = q  # psi of the row to the north; q and north still lack the factor of psi
+                for i in range(pairs):
+                    j = rows - 1 - 2 * i
+                    q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
+                    if halo:
+                        put_pair(buffer, first + pairs - i, k, mirror, mode[3] * q, mode[3] * north)
+                    north = q
+                    q = Complex(held[2 * j - 2], held[2 * j - 1]) + (q - loss * q)
+                    if not halo:
+                        put_pair(buffer, first + pairs - 1 - i, k, mirror, mode[3] * q, mode[3] * north)
+                    north = q
                 if halo:
-                    put_pair(buffer, first + pairs - i, k, mirror, mode[3] * q, mode[3] * north)
-                north = q
-                q = Complex(held[2 * j - 2], held[2 * j - 1]) + (q - loss * q)
-                if not halo:
-                    put_pair(buffer, first + pairs - 1 - i, k, mirror, mode[3] * q, mode[3] * north)
-                north = q
-            if halo:
-                q = entering + (q - loss * q)
-                put_pair(buffer, first, k, mirror, mode[3] * q, mode[3] * north)
+                    q = entering + (q - loss * q)
+                    put_pair(buffer, first, k, mirror, mode[3] * q, mode[3] * north)
 
     @wp.func
     def leave(
@@ -212,7 +219,41 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
             put_complex(sums, 0, north)
             put_complex(sums, pitch, south)
 
-    return types.SimpleNamespace(solve=solve, leave=leave)
+    @wp.func
+    def leave_one(
+        buffer: Tile,
+        first: int,
+        table: Table,
+        out: Spectrum,
+        roots: Roots,
+        modes: Modes,
+        member: int,
+        slab: int,
+        thread: int,
+    ):
+        for k in range(thread, half, block):
+            loss = modes[k][1]
+            column = spectrum(table, out.values, member, slab * rows, k)
+            north = Complex()
+            south = Complex()
+            moments = Complex()
+            weight = real(1.0)
+            away = real(0.0)
+            for j in range(rows):
+                x = wavenumber(buffer, first + j, roots, k)
+                put_complex(column, j * pitch, x)
+                north = north + (x - loss * north)
+                south += weight * x
+                weight = weight - loss * weight
+                moments += Complex(away * x[0], away * away * x[0])
+                away += real(1.0)
+            if k == 0:
+                south = moments
+            sums = sums_row(table, out.sums, member, 2 * slab, k)
+            put_complex(sums, 0, north)
+            put_complex(sums, pitch, south)
+
+    return types.SimpleNamespace(solve=solve, leave=leave_one if one_row else leave)
 
 
 @functools.cache
