@@ -34,17 +34,17 @@ _VALUE_IN_GLOBAL_MEMORY = """
 
 
 @functools.cache
-def fields_view(dtype, shape: tuple[int, int]) -> Callable:
-    """``fields(table, place)`` is the array ``(length, *shape)`` at a place."""
+def member_view(dtype, shape: tuple[int, int]) -> Callable:
+    """``field(table, place, member)`` is the array of that shape of a member. (Warp's strides end at 2 GiB.)"""
     rows, columns = shape
     item = rows * columns * wp.types.type_size_in_bytes(dtype)
 
     @wp.func
-    def fields(table: Table, place: Place):
-        start = address(table, place[0]) + wp.uint64(place[1]) * wp.uint64(item)
-        return wp.array(ptr=in_global_memory(start), shape=(place[2], rows, columns), dtype=dtype)
+    def field(table: Table, place: Place, member: int):
+        start = address(table, place[0]) + wp.uint64(place[1] + member) * wp.uint64(item)
+        return wp.array(ptr=in_global_memory(start), shape=(rows, columns), dtype=dtype)
 
-    return fields
+    return field
 
 
 @functools.cache
