@@ -1,6 +1,7 @@
 """Rows so long that no block has two lines of them: the streamfunction goes through memory."""
 
 import pytest
+from emulator import COMPILER, emulated
 from layouts import fast_cases
 from test_advance import ALL, Case, check
 from test_divided import check_steps, forward, functions, gradient_of_control, gradient_of_parameters, tangent
@@ -17,6 +18,11 @@ CASES = [
 ]
 
 
+@pytest.fixture
+def emulator(monkeypatch, emulated_kernels):
+    return emulated(monkeypatch, emulated_kernels)
+
+
 def with_memory(monkeypatch, nbytes):
     for module in (calls, divided_calls):
         monkeypatch.setattr(module, "shared_memory", lambda: nbytes)
@@ -30,6 +36,18 @@ def test_value_jvp_and_vjp(case, monkeypatch):
     check(case)
 
 
+@pytest.mark.full
+def test_tangents_go_through_memory_first(monkeypatch):
+    """A block has two lines for a stage, and no four for a state and its tangent."""
+    case = Case(grid=Grid((14, 20), (2.0, 3.5)), steps=2, per_member=ALL)
+    two = make_plan(case.grid.shape, case.dtype, case.batch).row_lines(2, 1)
+    plan = make_plan(case.grid.shape, case.dtype, case.batch, two.nbytes + 8)
+    assert not plan.through_memory
+    assert plan.for_tangent.through_memory
+    with_memory(monkeypatch, plan.shared_memory)
+    check(case)
+
+
 @pytest.mark.covering(1, 2)
 @functions([forward, tangent, gradient_of_parameters, gradient_of_control], [tangent])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -40,7 +58,25 @@ def test_slabs_of_a_divided_grid(function, dtype, parts, lines, monkeypatch):
     grid = Grid((24, 32), (2.0, 3.5))
     line = make_plan(grid.shape, dtype, 1, 1).stage_bytes
     with_memory(monkeypatch, lines * line)
-    plans = [make_divided_plan((24 // parts, 32), dtype, 1, lines * line, kind) for kind in ("state", "tangent", "sweep")]
-    assert [p.rows for p in plans] == {1: [1, 1, 1], 2: [2, 1, 2], 4: [2, 2, 2]}[lines]
-    assert all(p.through_memory for p in plans)
+    plans = [
+        make_divided_plan((24 // parts, 32), dtype, 1, lines * line, kind) for kind in ("state", "tangent", "sweep")
+    ]
+    assert [plan.rows for plan in plans] == {1: [1, 1, 1], 2: [2, 1, 2], 4: [2, 2, 2]}[lines]
+    assert all(plan.through_memory for plan in plans)
     check_steps("warp", function, dtype, parts, "arakawa", True, grid)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(COMPILER is None, reason="needs g++")
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(grid=Grid((6, 512), (0.2, 3.5)), steps=2, per_member=ALL, forcing="per step"),
+        Case(grid=Grid((5, 96), (2.0, 3.5)), scheme="central", dtype="float32", direct=True),
+    ],
+    ids=str,
+)
+def test_all_threads_of_a_block(case, emulator, monkeypatch):
+    with_memory(monkeypatch, 256)
+    check(case)
+    assert {"inverse_rows", "stage_rows", "source_rows", "sweep_rows"} <= set(emulator.launched)

@@ -67,6 +67,7 @@ def measure(size, dtype, backend, task, repeat):
 
 
 def main():
+    """Compare, then measure."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--compared", nargs="*", type=lambda text: tuple(map(int, text.split("x"))), default=COMPARED)
     parser.add_argument("--timed", nargs="*", type=lambda text: tuple(map(int, text.split("x"))), default=TIMED)

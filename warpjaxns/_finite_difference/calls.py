@@ -231,7 +231,9 @@ def advance_jvp(*operands, grid, scheme, steps, backend, platform):
             last = [(out, dout)]
             between = [(fields[0][2 * s], fields[0][2 * s + 1]) for s in range(STAGES - 1)] if fields else []
             targets = (between + last) * (steps if fields else 1)
-            psis = [(fields[0][2 * STAGES - 2], fields[0][2 * STAGES - 1])] * len(targets) if cut.through_memory else None
+            psis = (
+                [(fields[0][2 * STAGES - 2], fields[0][2 * STAGES - 1])] * len(targets) if cut.through_memory else None
+            )
             kernels.tangent(setting(tables), places(x), places(dx), x.omega, dx.omega, targets, psis, scratch)
 
         streams.launch(run, (x, dx, out, dout, fields), tuple(scratch))

@@ -63,7 +63,12 @@ def one_row_functions(lines: Lines) -> types.SimpleNamespace:
     - ``load(lines, line, roots, t)``: a thread's numbers of a line, where numbers 0..n are the spectrum.
     """
     Complex, Tile, Values, held, n = complex_type(lines.real), lines.Tile, lines.Values, lines.values, lines.n
-    get, here, Roots, zero = line_functions(lines).get, line_functions(lines).here, wp.array(dtype=Complex), lines.real(0)
+    get, here, Roots, zero = (
+        line_functions(lines).get,
+        line_functions(lines).here,
+        wp.array(dtype=Complex),
+        lines.real(0),
+    )
 
     @wp.func
     def times(a: Complex, b: Complex):

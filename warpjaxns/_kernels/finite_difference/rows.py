@@ -32,7 +32,8 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     - ``field_strip``: the strip (`stencils`) of a field around a thread's e-th pair. It comes from the slab in shared
       memory where the plan copies rows, else from ``rows_around`` the pair in device memory.
     - ``field_pair``: the two points alone.
-    - ``psi_strip``: the strip of psi, from a published line and the next one.
+    - ``line_strip``: the strip of a field from a published line and the next one. ``psi_strip`` is that, or comes from
+      ``rows_around`` where psi goes through memory.
     """
     (ny, nx), half, real = plan.shape, plan.half, plan.real
     by_line, held, threads = line_functions(lines), lines.values, lines.threads
@@ -144,7 +145,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
                         put_complex(b, here(e), Complex(y + q[1], q[0] - x))
 
     @wp.func
-    def psi_strip(buffer: Tile, line: int, e: int, t: int):
+    def line_strip(buffer: Tile, line: int, e: int, t: int):
         sw = get(buffer, line, t + west(e, t))
         s = get(buffer, line, t + here(e))
         se = get(buffer, line, t + east(e, t))
@@ -152,6 +153,18 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         n = get(buffer, line + 1, t + here(e))
         ne = get(buffer, line + 1, t + east(e, t))
         return Strip(nw[1], n[1], ne[1], nw[0], n[0], ne[0], sw[1], s[1], se[1], sw[0], s[0], se[0])
+
+    if plan.through_memory:
+
+        @wp.func
+        def psi_strip(buffer: Tile, rows: Rows, line: int, e: int, t: int):
+            return memory_strip(rows, e, t)
+
+    else:
+
+        @wp.func
+        def psi_strip(buffer: Tile, rows: Rows, line: int, e: int, t: int):
+            return line_strip(buffer, line, e, t)
 
     if plan.copies_rows:
 
@@ -180,5 +193,6 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         copy_spectra=copy_spectra,
         load=by_row.load if lines.one_row else load_two,
         store=store_one if lines.one_row else store_two,
+        line_strip=line_strip,
         psi_strip=psi_strip,
     )

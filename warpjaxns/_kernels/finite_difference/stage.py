@@ -61,7 +61,13 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     prefetch, prefetch_spectra = slab_prefetchers(plan)
     prefetches_start = prefetches and not tangent
     prefetches_next = prefetches and (copies_rows or tangent)
-    rate, tangent_rate, Metric, earlier, later = by_point.rate, by_point.tangent, kit.Metric, by_row.earlier, by_row.later
+    rate, tangent_rate, Metric, earlier, later = (
+        by_point.rate,
+        by_point.tangent,
+        kit.Metric,
+        by_row.earlier,
+        by_row.later,
+    )
     numbers, weighted, tangent_terms = by_term.numbers, by_term.weighted, by_term.tangent
     Values, field = lines.Values, row_view(real, plan.shape)
     complex_view, present = vector_view(complex_type(real)), by_row.present
@@ -162,11 +168,10 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 around = rows_around(table, state.state, member, i, t)
                 begun = pair_at(table, start.state, member, i, t)
                 dbegun = pair_at(table, start.tangent, member, i, t)
-                force = pair_at(table, of_step(parameters.forcing, step), member_of(parameters.forcing, member), i, t)
-                if through_memory:
-                    psi = rows_around(table, psi_at, member, i, t)
-                    if tangent:
-                        dpsi = rows_around(table, dpsi_at, member, i, t)
+                shared = member_of(parameters.forcing, member)
+                force = pair_at(table, of_step(parameters.forcing, step), shared, i, t)
+                psi = rows_around(table, psi_at, member, i, t)
+                dpsi = rows_around(table, dpsi_at, member, i, t)
                 if medium:
                     shared = member_of(parameters.medium, member)
                     around_r = rows_around(table, slice_at(parameters.medium, 0), shared, i, t)
@@ -191,10 +196,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                             if tangent:
                                 dnew[2 * e + 1] = a * dz[1]
                 for e in range(held):
-                    if through_memory:
-                        p = memory_strip(psi, e, t)
-                    else:
-                        p = psi_strip(buffer, pair, e, t)
+                    p = psi_strip(buffer, psi, pair, e, t)
                     w = field_strip(copied, 0, around, pair, e, t)
                     r_i = rate(earlier(p), earlier(w), terms)
                     r_k = rate(later(p), later(w), terms)
@@ -211,10 +213,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                     if present(later_row(own)):
                         new[2 * e + 1] += b * later(w)[4] + r_k
                     if tangent:
-                        if through_memory:
-                            dp = memory_strip(dpsi, e, t)
-                        else:
-                            dp = psi_strip(buffer, dlines + pair, e, t)
+                        dp = psi_strip(buffer, dpsi, dlines + pair, e, t)
                         dw = field_strip(copied, slab_size, daround, pair, e, t)
                         dr_i = tangent_rate(earlier(p), earlier(w), earlier(dp), earlier(dw), terms, dterms)
                         dr_k = tangent_rate(later(p), later(w), later(dp), later(dw), terms, dterms)
@@ -281,8 +280,8 @@ def advance(setting: Setting, parameters: Parameters, omega, targets, psis, scra
 def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, omega, domega, targets, psis, scratch):
     """Launch the steps of a state and its tangent.
 
-    `targets[s]`: a pair of arrays for the results of stage s. Stages may share arrays in turn. `psis[s]`: a pair for the
-    streamfunctions, or `psis` is None. `scratch`: `Plan.scratch` of `Plan.for_tangent`.
+    `targets[s]`: a pair of arrays for the results of stage s. Stages may share arrays in turn. `psis[s]`: a pair for
+    the streamfunctions, or `psis` is None. `scratch`: `Plan.scratch` of `Plan.for_tangent`.
     """
     _steps(setting, setting.plan.for_tangent, (parameters, dparameters), [omega, domega], targets, psis, scratch)
 

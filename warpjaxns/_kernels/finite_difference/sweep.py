@@ -158,7 +158,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         by_row.rows_around,
         by_row.present,
         by_row.field_strip,
-        by_row.psi_strip,
+        by_row.line_strip,
     )
     pair_at, take, give, earlier, later = by_row.pair_at, by_row.take, by_row.give, by_row.earlier, by_row.later
     spectra, (prefetch, prefetch_spectra) = spectra_functions(plan, lines, fused), slab_prefetchers(plan)

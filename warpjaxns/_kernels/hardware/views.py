@@ -113,7 +113,7 @@ def complex_access(real) -> tuple[Callable, Callable]:
 
 @functools.cache
 def pair_access(real) -> tuple[Callable, Callable]:
-    """``get(row, i)`` and ``put(row, i, value)`` for the real numbers i and i + 1 of a row, one access each; i is even."""
+    """``get(row, i)`` and ``put(row, i, value)`` for numbers i and i + 1 of a real row, one access each; i is even."""
     name, Complex = c_name(real), complex_type(real)
     array, at = wp.array(dtype=real), NUMBER.format(real=name) + _PAIR_IN_GLOBAL_MEMORY
 
