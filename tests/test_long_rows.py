@@ -39,7 +39,7 @@ def test_value_jvp_and_vjp(case, monkeypatch):
 @pytest.mark.full
 def test_tangents_go_through_memory_first(monkeypatch):
     """A block has two lines for a stage, and no four for a state and its tangent."""
-    case = Case(grid=Grid((14, 20), (2.0, 3.5)), steps=2, per_member=ALL)
+    case = Case(grid=Grid((15, 20), (2.0, 3.5)), steps=2, per_member=ALL)
     two = make_plan(case.grid.shape, case.dtype, case.batch).row_lines(2, 1)
     plan = make_plan(case.grid.shape, case.dtype, case.batch, two.nbytes + 8)
     assert not plan.through_memory
