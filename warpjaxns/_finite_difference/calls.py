@@ -276,7 +276,7 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
                 _keep_stages(setting(tables), x, result, kept, scratch[len(sweep_scratch) :])
             wanted = (sums, by_parameter), (forcing_sums, by_forcing), (term_sums, by_term), (medium_sums, by_medium)
             totals = [each if asked else None for each, asked in wanted]
-            work = fields[0], fields[1], fields[2]
+            work = [fields[i] for i in range(fields.shape[0])]
             mine = scratch[: len(sweep_scratch)]
             kernels.adjoint(setting(tables), places(x), x.dt, kept, cotangent, result, work, mine, totals)
 
@@ -284,7 +284,8 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
             run, (x, cotangent, kept, result, sums, forcing_sums, term_sums, medium_sums, fields), tuple(scratch)
         )
 
-    outputs = [field, sums, forcing_sums, term_sums, medium_sums, (plan.real, (3, *x.omega.shape))]
+    work = plan.real, (3 + cut.through_memory, *x.omega.shape)
+    outputs = [field, sums, forcing_sums, term_sums, medium_sums, work]
     outputs += [] if keep else Kept(stages, stages)
     outputs += [*sweep_scratch, *forward_scratch]
     key = ["adjoint", scheme, steps, keep, wrt, cut, plan.for_source]

@@ -129,11 +129,15 @@ class Calls:
         """Return the spectra of F(w, l), where w is the last of the states. `forcing`: of the stages."""
         kernels.load_sweep(self.plan, self.scheme, forcing.shape[-1] > 1, self.devices)
 
-        def launch(tables, states, cotangent, *spectra):
-            kernels.begin_sweep(self._setting(tables), states[states.shape[0] - 1], cotangent, spectra)
+        made = self._spectra(cotangent.shape[0])
+        count, work = len(made), self._work(cotangent.shape)
+
+        def launch(tables, states, cotangent, *arrays):
+            last, spectra, work = states[states.shape[0] - 1], arrays[:count], arrays[count:]
+            kernels.begin_sweep(self._setting(tables), last, cotangent, spectra, work)
 
         operands, types = [states, cotangent], [self.plan.real] * 2
-        return self._call(launch, ["begin sweep"], operands, types, self._spectra(cotangent.shape[0]))
+        return self._call(launch, ["begin sweep"], operands, types, made + work)[:count]
 
     def sweep(self, stage: int, weights, x: Operands, fields, kept: Kept, turn, entering, edges, spectra, by_parameter):
         """Return the cotangent of a stage's input, the spectra of the next F, and sums of rows for the parameters.
@@ -144,6 +148,7 @@ class Calls:
         plan, batch = self.plan, edges.shape[0]
         size = batch * plan.shape[0] * 3 if by_parameter else 1
         made = [(plan.real, fields[0].shape), (plan.real, (size,)), *self._spectra(batch)]
+        work = self._work(fields[0].shape)
 
         def launch(tables, *given):
             rest = iter(given)
@@ -152,7 +157,8 @@ class Calls:
             edges, entering, spectra_in = next(rest), next(rest), [next(rest) for _ in spectra]
             out, totals = next(rest), next(rest)
             fixed = self._setting(tables), stage, weights, places(x), [*fields, *kept]
-            kernels.sweep(*fixed, entering, edges, out, spectra_in, totals if by_parameter else None)
+            mine = given[len(given) - len(work) :]
+            kernels.sweep(*fixed, entering, edges, out, spectra_in, mine, totals if by_parameter else None)
 
         operands = [*x[1:], *fields, kept.psis, kept.states, kept.states, edges, entering, *spectra]
         first = len(x) - 1
@@ -163,8 +169,8 @@ class Calls:
         types = self._types(first + 7, 1 + len(spectra))
         key, at = ["sweep", stage, x.forcing.shape[-1] > 1, by_parameter], jnp.stack([turn, jnp.maximum(turn - 1, 0)])
         how = {"aliases": aliases, "at": at, "moving": moving}
-        out, totals, *spectra = self._call(launch, key, operands, types, made, **how)
-        return out, spectra, totals
+        out, totals, *rest = self._call(launch, key, operands, types, made + work, **how)
+        return out, rest[: len(spectra)], totals
 
     def exchange(self, spectra, first, last):
         """Return what enters, and the message, which has the sums of fields and a first and a last row of each."""
@@ -224,6 +230,10 @@ class Calls:
 
     def _types(self, reals, numbers, more=0):
         return [self.plan.real] * reals + [complex_type(self.plan.real)] * numbers + [self.plan.real] * more
+
+    def _work(self, shape):
+        """Return the types and shapes of what the sweep works with."""
+        return [(self.plan.real, shape)] * self.plan.through_memory
 
     def _spectra(self, batch):
         return [(complex_type(self.plan.real), shape) for shape in self.plan.scratch(batch)]

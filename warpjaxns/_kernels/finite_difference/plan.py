@@ -16,6 +16,7 @@ from .resident.layout import Resident
 from .shares import points_of_thread, rows_of_slab
 
 MOST_COLUMNS = 8  # columns to which the pitch of a spectrum is rounded up
+POINTS = 4  # of a row, about, that a thread has where psi goes through memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Plan:
     @property
     def slabs(self) -> int:
         """Slabs of a member."""
-        return -(-(self.shape[0] - self.edges) // self.rows)
+        return -(-self.own_rows // self.rows)
 
     @property
     def halo(self) -> int:
@@ -172,10 +173,10 @@ class Plan:
     def stage_lines(self) -> Lines:
         """Lines of psi in a slab and one row on either side, two rows a line. Those of a tangent follow.
 
-        Through memory they are the lines of a slab. Those of a tangent take their turn, unless sums are left of both.
+        Through memory psi is not in lines. They are those of the slab.
         """
         if self.through_memory:
-            return self.row_lines(self.pairs * (self.fields if self.by_slabs else 1), self.concurrent or self.pairs)
+            return self.slab_lines
         count = self.pairs + 1
         lines = self.row_lines(self.fields * count, self.concurrent or count)
         fits = self.fields == 1 or lines.block_dim <= LARGEST_BLOCK
@@ -188,14 +189,36 @@ class Plan:
         return self.row_lines(self.pairs, groups or self.pairs)
 
     @property
+    def own_rows(self) -> int:
+        """Rows of a field that blocks have."""
+        return self.shape[0] - self.edges
+
+    @property
+    def point_lines(self) -> Lines:
+        """Threads of two rows, where psi goes through memory; a block has a part of them (`points`)."""
+        return Lines(self.shape[1], 1, 1, self.real, POINTS, self.serial)
+
+    @property
     def sweep_lines(self) -> Lines:
         """Lines of a slab in the sweep. A fused one has the cotangent of one more row on either side."""
         return self.stage_lines if self.fused else self.slab_lines
 
+    @property
+    def in_parts(self) -> bool:
+        """True where full columns are solved in parts (`parts`)."""
+        return not self.by_slabs and self.shape[0] > tuning.LONGEST_COLUMN
+
+    @property
+    def of_parts(self) -> "Plan":
+        """The plan in which the slabs are parts of columns: as many rows as a thread holds numbers of a column."""
+        most = tuning.ROWS_OF_PART // (1 + (self.dtype == "float64"))
+        rows = max(n for n in range(1, most + 1) if self.shape[0] % n == 0)
+        return dataclasses.replace(self, rows=rows, by_slabs=True, through_memory=False, fields=1)
+
     @functools.cached_property
     def column_chunks(self) -> Columns:
-        """Layout of the kernel that solves along y: full columns, or the sums of slabs."""
-        n = self.slabs if self.by_slabs else self.shape[0]
+        """Layout of the kernel that solves along y: full columns, or the sums of slabs or of parts."""
+        n = self.of_parts.slabs if self.in_parts else self.slabs if self.by_slabs else self.shape[0]
         chunk = points_of_thread(n, self.chunk, self.columns)
         return Columns(n, self.columns, chunk, self.real, self.serial)
 
@@ -221,13 +244,13 @@ class Plan:
 
         `sides` is their number without slabs: two where a kernel writes to one while other blocks read the other one. A
         slab reads only its own spectra, so one array is enough, and one for the sums. With `recompute` only the sums
-        are left.
+        are left. Columns that are solved in parts have sums too.
         """
-        rows = self.shape[0], 2 * self.slabs
+        rows = self.shape[0], 2 * (self.of_parts if self.in_parts else self).slabs
         spectrum, sums = ((self.fields, batch, n, self.pitch) for n in rows)
         if self.by_slabs:
             return [sums] if self.recompute else [sums, spectrum]
-        return [spectrum] * sides
+        return [sums] * self.in_parts + [spectrum] * sides
 
     def typed_scratch(self, streams: Streams, **how) -> list[tuple[type, tuple[int, ...]]]:
         """Return Warp types and shapes of `scratch`, for all streams."""
@@ -244,6 +267,8 @@ class Plan:
         slabs = tuning.entry(tuning.SLABS, nx)[self.saturated] if by_slabs and ny % self.rows == 0 else None
         recompute = bool(slabs and recompute and slabs.recompute)
         columns = slabs or tuning.entry(tuning.COLUMNS, ny)[self.saturated]
+        if slabs is None and ny > tuning.LONGEST_COLUMN:
+            columns = tuning.entry(tuning.SLABS, ny)[self.saturated] or tuning.FEW_SLABS
         share = 2 if float64 else 1  # of twice the size: the same registers, the same sectors of memory
         cut = {"chunk": columns.points // share, "columns": columns.columns // share}
         plan = dataclasses.replace(self, by_slabs=slabs is not None, recompute=recompute, **cut)

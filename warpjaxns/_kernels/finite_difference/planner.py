@@ -55,7 +55,7 @@ def make_divided_plan(
     rows = max((n for n in range(2, cut.rows + 1, 2) if ny % n == 0), default=2)
     if cut.through_memory:
         cut = dataclasses.replace(cut, by_slabs=True, rows=2)
-        rows = 2 if (cut.slab_lines if kind == "sweep" else cut.stage_lines).nbytes <= plan.shared_memory else 1
+        rows = 2 if cut.slab_lines.nbytes <= plan.shared_memory else 1
     entry = tuning.entry(tuning.SLABS, nx)[plan.saturated] or tuning.FEW_SLABS
     share = 2 if plan.dtype == "float64" else 1
     divided = dataclasses.replace(

@@ -13,6 +13,8 @@ from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view, vector_view
 from .further import member_modes
 from .pairs import pair_functions
+from .parts import BLOCK, part_sums, solve_parts
+from .parts import blocks as blocks_of_parts
 from .places import Spectrum, TablePlaces, Tables, spectrum, table_places
 from .plan import Plan
 from .recursions import column_functions
@@ -56,7 +58,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
         synchronise_dependent_launch()
         for pair in range(thread // threads, pairs, groups):
             i = row + apart * pair
-            points = pair_at(table, field_at, member, i % ny, t)
+            points = pair_at(table, field_at, member, i, t)
             values = Values()
             for e in range(held):
                 z = take(points, e)
@@ -190,7 +192,7 @@ class Spectra:
 
     def __init__(self, plan: Plan, tables: Tables, scratch):
         self.plan, self.tables = plan, tables
-        self._sums, spectra = (scratch[0], scratch[1:]) if plan.by_slabs else (None, scratch)
+        self._sums, spectra = (scratch[0], scratch[1:]) if plan.by_slabs or plan.in_parts else (None, scratch)
         self._out, self._ready = (spectra[0], spectra[-1]) if spectra else (None, None)
         self._from_last = False
 
@@ -210,22 +212,37 @@ class Spectra:
 
     def begin(self, *fields, centre: bool = False):
         """Transform the rows of the fields and solve along y."""
+        self.transform(*fields)
+        self.solve(centre)
+
+    def transform(self, *fields):
+        """Transform the rows of the fields."""
         for field, out in zip(fields, self.out, strict=True):
             arguments = [field, table_places(self.tables), out]
             self.launch(self.plan, forward_rows(self.plan), field.shape[0], arguments)
-        self.solve(centre)
 
     def solve(self, centre: bool = False):
         """Exchange `out` and `ready`, and solve along y. `centre`: as in `solve_columns`."""
         self._out, self._ready = self._ready, self._out
         if self.plan.by_slabs:
-            kernel, array, order = between(self.plan, centre), self._sums, []
+            self._launch_columns(between(self.plan, centre), self._sums)
+        elif self.plan.in_parts:
+            parts = self.plan.of_parts
+            self._launch_parts(part_sums(parts))
+            self._launch_columns(between(parts, centre), self._sums)
+            self._launch_parts(solve_parts(parts))
         else:
-            kernel, array, order = solve_columns(self.plan, centre), self._ready, [self._next_order()]
-        blocks = array.shape[0] * array.shape[1] * self.plan.column_blocks
-        launch(
-            kernel, array.table, blocks, [self.tables.modes, array.merged, *order], self.plan.column_chunks.block_dim
-        )
+            self._launch_columns(solve_columns(self.plan, centre), self._ready, self._next_order())
+
+    def _launch_columns(self, kernel, array, *order):
+        blocks, block_dim = self.plan.column_blocks, self.plan.column_chunks.block_dim
+        arguments = [self.tables.modes, array.merged, *order]
+        launch(kernel, array.table, array.shape[0] * array.shape[1] * blocks, arguments, block_dim)
+
+    def _launch_parts(self, kernel):
+        sums, spectrum = self._sums.merged, self._ready.merged
+        blocks = spectrum.shape[0] * blocks_of_parts(self.plan.of_parts)
+        launch(kernel, sums.table, blocks, [self.tables.modes, sums, spectrum], BLOCK)
 
     def put_rows(self, fields, ready=None):
         """Transform the spectra in `ready` back, to the rows of psi of each field."""

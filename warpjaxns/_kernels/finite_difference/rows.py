@@ -1,8 +1,11 @@
-"""Rows of real fields and their spectra, two rows a line or one (`fft.real_rows`).
+"""Rows of real fields and their spectra, two rows a line, or one (`fft.real_rows`).
 
 Spectra are ``(batch, ny, pitch)`` complex numbers. The first ``nx//2 + 1`` of a row are used, the rest is padding.
 Those of vorticity keep the factor 2 of `fft.real_rows`, which the solve along y removes. Rows are taken modulo ny, so a
 slab may reach over the edge. Results past the last row are discarded.
+
+A thread of a line holds the points ``j = t + threads * e``. Its view of a row begins at its first point
+(`views.row_view`), and loops over e are unrolled. So every address is a constant away from the first.
 """
 
 import functools
@@ -17,7 +20,6 @@ from ..hardware.address_table import Place, Table
 from ..hardware.copies import COPY_SPECTRA
 from ..hardware.numbers import c_name, complex_type
 from ..hardware.views import complex_access, row_view
-from .pairs import pair_functions
 from .plan import Plan
 from .slab_rows import slab_functions
 from .stencils import stencils
@@ -25,28 +27,41 @@ from .stencils import stencils
 
 @functools.cache
 def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
-    """Make the functions of kernels that work on lines of rows. They include those of `pairs`.
+    """Make the functions of kernels that work on row pairs. Those of spectra also serve lines of one row.
 
-    - ``copy_spectra`` starts to copy the spectra of a line's rows to the memory of the line. Once they are there,
-      ``load`` takes them to the registers of the line's threads. ``store`` writes spectra.
-    - ``field_strip``: the strip (`stencils`) of a field around a thread's e-th pair. It comes from the slab in shared
-      memory where the plan copies rows, else from ``rows_around`` the pair in device memory.
-    - ``field_pair``: the two points alone.
-    - ``line_strip``: the strip of a field from a published line and the next one. ``psi_strip`` is that, or comes from
-      ``rows_around`` where psi goes through memory.
+    - ``copy_spectra`` starts to copy the spectra of a row pair to the memory of a line. Once they are there, ``load``
+      takes them to the registers of the line's threads. ``store`` writes spectra.
+    - ``field_strip``: the strip (`stencils`) of a field around a thread's e-th points of a row pair. It comes from the
+      slab in shared memory where the plan copies rows, else from ``rows_around`` the pair in device memory.
+    - ``field_pair``: the two points alone. ``memory_strip(rows, e, t)``: a strip from `rows_around` in any case.
+    - ``psi_strip``: the strip of psi, from a published line and the next one.
+    - ``present``: whether a row of a slab belongs to the grid.
     """
     (ny, nx), half, real = plan.shape, plan.half, plan.real
     by_line, held, threads = line_functions(lines), lines.values, lines.threads
     get, publish = by_line.get, by_line.publish
     Complex, Tile, Values, kit = complex_type(real), lines.Tile, lines.Values, stencils(real)
-    Roots, by_pair, by_row = wp.array(dtype=Complex), pair_functions(plan, lines), one_row_functions(lines)
-    present, memory_strip, split = by_pair.present, by_pair.memory_strip, by_row.split
-    Strip, Rows, of_slab, at = kit.Strip, kit.Rows, slab_functions(plan), kit.at
+    Strip, Rows, strip, of_slab, at = kit.Strip, kit.Rows, kit.strip, slab_functions(plan), kit.at
     slab_strip, slab_pair, Slab = of_slab.strip, of_slab.pair, of_slab.Slab
-    spectrum, n = row_view(Complex, (ny, plan.pitch)), lines.n
+    field, spectrum = row_view(real, (ny, nx)), row_view(Complex, (ny, plan.pitch))
     second, (_, put_complex) = lines.half_spectrum, complex_access(real)
     west, here, east = by_line.west, by_line.here, by_line.east
-    kept, sure = (half - 1) // threads + 1, half // threads
+    Roots, of_one, n = wp.array(dtype=Complex), one_row_functions(lines), lines.n
+    split = of_one.split
+    full, kept, sure = ny % plan.rows == 0, (half - 1) // threads + 1, half // threads
+
+    @wp.func
+    def rows_around(table: Table, place: Place, member: int, i: int, t: int):
+        rows = Rows()
+        rows.below = field(table, place, member, wp.where(i == 0, ny - 1, i - 1), t)
+        rows.here = field(table, place, member, i, t)
+        rows.above = field(table, place, member, (i + 1) % ny, t)
+        rows.beyond = field(table, place, member, (i + 2) % ny, t)
+        return rows
+
+    @wp.func
+    def present(row: int):
+        return full or row < ny
 
     @wp.func
     def mirrored(e: int, t: int):
@@ -72,7 +87,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         copy_two(a, b, buffer, line, t)
 
     @wp.func
-    def load_two(buffer: Tile, line: int, roots: Roots, t: int):
+    def load(buffer: Tile, line: int, roots: Roots, t: int):
         values = Values()
         for e in range(held):
             n = t + threads * e
@@ -90,31 +105,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         return values
 
     @wp.func
-    def store_one(
-        values: Values,
-        buffer: Tile,
-        line: int,
-        roots: Roots,
-        t: int,
-        table: Table,
-        place: Place,
-        member: int,
-        row: int,
-        wanted: bool,
-    ):
-        publish(values, buffer, line, t)
-        if wanted:
-            a = spectrum(table, place, member, row, t)
-            for e in range(held):
-                k = t + here(e)
-                q = get(buffer, line, wp.where(k == 0, 0, n - k))
-                put_complex(a, here(e), split(Complex(values[2 * e], values[2 * e + 1]), q, roots[k]))
-            if t == 0:  # the last wavenumber, where the root is -1
-                z = Complex(values[0], values[1])
-                put_complex(a, n, split(z, z, Complex(real(-1.0), real(0.0))))
-
-    @wp.func
-    def store_two(
+    def store(
         values: Values,
         buffer: Tile,
         line: int,
@@ -145,7 +136,31 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
                         put_complex(b, here(e), Complex(y + q[1], q[0] - x))
 
     @wp.func
-    def line_strip(buffer: Tile, line: int, e: int, t: int):
+    def store_one(
+        values: Values,
+        buffer: Tile,
+        line: int,
+        roots: Roots,
+        t: int,
+        table: Table,
+        place: Place,
+        member: int,
+        row: int,
+        wanted: bool,
+    ):
+        publish(values, buffer, line, t)
+        if wanted:
+            a = spectrum(table, place, member, row, t)
+            for e in range(held):
+                k = t + here(e)
+                q = get(buffer, line, wp.where(k == 0, 0, n - k))
+                put_complex(a, here(e), split(Complex(values[2 * e], values[2 * e + 1]), q, roots[k]))
+            if t == 0:  # the last wavenumber, where the root is -1
+                z = Complex(values[0], values[1])
+                put_complex(a, n, split(z, z, Complex(real(-1.0), real(0.0))))
+
+    @wp.func
+    def psi_strip(buffer: Tile, line: int, e: int, t: int):
         sw = get(buffer, line, t + west(e, t))
         s = get(buffer, line, t + here(e))
         se = get(buffer, line, t + east(e, t))
@@ -154,17 +169,9 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         ne = get(buffer, line + 1, t + east(e, t))
         return Strip(nw[1], n[1], ne[1], nw[0], n[0], ne[0], sw[1], s[1], se[1], sw[0], s[0], se[0])
 
-    if plan.through_memory:
-
-        @wp.func
-        def psi_strip(buffer: Tile, rows: Rows, line: int, e: int, t: int):
-            return memory_strip(rows, e, t)
-
-    else:
-
-        @wp.func
-        def psi_strip(buffer: Tile, rows: Rows, line: int, e: int, t: int):
-            return line_strip(buffer, line, e, t)
+    @wp.func
+    def memory_strip(rows: Rows, e: int, t: int):
+        return strip(rows, west(e, t), here(e), east(e, t))
 
     if plan.copies_rows:
 
@@ -180,19 +187,20 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
 
         @wp.func
         def field_strip(slab: Slab, start: int, rows: Rows, pair: int, e: int, t: int):
-            return memory_strip(rows, e, t)
+            return strip(rows, west(e, t), here(e), east(e, t))
 
         @wp.func
         def field_pair(slab: Slab, rows: Rows, pair: int, e: int, t: int):
             return Complex(at(rows.here, here(e)), at(rows.above, here(e)))
 
     return types.SimpleNamespace(
-        **vars(by_pair),
+        rows_around=rows_around,
         field_strip=field_strip,
+        memory_strip=memory_strip,
         field_pair=field_pair,
+        present=present,
         copy_spectra=copy_spectra,
-        load=by_row.load if lines.one_row else load_two,
-        store=store_one if lines.one_row else store_two,
-        line_strip=line_strip,
+        load=of_one.load if lines.one_row else load,
+        store=store_one if lines.one_row else store,
         psi_strip=psi_strip,
     )

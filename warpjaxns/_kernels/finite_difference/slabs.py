@@ -40,6 +40,7 @@ from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view, vector_view
 from .entering import entering
 from .further import member_modes
+from .parts import part_functions
 from .places import Spectrum
 from .plan import Plan
 from .recursions import column_functions
@@ -77,8 +78,7 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
     (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.slabs, plan.pitch, plan.rows
     real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
     Complex, Tile, of_row = complex_type(real), lines.Tile, real_row_functions(lines)
-    by_line, split, put_pair, recompute = line_functions(lines), of_row.split, of_row.put_pair, plan.recompute
-    get, put, one_row, wavenumber = by_line.get, by_line.put, lines.one_row, one_row_functions(lines).wavenumber
+    get, split, put_pair, recompute = line_functions(lines).get, of_row.split, of_row.put_pair, plan.recompute
     Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
     Roots = wp.array(dtype=Complex)
     get_complex, put_complex, screened = *complex_access(real), plan.screened
@@ -132,26 +132,20 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
                 held[2 * j + 1] = p[1]
             if k > 0:
                 q = mode[4] * (q + (p - loss * p))
-            if one_row:
-                for i in range(rows):
-                    j = rows - 1 - i
-                    q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
-                    put(buffer, first + j, k, mode[3] * q[0], mode[3] * q[1])
-            else:
-                north = q  # psi of the row to the north; q and north still lack the factor of psi
-                for i in range(pairs):
-                    j = rows - 1 - 2 * i
-                    q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
-                    if halo:
-                        put_pair(buffer, first + pairs - i, k, mirror, mode[3] * q, mode[3] * north)
-                    north = q
-                    q = Complex(held[2 * j - 2], held[2 * j - 1]) + (q - loss * q)
-                    if not halo:
-                        put_pair(buffer, first + pairs - 1 - i, k, mirror, mode[3] * q, mode[3] * north)
-                    north = q
+            north = q  # psi of the row to the north; q and north still lack the factor of psi
+            for i in range(pairs):
+                j = rows - 1 - 2 * i
+                q = Complex(held[2 * j], held[2 * j + 1]) + (q - loss * q)
                 if halo:
-                    q = entering + (q - loss * q)
-                    put_pair(buffer, first, k, mirror, mode[3] * q, mode[3] * north)
+                    put_pair(buffer, first + pairs - i, k, mirror, mode[3] * q, mode[3] * north)
+                north = q
+                q = Complex(held[2 * j - 2], held[2 * j - 1]) + (q - loss * q)
+                if not halo:
+                    put_pair(buffer, first + pairs - 1 - i, k, mirror, mode[3] * q, mode[3] * north)
+                north = q
+            if halo:
+                q = entering + (q - loss * q)
+                put_pair(buffer, first, k, mirror, mode[3] * q, mode[3] * north)
 
     @wp.func
     def leave(
@@ -219,6 +213,41 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
             put_complex(sums, 0, north)
             put_complex(sums, pitch, south)
 
+    if not lines.one_row:
+        return types.SimpleNamespace(solve=solve, leave=leave)
+    of_part, wavenumber, put = part_functions(plan), one_row_functions(lines).wavenumber, line_functions(lines).put
+    solve_rows, sums_of = of_part.solve, of_part.sums
+
+    @wp.func
+    def solve_one(
+        table: Table,
+        given: Spectrum,
+        modes: Modes,
+        member: int,
+        slab: int,
+        buffer: Tile,
+        first: int,
+        thread: int,
+    ):
+        for k in range(thread, half, block):
+            sums = sums_row(table, given.sums, member, 2 * slab, k)
+            column = spectrum(table, given.values, member, slab * rows, k)
+            p = get_complex(sums, 0)
+            q = get_complex(sums, pitch)
+            mode = modes[k]
+            if divided:
+                south, north = beyond(table, given.entering, mode[0], member, slab, k)
+                p += south
+                q += north
+            held = Held()
+            for j in range(rows):
+                z = get_complex(column, pitch * j)
+                held[2 * j] = z[0]
+                held[2 * j + 1] = z[1]
+            held = solve_rows(held, p, q, mode, k)
+            for j in range(rows):
+                put(buffer, first + j, k, held[2 * j], held[2 * j + 1])
+
     @wp.func
     def leave_one(
         buffer: Tile,
@@ -232,28 +261,19 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
         thread: int,
     ):
         for k in range(thread, half, block):
-            loss = modes[k][1]
             column = spectrum(table, out.values, member, slab * rows, k)
-            north = Complex()
-            south = Complex()
-            moments = Complex()
-            weight = real(1.0)
-            away = real(0.0)
+            held = Held()
             for j in range(rows):
-                x = wavenumber(buffer, first + j, roots, k)
-                put_complex(column, j * pitch, x)
-                north = north + (x - loss * north)
-                south += weight * x
-                weight = weight - loss * weight
-                moments += Complex(away * x[0], away * away * x[0])
-                away += real(1.0)
-            if k == 0:
-                south = moments
+                z = wavenumber(buffer, first + j, roots, k)
+                put_complex(column, pitch * j, z)
+                held[2 * j] = z[0]
+                held[2 * j + 1] = z[1]
+            north, south = sums_of(held, modes[k][1], k)
             sums = sums_row(table, out.sums, member, 2 * slab, k)
             put_complex(sums, 0, north)
             put_complex(sums, pitch, south)
 
-    return types.SimpleNamespace(solve=solve, leave=leave_one if one_row else leave)
+    return types.SimpleNamespace(solve=solve_one, leave=leave_one)
 
 
 @functools.cache

@@ -5,7 +5,7 @@ into those of psi. `stage_rows` transforms psi back row by row, applies R where 
 transforms the new rows for the next stage. By `slabs`, `stage_rows` solves for psi itself. It may also transform the
 rows of w_(s-1) anew instead of reading their spectra (`Plan.recompute`). That takes a seventh more instructions, before
 the previous kernel has ended, and a third less traffic. Where rows are too long for two lines of psi in a block, psi
-goes through memory: `poisson.inverse_rows` writes it, and `stage_rows` reads it around each point.
+goes through memory (`points`).
 
 A tangent dw goes through the same kernels as w. The two are never packed into one complex line, where the rounding of w
 would drown a small dw.
@@ -22,57 +22,50 @@ from ..hardware.copies import wait
 from ..hardware.intrinsics import barrier, later_block, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import row_view, vector_view
-from ..parameters import Parameters, of_step
-from .medium import medium_values, member_of
+from ..parameters import Parameters, forcing_row
+from .medium import member_of
 from .places import Fields, Spectrum, TablePlaces, fields, table_places
 from .plan import Plan
+from .points import launch_points, stage_points
 from .poisson import Spectra
 from .rows import row_functions
 from .setting import Setting
 from .slab_rows import slab_functions, slab_prefetchers
 from .spectra import spectra_functions
 from .stencils import stencils
-from .tendency import tendency, terms
+from .tendency import terms
+from .updates import updates
 
 
 @functools.cache
 def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kernel:
-    """Make the kernel of a stage: w_s and its spectra, from w and the spectra of its psi, or psi (`through_memory`).
+    """Make the kernel of a stage: w_s and its spectra, from w and the spectra of its psi.
 
     With ``plan.fields == 2`` it also makes dw_s and its spectra. The lines of the tangent follow those of the state.
     """
     lines, ny, real, rows, pairs, slabs = plan.stage_lines, plan.shape[0], plan.real, plan.rows, plan.pairs, plan.slabs
     size, held, threads, groups = lines.size, lines.values, lines.threads, lines.groups
     pairs_in_step = lines.rounded_up(pairs)
-    tangent, as_one = plan.fields == 2, not lines.alone
-    dlines = lines.count // plan.fields if lines.count > pairs else 0  # the first line of the tangent
+    tangent, as_one, dlines = plan.fields == 2, not lines.alone, pairs + 1  # the first line of dpsi
     by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines, True)
-    by_point, by_term, kit = tendency(real, scheme, plan.terms), terms(real, plan.terms), stencils(real)
+    by_point, by_term, kit = updates(plan, scheme, forced), terms(real, plan.terms), stencils(real)
     forward, inverse, publish, get = by_line.forward, by_line.inverse, by_line.publish, by_line.get
-    through_memory, apart, by_turns = plan.through_memory, lines.rows, lines.count < plan.fields * pairs
     load_factors, line_barrier, here = by_line.factors, by_line.barrier, by_line.here
-    pair_at, take, give, later_row = by_row.pair_at, by_row.take, by_row.give, by_row.later_row
     fetch, load, store, leave, modes_view = spectra.fetch, spectra.load, spectra.store, spectra.leave, spectra.modes
     rows_around, psi_strip, field_strip = by_row.rows_around, by_row.psi_strip, by_row.field_strip
     by_slabs, recompute, transform_anew = plan.by_slabs, plan.recompute, spectra.recompute
     copies_rows, slab_size, copy = plan.copies_rows, plan.slab_size, slab_functions(plan).copy
     copied_size = plan.fields * slab_size
-    prefetches = plan.saturated and not recompute and not through_memory
-    prefetch, prefetch_spectra = slab_prefetchers(plan)
+    prefetches, (prefetch, prefetch_spectra) = plan.saturated and not recompute, slab_prefetchers(plan)
     prefetches_start = prefetches and not tangent
     prefetches_next = prefetches and (copies_rows or tangent)
-    rate, tangent_rate, Metric, earlier, later = (
-        by_point.rate,
-        by_point.tangent,
-        kit.Metric,
-        by_row.earlier,
-        by_row.later,
-    )
+    update, update_tangent, south, north = by_point.update, by_point.tangent, kit.south, kit.north
+    Metric, Strip = kit.Metric, kit.Strip
     numbers, weighted, tangent_terms = by_term.numbers, by_term.weighted, by_term.tangent
-    Values, field = lines.Values, row_view(real, plan.shape)
+    Values, field, forcing = lines.Values, row_view(real, plan.shape), forcing_row(real, plan.shape)
     complex_view, present = vector_view(complex_type(real)), by_row.present
     screened, modes_of = plan.screened, spectra.modes_of
-    medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).value
+    medium, memory_strip = plan.medium, by_row.memory_strip
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
     def stage_rows(
@@ -96,8 +89,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
         dout_at: Place,
         spectrum_out: Spectrum,
         dspectrum_out: Spectrum,
-        psi_at: Place,  # written, or read through memory
-        dpsi_at: Place,
+        psi_out_at: Place,
         # order of blocks
         from_last: int,
         distance: int,
@@ -133,10 +125,10 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             transform_anew(copied, table, state.state, member, row, buffer, 0, factors, thread)
             barrier()
         synchronise_dependent_launch()
-        if not through_memory:  # psi from the row south of the slab to the row north of it
-            fetch(table, solved, modes, member, slab, buffer, 0, thread)
-            if tangent:
-                fetch(table, dsolved, modes, member, slab, buffer, dlines, thread)
+        # psi from the row south of the slab to the row north of it
+        fetch(table, solved, modes, member, slab, buffer, 0, thread)
+        if tangent:
+            fetch(table, dsolved, modes, member, slab, buffer, dlines, thread)
         if prefetches_next:  # memory would be idle while this block computes
             next = later_block(distance, from_last)
             prefetch_spectra(table, solved.values, next, thread)
@@ -148,30 +140,29 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                 prefetch(table, start.state, next, thread)
                 if tangent:
                     prefetch(table, start.tangent, next, thread)
-        if not through_memory:
-            wait()
-            if by_slabs:
-                barrier()
-            for pair in range(group, pairs + 1, groups):
-                line_barrier()
-                publish(inverse(load(buffer, pair, roots, t), buffer, factors, pair, t), buffer, pair, t)
-                if tangent:
-                    line = dlines + pair
-                    publish(inverse(load(buffer, line, roots, t), buffer, factors, line, t), buffer, line, t)
+        wait()
+        if by_slabs:
             barrier()
+        for pair in range(group, pairs + 1, groups):
+            line_barrier()
+            publish(inverse(load(buffer, pair, roots, t), buffer, factors, pair, t), buffer, pair, t)
+            if tangent:
+                line = dlines + pair
+                publish(inverse(load(buffer, line, roots, t), buffer, factors, line, t), buffer, line, t)
+        barrier()
         for pair in range(group, pairs_in_step, groups):
             new = Values()
             dnew = Values()
-            own = row + apart * pair
-            i = own % ny  # two rows a line: `pair` has psi of rows i-1 and i, the next line that of i+1 and i+2
-            if pair < pairs:
+            if pair < pairs:  # line `pair` holds psi of rows i-1 and i, the next line that of rows i+1 and i+2
+                i = (row + 2 * pair) % ny
+                k = (i + 1) % ny
                 around = rows_around(table, state.state, member, i, t)
-                begun = pair_at(table, start.state, member, i, t)
-                dbegun = pair_at(table, start.tangent, member, i, t)
-                shared = member_of(parameters.forcing, member)
-                force = pair_at(table, of_step(parameters.forcing, step), shared, i, t)
-                psi = rows_around(table, psi_at, member, i, t)
-                dpsi = rows_around(table, dpsi_at, member, i, t)
+                start_i = field(table, start.state, member, i, t)
+                start_k = field(table, start.state, member, k, t)
+                dstart_i = field(table, start.tangent, member, i, t)
+                dstart_k = field(table, start.tangent, member, k, t)
+                force_i = forcing(table, parameters.forcing, step, member, i, t)
+                force_k = forcing(table, parameters.forcing, step, member, k, t)
                 if medium:
                     shared = member_of(parameters.medium, member)
                     around_r = rows_around(table, slice_at(parameters.medium, 0), shared, i, t)
@@ -182,81 +173,108 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                         around_dh = rows_around(table, slice_at(dparameters.medium, 1), dshared, i, t)
                 if tangent:
                     daround = rows_around(table, state.tangent, member, i, t)
-                    dshared = member_of(dparameters.forcing, member)
-                    dforce = pair_at(table, of_step(dparameters.forcing, step), dshared, i, t)
+                    dforce_i = forcing(table, dparameters.forcing, step, member, i, t)
+                    dforce_k = forcing(table, dparameters.forcing, step, member, k, t)
                 if a != real(0.0):
                     for e in range(held):
-                        z = take(begun, e)
-                        new[2 * e] = a * z[0]
+                        new[2 * e] = a * start_i[here(e)]
                         if tangent:
-                            dz = take(dbegun, e)
-                            dnew[2 * e] = a * dz[0]
-                        if present(later_row(own)):  # another block may be writing the other rows
-                            new[2 * e + 1] = a * z[1]
+                            dnew[2 * e] = a * dstart_i[here(e)]
+                        if present(row + 2 * pair + 1):  # another block may be writing the other rows
+                            new[2 * e + 1] = a * start_k[here(e)]
                             if tangent:
-                                dnew[2 * e + 1] = a * dz[1]
+                                dnew[2 * e + 1] = a * dstart_k[here(e)]
+                f_i = real(0.0)
+                f_k = real(0.0)
+                r = Strip()
+                h = Strip()
+                if tangent:
+                    df_i = real(0.0)
+                    df_k = real(0.0)
+                    dr = Strip()
+                    dh = Strip()
                 for e in range(held):
-                    p = psi_strip(buffer, psi, pair, e, t)
+                    p = psi_strip(buffer, pair, e, t)
                     w = field_strip(copied, 0, around, pair, e, t)
-                    r_i = rate(earlier(p), earlier(w), terms)
-                    r_k = rate(later(p), later(w), terms)
                     if medium:
                         r = memory_strip(around_r, e, t)
                         h = memory_strip(around_h, e, t)
-                        r_i += of_medium(earlier(p), earlier(r), earlier(h), metric, terms.h)
-                        r_k += of_medium(later(p), later(r), later(h), metric, terms.h)
                     if forced:
-                        f = take(force, e)
-                        r_i += terms.h * f[0]
-                        r_k += terms.h * f[1]
-                    new[2 * e] += b * earlier(w)[4] + r_i
-                    if present(later_row(own)):
-                        new[2 * e + 1] += b * later(w)[4] + r_k
+                        f_i = force_i[here(e)]
+                        f_k = force_k[here(e)]
+                    new[2 * e] += update(south(p), south(w), south(r), south(h), f_i, b, terms, metric)
+                    if present(row + 2 * pair + 1):
+                        new[2 * e + 1] += update(north(p), north(w), north(r), north(h), f_k, b, terms, metric)
                     if tangent:
-                        dp = psi_strip(buffer, dpsi, dlines + pair, e, t)
+                        dp = psi_strip(buffer, dlines + pair, e, t)
                         dw = field_strip(copied, slab_size, daround, pair, e, t)
-                        dr_i = tangent_rate(earlier(p), earlier(w), earlier(dp), earlier(dw), terms, dterms)
-                        dr_k = tangent_rate(later(p), later(w), later(dp), later(dw), terms, dterms)
                         if medium:
                             dr = memory_strip(around_dr, e, t)
                             dh = memory_strip(around_dh, e, t)
-                            dr_i += of_medium(earlier(dp), earlier(r), earlier(h), metric, terms.h)
-                            dr_k += of_medium(later(dp), later(r), later(h), metric, terms.h)
-                            dr_i += of_medium(earlier(p), earlier(dr), earlier(dh), metric, terms.h)
-                            dr_k += of_medium(later(p), later(dr), later(dh), metric, terms.h)
-                            dr_i += of_medium(earlier(p), earlier(r), earlier(h), metric, dterms.h)
-                            dr_k += of_medium(later(p), later(r), later(h), metric, dterms.h)
                         if forced:
-                            df = take(dforce, e)
-                            dr_i += terms.h * df[0] + dterms.h * f[0]
-                            dr_k += terms.h * df[1] + dterms.h * f[1]
-                        dnew[2 * e] += b * earlier(dw)[4] + dr_i
-                        if present(later_row(own)):
-                            dnew[2 * e + 1] += b * later(dw)[4] + dr_k
+                            df_i = dforce_i[here(e)]
+                            df_k = dforce_k[here(e)]
+                        dnew[2 * e] += update_tangent(
+                            south(p),
+                            south(w),
+                            south(r),
+                            south(h),
+                            f_i,
+                            south(dp),
+                            south(dw),
+                            south(dr),
+                            south(dh),
+                            df_i,
+                            b,
+                            terms,
+                            dterms,
+                            metric,
+                        )
+                        if present(row + 2 * pair + 1):
+                            dnew[2 * e + 1] += update_tangent(
+                                north(p),
+                                north(w),
+                                north(r),
+                                north(h),
+                                f_k,
+                                north(dp),
+                                north(dw),
+                                north(dr),
+                                north(dh),
+                                df_k,
+                                b,
+                                terms,
+                                dterms,
+                                metric,
+                            )
                 # stores follow all loads: the compiler must assume that the arrays may overlap
-                out = pair_at(table, out_at, member, i, t)
-                dout = pair_at(table, dout_at, member, i, t)
-                psi_out = pair_at(table, psi_at, member, i, t)
+                out_i = field(table, out_at, member, i, t)
+                out_k = field(table, out_at, member, k, t)
+                dout_i = field(table, dout_at, member, i, t)
+                dout_k = field(table, dout_at, member, k, t)
+                psi_i = field(table, psi_out_at, member, i, t)
+                psi_k = field(table, psi_out_at, member, k, t)
                 for e in range(held):
-                    give(out, e, new[2 * e], new[2 * e + 1], own)
-                    if tangent:
-                        give(dout, e, dnew[2 * e], dnew[2 * e + 1], own)
-                    if keep_psi:
-                        p_i = get(buffer, pair, t + here(e))[1]
-                        p_k = get(buffer, pair + 1, t + here(e))[0]
-                        give(psi_out, e, p_i, p_k, own)
-            if not through_memory:
-                barrier()
+                    if present(row + 2 * pair):
+                        out_i[here(e)] = new[2 * e]
+                        if tangent:
+                            dout_i[here(e)] = dnew[2 * e]
+                        if keep_psi:
+                            psi_i[here(e)] = get(buffer, pair, t + here(e))[1]
+                    if present(row + 2 * pair + 1):
+                        out_k[here(e)] = new[2 * e + 1]
+                        if tangent:
+                            dout_k[here(e)] = dnew[2 * e + 1]
+                        if keep_psi:
+                            psi_k[here(e)] = get(buffer, pair + 1, t + here(e))[0]
+            barrier()
             if pair < pairs or as_one:
                 new = forward(new, buffer, factors, pair, t)
-                if by_turns:
-                    store(new, buffer, 0, pair, roots, t, table, spectrum_out, member, own, pair < pairs)
                 if tangent:
                     dnew = forward(dnew, buffer, factors, dlines + pair, t)
-                if not by_turns:
-                    store(new, buffer, 0, pair, roots, t, table, spectrum_out, member, own, pair < pairs)
+                store(new, buffer, 0, pair, roots, t, table, spectrum_out, member, row + 2 * pair, pair < pairs)
                 if tangent:
-                    store(dnew, buffer, dlines, pair, roots, t, table, dspectrum_out, member, own, pair < pairs)
+                    store(dnew, buffer, dlines, pair, roots, t, table, dspectrum_out, member, row + 2 * pair, pair < pairs)
         if by_slabs:
             barrier()
             leave(buffer, 0, table, spectrum_out, roots, modes, member, slab, thread)
@@ -281,7 +299,7 @@ def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, o
     """Launch the steps of a state and its tangent.
 
     `targets[s]`: a pair of arrays for the results of stage s. Stages may share arrays in turn. `psis[s]`: a pair for
-    the streamfunctions, or `psis` is None. `scratch`: `Plan.scratch` of `Plan.for_tangent`.
+    the streamfunctions, through memory, else None. `scratch`: `Plan.scratch` of `Plan.for_tangent`.
     """
     _steps(setting, setting.plan.for_tangent, (parameters, dparameters), [omega, domega], targets, psis, scratch)
 
@@ -291,20 +309,25 @@ def _steps(setting, plan, parameters, state, targets, psis, scratch):
     batch, tables = state[0].shape[0], table_places(setting.tables)
     spectra = Spectra(plan, setting.tables, scratch)
     spectra.begin(*state, centre=plan.centres)
-    keep_psi = psis is not None and not plan.through_memory
-    kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=keep_psi)
-    coefficients = runge_kutta(plan.dtype)
+    forced, coefficients = parameters[0].forcing != NO_ARRAY, runge_kutta(plan.dtype)
     stages = setting.steps * len(coefficients)
     for turn, target in zip(range(stages), targets, strict=True):
         step, stage = divmod(turn, len(coefficients))
         if stage == 0:
             start = state
-        psi = target if psis is None else psis[turn]
+        given = [*coefficients[stage], setting.metric, *parameters, step, fields(*start), fields(*state)]
         if plan.through_memory:
-            spectra.put_rows(psi)
-        given = [*parameters, step, fields(*start), fields(*state), spectra.ready[0], spectra.ready[-1], tables]
-        made = [target[0], target[-1], spectra.out[0], spectra.out[-1], psi[0], psi[-1]]
-        spectra.launch(plan, kernel, batch, [*coefficients[stage], setting.metric, *given, *made], plan.stage_lines)
+            spectra.put_rows(psis[turn])
+            kernel = stage_points(plan, setting.scheme, forced)
+            launch_points(plan, kernel, target[0], [*given, fields(*psis[turn]), fields(*target)])
+        else:
+            kernel = stage_rows(plan, setting.scheme, forced=forced, keep_psi=psis is not None)
+            psi = target if psis is None else psis[turn]
+            read = [spectra.ready[0], spectra.ready[-1], tables]
+            made = [target[0], target[-1], spectra.out[0], spectra.out[-1], psi[0]]
+            spectra.launch(plan, kernel, batch, [*given, *read, *made], plan.stage_lines)
         state = target
         if turn + 1 < stages:
+            if plan.through_memory:
+                spectra.transform(*state)
             spectra.solve(plan.centres)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import warp as wp
 
-from ..hardware.views import pair_access, tile_access, value_at
+from ..hardware.views import tile_access, value_at
 
 
 @functools.cache
@@ -24,7 +24,7 @@ def stencils(real) -> types.SimpleNamespace:
     Patch = wp.types.vector(length=9, dtype=real)
     Strip = wp.types.vector(length=12, dtype=real)
     Metric = wp.types.vector(length=3, dtype=real)
-    at, (two, _), third = value_at(real), pair_access(real), real(1 / 3)
+    at, third = value_at(real), real(1 / 3)
 
     @wp.struct
     class Rows:
@@ -71,35 +71,6 @@ def stencils(real) -> types.SimpleNamespace:
             at(rows.below, j),
             at(rows.below, east),
         )
-
-    @wp.func
-    def wide_strip(rows: Rows, west: int, j: int, east: int):
-        """Return the neighbourhoods of a point and of the one east of it: three rows, from the north. j is even."""
-        n = two(rows.above, j)
-        c = two(rows.here, j)
-        s = two(rows.below, j)
-        return Strip(
-            at(rows.above, west),
-            n[0],
-            n[1],
-            at(rows.above, east),
-            at(rows.here, west),
-            c[0],
-            c[1],
-            at(rows.here, east),
-            at(rows.below, west),
-            s[0],
-            s[1],
-            at(rows.below, east),
-        )
-
-    @wp.func
-    def west(a: Strip):
-        return Patch(a[0], a[1], a[2], a[4], a[5], a[6], a[8], a[9], a[10])
-
-    @wp.func
-    def east(a: Strip):
-        return Patch(a[1], a[2], a[3], a[5], a[6], a[7], a[9], a[10], a[11])
 
     @wp.func
     def south(a: Strip):
@@ -168,9 +139,6 @@ def stencils(real) -> types.SimpleNamespace:
         Metric=Metric,
         neighbourhood=neighbourhood,
         strip=strip,
-        wide_strip=wide_strip,
-        west=west,
-        east=east,
         south=south,
         north=north,
         laplacian=laplacian,

@@ -23,11 +23,12 @@ from ..hardware.intrinsics import barrier, later_block, locate, synchronise_depe
 from ..hardware.numbers import complex_type
 from ..hardware.views import row_view, vector_view
 from ..parameters import Parameters
-from .further import Weights, further_values, weights
-from .medium import medium_sum, medium_values, member_of
+from .further import Weights, weights
+from .medium import medium_sum, member_of
 from .operators import ROW_BLOCK
 from .places import Spectrum, TablePlaces, table_places
 from .plan import Plan
+from .points import launch_points, source_points, sweep_points
 from .poisson import Spectra
 from .rows import row_functions
 from .setting import Setting
@@ -36,6 +37,7 @@ from .spectra import spectra_functions
 from .stencils import stencils
 from .sums import forcing_sum, further_sums, parameter_sums
 from .tendency import tendency, terms
+from .updates import updates
 
 
 @functools.cache
@@ -53,16 +55,15 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         plan.slab_size,
         plan.saturated,
     )
-    field_strip, Metric, earlier, later = by_row.field_strip, kit.Metric, by_row.earlier, by_row.later
-    source, Values, apart = tendency(real, scheme).source, lines.Values, lines.rows
+    field_strip, south, north = by_row.field_strip, kit.south, kit.north
+    by_point, Values, Strip = updates(plan, scheme), lines.Values, kit.Strip
+    source, More = by_point.source, by_point.More
     field, complex_view = row_view(real, plan.shape), vector_view(complex_type(real))
     further, screened, modes_of = plan.terms > 0, plan.screened, spectra.modes_of
-    medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).to_psi
+    medium, memory_strip = plan.medium, by_row.memory_strip
     if further:
-        by_term, to_psi = terms(real, plan.terms), further_values(real, plan.terms).to_psi
-        numbers, bare = by_term.numbers, by_term.bare
-    with_parameters = further or medium  # the metric comes with them
-    Given = Weights(real) if with_parameters else Metric
+        numbers, bare = terms(real, plan.terms).numbers, terms(real, plan.terms).bare
+    Given = Weights(real)
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
     def source_rows(
@@ -70,7 +71,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         # in
         state_at: Place,
         cotangent_at: Place,
-        metric: Given,
+        given: Given,
         tables: TablePlaces,
         # out
         out: Spectrum,
@@ -84,8 +85,9 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         member, slab, thread = locate(index, slabs, from_last)
         if screened:
             modes = modes_of(table, tables.modes, member)
+        more = More()
         if further:
-            more = bare(numbers(table, metric.parameters, member), metric.metric)
+            more = bare(numbers(table, given.parameters, member), given.metric)
         row = slab * rows
         t = thread % threads
         state_copied = wp.tile_empty(shape=(slab_size,), dtype=real, storage="shared")
@@ -105,33 +107,26 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
             wait()
             barrier()
         for pair in range(thread // threads, pairs, groups):
-            i = (row + apart * pair) % ny
+            i = (row + 2 * pair) % ny
             state = rows_around(table, state_at, member, i, t)
             cotangent = rows_around(table, cotangent_at, member, i, t)
+            r = Strip()
+            h = Strip()
             if medium:
-                shared = member_of(metric.parameters.medium, member)
-                around_r = rows_around(table, slice_at(metric.parameters.medium, 0), shared, i, t)
-                around_h = rows_around(table, slice_at(metric.parameters.medium, 1), shared, i, t)
+                shared = member_of(given.parameters.medium, member)
+                around_r = rows_around(table, slice_at(given.parameters.medium, 0), shared, i, t)
+                around_h = rows_around(table, slice_at(given.parameters.medium, 1), shared, i, t)
             values = Values()
             for e in range(held):
                 w = field_strip(state_copied, 0, state, pair, e, t)
                 l = field_strip(cotangent_copied, 0, cotangent, pair, e, t)
-                if with_parameters:
-                    values[2 * e] = source(earlier(w), earlier(l), metric.metric)
-                    values[2 * e + 1] = source(later(w), later(l), metric.metric)
-                    if further:
-                        values[2 * e] += to_psi(earlier(l), more)
-                        values[2 * e + 1] += to_psi(later(l), more)
-                    if medium:
-                        r = memory_strip(around_r, e, t)
-                        h = memory_strip(around_h, e, t)
-                        values[2 * e] += of_medium(earlier(l), earlier(r), earlier(h), metric.metric)
-                        values[2 * e + 1] += of_medium(later(l), later(r), later(h), metric.metric)
-                else:
-                    values[2 * e] = source(earlier(w), earlier(l), metric)
-                    values[2 * e + 1] = source(later(w), later(l), metric)
+                if medium:
+                    r = memory_strip(around_r, e, t)
+                    h = memory_strip(around_h, e, t)
+                values[2 * e] = source(south(w), south(l), south(r), south(h), more, given.metric)
+                values[2 * e + 1] = source(north(w), north(l), north(r), north(h), more, given.metric)
             values = forward(values, buffer, factors, pair, t)
-            store(values, buffer, 0, pair, roots, t, table, out, member, row + apart * pair, True)
+            store(values, buffer, 0, pair, roots, t, table, out, member, row + 2 * pair, True)
         if by_slabs:
             barrier()
             leave(buffer, 0, table, out, roots, modes, member, slab, thread)
@@ -153,25 +148,25 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
     forward, inverse, publish = by_line.forward, by_line.inverse, by_line.publish
     halo_lines, halo, pairs_in_step, as_one = int(fused), plan.halo, lines.rounded_up(pairs), not lines.alone
     load_factors, here, by_slabs, saturated = by_line.factors, by_line.here, plan.by_slabs, plan.saturated
-    by_row, before_strip, apart = row_functions(plan, lines), row_functions(before, lines).field_strip, lines.rows
+    by_row, before_strip = row_functions(plan, lines), row_functions(before, lines).field_strip
     rows_around, present, field_strip, line_strip = (
         by_row.rows_around,
         by_row.present,
         by_row.field_strip,
-        by_row.line_strip,
+        by_row.psi_strip,
     )
-    pair_at, take, give, earlier, later = by_row.pair_at, by_row.take, by_row.give, by_row.earlier, by_row.later
     spectra, (prefetch, prefetch_spectra) = spectra_functions(plan, lines, fused), slab_prefetchers(plan)
     fetch, load, store, leave, modes_view = spectra.fetch, spectra.load, spectra.store, spectra.leave, spectra.modes
     copy, copy_before, copies_rows = slab_functions(plan).copy, slab_functions(before).copy, plan.copies_rows
     slab_size, before_size = plan.slab_size, before.slab_size if fused else 1
     kit, by_point, by_term = stencils(real), tendency(real, scheme, plan.terms), terms(real, plan.terms)
-    Metric, numbers, weighted = kit.Metric, by_term.numbers, by_term.weighted
-    source, carried, adjoint = by_point.source, by_point.carried, by_point.adjoint
+    of_source = updates(plan, scheme)
+    Metric, south, north, numbers, weighted = kit.Metric, kit.south, kit.north, by_term.numbers, by_term.weighted
+    carried, adjoint, source, More = by_point.carried, by_point.adjoint, of_source.source, of_source.More
     further, screened, modes_of = plan.terms > 0, plan.screened, spectra.modes_of
     if further:
-        bare, to_psi = by_term.bare, further_values(real, plan.terms).to_psi
-    medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).to_psi
+        bare = by_term.bare
+    medium, memory_strip, Strip = plan.medium, by_row.memory_strip, kit.Strip
     Values, field, complex_view = lines.Values, row_view(real, plan.shape), vector_view(complex_type(real))
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
@@ -209,8 +204,9 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         row = slab * rows
         group = thread // threads
         t = thread % threads
+        more_terms = More()
         if further:
-            bare_terms = bare(numbers(table, parameters, member), metric)
+            more_terms = bare(numbers(table, parameters, member), metric)
         terms = weighted(numbers(table, parameters, member), c, metric)
         copied = wp.tile_empty(shape=(slab_size,), dtype=real, storage="shared")
         psi_copied = wp.tile_empty(shape=(slab_size,), dtype=real, storage="shared")
@@ -237,35 +233,34 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         wait()
         barrier()
         for pair in range(group, pairs + halo_lines, groups):
-            i = (row + apart * pair - halo_lines + ny) % ny
+            i = (row + 2 * pair - halo_lines + ny) % ny
+            k = (i + 1) % ny
             psi_of_source = inverse(load(buffer, pair, roots, t), buffer, factors, pair, t)
             cotangent = rows_around(table, cotangent_at, member, i, t)
             psi = rows_around(table, psi_at, member, i, t)
-            first = pair_at(table, first_at, member, i, t)
-            second = pair_at(table, second_at, member, i, t)
+            first_i = field(table, first_at, member, i, t)
+            first_k = field(table, first_at, member, k, t)
+            second_i = field(table, second_at, member, i, t)
+            second_k = field(table, second_at, member, k, t)
             new = Values()
             if a != real(0.0):
                 for e in range(held):
-                    x, y = take(first, e), take(second, e)
-                    new[2 * e] = a * x[0] + e_2 * y[0]
-                    new[2 * e + 1] = a * x[1] + e_2 * y[1]
+                    new[2 * e] = a * first_i[here(e)] + e_2 * second_i[here(e)]
+                    new[2 * e + 1] = a * first_k[here(e)] + e_2 * second_k[here(e)]
             for e in range(held):
                 l = field_strip(copied, 0, cotangent, pair, e, t)
                 p = field_strip(psi_copied, 0, psi, pair, e, t)
-                g_i = carried(earlier(l), earlier(p), terms.metric)
-                g_k = carried(later(l), later(p), terms.metric)
-                new[2 * e] += adjoint(earlier(l), terms, b, psi_of_source[2 * e], g_i)
-                new[2 * e + 1] += adjoint(later(l), terms, b, psi_of_source[2 * e + 1], g_k)
-            out = pair_at(table, cotangent_out_at, member, i, t)
-            own = row + apart * pair
+                g_i = carried(south(l), south(p), terms.metric)
+                g_k = carried(north(l), north(p), terms.metric)
+                new[2 * e] += adjoint(south(l), terms, b, psi_of_source[2 * e], g_i)
+                new[2 * e + 1] += adjoint(north(l), terms, b, psi_of_source[2 * e + 1], g_k)
+            out_i = field(table, cotangent_out_at, member, i, t)
+            out_k = field(table, cotangent_out_at, member, k, t)
             for e in range(held):
-                if fused:  # the pairs are those of rows -1 and 0, 1 and 2, ...
-                    if pair >= halo_lines and present(own - halo_lines):
-                        out.earlier[here(e)] = new[2 * e]
-                    if pair < pairs and present(own - halo_lines + 1):
-                        out.later[here(e)] = new[2 * e + 1]
-                else:
-                    give(out, e, new[2 * e], new[2 * e + 1], own)
+                if pair >= halo_lines and present(row + 2 * pair - halo_lines):
+                    out_i[here(e)] = new[2 * e]
+                if pair < pairs and present(row + 2 * pair - halo_lines + 1):
+                    out_k[here(e)] = new[2 * e + 1]
             if fused:
                 publish(new, buffer, pair, t)
         if fused:  # noqa: SIM102 (`fused` is known when the kernel is compiled)
@@ -280,19 +275,16 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
                             i = (row + 2 * pair) % ny
                             around_r = rows_around(table, slice_at(parameters.medium, 0), shared, i, t)
                             around_h = rows_around(table, slice_at(parameters.medium, 1), shared, i, t)
+                        r = Strip()
+                        h = Strip()
                         for e in range(held):
                             l = line_strip(buffer, pair, e, t)
                             w = before_strip(before_copied, 0, state, pair, e, t)
-                            values[2 * e] = source(earlier(w), earlier(l), metric)
-                            values[2 * e + 1] = source(later(w), later(l), metric)
-                            if further:
-                                values[2 * e] += to_psi(earlier(l), bare_terms)
-                                values[2 * e + 1] += to_psi(later(l), bare_terms)
                             if medium:
                                 r = memory_strip(around_r, e, t)
                                 h = memory_strip(around_h, e, t)
-                                values[2 * e] += of_medium(earlier(l), earlier(r), earlier(h), metric)
-                                values[2 * e + 1] += of_medium(later(l), later(r), later(h), metric)
+                            values[2 * e] = source(south(w), south(l), south(r), south(h), more_terms, metric)
+                            values[2 * e + 1] = source(north(w), north(l), north(r), north(h), more_terms, metric)
                     barrier()
                     if pair < pairs or as_one:
                         values = forward(values, buffer, factors, pair, t)
@@ -324,7 +316,7 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
     - `parameters`: places of the parameters. `dt`: its buffer.
     - `kept`: the inputs of all stages, and their streamfunctions.
     - `cotangent`: that of the last state. `result` receives that of the first.
-    - `fields`: three arrays to work with. `scratch`: `Plan.scratch` with one side, or two where the sweep is fused.
+    - `fields`: three arrays to work with, through memory four. `scratch`: `Plan.scratch` with one side, or two where the sweep is fused.
     - `totals`: sums for the parameters ``(batch ny 3,)``, for the forcing ``(steps or 1, batch, ny, nx)``, for the
         coefficients of further terms ``(batch ny terms,)``, and for the medium ``(2, batch, ny, nx)``. None where not
         wanted.
@@ -334,9 +326,8 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
     batch, ny, _ = cotangent.shape
     (states, psis), (parameter_totals, forcing_totals, further_totals, medium_totals) = kept, totals
     metric, spectra, tables = setting.metric, Spectra(plan, setting.tables, scratch), table_places(setting.tables)
-    given_source = weights(plan.real, metric, parameters) if plan.terms or plan.medium else metric
-    source, sweep = source_rows(begin, scheme), sweep_rows(plan, scheme)
-    late, early, flip = fields
+    given_source = weights(plan.real, metric, parameters)
+    late, early, flip, *work = fields
     coefficients = runge_kutta(plan.dtype)
     last = len(coefficients) * steps - 1
 
@@ -360,13 +351,20 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
         if medium_totals is not None:
             arguments = [int(turn == last), c, metric, dt, psi, l, medium_totals.slices]
             launch(medium_sum(plan, scheme), l.table, batch * ny, arguments, ROW_BLOCK)
-        if turn == last or not plan.fused:
-            spectra.launch(begin, source, batch, [w, l, given_source, tables, *spectra.out], begin.slab_lines)
-        spectra.solve(centre=True)
         first, second = (l, l) if first is None else (first, second)
-        given = [first, second, l, psi, before, int(turn > 0), *spectra.ready, tables]
-        arguments = [a, e, b, c, metric, parameters, *given, l_out, *spectra.out]
-        spectra.launch(plan, sweep, batch, arguments, plan.sweep_lines)
+        given = [a, e, b, c, metric, parameters, first, second, l, psi]
+        if plan.through_memory:
+            launch_points(plan, source_points(plan, scheme), l, [w, l, given_source, *work])
+            spectra.begin(*work, centre=True)
+            spectra.put_rows(work)
+            launch_points(plan, sweep_points(plan, scheme), l, [*given, *work, l_out])
+            return
+        if turn == last or not plan.fused:
+            arguments = [w, l, given_source, tables, *spectra.out]
+            spectra.launch(begin, source_rows(begin, scheme), batch, arguments, begin.slab_lines)
+        spectra.solve(centre=True)
+        arguments = [*given, before, int(turn > 0), *spectra.ready, tables, l_out, *spectra.out]
+        spectra.launch(plan, sweep_rows(plan, scheme), batch, arguments, plan.sweep_lines)
 
     (_, _, _), (a2, _, _), (a3, _, _) = coefficients
     l = cotangent
