@@ -25,7 +25,12 @@ def pair_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     - ``take(pair, e)``: the e-th one, as a 2-vector. ``give(pair, e, x, y, row)`` writes it, if its row is in the grid.
     """
     ny, real, here = plan.shape[0], plan.real, line_functions(lines).here
-    Complex, field, Array, (get, put) = complex_type(real), row_view(real, plan.shape), wp.array(dtype=real), pair_access(real)
+    Complex, field, Array, (get, put) = (
+        complex_type(real),
+        row_view(real, plan.shape),
+        wp.array(dtype=real),
+        pair_access(real),
+    )
     full, one_row = ny % plan.rows == 0, lines.one_row
 
     @wp.struct

@@ -290,7 +290,14 @@ class Plan:
         """The plan in which psi goes through memory, if rows have even lengths."""
         if self.shape[1] % 2:
             return self
-        cut = {"rows": 1, "concurrent": 0, "copies_rows": False, "fused": False, "through_memory": True}
+        cut = {
+            "rows": 1,
+            "occupancy": 1024,
+            "concurrent": 0,
+            "copies_rows": False,
+            "fused": False,
+            "through_memory": True,
+        }
         return dataclasses.replace(self, **cut).solved(by_slabs=False)
 
     @property

@@ -274,7 +274,9 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                     dnew = forward(dnew, buffer, factors, dlines + pair, t)
                 store(new, buffer, 0, pair, roots, t, table, spectrum_out, member, row + 2 * pair, pair < pairs)
                 if tangent:
-                    store(dnew, buffer, dlines, pair, roots, t, table, dspectrum_out, member, row + 2 * pair, pair < pairs)
+                    store(
+                        dnew, buffer, dlines, pair, roots, t, table, dspectrum_out, member, row + 2 * pair, pair < pairs
+                    )
         if by_slabs:
             barrier()
             leave(buffer, 0, table, spectrum_out, roots, modes, member, slab, thread)
