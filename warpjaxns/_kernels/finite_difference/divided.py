@@ -23,7 +23,7 @@ from .poisson import Spectra, forward_rows
 from .setting import Setting
 from .slabs import between
 from .stage import stage_rows
-from .sums import parameter_sums
+from .sums import forcing_sum, parameter_sums
 from .sweep import source_rows, sweep_rows
 
 
@@ -52,22 +52,23 @@ def load(plan: Plan, scheme: str, forced: bool, keep_psi: bool, devices) -> None
     stage = stage_rows(plan, scheme, forced=forced, keep_psi=keep_psi), plan.bounds(plan.stage_lines, plan.occupancy)[0]
     begin = forward_rows(plan), plan.bounds(plan.slab_lines, plan.occupancy)[0]
     copies = [(kernel(plan), ROW_BLOCK) for kernel in (copy_kernel, copy_edges)]
-    _load([begin, stage, *copies, *_of_all(plan, centre=False)], devices)
+    load_kernels([begin, stage, *copies, *_of_all(plan, centre=False)], devices)
 
 
 def load_sweep(plan: Plan, scheme: str, forced: bool, devices) -> None:
     """Load the kernels of `begin_sweep` and `sweep` on devices."""
     source = source_rows(plan, scheme), plan.bounds(plan.slab_lines, plan.occupancy)[0]
     sweep = sweep_rows(plan, scheme), plan.bounds(plan.sweep_lines, plan.occupancy)[0]
-    edges, sums = (copy_edges(plan), ROW_BLOCK), (parameter_sums(plan, scheme, forced), ROW_BLOCK)
-    _load([source, sweep, edges, sums, *_of_all(plan, centre=True)], devices)
+    of_rows = copy_edges(plan), parameter_sums(plan, scheme, forced), forcing_sum(plan)
+    load_kernels([source, sweep, *((kernel, ROW_BLOCK) for kernel in of_rows), *_of_all(plan, centre=True)], devices)
 
 
 def _of_all(plan, centre):
     return [(between(plan, centre), plan.column_chunks.block_dim)]
 
 
-def _load(kernels, devices):
+def load_kernels(kernels, devices) -> None:
+    """Load kernels, given with the threads of their blocks, on devices."""
     for device in devices:
         for each, block_dim in kernels:
             each.module.load(device, block_dim)

@@ -211,6 +211,9 @@ class Spectra:
         """Places to read from, one a field."""
         return self._fields(self._ready)
 
+    def surround(self, *states):
+        """Write the rows around states, before kernels read them. Here there are none: fields are periodic."""
+
     def begin(self, *fields, centre: bool = False):
         """Transform the rows of the fields and solve along y."""
         for field, out in zip(fields, self.out, strict=True):

@@ -1,0 +1,85 @@
+"""Simulated devices on the CPU, whose kernels write messages to each other.
+
+Each is a thread, and they launch in lock step: launch k of all devices, then launch k + 1. So real kernels run, and
+those that receive find what the others have sent. Foreign calls are made at once, on arrays of Warp.
+"""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import warp as wp
+
+from warpjaxns import _ffi
+from warpjaxns._finite_difference.divided import peers
+from warpjaxns._kernels.finite_difference import exchange
+from warpjaxns._kernels.hardware import address_table
+
+TIMEOUT = 120.0  # seconds
+
+
+class Lockstep:
+    """So many simulated devices. `monkeypatch` makes launches theirs."""
+
+    def __init__(self, count: int, monkeypatch):
+        self.count, self._local, self._lock = count, threading.local(), threading.Lock()
+        self._barrier, launch = threading.Barrier(count, timeout=TIMEOUT), wp.launch_tiled
+
+        def in_step(*args, **kwargs):
+            with self._lock:
+                launch(*args, **kwargs)
+            self._barrier.wait()
+
+        def mailboxes(segment):
+            with self._lock:
+                both = exchange.mailboxes_of(segment.plan, segment.batch, ("cpu",) * count)
+            return {"cpu": [each.mailboxes[self._local.here] for each in both]}
+
+        monkeypatch.setattr(wp, "launch_tiled", in_step)
+        monkeypatch.setattr(_ffi, "call", _call)
+        monkeypatch.setattr(peers.Segment, "mailboxes", mailboxes)
+        monkeypatch.setattr(peers.Segment, "prepare", lambda *_: None)
+
+    def run(self, function, operands):
+        """Return the results of ``function(*operands[d])`` of each device d."""
+
+        def one(here):
+            self._local.here = here
+            try:
+                return function(*operands[here])
+            except BaseException:
+                self._barrier.abort()
+                raise
+
+        with ThreadPoolExecutor(self.count) as pool:
+            return list(pool.map(one, range(self.count)))
+
+
+def _call(launch, *operands, key, outputs, inputs=None, repeats=1, aliases=None, feed=(0, 0), **_):
+    """Make the foreign call `_ffi.call` at once."""
+    types = inputs or [wp.dtype_from_jax(x.dtype) for x in operands]
+    arrays = [wp.array(np.array(x), dtype=t, device="cpu") for x, t in zip(operands, types, strict=True)]
+    made = [wp.full(shape, float("nan"), dtype=t, device="cpu") for t, shape in outputs]
+    for operand, output in (aliases or {}).items():
+        made[output] = arrays[operand]
+    addresses = [array.ptr or 0 for array in (*arrays, *made)]
+    for _ in range(repeats):
+        table = wp.array(addresses, dtype=wp.uint64, device="cpu")
+        launch(*address_table.buffers(table, [*arrays, *made]))
+        addresses[feed[0]] = addresses[feed[1]]
+    return tuple(jnp.asarray(array.numpy()) for array in made)
+
+
+def divided_steps(lockstep, grid, function, operands, axes):
+    """Return results of a function of a slab, of arrays that are divided along `axes` (None: not)."""
+    parts = [
+        [x] * grid.parts if axis is None else jnp.split(x, grid.parts, axis)
+        for x, axis in zip(operands, axes, strict=True)
+    ]
+    made = lockstep.run(function, list(zip(*parts, strict=True)))
+    return list(zip(*made, strict=True))
+
+
+jax.tree  # noqa: B018
