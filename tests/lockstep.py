@@ -28,13 +28,15 @@ class Lockstep:
         self._barrier, launch = threading.Barrier(count, timeout=TIMEOUT), wp.launch_tiled
 
         def in_step(*args, **kwargs):
-            with self._lock:
-                launch(*args, **kwargs)
-            self._barrier.wait()
+            launch(*args, **kwargs)
+            self._lock.release()
+            try:
+                self._barrier.wait()
+            finally:
+                self._lock.acquire()
 
         def mailboxes(segment):
-            with self._lock:
-                both = exchange.mailboxes_of(segment.plan, segment.batch, ("cpu",) * count)
+            both = exchange.mailboxes_of(segment.plan, segment.batch, ("cpu",) * count)
             return {"cpu": [each.mailboxes[self._local.here] for each in both]}
 
         monkeypatch.setattr(wp, "launch_tiled", in_step)
@@ -47,11 +49,12 @@ class Lockstep:
 
         def one(here):
             self._local.here = here
-            try:
-                return function(*operands[here])
-            except BaseException:
-                self._barrier.abort()
-                raise
+            with self._lock:  # one thread at a time runs
+                try:
+                    return function(*operands[here])
+                except BaseException:
+                    self._barrier.abort()
+                    raise
 
         with ThreadPoolExecutor(self.count) as pool:
             return list(pool.map(one, range(self.count)))
@@ -81,5 +84,3 @@ def divided_steps(lockstep, grid, function, operands, axes):
     made = lockstep.run(function, list(zip(*parts, strict=True)))
     return list(zip(*made, strict=True))
 
-
-jax.tree  # noqa: B018

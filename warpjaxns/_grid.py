@@ -15,7 +15,7 @@ from ._show import show
 # Within these lengths float32 holds the constants of the operators, up to 8 / spacing^2 and (side / 2 pi)^2, and their
 # inverses.
 SHORTEST, LONGEST = 1e-18, 1e19
-EXCHANGES = "auto", "gather", "near"
+EXCHANGES = "auto", "gather", "near", "peers"
 
 
 @dataclasses.dataclass(frozen=True)

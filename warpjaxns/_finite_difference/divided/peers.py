@@ -16,7 +16,6 @@ import numpy as np
 import warp as wp
 
 from ..._coefficients import STAGES, metric
-from ..._grid import DividedGrid
 from ..._kernels.finite_difference import divided as kernels
 from ..._kernels.finite_difference import exchange, operators, stage, sweep
 from ..._kernels.finite_difference.plan import Plan
@@ -24,21 +23,14 @@ from ..._kernels.finite_difference.planner import make_divided_plan
 from ..._kernels.finite_difference.setting import Setting
 from ..._kernels.hardware.numbers import complex_type
 from ..._primitives.operands import Operands, split
-from ..._support import shared_memory
+from ..._support import device_groups, shared_memory
 from ..calls import call_with_tables, places
 from ..kept import Kept
 from .calls import tangent_fits
 from .entering import constants
 from .slab import Slab
 
-__all__ = ["adjoint", "advance", "advance_jvp", "groups", "tangent_fits"]
-
-
-def groups(grid: DividedGrid) -> list[tuple[str, ...]]:
-    """Return the CUDA devices that share a grid, in the order of their slabs, as Warp names them."""
-    axis = grid.devices.axis_names.index(grid.axis)
-    rows = np.moveaxis(grid.devices.devices, axis, -1).reshape(-1, grid.parts)
-    return [tuple(f"cuda:{device.local_hardware_id}" for device in row) for row in rows]
+__all__ = ["adjoint", "advance", "advance_jvp", "tangent_fits"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Segment:
         """Make the segment of these states. `kind`: as in `planner.make_divided_plan`."""
         shape = slab.divided.rows, slab.divided.shape[1]
         plan = make_divided_plan(shape, np.dtype(omega.dtype).name, omega.shape[0], shared_memory(), kind)
-        return cls(slab, scheme, steps, omega.shape[0], plan.on(platform == "cpu"), groups(slab.divided))
+        return cls(slab, scheme, steps, omega.shape[0], plan.on(platform == "cpu"), device_groups(slab.divided))
 
     def prepare(self, load, *what) -> None:
         """Load the kernels that `load(plan, scheme, *what, devices)` names, and those of messages."""
