@@ -1,13 +1,12 @@
 """Simulated devices on the CPU, whose kernels write messages to each other.
 
-Each is a thread, and they launch in lock step: launch k of all devices, then launch k + 1. So real kernels run, and
-those that receive find what the others have sent. Foreign calls are made at once, on arrays of Warp.
+Each device is a thread, and they launch in lock step: launch k of all devices, then launch k + 1. So real kernels run,
+and those that receive find what the others have sent. Foreign calls are made at once, on arrays of Warp.
 """
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import warp as wp
@@ -21,14 +20,16 @@ TIMEOUT = 120.0  # seconds
 
 
 class Lockstep:
-    """So many simulated devices. `monkeypatch` makes launches theirs."""
+    """So many simulated devices, with mailboxes of their own. `monkeypatch` makes launches theirs."""
 
     def __init__(self, count: int, monkeypatch):
-        self.count, self._local, self._lock = count, threading.local(), threading.Lock()
+        self.count, self._local, self._lock, self.launches = count, threading.local(), threading.Lock(), 0
         self._barrier, launch = threading.Barrier(count, timeout=TIMEOUT), wp.launch_tiled
+        exchange.mailboxes.cache_clear()
 
         def in_step(*args, **kwargs):
             launch(*args, **kwargs)
+            self.launches += 1
             self._lock.release()
             try:
                 self._barrier.wait()
@@ -44,24 +45,30 @@ class Lockstep:
         monkeypatch.setattr(peers.Segment, "mailboxes", mailboxes)
         monkeypatch.setattr(peers.Segment, "prepare", lambda *_: None)
 
-    def run(self, function, operands):
-        """Return the results of ``function(*operands[d])`` of each device d."""
-
-        def one(here):
-            self._local.here = here
-            with self._lock:  # one thread at a time runs
-                try:
-                    return function(*operands[here])
-                except BaseException:
-                    self._barrier.abort()
-                    raise
-
+    def __call__(self, function, operands, axes) -> list[tuple]:
+        """Return each result of ``function(*operands)``, one a device, with operands cut along `axes` (None: not)."""
+        parts = [
+            [x] * self.count if axis is None or x.shape[axis] == 1 else jnp.split(x, self.count, axis)
+            for x, axis in zip(operands, axes, strict=True)
+        ]
         with ThreadPoolExecutor(self.count) as pool:
-            return list(pool.map(one, range(self.count)))
+            made = list(
+                pool.map(lambda here: self._run(function, here, [part[here] for part in parts]), range(self.count))
+            )
+        return list(zip(*made, strict=True))
+
+    def _run(self, function, here, operands):
+        self._local.here = here
+        with self._lock:  # one thread at a time runs
+            try:
+                return function(*operands)
+            except BaseException:
+                self._barrier.abort()
+                raise
 
 
 def _call(launch, *operands, key, outputs, inputs=None, repeats=1, aliases=None, feed=(0, 0), **_):
-    """Make the foreign call `_ffi.call` at once."""
+    """Make the foreign call `_ffi.call` at once. What it does not write is not a number."""
     types = inputs or [wp.dtype_from_jax(x.dtype) for x in operands]
     arrays = [wp.array(np.array(x), dtype=t, device="cpu") for x, t in zip(operands, types, strict=True)]
     made = [wp.full(shape, float("nan"), dtype=t, device="cpu") for t, shape in outputs]
@@ -73,14 +80,3 @@ def _call(launch, *operands, key, outputs, inputs=None, repeats=1, aliases=None,
         launch(*address_table.buffers(table, [*arrays, *made]))
         addresses[feed[0]] = addresses[feed[1]]
     return tuple(jnp.asarray(array.numpy()) for array in made)
-
-
-def divided_steps(lockstep, grid, function, operands, axes):
-    """Return results of a function of a slab, of arrays that are divided along `axes` (None: not)."""
-    parts = [
-        [x] * grid.parts if axis is None else jnp.split(x, grid.parts, axis)
-        for x, axis in zip(operands, axes, strict=True)
-    ]
-    made = lockstep.run(function, list(zip(*parts, strict=True)))
-    return list(zip(*made, strict=True))
-

@@ -3,13 +3,16 @@
     python docs/benchmarks/slabs.py --size 8192 --devices 0 1 2 4 8 --output docs/benchmarks/slabs.json
     python docs/benchmarks/slabs.py --size 98304 8192 --steps 72 --every 4 --tasks gradient --devices 2 --repeat 1 \
         --output docs/benchmarks/slabs-memory.json    # for which one H200 has no memory
+    python docs/benchmarks/slabs.py --squares 1024 2048 4096 8192 --devices 0 2 --exchange gather peers --one-process \
+        --output docs/benchmarks/slabs-peers.json    # messages by XLA and by kernels
     python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2    # on a CPU
 
 Each case is a process of its own: one that runs out of memory leaves the others alone, and its peak of memory is its
-own. With no devices (0) one of them runs the grid as it is (`whole`). A single slab (1) shows what slabs cost.
+own, unless all share one process. With no devices (0) one of them runs the grid as it is (`whole`). A single slab (1) shows what slabs cost.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -22,7 +25,15 @@ TASKS = ("forward", "gradient")
 
 
 def measure(
-    task: str, size: tuple[int, int], devices: int, backend: str, dtype: str, steps: int, repeat: int, every: int | None
+    task: str,
+    size: tuple[int, int],
+    devices: int,
+    exchange: str,
+    backend: str,
+    dtype: str,
+    steps: int,
+    repeat: int,
+    every: int | None,
 ) -> dict:
     """Return times and memory of a case. No devices: the grid is not divided. `every`: of `Checkpointed`."""
     import jax
@@ -36,7 +47,7 @@ def measure(
     grid, sharding = wns.Grid(size, (2 * np.pi * size[0] / size[1], 2 * np.pi)), None
     if devices:
         mesh = Mesh(np.array(jax.devices()[:devices]), ("y",), axis_types=(AxisType.Auto,))
-        grid = grid.over(mesh, "y")
+        grid = grid.over(mesh, "y", exchange)
         sharding = grid.sharding()
     how = {"backend": backend, "check_finite": False, "adjoint": wns.Checkpointed(every)}
     solver = wns.NavierStokes2D(grid, viscosity=1e-4, dt=1e-4, **how)
@@ -93,7 +104,9 @@ def main(argv: list[str] | None = None) -> int:
     """Measure all cases, print a table, and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs="+", default=[8192], help="points a side, or ny and nx")
+    parser.add_argument("--squares", type=int, nargs="+", help="several sizes instead, each of points a side")
     parser.add_argument("--devices", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--exchange", nargs="+", default=["auto"], help="ways of messages, as in Grid.over")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
@@ -101,6 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--every", type=int, help="steps between two states that a gradient keeps")
     parser.add_argument("--fake", type=int, default=0, help="this many devices on the CPU")
+    parser.add_argument("--one-process", action="store_true", help="measure all cases in this process")
     parser.add_argument("--timeout", type=float, default=900, help="seconds of a case")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--case", help=argparse.SUPPRESS)
@@ -112,14 +126,21 @@ def main(argv: list[str] | None = None) -> int:
     if options.fake:
         flag = f"--xla_force_host_platform_device_count={options.fake}"
         environment |= {"XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}", "JAX_PLATFORMS": "cpu"}
-    size = options.size * 2 if len(options.size) == 1 else options.size
+    sizes = (
+        [[n, n] for n in options.squares or options.size]
+        if options.squares or len(options.size) == 1
+        else [options.size]
+    )
     common = {name: getattr(options, name) for name in ("backend", "dtype", "steps", "repeat", "every")}
     records, failed = [], 0
-    for task in options.tasks:
+    if options.one_process:
+        os.environ.update(environment)
+    for task, size in itertools.product(options.tasks, sizes):
         whole = None
-        for devices in options.devices:
-            case = {"task": task, "size": size, "devices": devices, **common}
-            result = _in_a_process(case, environment, options.timeout)
+        ways = [(n, exchange) for n in options.devices for exchange in (options.exchange if n else ["none"])]
+        for devices, exchange in ways:
+            case = {"task": task, "size": size, "devices": devices, "exchange": exchange, **common}
+            result = measure(**case) if options.one_process else _in_a_process(case, environment, options.timeout)
             how = size, devices, options.dtype, options.steps, options.every
             records.append({**case, **result, "bytes_by_formula": formula(task, *how)})
             failed += "error" in result
@@ -141,7 +162,8 @@ def _in_a_process(case, environment, timeout):
 
 
 def _line(result, whole):
-    name, needed = f"{result['task']:>9} {result['devices'] or 'whole'!s:>6}", result["bytes_by_formula"]
+    name = f"{result['task']:>9} {result['size'][0]:>6} {result['devices'] or 'whole'!s:>6} {result['exchange']:>6}"
+    needed = result["bytes_by_formula"]
     by_formula = f" ({needed / 2**20:.1f} MiB by formula)" if needed else ""
     if "error" in result:
         return f"{name}  {result['error'].splitlines()[-1] if result['error'] else 'failed'}{by_formula}"
