@@ -4,6 +4,7 @@ Each device is a thread, and they launch in lock step: launch k of all devices, 
 and those that receive find what the others have sent. Foreign calls are made at once, on arrays of Warp.
 """
 
+import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,9 +53,8 @@ class Lockstep:
             for x, axis in zip(operands, axes, strict=True)
         ]
         with ThreadPoolExecutor(self.count) as pool:
-            made = list(
-                pool.map(lambda here: self._run(function, here, [part[here] for part in parts]), range(self.count))
-            )
+            run = functools.partial(self._run, function)
+            made = list(pool.map(run, range(self.count), zip(*parts, strict=True)))
         return list(zip(*made, strict=True))
 
     def _run(self, function, here, operands):

@@ -8,7 +8,8 @@
     python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2    # on a CPU
 
 Each case is a process of its own: one that runs out of memory leaves the others alone, and its peak of memory is its
-own, unless all share one process. With no devices (0) one of them runs the grid as it is (`whole`). A single slab (1) shows what slabs cost.
+own, unless all share one process. With no devices (0) one of them runs the grid as it is (`whole`). A single slab (1)
+shows what slabs cost.
 """
 
 import argparse
@@ -126,11 +127,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.fake:
         flag = f"--xla_force_host_platform_device_count={options.fake}"
         environment |= {"XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}", "JAX_PLATFORMS": "cpu"}
-    sizes = (
-        [[n, n] for n in options.squares or options.size]
-        if options.squares or len(options.size) == 1
-        else [options.size]
-    )
+    squares = options.squares or (options.size if len(options.size) == 1 else [])
+    sizes = [[n, n] for n in squares] or [options.size]
     common = {name: getattr(options, name) for name in ("backend", "dtype", "steps", "repeat", "every")}
     records, failed = [], 0
     if options.one_process:

@@ -132,11 +132,8 @@ def exchange_sums(plan: Plan, parts: int) -> wp.Kernel:
     """
     real, half, pitch, count, chunks = plan.real, plan.half, plan.pitch, plan.slabs, _chunks(plan.half)
     Complex, (get, put), last_sum = complex_type(real), complex_access(real), (2 * count - 1) * pitch
-    sums_row, both, weight = (
-        row_view(Complex, (2 * count, pitch)),
-        row_view(Complex, (2, half)),
-        row_view(real, (1, half)),
-    )
+    sums_row, both = row_view(Complex, (2 * count, pitch)), row_view(Complex, (2, half))
+    weight = row_view(real, (1, half))
     Held, enters = wp.types.vector(length=parts, dtype=real), mean_enters(real, parts, plan.shape[0] - plan.edges)
 
     @wp.func

@@ -104,7 +104,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             dterms = tangent_terms(given, numbers(table, dparameters, member), c, metric)
         copied = wp.tile_empty(shape=(copied_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        if divided:  # rows of other devices, unlike the others, may be the work of the previous kernel
+        if divided:  # noqa: SIM102 (rows of other devices, unlike the others, may be the work of the previous kernel)
             if slab == 0 or slab == slabs - 1:
                 synchronise_dependent_launch()
         if copies_rows:  # the state is older than the previous kernel

@@ -318,11 +318,8 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
     begin, plan = (p.on(cotangent.on_cpu) for p in (plan.for_source, plan.for_adjoint))
     batch, ny, _ = cotangent.shape
     (states, psis), (parameter_totals, forcing_totals, further_totals, medium_totals) = kept, totals
-    metric, spectra, tables = (
-        setting.metric,
-        setting.spectra(plan, setting.tables, scratch),
-        table_places(setting.tables),
-    )
+    spectra = setting.spectra(plan, setting.tables, scratch)
+    metric, tables = setting.metric, table_places(setting.tables)
     given_source = weights(plan.real, metric, parameters) if plan.terms or plan.medium else metric
     source, sweep = source_rows(begin, scheme), sweep_rows(plan, scheme)
     late, early, flip = fields
