@@ -14,8 +14,7 @@ import warp as wp
 
 from warpjaxns import _ffi
 from warpjaxns._finite_difference.divided import peers
-from warpjaxns._kernels.finite_difference import exchange
-from warpjaxns._kernels.hardware import address_table
+from warpjaxns._kernels.hardware import address_table, mailboxes
 
 TIMEOUT = 120.0  # seconds
 
@@ -24,27 +23,22 @@ class Lockstep:
     """So many simulated devices, with mailboxes of their own. `monkeypatch` makes launches theirs."""
 
     def __init__(self, count: int, monkeypatch):
-        self.count, self._local, self._lock, self.launches = count, threading.local(), threading.Lock(), 0
-        self._barrier, launch = threading.Barrier(count, timeout=TIMEOUT), wp.launch_tiled
-        exchange.mailboxes.cache_clear()
+        self.count, self._local, self._lock = count, threading.local(), threading.Lock()
+        self._barrier, launch, local = threading.Barrier(count, timeout=TIMEOUT), wp.launch_tiled, self._local
+        mailboxes.mailboxes.cache_clear()
 
         def in_step(*args, **kwargs):
             launch(*args, **kwargs)
-            self.launches += 1
             self._lock.release()
             try:
                 self._barrier.wait()
             finally:
                 self._lock.acquire()
 
-        def mailboxes(segment):
-            both = exchange.mailboxes_of(segment.plan, segment.batch, ("cpu",) * count)
-            return {"cpu": [each.mailboxes[self._local.here] for each in both]}
-
         monkeypatch.setattr(wp, "launch_tiled", in_step)
         monkeypatch.setattr(_ffi, "call", _call)
-        monkeypatch.setattr(peers.Segment, "mailboxes", mailboxes)
-        monkeypatch.setattr(peers.Segment, "prepare", lambda *_: None)
+        monkeypatch.setattr(peers, "device_groups", lambda _: [("cpu",) * count])
+        monkeypatch.setattr(mailboxes.Mailboxes, "of", lambda self, _: self.mailboxes[local.here])
 
     def __call__(self, function, operands, axes) -> list[tuple]:
         """Return each result of ``function(*operands)``, one a device, with operands cut along `axes` (None: not)."""
@@ -52,6 +46,7 @@ class Lockstep:
             [x] * self.count if axis is None or x.shape[axis] == 1 else jnp.split(x, self.count, axis)
             for x, axis in zip(operands, axes, strict=True)
         ]
+        self._barrier.reset()
         with ThreadPoolExecutor(self.count) as pool:
             run = functools.partial(self._run, function)
             made = list(pool.map(run, range(self.count), zip(*parts, strict=True)))
@@ -67,8 +62,10 @@ class Lockstep:
                 raise
 
 
-def _call(launch, *operands, key, outputs, inputs=None, repeats=1, aliases=None, feed=(0, 0), **_):
+def _call(launch, *operands, key, outputs, inputs=None, repeats=1, aliases=None, feed=(0, 0), check=None, **_):
     """Make the foreign call `_ffi.call` at once. What it does not write is not a number."""
+    if check:
+        check()
     types = inputs or [wp.dtype_from_jax(x.dtype) for x in operands]
     arrays = [wp.array(np.array(x), dtype=t, device="cpu") for x, t in zip(operands, types, strict=True)]
     made = [wp.full(shape, float("nan"), dtype=t, device="cpu") for t, shape in outputs]

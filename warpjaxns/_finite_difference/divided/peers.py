@@ -60,16 +60,21 @@ class Segment:
     def call(self, launch, x, key, outputs, aliases, **how):
         """Call ``launch(setting, *x, *outputs)``. What it hands from kernel to kernel is `scratch`."""
         divided, plan = self.slab.divided, self.plan
-        weights, mailboxes = jnp.asarray(constants(divided).weights, plan.dtype), self.mailboxes()
+        groups = [exchange.mailboxes_of(plan, self.batch, devices) for devices in self.groups]
 
         def launched(tables, *arrays):
             weights, *arrays, entering = arrays[len(x)], *arrays[: len(x)], *arrays[len(x) + 1 :]
-            mine = mailboxes[tables.modes.table.device.alias]
-            others = exchange.Others(divided.parts, *mine, weights, entering)
+            here = tables.modes.table.device.alias
+            mine = next(both for devices, both in zip(self.groups, groups, strict=True) if here in devices)
+            others = exchange.Others(divided.parts, *(each.of(here) for each in mine), weights, entering)
             spectra = functools.partial(exchange.SlabSpectra, others=others)
             launch(Setting(plan, self.scheme, metric(divided.spacing), self.steps, tables, spectra), *arrays)
 
-        number = complex_type(plan.real)
+        def check():
+            for each in (each for both in groups for each in both):
+                each.check()
+
+        number, weights = complex_type(plan.real), jnp.asarray(constants(divided).weights, plan.dtype)
         entering = number, (plan.fields, self.batch, 2, plan.half)
         scratch = [(number, shape) for shape in plan.scratch(self.batch)]
         made = call_with_tables(
@@ -80,17 +85,10 @@ class Segment:
             ["peers", self.scheme, self.steps, divided.extent, tuple(self.groups), *key],
             [*outputs, *scratch, entering],
             aliases=aliases,
+            check=check,
             **how,
         )
         return made[: len(outputs)]
-
-    def mailboxes(self) -> dict:
-        """Return the mailboxes of each device, for rows and for sums."""
-        made = {}
-        for devices in self.groups:
-            both = exchange.mailboxes_of(self.plan, self.batch, devices)
-            made |= {alias: [each.of(alias) for each in both] for alias in devices}
-        return made
 
     def padded(self, x: Operands) -> Operands:
         """Return operands whose fields have room for two more rows."""

@@ -13,7 +13,7 @@ import warp as wp
 
 from ..hardware.address_table import Buffer, Place, Table, address, kernel, launch
 from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
-from ..hardware.mailboxes import FLAG, RECEIVE, SEND, Mailbox, any_of_block, is_late, mailboxes, raise_flag
+from ..hardware.mailboxes import FLAG, RECEIVE, SEND, Mailbox, any_of_block, give_up, is_late, mailboxes, raise_flag
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view
 from .operators import ROW_BLOCK
@@ -80,6 +80,8 @@ def exchange_rows(plan: Plan, parts: int) -> wp.Kernel:
             if thread == 0:
                 mailbox.turns[2 * block] = turn
                 mailbox.turns[2 * block + 1] = late
+                if late != 0:
+                    give_up(mailbox.broken)
 
     return exchange_rows
 
@@ -229,6 +231,8 @@ def exchange_sums(plan: Plan, parts: int) -> wp.Kernel:
             if thread == 0:
                 mailbox.turns[2 * block] = turn
                 mailbox.turns[2 * block + 1] = late
+                if late != 0:
+                    give_up(mailbox.broken)
 
     return exchange_sums
 

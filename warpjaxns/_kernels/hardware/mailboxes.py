@@ -9,8 +9,9 @@ n + 2 after it has received turn n + 1 from all others. They sent that after the
 a stream run in order, and so no device still reads the slot.
 
 A flag holds the number of its turn. No wait is endless. A block that has waited for `LIMIT` gives up, and then does not
-wait any more in this call. What it should have received is not a number, which the solver's check finds. The turns of
-all devices go on, so later calls work, unless one device has left out a call.
+wait any more in this call. What it should have received is not a number, which the solver's check finds. It also tells
+the host, which refuses later calls (`Mailboxes.check`): a device that has left out a call is out of step. After `reset`
+all begin anew.
 
 On the CPU a kernel that waited would wait for ever, since kernels run one after the other. So there it does not.
 """
@@ -29,6 +30,8 @@ MOST = 8  # devices that exchange messages
 SEND, RECEIVE = 1, 2  # what a kernel does; their sum: both
 FLAG = 4  # bytes
 
+all_made: list["Mailboxes"] = []
+
 
 @wp.struct
 class Mailbox:
@@ -38,11 +41,13 @@ class Mailbox:
         addresses: those of the mailboxes of all devices, and those of their flags.
         turns: for each block the turns so far, and whether it has given up.
         here: the number of this device.
+        broken: the address of a number in the host's memory, which a block that gives up sets to 1.
     """
 
     addresses: Table
     turns: wp.array(dtype=int)
     here: int
+    broken: wp.uint64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +57,29 @@ class Mailboxes:
     devices: tuple[str, ...]
     memory: list = dataclasses.field(compare=False, repr=False)
     mailboxes: tuple = dataclasses.field(compare=False, repr=False)
+    broken: Any = dataclasses.field(compare=False, repr=False)
 
     def of(self, device: str) -> Any:
         """Return the mailbox of a device."""
         return self.mailboxes[self.devices.index(device)]
+
+    def check(self) -> None:
+        """Raise a RuntimeError if a block has given up."""
+        if self.broken.numpy()[0]:
+            raise RuntimeError(
+                f"a kernel has given up after {LIMIT // 10**9} s without a message between {', '.join(self.devices)}: one "
+                "of them did not run the same call, or was busy; call warpjaxns.clear_caches() to begin anew"
+            )
+
+    def reset(self) -> None:
+        """Begin anew. No device may be at work."""
+        for array in (array for arrays in self.memory for array in arrays):
+            array.zero_()
+        for mailbox in self.mailboxes:
+            mailbox.turns.zero_()
+        for device in self.devices:
+            wp.synchronize_device(device)
+        self.broken.zero_()
 
 
 @wp.func_native("""
@@ -102,6 +126,14 @@ def any_of_block(value: int) -> int:
     ...
 
 
+@wp.func_native("""
+  *(volatile int*)broken = 1;
+""")
+def give_up(broken: wp.uint64):
+    """Tell the host that a message has not come."""
+    ...
+
+
 def obstacle(devices: tuple[str, ...]) -> str | None:
     """Return why these devices cannot write into each other's memory, or None."""
     if len(devices) > MOST:
@@ -123,7 +155,7 @@ def mailboxes(name: str, devices: tuple[str, ...], size: int, flags: int, blocks
     for here, there in itertools.permutations(places, 2):
         if here.is_cuda:
             wp.set_peer_access_enabled(here, there, True)
-    memory = []
+    memory, broken = [], wp.zeros(1, dtype=int, device="cpu", pinned=places[0].is_cuda)
     for place in places:
         with wp.ScopedMempool(place, False):  # memory that peers may map
             memory.append([wp.zeros(n, dtype=t, device=place) for n, t in ((size, wp.uint8), (flags, wp.uint32))])
@@ -133,8 +165,15 @@ def mailboxes(name: str, devices: tuple[str, ...], size: int, flags: int, blocks
         addresses = [array.ptr for kind in zip(*memory, strict=True) for array in kind]
         mailbox.addresses = wp.array(addresses, dtype=wp.uint64, device=place)
         mailbox.turns = wp.zeros(2 * blocks, dtype=int, device=place)
-        mailbox.here = here
+        mailbox.here, mailbox.broken = here, broken.ptr
         made.append(mailbox)
     for place in places:
         wp.synchronize_device(place)
-    return Mailboxes(devices, memory, tuple(made))
+    all_made.append(Mailboxes(devices, memory, tuple(made), broken))
+    return all_made[-1]
+
+
+def reset() -> None:
+    """Begin anew with all mailboxes. No device may be at work."""
+    for each in all_made:
+        each.reset()
