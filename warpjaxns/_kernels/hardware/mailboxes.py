@@ -67,8 +67,8 @@ class Mailboxes:
         """Raise a RuntimeError if a block has given up."""
         if self.broken.numpy()[0]:
             raise RuntimeError(
-                f"a kernel has given up after {LIMIT // 10**9} s without a message between {', '.join(self.devices)}: one "
-                "of them did not run the same call, or was busy; call warpjaxns.clear_caches() to begin anew"
+                f"a kernel has given up after {LIMIT // 10**9} s without a message between {', '.join(self.devices)}: "
+                "one of them did not run the same call, or was busy; call warpjaxns.clear_caches() to begin anew"
             )
 
     def reset(self) -> None:
