@@ -37,7 +37,7 @@ def exchange_rows(plan: Plan, parts: int) -> wp.Kernel:
     field, box, chunks = row_view(real, (ny, nx), upwards=True), row_view(real, (1, nx)), _chunks(nx)
 
     @kernel(launch_bounds=ROW_BLOCK)
-    def exchange_rows(table: Table, mailbox: Mailbox, state: Fields, batch: int, does: int, fresh: int):
+    def exchange_rows(table: Table, mailbox: Mailbox, state: Fields, batch: int, does: int):
         index, _ = wp.tid()
         member, part, thread = locate(index, chunks)
         count = several * batch
@@ -54,7 +54,7 @@ def exchange_rows(plan: Plan, parts: int) -> wp.Kernel:
         row = field(table, place, mine, 0, 0)
         synchronise_dependent_launch()
         turn = mailbox.turns[2 * block] + 1
-        patient = wp.where(fresh == 1 or mailbox.turns[2 * block + 1] == 0, 1, 0)
+        gave_up = mailbox.turns[2 * block + 1]
         slot = SIDES * (turn % 2)
         if does != RECEIVE:
             for side in range(SIDES):  # the first row goes to the north of the slab before
@@ -71,7 +71,7 @@ def exchange_rows(plan: Plan, parts: int) -> wp.Kernel:
             late = int(0)  # noqa: UP018, RUF046 (a variable of Warp)
             for side in range(thread, SIDES, wp.block_dim()):
                 at = (slot + side) * blocks + block
-                late += is_late(address(addresses, parts + here) + wp.uint64(FLAG * at), turn, patient)
+                late += is_late(address(addresses, parts + here) + wp.uint64(FLAG * at), turn, gave_up)
             late = any_of_block(late)
             for side in range(SIDES):
                 given = box(addresses, Place(here, 0, 0, 0), (slot + side) * count + member, 0, 0)
@@ -79,8 +79,8 @@ def exchange_rows(plan: Plan, parts: int) -> wp.Kernel:
                     row[(m + side) * nx + j] = wp.where(late == 0, given[j], real(wp.nan))
             if thread == 0:
                 mailbox.turns[2 * block] = turn
-                mailbox.turns[2 * block + 1] = late
                 if late != 0:
+                    mailbox.turns[2 * block + 1] = 1
                     give_up(mailbox.broken)
 
     return exchange_rows
@@ -160,7 +160,6 @@ def exchange_sums(plan: Plan, parts: int) -> wp.Kernel:
         sums_at: Place,
         members: int,
         does: int,
-        fresh: int,
         entering_at: Place,
     ):
         index, _ = wp.tid()
@@ -172,7 +171,7 @@ def exchange_sums(plan: Plan, parts: int) -> wp.Kernel:
         last = wp.min(first + ROW_BLOCK, half)
         synchronise_dependent_launch()
         turn = mailbox.turns[2 * block] + 1
-        patient = wp.where(fresh == 1 or mailbox.turns[2 * block + 1] == 0, 1, 0)
+        gave_up = mailbox.turns[2 * block + 1]
         slot = parts * (turn % 2)
         if does != RECEIVE:
             for k in range(first + thread, last, wp.block_dim()):
@@ -192,7 +191,7 @@ def exchange_sums(plan: Plan, parts: int) -> wp.Kernel:
             for slab in range(thread, parts, wp.block_dim()):
                 if slab != here:
                     at = (slot + slab) * blocks + block
-                    late += is_late(address(addresses, parts + here) + wp.uint64(FLAG * at), turn, patient)
+                    late += is_late(address(addresses, parts + here) + wp.uint64(FLAG * at), turn, gave_up)
             late = any_of_block(late)
             for k in range(first + thread, last, wp.block_dim()):
                 own_south, own_north = message(table, mailbox, sums_at, 0, member, here, k)
@@ -230,8 +229,8 @@ def exchange_sums(plan: Plan, parts: int) -> wp.Kernel:
                 put(out, half, north)
             if thread == 0:
                 mailbox.turns[2 * block] = turn
-                mailbox.turns[2 * block + 1] = late
                 if late != 0:
+                    mailbox.turns[2 * block + 1] = 1
                     give_up(mailbox.broken)
 
     return exchange_sums
@@ -277,7 +276,7 @@ class SlabSpectra(Spectra):
 
     def __init__(self, plan, tables, scratch, others: Others):
         super().__init__(plan, tables, scratch)
-        self.others, self._fresh = others, {"rows", "sums"}
+        self.others = others
 
     @property
     def ready(self):
@@ -294,11 +293,10 @@ class SlabSpectra(Spectra):
         self._exchange("sums", exchange_sums, _chunks(self.plan.half), given, [entering])
 
     def _exchange(self, name, make, chunks, given, made):
-        table, fresh = self.tables.modes.table, int(name in self._fresh)
+        table = self.tables.modes.table
         blocks = given[-1] * chunks * (self.plan.fields if name == "rows" else 1)
-        self._fresh.discard(name)
         mailbox, kernel = getattr(self.others, name), make(self.plan, self.others.parts)
         # a block that waits for one that has not started would keep it from starting
         at_once = blocks <= AT_ONCE * table.device.sm_count
         for does in [SEND + RECEIVE] if at_once else [SEND, RECEIVE]:
-            launch(kernel, table, blocks, [mailbox, *given, does, fresh, *made], ROW_BLOCK)
+            launch(kernel, table, blocks, [mailbox, *given, does, *made], ROW_BLOCK)

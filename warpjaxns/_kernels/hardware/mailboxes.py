@@ -8,10 +8,10 @@ graph can replay. A turn has one of two *slots*, for its numbers and its flags. 
 n + 2 after it has received turn n + 1 from all others. They sent that after they had received turn n, since kernels of
 a stream run in order, and so no device still reads the slot.
 
-A flag holds the number of its turn. No wait is endless. A block that has waited for `LIMIT` gives up, and then does not
-wait any more in this call. What it should have received is not a number, which the solver's check finds. It also tells
-the host, which refuses later calls (`Mailboxes.check`): a device that has left out a call is out of step. After `reset`
-all begin anew.
+A flag holds the number of its turn. No wait is endless. A block that has waited for `LIMIT` gives up, and does not wait
+any more. What it should have received is not a number, which the solver's check finds. It also tells the host, which
+refuses later calls (`Mailboxes.check`), since a device that has left out a call is out of step. After `reset` all begin
+anew.
 
 On the CPU a kernel that waited would wait for ever, since kernels run one after the other. So there it does not.
 """
@@ -103,14 +103,14 @@ def raise_flag(flag: wp.uint64, turn: int):
     asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(seen) : "l"(flag) : "memory");
     if (seen == (unsigned)turn) return 0;
     asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now) :: "memory");
-    if (!patient || now - began > {LIMIT}ull) return 1;
+    if (gave_up || now - began > {LIMIT}ull) return 1;
   }}
 #else
   return *(const unsigned*)flag != (unsigned)turn;
 #endif
 """)
-def is_late(flag: wp.uint64, turn: int, patient: int) -> int:
-    """Wait for a turn of a flag. Return 1 if it has not come, after the limit or, unless `patient`, at once."""
+def is_late(flag: wp.uint64, turn: int, gave_up: int) -> int:
+    """Wait for a turn of a flag. Return 1 if it has not come, after the limit or, with `gave_up`, at once."""
     ...
 
 
