@@ -22,7 +22,7 @@ import sys
 import time
 from pathlib import Path
 
-TASKS = ("forward", "gradient")
+TASKS = ("forward", "gradient", "tangent")
 
 
 def measure(
@@ -61,7 +61,14 @@ def measure(
     def mean_square(omega):
         return jnp.mean(solver.rollout(omega, steps=steps) ** 2)
 
-    functions = {"forward": lambda w: solver.rollout(w, steps=steps), "gradient": jax.grad(mean_square)}
+    def rollout(omega):
+        return solver.rollout(omega, steps=steps)
+
+    functions = {
+        "forward": rollout,
+        "gradient": jax.grad(mean_square),
+        "tangent": lambda w: jax.jvp(rollout, (w,), (w,))[1],
+    }
     omega = jax.jit(start, out_shardings=sharding)()
     began = time.perf_counter()
     program = jax.jit(functions[task]).lower(omega).compile()
@@ -94,7 +101,7 @@ def formula(task: str, size: tuple[int, int], devices: int, dtype: str, steps: i
     """Return the bytes a device needs, by the formula of docs/guides/scaling.md, or None without `every`."""
     if task == "forward":
         fields = 4.0 if devices else 5.0
-    elif every:
+    elif every and task == "gradient":
         fields = steps / every + 6 * every + (6 if devices else 10)
     else:
         return None
@@ -108,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--squares", type=int, nargs="+", help="several sizes instead, each of points a side")
     parser.add_argument("--devices", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--exchange", nargs="+", default=["auto"], help="ways of messages, as in Grid.over")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS[:2]))
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--steps", type=int, default=24)

@@ -55,7 +55,8 @@ class Segment:
         """Load the kernels that `load(plan, scheme, *what, devices)` names, and those of messages."""
         devices = [wp.get_device(alias) for group in self.groups for alias in group]
         load(self.plan, self.scheme, *what, devices)
-        kernels.load_kernels(exchange.exchange_kernels(self.plan, self.slab.divided.parts), devices)
+        messages = exchange.exchange_kernels(self.plan, load is kernels.load_sweep, self.slab.divided.parts)
+        kernels.load_kernels(messages, devices)
 
     def call(self, launch, x, key, outputs, aliases, **how):
         """Call ``launch(setting, *x, *outputs)``. What it hands from kernel to kernel is `scratch`."""

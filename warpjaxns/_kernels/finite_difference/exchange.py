@@ -1,8 +1,11 @@
 """Messages between the slabs of devices, which kernels write into each other's memory (`hardware.mailboxes`).
 
-There are two. The *rows* are the first and the last one of each field, which go to the two neighbours. The *sums* are
-the two numbers of each wavenumber that `slabs.between` gives to the first and to the last block. They go to all others,
-and the receiver makes of them what enters its slab (`entering`), as `_finite_difference.divided.entering` derives it.
+The *sums* are the two numbers of each wavenumber that `slabs.between` gives to the first and to the last block. They go
+to all others. The receiver makes of them what enters its slab (`entering`), as `_finite_difference.divided.entering`
+derives it. The *rows* are the first and the last one of each field, which go to the two neighbours.
+
+In the steps both are one message, and in the sweep two, since F(w, l) needs the rows of l before there are sums of it.
+One kernel solves between slabs, sends, waits and receives. The next stage starts meanwhile, and transforms its rows.
 """
 
 import dataclasses
@@ -17,12 +20,14 @@ from ..hardware.mailboxes import FLAG, RECEIVE, SEND, Mailbox, any_of_block, giv
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view
 from .operators import ROW_BLOCK
-from .places import Fields, fields, from_others
+from .places import Fields, from_others
+from .places import fields as places_of
 from .plan import Plan
 from .poisson import Spectra
+from .slabs import carrier
 
 SIDES = 2  # of a slab: its north, where row m is, and its south, where row -1 is
-AT_ONCE = 4  # blocks a multiprocessor that surely run at the same time
+AT_ONCE = 512  # threads that a multiprocessor has room for, by the bounds of the kernels (`Plan.bounds`)
 
 
 def _chunks(n: int) -> int:
@@ -127,38 +132,44 @@ def mean_enters(real, parts: int, m: int):
 
 
 @functools.cache
-def exchange_sums(plan: Plan, parts: int) -> wp.Kernel:
-    """Make the kernel that sends a slab's sums, and writes what enters it, ``(fields batch, 2, half)``.
+def between_devices(plan: Plan, centre: bool, parts: int, with_rows: bool) -> wp.Kernel:
+    """Make the kernel that does what `slabs.between` does, sends this device's sums, and writes what enters its slab.
 
-    `weights`: c_t, ``(parts, half)``.
+    The latter is ``(fields batch, 2, half)``. `with_rows`: whether rows of states go with the sums, as in
+    `exchange_rows`. `weights`: c_t, ``(parts, half)``.
     """
-    real, half, pitch, count, chunks = plan.real, plan.half, plan.pitch, plan.slabs, _chunks(plan.half)
+    columns, chunks, by_block, (ny, nx) = plan.column_chunks, plan.column_blocks, carrier(plan, centre), plan.shape
+    real, size, width, constants, carry = columns.real, columns.size, columns.count, by_block.constants, by_block.carry
+    half, pitch, count, m, several = plan.half, plan.pitch, plan.slabs, plan.shape[0] - plan.edges, plan.fields
     Complex, (get, put), last_sum = complex_type(real), complex_access(real), (2 * count - 1) * pitch
     sums_row, both = row_view(Complex, (2 * count, pitch)), row_view(Complex, (2, half))
-    weight = row_view(real, (1, half))
-    Held, enters = wp.types.vector(length=parts, dtype=real), mean_enters(real, parts, plan.shape[0] - plan.edges)
+    weight, points = row_view(real, (1, half)), -(-nx // chunks)
+    field, box = row_view(real, (ny, nx), upwards=True), row_view(real, (1, nx))
+    Held, enters = wp.types.vector(length=parts, dtype=real), mean_enters(real, parts, m)
+
+    @wp.func
+    def own(table: Table, sums_at: Place, member: int, k: int):
+        mine = sums_row(table, sums_at, member, 0, k)
+        return get(mine, 0), get(mine, last_sum)
 
     @wp.func
     def message(table: Table, mailbox: Mailbox, sums_at: Place, item: int, member: int, slab: int, k: int):
-        south = Complex()
-        north = Complex()
-        if slab == mailbox.here:
-            mine = sums_row(table, sums_at, member, 0, k)
-            south = get(mine, 0)
-            north = get(mine, last_sum)
-        else:
+        south, north = own(table, sums_at, member, k)
+        if slab != mailbox.here:
             given = both(mailbox.addresses, Place(mailbox.here, 0, 0, 0), item, 0, k)
             south = get(given, 0)
             north = get(given, half)
         return south, north
 
-    @kernel(launch_bounds=ROW_BLOCK)
-    def exchange_sums(
+    @kernel(launch_bounds=plan.bounds(columns))
+    def between_devices(
         table: Table,
+        modes_at: Place,
+        sums_at: Place,
         mailbox: Mailbox,
         weights_at: Place,
-        sums_at: Place,
         members: int,
+        state: Fields,
         does: int,
         entering_at: Place,
     ):
@@ -167,34 +178,58 @@ def exchange_sums(plan: Plan, parts: int) -> wp.Kernel:
         block = member * chunks + part
         blocks = members * chunks
         addresses, here = mailbox.addresses, mailbox.here
-        first = part * ROW_BLOCK
-        last = wp.min(first + ROW_BLOCK, half)
+        first = part * width
+        last = wp.min(first + width, half)
+        sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        c = thread % width
+        t = thread // width
+        given, mode, powers = constants(table, modes_at, member, first + c, t)
+        if with_rows:
+            place = state.state
+            mine = member
+            if member >= members // several:
+                place = state.tangent
+                mine = member - members // several
+            row = field(table, place, mine, 0, 0)
+            first_box = (2 * parts * members * 4 * half + nx - 1) // nx  # rows lie behind the sums
+            first_point = part * points
+            last_point = wp.min(first_point + points, nx)
         synchronise_dependent_launch()
         turn = mailbox.turns[2 * block] + 1
         gave_up = mailbox.turns[2 * block + 1]
-        slot = parts * (turn % 2)
+        slot = turn % 2
         if does != RECEIVE:
+            if with_rows:
+                for side in range(SIDES):  # the first row goes to the north of the slab before
+                    to = wp.where(side == 0, here + parts - 1, here + 1) % parts
+                    at = first_box + (SIDES * slot + side) * members + member
+                    beside = box(addresses, Place(to, 0, 0, 0), at, 0, 0)
+                    for j in range(first_point + thread, last_point, wp.block_dim()):
+                        beside[j] = row[side * (m - 1) * nx + j]
+            carry(table, sums_at, member, first, c, t, given, mode, powers, sums)
+            barrier()
             for k in range(first + thread, last, wp.block_dim()):
-                south, north = message(table, mailbox, sums_at, 0, member, here, k)
+                south, north = own(table, sums_at, member, k)
                 for to in range(parts):
                     if to != here:
-                        there = both(addresses, Place(to, 0, 0, 0), (slot + here) * members + member, 0, k)
+                        at = (slot * parts + here) * members + member
+                        there = both(addresses, Place(to, 0, 0, 0), at, 0, k)
                         put(there, 0, south)
                         put(there, half, north)
             barrier()
             for to in range(thread, parts, wp.block_dim()):
                 if to != here:
-                    at = (slot + here) * blocks + block
+                    at = (slot * parts + here) * blocks + block
                     raise_flag(address(addresses, parts + to) + wp.uint64(FLAG * at), turn)
         if does != SEND:
             late = int(0)  # noqa: UP018, RUF046 (a variable of Warp)
             for slab in range(thread, parts, wp.block_dim()):
                 if slab != here:
-                    at = (slot + slab) * blocks + block
+                    at = (slot * parts + slab) * blocks + block
                     late += is_late(address(addresses, parts + here) + wp.uint64(FLAG * at), turn, gave_up)
             late = any_of_block(late)
             for k in range(first + thread, last, wp.block_dim()):
-                own_south, own_north = message(table, mailbox, sums_at, 0, member, here, k)
+                own_south, own_north = own(table, sums_at, member, k)
                 south = -own_south
                 north = -own_north
                 if k == 0:
@@ -202,8 +237,8 @@ def exchange_sums(plan: Plan, parts: int) -> wp.Kernel:
                     mean = Held()
                     q = Held()
                     for slab in range(parts):
-                        item = (slot + slab) * members + member
-                        s, n = message(table, mailbox, sums_at, item, member, slab, k)
+                        at = (slot * parts + slab) * members + member
+                        s, n = message(table, mailbox, sums_at, at, member, slab, k)
                         p[slab] = s[0]
                         mean[slab] = s[1]
                         q[slab] = n[0]
@@ -211,14 +246,14 @@ def exchange_sums(plan: Plan, parts: int) -> wp.Kernel:
                     south = Complex(of_mean[0], of_mean[1])
                     north = Complex(of_mean[2], real(0.0))
                 else:
-                    for t in range(parts):
-                        before = (here + 2 * parts - 1 - t) % parts
-                        after = (here + 1 + t) % parts
-                        w = weight(table, weights_at, t, 0, k)[0]
-                        item = (slot + before) * members + member
-                        s, _n = message(table, mailbox, sums_at, item, member, before, k)
-                        item = (slot + after) * members + member
-                        _s, n = message(table, mailbox, sums_at, item, member, after, k)
+                    for i in range(parts):
+                        before = (here + 2 * parts - 1 - i) % parts
+                        after = (here + 1 + i) % parts
+                        w = weight(table, weights_at, i, 0, k)[0]
+                        at = (slot * parts + before) * members + member
+                        s, _n = message(table, mailbox, sums_at, at, member, before, k)
+                        at = (slot * parts + after) * members + member
+                        _s, n = message(table, mailbox, sums_at, at, member, after, k)
                         south += w * s
                         north += w * n
                 if late != 0:
@@ -227,29 +262,38 @@ def exchange_sums(plan: Plan, parts: int) -> wp.Kernel:
                 out = both(table, entering_at, member, 0, k)
                 put(out, 0, south)
                 put(out, half, north)
+            if with_rows:
+                for side in range(SIDES):
+                    at = first_box + (SIDES * slot + side) * members + member
+                    received = box(addresses, Place(here, 0, 0, 0), at, 0, 0)
+                    for j in range(first_point + thread, last_point, wp.block_dim()):
+                        row[(m + side) * nx + j] = wp.where(late == 0, received[j], real(wp.nan))
             if thread == 0:
                 mailbox.turns[2 * block] = turn
                 if late != 0:
                     mailbox.turns[2 * block + 1] = 1
                     give_up(mailbox.broken)
 
-    return exchange_sums
+    return between_devices
 
 
 def mailboxes_of(plan: Plan, batch: int, devices: tuple[str, ...]):
     """Return the mailboxes for rows and those for sums, of the slabs of some devices."""
     (_, nx), parts, members = plan.shape, len(devices), plan.fields * batch
     word = wp.types.type_size_in_bytes(plan.real)
-    rows, sums = (members * _chunks(n) for n in (nx, plan.half))
+    rows, sums = members * _chunks(nx), members * plan.column_blocks
+    size = 2 * SIDES * members * nx
+    both = size + nx + 2 * parts * members * 4 * plan.half
     return (
-        mailboxes("rows", devices, 2 * SIDES * members * nx * word, 2 * SIDES * rows, rows),
-        mailboxes("sums", devices, 2 * parts * members * 4 * plan.half * word, 2 * parts * sums, sums),
+        mailboxes("rows", devices, size * word, 2 * SIDES * rows, rows),
+        mailboxes("sums", devices, both * word, 2 * parts * sums, sums),
     )
 
 
-def exchange_kernels(plan: Plan, parts: int) -> list[tuple[wp.Kernel, int]]:
-    """Return the kernels, and the threads of their blocks."""
-    return [(exchange_rows(plan, parts), ROW_BLOCK), (exchange_sums(plan, parts), ROW_BLOCK)]
+def exchange_kernels(plan: Plan, centre: bool, parts: int) -> list[tuple[wp.Kernel, int]]:
+    """Return the kernels of steps or, with `centre`, of the sweep, and the threads of their blocks."""
+    both = between_devices(plan, centre, parts, with_rows=not centre), plan.column_chunks.block_dim
+    return [both, (exchange_rows(plan, parts), ROW_BLOCK)] if centre else [both]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +303,7 @@ class Others:
     Args:
         parts: the number of devices.
         rows: the mailbox for rows.
-        sums: the mailbox for sums.
+        sums: the mailbox for sums, or both.
         weights: buffer of c_t.
         entering: buffer of what enters, ``(fields, batch, 2, half)``.
     """
@@ -282,21 +326,24 @@ class SlabSpectra(Spectra):
     def ready(self):
         return [from_others(given, self.others.entering[i]) for i, given in enumerate(super().ready)]
 
-    def surround(self, *states):
-        batch, (_, nx) = states[0].shape[0], self.plan.shape
-        self._exchange("rows", exchange_rows, _chunks(nx), [fields(*states), batch], [])
+    def surround(self, *fields):
+        batch, others = fields[0].shape[0], self.others
+        blocks = len(fields) * batch * _chunks(self.plan.shape[1])
+        given = [others.rows, places_of(*fields), batch]
+        self._exchange(exchange_rows(self.plan, others.parts), blocks, ROW_BLOCK, given, [])
 
-    def solve(self, centre: bool = False):
-        super().solve(centre)
-        sums, entering = self._sums.merged, self.others.entering.merged
-        given = [self.others.weights, sums, sums.shape[0]]
-        self._exchange("sums", exchange_sums, _chunks(self.plan.half), given, [entering])
+    def solve(self, *fields, centre: bool = False):
+        self._out, self._ready = self._ready, self._out
+        sums, others = self._sums.merged, self.others
+        kernel = between_devices(self.plan, centre, others.parts, with_rows=bool(fields))
+        members, states = sums.shape[0], places_of(*fields) if fields else Fields()
+        given = [self.tables.modes, sums, others.sums, others.weights, members, states]
+        blocks, block_dim = members * self.plan.column_blocks, self.plan.column_chunks.block_dim
+        self._exchange(kernel, blocks, block_dim, given, [others.entering.merged])
 
-    def _exchange(self, name, make, chunks, given, made):
+    def _exchange(self, kernel, blocks, block_dim, given, made):
         table = self.tables.modes.table
-        blocks = given[-1] * chunks * (self.plan.fields if name == "rows" else 1)
-        mailbox, kernel = getattr(self.others, name), make(self.plan, self.others.parts)
         # a block that waits for one that has not started would keep it from starting
-        at_once = blocks <= AT_ONCE * table.device.sm_count
+        at_once = blocks * block_dim <= AT_ONCE * table.device.sm_count
         for does in [SEND + RECEIVE] if at_once else [SEND, RECEIVE]:
-            launch(kernel, table, blocks, [mailbox, *given, does, *made], ROW_BLOCK)
+            launch(kernel, table, blocks, [*given, does, *made], block_dim)

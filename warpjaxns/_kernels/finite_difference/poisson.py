@@ -211,18 +211,18 @@ class Spectra:
         """Places to read from, one a field."""
         return self._fields(self._ready)
 
-    def surround(self, *states):
-        """Write the rows around states, before kernels read them. Here there are none: fields are periodic."""
+    def surround(self, *fields):
+        """Write the rows around fields, before kernels read them. Here there are none: fields are periodic."""
 
     def begin(self, *fields, centre: bool = False):
         """Transform the rows of the fields and solve along y."""
         for field, out in zip(fields, self.out, strict=True):
             arguments = [field, table_places(self.tables), out]
             self.launch(self.plan, forward_rows(self.plan), field.shape[0], arguments)
-        self.solve(centre)
+        self.solve(*fields, centre=centre)
 
-    def solve(self, centre: bool = False):
-        """Exchange `out` and `ready`, and solve along y. `centre`: as in `solve_columns`."""
+    def solve(self, *fields, centre: bool = False):
+        """Exchange `out` and `ready`, and solve along y. `centre`: as in `solve_columns`. It may `surround` fields."""
         self._out, self._ready = self._ready, self._out
         if self.plan.by_slabs:
             kernel, array, order = between(self.plan, centre), self._sums, []

@@ -214,42 +214,52 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
 
 
 @functools.cache
-def between(plan: Plan, centre: bool) -> wp.Kernel:
-    """Make the kernel that turns the sums ``(batch, 2 slabs, pitch)`` into the values that enter each slab, in place.
+def carrier(plan: Plan, centre: bool) -> types.SimpleNamespace:
+    """Make the functions of a block that carries the sums of `count` wavenumbers through the slabs of a member.
 
-    These are p_(-1) and S. For the mean over x they are (p_(-1), mean of omega) and (q_m, 0). Unless `centre`, psi may
-    have a mean, which its derivatives do not see.
+    - ``constants(table, modes_at, member, k, t)``: those of a row, those of a slab, and powers for the t-th thread.
+    - ``carry(table, sums_at, member, first, c, t, given, mode, powers, sums)`` turns the sums into the values that
+      enter each slab, in place. `first`: the block's first wavenumber; c: the thread's number among its wavenumbers.
+
+    `centre`: as in `between`.
     """
     columns, half, pitch, rows = plan.column_chunks, plan.half, plan.pitch, plan.rows
-    real, size, held, count, Values = columns.real, columns.size, columns.values, columns.count, columns.Values
-    by_column = column_functions(columns)
+    real, held, Values = columns.real, columns.values, columns.Values
+    by_column, Tile = column_functions(columns), columns.Tile
     (northward, southward), reach, mean_of = by_column.exclusive, by_column.powers, by_column.mean
     Complex, Mode, lost_in_slab = complex_type(real), columns.Mode, over_slab(real, rows)
     row, mode_line = row_view(Complex, (2 * columns.n, pitch)), vector_view(Mode)
-    (get_complex, put_complex), blocks, over, m = complex_access(real), plan.column_blocks, real(rows), float(rows)
-    screened, modes_of = plan.screened, member_modes(Mode, half)
+    (get_complex, put_complex), over, m = complex_access(real), real(rows), float(rows)
+    screened, modes_of, Powers = plan.screened, member_modes(Mode, half), columns.Powers
     by_mean, triangle, by_rows = real((m + 1) / 2), real(m * (m + 1) / 2), real(1 / m)
     mean_triangle = real((m + 1) / 2 - (m * m - 1) / (6 * m))  # the mean over j of (m (m + 1) - j (j + 1)) / 2m
 
-    @kernel(launch_bounds=plan.bounds(columns))
-    def between_slabs(table: Table, modes_at: Place, sums_at: Place):
-        index, _ = wp.tid()
-        member, part, thread = locate(index, blocks)
-        first = part * count
-        c = thread % count
-        t = thread // count
-        k = first + c  # past the last wavenumber there is padding; its sums are discarded
+    @wp.func
+    def constants(table: Table, modes_at: Place, member: int, k: int, t: int):
         if screened:
             given = modes_of(table, modes_at, member)[wp.min(k, half - 1)]
         else:
             given = mode_line(table, modes_at)[wp.min(k, half - 1)]
         mode = Mode(over * given[0], lost_in_slab(given[1]), given[2], given[3], given[4])
-        sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        return given, mode, reach(mode[0], t)
+
+    @wp.func
+    def carry(
+        table: Table,
+        sums_at: Place,
+        member: int,
+        first: int,
+        c: int,
+        t: int,
+        given: Mode,
+        mode: Mode,
+        powers: Powers,
+        sums: Tile,
+    ):
+        k = first + c  # past the last wavenumber there is padding; its sums are discarded
         column = row(table, sums_at, member, 2 * t * held, k)
-        powers = reach(mode[0], t)
         north = Values()
         south = Values()
-        synchronise_dependent_launch()
         for e in range(held):
             x = get_complex(column, 2 * pitch * e)
             y = get_complex(column, 2 * pitch * e + pitch)
@@ -329,5 +339,30 @@ def between(plan: Plan, centre: bool) -> wp.Kernel:
         for e in range(held):
             put_complex(column, 2 * pitch * e, Complex(north[2 * e], north[2 * e + 1]))
             put_complex(column, 2 * pitch * e + pitch, Complex(south[2 * e], south[2 * e + 1]))
+
+    return types.SimpleNamespace(constants=constants, carry=carry)
+
+
+@functools.cache
+def between(plan: Plan, centre: bool) -> wp.Kernel:
+    """Make the kernel that turns the sums ``(batch, 2 slabs, pitch)`` into the values that enter each slab, in place.
+
+    These are p_(-1) and S. For the mean over x they are (p_(-1), mean of omega) and (q_m, 0). Unless `centre`, psi may
+    have a mean, which its derivatives do not see.
+    """
+    columns, blocks, by_block = plan.column_chunks, plan.column_blocks, carrier(plan, centre)
+    real, size, count, constants, carry = columns.real, columns.size, columns.count, by_block.constants, by_block.carry
+
+    @kernel(launch_bounds=plan.bounds(columns))
+    def between_slabs(table: Table, modes_at: Place, sums_at: Place):
+        index, _ = wp.tid()
+        member, part, thread = locate(index, blocks)
+        first = part * count
+        c = thread % count
+        t = thread // count
+        sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
+        given, mode, powers = constants(table, modes_at, member, first + c, t)
+        synchronise_dependent_launch()
+        carry(table, sums_at, member, first, c, t, given, mode, powers, sums)
 
     return between_slabs

@@ -50,7 +50,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     fetch, load, store, leave, modes_view = spectra.fetch, spectra.load, spectra.store, spectra.leave, spectra.modes
     rows_around, psi_strip, field_strip = by_row.rows_around, by_row.psi_strip, by_row.field_strip
     by_slabs, recompute, transform_anew = plan.by_slabs, plan.recompute, spectra.recompute
-    copies_rows, slab_size, copy = plan.copies_rows, plan.slab_size, slab_functions(plan).copy
+    copies_rows, slab_size, row_pitch = plan.copies_rows, plan.slab_size, plan.row_pitch
+    copy, copy_row = slab_functions(plan).copy, slab_functions(plan).copy_row
     copied_size = plan.fields * slab_size
     prefetches, (prefetch, prefetch_spectra) = plan.saturated and not recompute, slab_prefetchers(plan)
     prefetches_start = prefetches and not tangent
@@ -104,10 +105,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             dterms = tangent_terms(given, numbers(table, dparameters, member), c, metric)
         copied = wp.tile_empty(shape=(copied_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        if divided:  # noqa: SIM102 (rows of other devices, unlike the others, may be the work of the previous kernel)
-            if slab == 0 or slab == slabs - 1:
-                synchronise_dependent_launch()
-        if copies_rows:  # the state is older than the previous kernel
+        if copies_rows:  # the state is older than the previous kernel, except for rows of other devices
             copy(copied, 0, field(table, state.state, member, 0, 0), row - 1, thread)
             if tangent:
                 copy(copied, slab_size, field(table, state.tangent, member, 0, 0), row - 1, thread)
@@ -123,6 +121,17 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             transform_anew(copied, table, state.state, member, row, buffer, 0, factors, thread)
             barrier()
         synchronise_dependent_launch()
+        if divided and copies_rows:
+            if slab == 0 or slab == slabs - 1:
+                wait()
+                barrier()
+            for side in range(2):
+                if slab == side * (slabs - 1):
+                    edge = row - 1 + side * (rows + 1)
+                    to = side * (rows + 1) * row_pitch
+                    copy_row(copied, to, field(table, state.state, member, 0, 0), edge, thread)
+                    if tangent:
+                        copy_row(copied, slab_size + to, field(table, state.tangent, member, 0, 0), edge, thread)
         # psi from the row south of the slab to the row north of it
         fetch(table, solved, modes, member, slab, buffer, 0, thread)
         if tangent:
@@ -287,7 +296,6 @@ def _steps(setting, plan, parameters, state, targets, psis, scratch):
     plan = plan.on(state[0].on_cpu)
     batch, tables = state[0].shape[0], table_places(setting.tables)
     spectra = setting.spectra(plan, setting.tables, scratch)
-    spectra.surround(*state)
     spectra.begin(*state, centre=plan.centres)
     kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=psis is not None)
     coefficients = runge_kutta(plan.dtype)
@@ -302,5 +310,4 @@ def _steps(setting, plan, parameters, state, targets, psis, scratch):
         spectra.launch(plan, kernel, batch, [*coefficients[stage], setting.metric, *given, *made], plan.stage_lines)
         state = target
         if turn + 1 < stages:
-            spectra.surround(*state)
-            spectra.solve(plan.centres)
+            spectra.solve(*state, centre=plan.centres)
