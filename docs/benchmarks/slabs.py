@@ -2,7 +2,7 @@
 
     python docs/benchmarks/slabs.py --size 8192 --devices 0 1 2 4 8 --output docs/benchmarks/slabs.json
     python docs/benchmarks/slabs.py --size 98304 8192 --steps 72 --every 4 --tasks gradient --devices 2 --repeat 1 \
-        --output docs/benchmarks/slabs-memory.json    # for which one H200 has no memory
+        --output docs/benchmarks/slabs-memory.json    # for which one H200 (--devices 1) has no memory
     python docs/benchmarks/slabs.py --squares 1024 2048 4096 8192 --devices 0 2 --exchange gather peers --one-process \
         --output docs/benchmarks/slabs-peers.json    # messages by XLA and by kernels
     python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2    # on a CPU
@@ -157,13 +157,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _in_a_process(case, environment, timeout):
-    """Return the record of a case, or the end of its error."""
+    """Return the record of a case, or the last line of its error."""
     command = [sys.executable, __file__, "--case", json.dumps(case)]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired:
         return {"error": f"no result after {timeout:g} s"}
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"error": done.stderr[-2000:]}
+    if done.returncode:
+        return {"error": (done.stderr.strip().splitlines() or ["failed"])[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _line(result, whole):
@@ -171,7 +173,7 @@ def _line(result, whole):
     needed = result["bytes_by_formula"]
     by_formula = f" ({needed / 2**20:.1f} MiB by formula)" if needed else ""
     if "error" in result:
-        return f"{name}  {result['error'].splitlines()[-1] if result['error'] else 'failed'}{by_formula}"
+        return f"{name}  {result['error']}{by_formula}"
     efficiency = f"{whole / result['median'] / max(result['devices'], 1):7.1%}" if whole else "      -"
     memory = (result["temporaries_a_device"] + result["arguments_a_device"]) / 2**20
     seconds = f" {result['compile_seconds']:6.1f} s compiled, {result['first_seconds']:6.1f} s first"
