@@ -17,7 +17,7 @@ import warp as wp
 
 from ..._coefficients import STAGES, metric
 from ..._kernels.finite_difference import divided as kernels
-from ..._kernels.finite_difference import exchange, operators, stage, sweep
+from ..._kernels.finite_difference import messages, operators, stage, sweep
 from ..._kernels.finite_difference.plan import Plan
 from ..._kernels.finite_difference.planner import make_divided_plan
 from ..._kernels.finite_difference.setting import Setting
@@ -55,20 +55,20 @@ class Segment:
         """Load the kernels that `load(plan, scheme, *what, devices)` names, and those of messages."""
         devices = [wp.get_device(alias) for group in self.groups for alias in group]
         load(self.plan, self.scheme, *what, devices)
-        messages = exchange.exchange_kernels(self.plan, load is kernels.load_sweep, self.slab.divided.parts)
-        kernels.load_kernels(messages, devices)
+        of_messages = messages.message_kernels(self.plan, load is kernels.load_sweep, self.slab.divided.parts)
+        kernels.load_kernels(of_messages, devices)
 
     def call(self, launch, x, key, outputs, aliases, **how):
         """Call ``launch(setting, *x, *outputs)``. What it hands from kernel to kernel is `scratch`."""
         divided, plan = self.slab.divided, self.plan
-        groups = [exchange.mailboxes_of(plan, self.batch, devices) for devices in self.groups]
+        groups = [messages.mailboxes_of(plan, self.batch, devices) for devices in self.groups]
 
         def launched(tables, *arrays):
             weights, *arrays, entering = arrays[len(x)], *arrays[: len(x)], *arrays[len(x) + 1 :]
             here = tables.modes.table.device.alias
             mine = next(both for devices, both in zip(self.groups, groups, strict=True) if here in devices)
-            others = exchange.Others(divided.parts, *(each.of(here) for each in mine), weights, entering)
-            spectra = functools.partial(exchange.SlabSpectra, others=others)
+            others = messages.Others(divided.parts, *(each.of(here) for each in mine), weights, entering)
+            spectra = functools.partial(messages.SlabSpectra, others=others)
             launch(Setting(plan, self.scheme, metric(divided.spacing), self.steps, tables, spectra), *arrays)
 
         def check():

@@ -3,7 +3,7 @@
 A field has the m rows of the device, and two more at its end: row m and row -1, which are the neighbours'. Rows are
 taken modulo m + 2, so `stage.stage_rows` finds them where it looks for them.
 
-`slabs.between` carries sums through the blocks' slabs as if the m rows were periodic. What it gives to the first and
+`between.between` carries sums through the blocks' slabs as if the m rows were periodic. What it gives to the first and
 to the last of them is the device's message. A block adds what enters from other devices (`entering`).
 """
 
@@ -16,12 +16,12 @@ from ..hardware.address_table import NO_ARRAY, Buffer, Place, Table, kernel, lau
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
 from ..hardware.views import row_view
 from ..parameters import Parameters
+from .between import between
 from .operators import ROW_BLOCK, copy, copy_kernel
 from .places import fields, from_others, table_places
 from .plan import Plan
 from .poisson import Spectra, forward_rows
 from .setting import Setting
-from .slabs import between
 from .stage import stage_rows
 from .sums import forcing_sum, parameter_sums
 from .sweep import source_rows, sweep_rows
