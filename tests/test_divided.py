@@ -203,7 +203,7 @@ NARROW = Grid((32, 24), (7.0, 0.5))
 
 
 @pytest.mark.covering(1, 2)
-@functions(ROUNDS, [tangent, gradient])
+@functions(ROUNDS, [gradient])
 @every_dtype
 @pytest.mark.parametrize("parts", [2, 4])
 @pytest.mark.parametrize("backend", ["warp", "xla"])
