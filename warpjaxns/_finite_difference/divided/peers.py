@@ -67,7 +67,8 @@ class Segment:
             weights, *arrays, entering = arrays[len(x)], *arrays[: len(x)], *arrays[len(x) + 1 :]
             here = tables.modes.table.device.alias
             mine = next(both for devices, both in zip(self.groups, groups, strict=True) if here in devices)
-            others = messages.Others(divided.parts, *(each.of(here) for each in mine), weights, entering)
+            rows, sums = (each.of(here) for each in mine)
+            others = messages.Others(divided.parts, rows, sums, weights, entering)
             spectra = functools.partial(messages.SlabSpectra, others=others)
             launch(Setting(plan, self.scheme, metric(divided.spacing), self.steps, tables, spectra), *arrays)
 

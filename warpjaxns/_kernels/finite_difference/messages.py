@@ -1,7 +1,7 @@
 """Launches of the kernels by which devices exchange messages (`exchange`)."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import warp as wp
 
@@ -73,7 +73,7 @@ class SlabSpectra(Spectra):
 
     def solve(self, *states, centre: bool = False):
         self._out, self._ready = self._ready, self._out
-        sums, others = self._sums.merged, self.others
+        sums, others = cast(Buffer, self._sums).merged, self.others
         kernel = between_devices(self.plan, centre, others.parts, with_rows=bool(states))
         members, places = sums.shape[0], fields(*states) if states else Fields()
         given = [self.tables.modes, sums, others.sums, others.weights, members, places]
