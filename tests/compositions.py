@@ -223,7 +223,7 @@ class Wrapped(Same):
     kind: str
 
     def apply(self, f):
-        return WRAPPERS[self.kind](f)
+        return WRAPPERS[self.kind](lambda x: f(x))  # Equinox warns of a module that JAX transforms
 
 
 @dataclasses.dataclass(frozen=True)

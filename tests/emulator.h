@@ -57,6 +57,7 @@ static std::vector<Fiber> fibers;
 static Fiber* now;
 static ucontext_t scheduler;
 static long events;  // what has happened; nothing in a whole round is a deadlock
+static long releases;  // those of them for which others may have waited
 static std::map<std::tuple<int, int, unsigned>, Barrier> barriers;
 static std::map<unsigned, Mbarrier> mbarriers;  // by address in the cluster
 static Storage* storage[MOST_BLOCKS];
@@ -81,6 +82,7 @@ static void wait_for(int rank, int id, unsigned mask, int count) {
   if (++barrier.arrived == count) {
     barrier.arrived = 0;
     ++barrier.generation;
+    ++releases;
   }
   do swapcontext(&now->context, &scheduler);
   while (barrier.generation == generation);
@@ -134,6 +136,7 @@ static void complete_if_all_came(Mbarrier& mbarrier) {  // what was sent is seen
   mbarrier.expected = false;
   ++mbarrier.generation;
   ++events;
+  ++releases;
 }
 template <class T> static void send(unsigned where, T value, unsigned address) {
   Mbarrier& mbarrier = mbarrier_at(address);
@@ -206,6 +209,7 @@ static const char* run_blocks(int order) {
     waiting.push_back(&fiber);
   }
   if (order == 1) std::reverse(waiting.begin(), waiting.end());
+  if (order == 4) shuffle(waiting);
   const auto done = [](Fiber* fiber) { return fiber->done; };
   for (int idle = 0; !waiting.empty();) {
     const long before = events;
@@ -218,10 +222,16 @@ static const char* run_blocks(int order) {
           for (size_t i = first; i < last; ++i) run_on(waiting[i]);
         } while (events != so_far);
       }
-    } else {
+    } else if (order < 4) {
       shuffle(waiting);
       for (Fiber* fiber : waiting)
         if (order == 2 || random_number() % 2) run_on(fiber);
+    } else {
+      for (size_t i = 0; i < waiting.size();) {
+        const long so_far = releases;
+        run_on(waiting[i]);
+        i = releases == so_far ? i + 1 : 0;
+      }
     }
     for (Fiber* fiber : waiting)
       if (fiber->done && !fiber->copies.empty()) return "a thread ends before its copies have";
@@ -235,8 +245,8 @@ static const char* run_blocks(int order) {
 }
 
 // Blocks, and the warps of each, in order (0) or backwards (1), each warp as far as it comes without the others; or
-// shuffled: all threads keep step from barrier to barrier (2), or any of them rest for a while (3). Returns what went
-// wrong, or null.
+// shuffled: all threads keep step from barrier to barrier (2), any of them rest for a while (3), or each rests until
+// those before it can do nothing without it (4). Returns what went wrong, or null.
 static const char* run(int blocks, int threads, int cluster, int order, void (*kernel)(void**), void** given) {
   grid.x = blocks;
   block.x = threads;

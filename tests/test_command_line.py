@@ -37,6 +37,9 @@ def options():
     return made
 
 
+with_a_value = pytest.mark.parametrize(
+    ("command", "action"), [option for option in options() if option.values[1].nargs != 0]
+)
 TEXTS = st.one_of(
     st.text(max_size=8),
     st.sampled_from(
@@ -96,10 +99,9 @@ def test_a_bad_value_is_named(command, action, data, folder):
     return check(command, action, [f"{flag}={text}"], folder)
 
 
-@pytest.mark.parametrize(("command", "action"), options())
+@with_a_value
 def test_a_missing_value_is_named(command, action, folder):
-    if action.nargs != 0:
-        check(command, action, [action.option_strings[0]], folder)
+    check(command, action, [action.option_strings[0]], folder)
 
 
 # ------------------------------------------------------------------------------------------------ beyond argparse
@@ -132,7 +134,7 @@ EXTREMES = st.one_of(
 )
 
 
-@pytest.mark.parametrize(("command", "action"), [each for each in options() if each.values[1].nargs != 0])
+@with_a_value
 @some
 @given(data=st.data())
 def test_a_number_is_taken_or_named(command, action, data, no_work, tmp_path):

@@ -99,7 +99,8 @@ def any_flow(draw, short):
 
 def any_chain(draw, flow, short):
     """Return transformations of a flow: one to four, then perhaps its distribution over devices."""
-    made, orders, most = [], 0, 1 if short and (flow.steps > 1 or flow.scalars or likely(draw, 0.5)) else 2
+    once = (flow.steps > 1 or flow.scalars or likely(draw, 0.5)) if short else flow.steps > 2  # or compiling takes long
+    made, orders, most = [], 0, 1 if once else 2
     members = 2 if flow.members else 1
     operands = [name for name in flow.operands() if name != "state"]
     if not flow.saved and likely(draw, 0.15):

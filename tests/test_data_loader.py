@@ -132,9 +132,9 @@ def test_fields_that_are_stored_otherwise(path, tmp_path):
             del file[name]
             file.create_dataset(name, data=values, **how).attrs.update(attributes)
     with wns.data.open(other) as flows:
-        for batch in flows.batches(4, window=5, fields=BOTH):
-            for name in BOTH:
-                np.testing.assert_array_equal(batch[name], fields[name])
+        (batch,) = flows.batches(4, window=5, fields=BOTH)
+        for name in BOTH:
+            np.testing.assert_array_equal(batch[name], fields[name])
 
 
 def values(batches):

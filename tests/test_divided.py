@@ -36,6 +36,7 @@ from warpjaxns import (
     streamfunction,
     velocity_of,
 )
+from warpjaxns._finite_difference.divided.entering import constants, far, to_neighbours
 from warpjaxns._kernels.finite_difference import divided as kernels
 from warpjaxns._kernels.finite_difference.planner import make_divided_plan
 from warpjaxns._kernels.hardware.limits import LARGEST_BLOCK
@@ -197,6 +198,50 @@ def test_many_bands_by_warp(dtype, shape, function):
     check_steps("warp", function, dtype, 2, "arakawa", True, Grid(shape, (2.0, 3.5)))
 
 
+# a narrow box: of its 13 wavenumbers four reach further than the next slab in float64, and one in float32
+NARROW = Grid((32, 24), (7.0, 0.5))
+
+
+@pytest.mark.covering(1, 2)
+@functions(ROUNDS, [gradient])
+@every_dtype
+@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize("backend", ["warp", "xla"])
+def test_near(function, dtype, parts, backend):
+    """Short waves go to the neighbours only."""
+    near = NARROW.over(mesh_of(parts), "y", exchange="near")
+    whole, divided = solver(NARROW), solver(near, backend=backend)
+    rounds = ROUNDS[function]
+    if rounds and backend == "warp" and len(rounds) > 3:
+        rounds = [*rounds, "all-gather"]
+    if rounds:
+        count = len(ROUNDS[function]) - ("all-reduce" in rounds)
+        rounds = [*rounds, *["collective-permute"] * 2 * count]
+    check(function, whole, divided, flow(NARROW, dtype), rounds)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("float64", 4), ("float32", 1)])
+def test_far_waves(dtype, expected):
+    """The numbers of the other waves are less than a rounding error one slab further on."""
+    grid = NARROW.over(mesh_of(4), "y", exchange="near")
+    assert far(grid, dtype) == expected
+    decay = constants(grid).weights[1, 1:] / constants(grid).weights[0, 1:]
+    rounding = np.finfo(dtype).eps
+    assert np.all(decay[expected - 1 :] < rounding)
+    assert np.all(decay[: expected - 1] > rounding / 4)
+
+
+def test_exchange_is_chosen_by_its_bytes():
+    def chosen(nx, batch=1, **how):
+        grid = Grid((4096, nx)).over(mesh_of(4), "y", **how)
+        return to_neighbours(grid, batch, "float32")
+
+    assert [chosen(nx) for nx in (1024, 2**20)] == [False, True]
+    assert [chosen(1024, batch) for batch in (64, 4096)] == [False, True]
+    assert chosen(64, exchange="near")
+    assert not chosen(2**20, exchange="gather")
+
+
 @pytest.mark.full
 def test_direct():
     whole, divided = (solver(g, Direct()) for g in (GRID, GRID.over(mesh_of(4), "y")))
@@ -346,6 +391,8 @@ def test_errors():
         Grid((10, 8)).over(mesh, "y")
     with pytest.raises(ValueError, match="slabs of at least 2"):
         Grid((4, 8)).over(mesh, "y")
+    with pytest.raises(ValueError, match=r"exchange='far': expected one of 'auto', 'gather', 'near'"):
+        GRID.over(mesh, "y", exchange="far")
     with pytest.raises(ValueError, match="Explicit: expected Auto"):
         GRID.over(jax.make_mesh((4,), ("y",), axis_types=(AxisType.Explicit,)), "y")
     with pytest.raises(ValueError, match=r'backend="warp".* each device has 2 rows; use an even number'):

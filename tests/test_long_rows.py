@@ -9,7 +9,7 @@ from test_divided import check_steps, forward, functions, gradient_of_control, g
 from warpjaxns import Grid
 from warpjaxns._finite_difference import calls
 from warpjaxns._finite_difference.divided import calls as divided_calls
-from warpjaxns._kernels import tuning
+from warpjaxns._finite_difference.divided import peers
 from warpjaxns._kernels.finite_difference.planner import make_divided_plan, make_plan
 
 CASES = [
@@ -25,7 +25,7 @@ def emulator(monkeypatch, emulated_kernels):
 
 
 def with_memory(monkeypatch, nbytes):
-    for module in (calls, divided_calls):
+    for module in (calls, divided_calls, peers):
         monkeypatch.setattr(module, "shared_memory", lambda: nbytes)
 
 

@@ -169,7 +169,7 @@ CASES = [
     Case(grid=LONG, names=("viscosity", "dt"), scalars=3, dtype="float32", adjoint=Checkpointed(every=2)),
     Case(grid=LONG, dealiasing="smooth", integrator="rk4", names=("viscosity", "dt", "mean_flow"), control=True),
 ]
-every_case = pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"xla": [0]}), ids=str)
+every_case = pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"xla": [2]}), ids=str)
 
 
 def derivatives(f, case):
@@ -238,7 +238,9 @@ def test_kernels_with_all_threads(columns, rows, more, case, monkeypatch, tmp_pa
     assert_trees_close(found, reference, ROLLOUT)
 
 
-@pytest.mark.parametrize("tables", [{}, SATURATED], ids=["one product", "all products"])
+@pytest.mark.parametrize(
+    "tables", [pytest.param({}, id="one product", marks=pytest.mark.full), pytest.param(SATURATED, id="all products")]
+)
 def test_blocks_of_rows(tables, monkeypatch):
     hand_in(monkeypatch, tables)
     check(Case(Grid((12, 10), (2.0, 3.3)), scalars=3, steps=1), "warp")

@@ -9,7 +9,17 @@ from layouts import fast_cases
 from oracle import normal
 from tolerances import ROLLOUT, assert_close, assert_trees_close
 
-from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D, Spectral, streamfunction
+from warpjaxns import (
+    Checkpointed,
+    Direct,
+    FiniteDifference,
+    Grid,
+    NavierStokes2D,
+    Scalar,
+    Spectral,
+    State,
+    streamfunction,
+)
 
 GRID = Grid((6, 10), (2.0, 3.5))
 MEMBERS = 8
@@ -116,6 +126,23 @@ def test_gradients_inside(backend, check_vma):
         parameters
     )
     assert_trees_close(actual, expected, ROLLOUT)
+
+
+@pytest.mark.parametrize("backend", fast_cases(["xla", "warp"], 0))
+@pytest.mark.parametrize("discretisation", fast_cases([FiniteDifference(), Spectral("rk3")], 0))
+def test_gradients_of_scalars(discretisation, backend):
+    def loss(state, viscosity, diffusivity):
+        scalar = Scalar(diffusivity=diffusivity, mean_gradient=(1.7, -3.0))
+        how = {"discretisation": discretisation, "backend": backend, "check_finite": False}
+        solver = NavierStokes2D(GRID, viscosity=viscosity, dt=0.02, scalars=(scalar,), **how)
+        return sum(jnp.sum(jnp.sin(field), axis=(-2, -1)) for field in jax.tree.leaves(solver.rollout(state, steps=1)))
+
+    def gradient(f):
+        return jax.jit(jax.grad(lambda *x: jnp.sum(f(*x)), (0, 1, 2)))(*x)
+
+    x = (State(normal(0, (4, *GRID.shape)), (normal(1, (4, *GRID.shape)),)), jnp.asarray(0.01), jnp.asarray(0.02))
+    f = sharded(loss, (SHARDED, REPLICATED, REPLICATED), SHARDED, True)
+    assert_trees_close(gradient(f), gradient(loss), ROLLOUT)
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """Slabs of rows around the edge of the grid, and the smallest grids."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ import warp as wp
 from layouts import fast_cases
 from oracle import normal
 from test_advance import Case, check
-from tolerances import ROLLOUT, assert_close
 
 from warpjaxns import Grid, NavierStokes2D
 from warpjaxns._kernels.finite_difference.plan import Plan

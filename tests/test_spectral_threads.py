@@ -149,7 +149,7 @@ def test_any_order_of_threads_with_a_medium(emulator, monkeypatch):
     omega, values = case.operands()
     f = jax.jit(jax.grad(lambda *x: case.fused("warp")(*x).sum(), (0, 1)))
     results = []
-    for emulator.order in range(4):
+    for emulator.order in range(5):
         results.append(jax.tree.map(np.asarray, f(omega, values)))
     for other in results[1:]:
         jax.tree.map(np.testing.assert_array_equal, results[0], other)
@@ -159,7 +159,7 @@ def check_any_order(case, emulator, sweep, launches):
     x = case.operands()
     f = jax.jit(jax.value_and_grad(lambda *x: case.fused("warp")(*x).sum(), (0, 1, 4)))
     results = []
-    for emulator.order in range(4):
+    for emulator.order in range(5):
         results.append(jax.tree.map(np.asarray, f(*x)))
     assert emulator.launched.count(sweep) == 4 * launches
     for other in results[1:]:

@@ -106,6 +106,7 @@ def test_further_terms(kind, emulator, monkeypatch):
 KINDS = {"not fused": 0, "columns": 1, "slabs": 3, "some lines": 7, "residents": 9, "clusters": 12, "of four": 14}
 ORDERS = {kind: CASES[i] for kind, i in KINDS.items()}
 ORDERS["small slabs"] = SLABS, Case(grid=Grid((16, 64), (2.0, 5.2)), steps=1, forcing="none")
+ORDERS["a mean of few lanes"] = CLUSTERS_OF_2, Case(grid=Grid((24, 64), (2.0, 5.3)), steps=1, forcing="none")
 FAST = {"small slabs", "clusters"}  # which are compiled without their tangents
 
 
@@ -123,7 +124,7 @@ def test_any_order_of_threads(tables, case, emulator, monkeypatch):
 
     f, expected = gradient(case.fused("warp")), gradient(case.oracle)
     results = []
-    for emulator.order in range(4):
+    for emulator.order in range(5):
         results.append(jax.tree.map(np.asarray, f(*x)))
     assert_trees_close(results[0][1], expected(*x)[1], ROLLOUT)
     for other in results[1:]:

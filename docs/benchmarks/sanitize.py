@@ -66,17 +66,17 @@ def one_step(shape, batch, dtype, device):
     def values(x, kind=plan.real):
         return wp.array(np.asarray(x, dtype), dtype=kind, device=device)
 
-    def zeros(*shape, kind=plan.real):
-        return wp.zeros(shape, dtype=kind, device=device)
+    def room(*shape, kind=plan.real):
+        return wp.empty(shape, dtype=kind, device=device)
 
     fields = [random.standard_normal((batch, ny, nx)) for _ in range(2)]
     arrays = [
         values(column_modes(shape, spacing), plan.column_chunks.Mode),
         values(roots_of_unity(nx, dtype), number),
         *(values([x]) for x in (1e-3, 0.1, 1e-3)),
-        *(values(random.standard_normal((1, 1, ny, nx))), *map(values, fields), zeros(batch, ny, nx)),
-        *(zeros(count, batch, ny, nx) for count in (4, 3, 3, 3, 1)),
-        zeros(batch * ny * 3),
+        *(values(random.standard_normal((1, 1, ny, nx))), *map(values, fields), room(batch, ny, nx)),
+        *(room(count, batch, ny, nx) for count in (4, 3, 3, 3, 1)),
+        room(batch * ny * 3),
     ]
     scratches = (
         plan.for_poisson.scratch(batch),
@@ -84,7 +84,7 @@ def one_step(shape, batch, dtype, device):
         plan.for_adjoint.scratch(batch, sides=1 + plan.for_adjoint.fused),
         plan.for_tangent.scratch(batch),
     )
-    arrays += [zeros(*shape, kind=number) for shapes in scratches for shape in shapes]
+    arrays += [room(*shape, kind=number) for shapes in scratches for shape in shapes]
     table = wp.array(np.array([a.ptr for a in arrays], np.uint64), dtype=wp.uint64, device=device)
     given = buffers(table, arrays)
     tables, (viscosity, drag, dt), (forcing, w, l, out) = Tables(*given[:2]), given[2:5], given[5:9]
@@ -119,21 +119,21 @@ def one_spectral_step(shape, batch, dtype, device):
     def values(x, kind=plan.real):
         return wp.array(np.asarray(x, dtype), dtype=kind, device=device)
 
-    def zeros(*shape, kind=plan.complex):
-        return wp.zeros(shape, dtype=kind, device=device)
+    def room(*shape, kind=plan.complex):
+        return wp.empty(shape, dtype=kind, device=device)
 
     states = [values(random.standard_normal((*modes, 2)), plan.complex) for _ in range(3)]
     kept = values(random.standard_normal((count, *modes, 2)), plan.complex)
-    work = [zeros(*modes) for _ in range(6)]
-    halves = [zeros(*plan.halves(batch)[1]) for _ in range(2)]
-    sums = zeros(batch * plan.parts(plan.sweep) * 4, kind=plan.real)
+    work = [room(*modes) for _ in range(6)]
+    halves = [room(*plan.halves(batch)[1]) for _ in range(2)]
+    sums = room(batch * plan.parts(plan.sweep) * 4, kind=plan.real)
     arrays = [*(values(roots_of_unity(n, dtype), plan.complex) for n in shape), values(np.ones(sum(plan.modes)))]
     arrays += [
         *(values([x]) for x in (1e-3, 0.1, 1e-3)),
         values(random.standard_normal((1, 1, *modes[1:], 2)), plan.complex),
     ]
     arrays += [values([0.5]), values(0.1 * random.standard_normal((1, *modes[1:], 2)), plan.complex)]
-    arrays += [zeros(1, *modes), sums, kept, *states, *work, *halves]
+    arrays += [room(1, *modes), sums, kept, *states, *work, *halves]
     table = wp.array(np.array([a.ptr for a in arrays], np.uint64), dtype=wp.uint64, device=device)
     given = buffers(table, arrays)
     tables = spectral_places.Tables(*given[:3])

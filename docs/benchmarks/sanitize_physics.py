@@ -1,17 +1,19 @@
-"""Runs steps with terms, bodies and scalars, their tangents and adjoints, for NVIDIA's sanitizer.
+"""Runs steps with terms, bodies, scalars, or on a divided grid, their tangents and adjoints, for NVIDIA's sanitizer.
 
-    compute-sanitizer --tool memcheck --kernel-regex kns=cuda_kernel python docs/benchmarks/sanitize_physics.py
+    compute-sanitizer --tool memcheck --kernel-name kns=cuda_kernel python docs/benchmarks/sanitize_physics.py
 
 and so on. The filter leaves out kernels of XLA. Kernels are launched one after the other, not as graphs. Run it once
 without the sanitizer first, as `sanitize`, which has the kernels of the plain equation.
 """
 
 import argparse
+import itertools
 import types
 
 import jax
 import jax.numpy as jnp
 import warp as wp
+from jax.sharding import AxisType
 
 import warpjaxns as wns
 from warpjaxns import _ffi
@@ -35,14 +37,16 @@ def physics(grid: wns.Grid, spectral: bool) -> dict[str, dict]:
         "radius": {"beta": 1.0, "deformation_radius": 0.5},
         "body": {"obstacle": body, "mean_flow": (1.0, 0.0), "topography": jnp.ones(grid.shape)},
     }
-    if spectral:
-        sets |= {f"{count} scalars": {"scalars": SCALARS[:count]} for count in (1, 3)}
-    return sets
+    sets |= {f"{count} scalars": {"scalars": SCALARS[:count]} for count in (1, 3)}
+    return sets if spectral else {**sets, "divided": {}}
 
 
-def run(shape, members: int, dtype: str, how, options: dict, backend: str) -> float:
+def run(shape, members: int, dtype: str, how, name: str, backend: str) -> float:
     """Take a step, and return the largest number of it, its tangent, and its gradient."""
     grid = wns.Grid(shape, (2.0, 3.0))
+    options = physics(grid, isinstance(how, wns.Spectral))[name]
+    if name == "divided":  # a single slab has the kernels of several
+        grid = grid.over(jax.make_mesh((1,), ("y",), (AxisType.Auto,)), "y")
     solver = wns.NavierStokes2D(
         grid, viscosity=1e-3, dt=1e-4, forcing=jnp.ones(shape), discretisation=how, backend=backend, **options
     )
@@ -70,15 +74,19 @@ def leave_out_graphs():
 def main(argv: list[str] | None = None):
     """Run all cases, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--start", type=int, default=0, help="leave out so many cases")
+    parser.add_argument("--start", type=int, default=0, help="leave out so many runs")
     parser.add_argument("--every", type=int, default=1, help="take one in so many of the others")
     parser.add_argument("--backend", default="auto")
     options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
-    for case in CASES[options.start :: options.every]:
-        for how in (wns.FiniteDifference(), wns.Spectral("rk3")):
-            for name, terms in physics(wns.Grid(case[0], (2.0, 3.0)), isinstance(how, wns.Spectral)).items():
-                print(*case, how, name, run(*case, how, terms, options.backend), flush=True)
+    engines = (wns.FiniteDifference(), wns.Spectral("rk3"))
+    runs = [
+        (*case, how, name)
+        for case, how in itertools.product(CASES, engines)
+        for name in physics(wns.Grid(case[0], (2.0, 3.0)), isinstance(how, wns.Spectral))
+    ]
+    for each in runs[options.start :: options.every]:
+        print(*each, run(*each, options.backend), flush=True)
 
 
 if __name__ == "__main__":

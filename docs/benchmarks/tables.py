@@ -197,12 +197,37 @@ def facts() -> str:
     return table(["", *(f"{n}²" for n in sizes)], body)
 
 
+def hessian() -> str:
+    """Return the time of a Hessian product beside that of a gradient, now and with more foreign calls."""
+    found: dict[str, dict[str, dict]] = {}
+    for record in data("hessian"):
+        case = f"{record['members']} x {record['points']}²".removeprefix("1 x ")
+        found.setdefault(case, {})[record["state"]] = record
+    body = []
+    for case, states in found.items():
+        now, before = states["6 calls"], states["51 calls"]
+        times = [figure(value) for value in (now["gradient"], now["product"], before["product"])]
+        body.append([case, *times, f"{before['product'] / now['product']:.1f}"])
+    return table(["", "gradient", "product", "with 51 calls a step", "ratio"], body)
+
+
 def _exponent(value: float) -> str:
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
-MADE = (perturbation, perturbation_factors, beside_xla, selection, speed, spectral_speed, bounds, counters, facts)
+MADE = (
+    perturbation,
+    perturbation_factors,
+    beside_xla,
+    selection,
+    speed,
+    spectral_speed,
+    bounds,
+    counters,
+    facts,
+    hessian,
+)
 OTHERS = (
     *(*tables_accuracy.MADE, *tables_examples.MADE, *tables_mosaic.MADE),
     *(*tables_trust.MADE, *tables_validation.MADE),

@@ -51,9 +51,9 @@ def advance(*operands, slab: Slab, platform, scheme, steps, keep=False, direct=F
         (state, *spectra), given = carry, [x._replace(forcing=force_of(force))]
         state, start = [state], None
         for stage in range(STAGES):
-            state, *both = calls.exchange_edges(state, spectra)
-            start, edges = state if stage == 0 else start, calls.edges_through_memory(*both)
-            state, spectra = calls.stage(stage, given, start, state, calls.packed(both[0]), edges, spectra)
+            state, entering, _ = calls.exchange_edges(state, spectra)
+            start = state if stage == 0 else start
+            state, spectra = calls.stage(stage, given, start, state, calls.packed(entering), spectra)
         return [*state, *spectra], None
 
     def step_kept(carry, inputs):
@@ -63,10 +63,9 @@ def advance(*operands, slab: Slab, platform, scheme, steps, keep=False, direct=F
             rows = [state[:, row] for row in (0, m - 1)]
             if stage > 0:
                 rows = [slab.rows_of(kept.states, first + stage, row, 1)[:, 0] for row in (0, m - 1)]
-            entering, message = calls.exchange(spectra, *rows)
-            edges = Kept(edges_of(entering), calls.edges_of_psi(entering, message))
+            entering, _ = calls.exchange(spectra, *rows)
             state, spectra, kept = calls.stage_kept(
-                stage, given, state, calls.packed(entering)[0], edges, spectra, kept, first
+                stage, given, state, calls.packed(entering)[0], edges_of(entering), spectra, kept, first
             )
         return [state, kept, *spectra], None
 
@@ -93,9 +92,9 @@ def advance_jvp(*operands, slab: Slab, platform, scheme, steps):
         fields, spectra, start = carry[:2], carry[2:], None
         given = [x._replace(forcing=force_of(forces[0])), dx._replace(forcing=dforce_of(forces[1]))]
         for stage in range(STAGES):
-            fields, *both = calls.exchange_edges(fields, spectra)
-            start, edges = fields if stage == 0 else start, calls.edges_through_memory(*both, 2)
-            fields, spectra = calls.stage(stage, given, start, fields, calls.packed(both[0], 2), edges, spectra)
+            fields, entering, _ = calls.exchange_edges(fields, spectra)
+            start = fields if stage == 0 else start
+            fields, spectra = calls.stage(stage, given, start, fields, calls.packed(entering, 2), spectra)
         return [*fields, *spectra], None
 
     first = [slab.pad(x.omega), slab.pad(dx.omega), *calls.begin([x.omega, dx.omega], x.forcing)[0]]

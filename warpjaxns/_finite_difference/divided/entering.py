@@ -23,6 +23,9 @@ Let D be its mean less that of all rows. Then p differs by dp + (j + 1) D, and
 
     q_j differs by dq + (m - j) dp + (m (m + 1) - j (j + 1)) / 2 D
 
+**Near**: numbers of short waves decay within a slab. Where R is less than a rounding error, p and s are those of the
+next slab, ``c_1 p'_(d-1)`` and ``c_1 s'_(d+1)``. So only the `far` wavenumbers, the first ones, need all slabs.
+
 `transposed` is the transpose of this map from the messages of all slabs to what enters each. It swaps the directions
 of p and s, and has a message of the same size. So reverse mode communicates as often as forward mode.
 """
@@ -37,6 +40,8 @@ import numpy as np
 
 from ..._coefficients import column_modes
 from ..._grid import DividedGrid
+
+ENOUGH = 2**24  # bytes, which take as long as two more collectives: 25 µs each, at some 350 GB/s
 
 
 class Message(NamedTuple):
@@ -81,6 +86,20 @@ def scaled(factors, numbers):
     return jax.lax.complex(factors * numbers.real, factors * numbers.imag)
 
 
+def far(grid: DividedGrid, real) -> int:
+    """Return the number of wavenumbers whose sums reach further than the next slab, in a float type."""
+    return int(np.sum(constants(grid).rate * grid.rows < -np.log(np.finfo(real).eps / 4)))
+
+
+def to_neighbours(grid: DividedGrid, batch: int, real) -> bool:
+    """Return whether short waves go to the neighbours only. With `exchange="auto"`: if that spares enough bytes."""
+    if grid.exchange != "auto":
+        return grid.exchange == "near"
+    short = grid.shape[1] // 2 + 1 - far(grid, real)
+    spared = (grid.parts - 1) * (4 * short + 2 * grid.shape[1]) - 2 * (2 * short + grid.shape[1])
+    return batch * spared * np.dtype(real).itemsize > ENOUGH
+
+
 @dataclasses.dataclass(frozen=True)
 class Exchange:
     """The map from the messages of all slabs to what enters each, on the devices of a `shard_map`."""
@@ -89,41 +108,53 @@ class Exchange:
 
     def __call__(self, message: Message) -> Message:
         """Return what enters this slab, less what entered it alone, and the rows beyond its edges."""
-        everyone, here = self._gather(message)
-        before, after = (here - 1) % self.grid.parts, (here + 1) % self.grid.parts
-        return Message(
-            self._carried(everyone.south, here, -1),
-            self._carried(everyone.north, here, 1),
-            self._of_mean(everyone.mean)[here],
-            everyone.last[before],
-            everyone.first[after],
-        )
+        south, north, *rest = self._exchange(message, self._of_mean)
+        return Message(south, north, *rest)
 
     def transposed(self, cotangent: Message) -> Message:
         """Return the cotangent of this slab's message."""
-        everyone, here = self._gather(cotangent)
-        before, after = (here - 1) % self.grid.parts, (here + 1) % self.grid.parts
-        return Message(
-            self._carried(everyone.south, here, 1),
-            self._carried(everyone.north, here, -1),
-            jax.linear_transpose(self._of_mean, everyone.mean)(everyone.mean)[0][here],
-            everyone.last[before],
-            everyone.first[after],
-        )
 
-    def _gather(self, message):
-        """Return the messages of all slabs along a new first axis, by one collective, and the number of this one."""
-        parts = [part for z in message[:2] for part in (z.real, z.imag)] + list(message[2:])
-        ends = np.cumsum([part.shape[-1] for part in parts])[:-1]
-        everyone = jax.lax.all_gather(jnp.concatenate(parts, axis=-1), self.grid.axis)
-        a, b, c, d, *rest = jnp.split(everyone, ends, axis=-1)
-        return Message(jax.lax.complex(a, b), jax.lax.complex(c, d), *rest), jax.lax.axis_index(self.grid.axis)
+        def transposed_mean(everyone):
+            return jax.linear_transpose(self._of_mean, everyone)(everyone)[0]
+
+        swapped = cotangent._replace(south=cotangent.north, north=cotangent.south)
+        north, south, *rest = self._exchange(swapped, transposed_mean)
+        return Message(south, north, *rest)
+
+    def _exchange(self, message, of_mean):
+        """Return sums from the south, sums from the north, numbers of the mean, and the rows beyond the edges."""
+        to_all = message.south.shape[-1]
+        near = to_neighbours(self.grid, message.first.shape[0], message.first.dtype)
+        if near:
+            to_all = far(self.grid, message.first.dtype)
+        south, north = message.south[..., :to_all], message.north[..., :to_all]
+        numbers = [part for z in (south, north) for part in (z.real, z.imag)]
+        numbers += [message.mean] if near else message[2:]
+        everyone, here = jax.lax.all_gather(_packed(numbers), self.grid.axis), jax.lax.axis_index(self.grid.axis)
+        a, b, c, d, mean, *rows = _unpacked(everyone, numbers)
+        sums = self._carried(jax.lax.complex(a, b), here, -1), self._carried(jax.lax.complex(c, d), here, 1)
+        if near:
+            from_south, last = self._shifted(message.south, message.last, to_all, 1)
+            from_north, first = self._shifted(message.north, message.first, to_all, -1)
+            sums = (jnp.concatenate(both, axis=-1) for both in zip(sums, (from_south, from_north), strict=True))
+        else:
+            last, first = (rows[i][(here + step) % self.grid.parts] for i, step in ((1, -1), (0, 1)))
+        return *sums, of_mean(mean)[here], last, first
+
+    def _shifted(self, sums, row, start, step):
+        """Return sums of short waves of the slab so many places before, less this slab's own, and its row."""
+        short, parts = sums[..., start:], self.grid.parts
+        numbers = [short.real, short.imag, row]
+        turned = [(i, (i + step) % parts) for i in range(parts)]
+        real, imag, row = _unpacked(jax.lax.ppermute(_packed(numbers), self.grid.axis, turned), numbers)
+        weights = jnp.asarray(constants(self.grid).weights[0, start:], row.dtype)
+        return scaled(weights[None], jax.lax.complex(real, imag)) - short, row
 
     def _carried(self, everyone, here, sign):
         """Return the sum over t of ``c_t everyone[here + sign t]``, less this slab's own."""
         parts = self.grid.parts
         in_order = jnp.take(everyone, (here + sign * np.arange(1, parts + 1, dtype=np.int32)) % parts, axis=0)
-        weights = jnp.asarray(constants(self.grid).weights, everyone.real.dtype)
+        weights = jnp.asarray(constants(self.grid).weights[:, : everyone.shape[-1]], everyone.real.dtype)
         return jnp.sum(scaled(weights[:, None], in_order), axis=0) - everyone[here]
 
     def _of_mean(self, everyone):
@@ -139,3 +170,11 @@ class Exchange:
         dq = jnp.sum(sums, axis=0, keepdims=True) - jnp.cumsum(sums, axis=0) - q
         psi = m * dq + triangle * dp + (m * triangle - (m - 1) * triangle / 3) * excess  # sums of q over each slab
         return jnp.stack([dp, excess, dq - jnp.sum(psi, axis=0, keepdims=True) / ny], axis=-1)
+
+
+def _packed(numbers):
+    return jnp.concatenate(numbers, axis=-1)
+
+
+def _unpacked(packed, like):
+    return jnp.split(packed, np.cumsum([part.shape[-1] for part in like])[:-1], axis=-1)

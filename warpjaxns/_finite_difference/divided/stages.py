@@ -60,42 +60,39 @@ class Calls:
         out = self._call(launch, ["begin"], padded, [self.plan.real] * count, spectra + room)
         return out[: len(spectra)], Kept(*out[len(spectra) :]) if steps else None
 
-    def stage(self, stage: int, parameters: list[Operands], start, state, entering, edges, spectra):
+    def stage(self, stage: int, parameters: list[Operands], start, state, entering, spectra):
         """Return the fields after a stage, and their spectra.
 
         `parameters`: of the state, and of its tangent. Their forcing is that of the step, with two more rows, or a
-        single number. `edges`: as `edges_through_memory` returns them.
+        single number.
         """
         plan, count, flat = self.plan, len(state), [value for each in parameters for value in each[1:]]
-        field = plan.real, state[0].shape
-        made = [field] * count + self._spectra(state[0].shape[0])
-        made += [(plan.real, (count, *state[0].shape)) for _ in edges]
+        made = [(plan.real, state[0].shape)] * count + self._spectra(state[0].shape[0])
+        psis = self._work((count, *state[0].shape))
 
         def launch(tables, *arrays):
             rest = iter(arrays)
             x = [Operands(None, *(next(rest) for _ in Operands._fields[1:])) for _ in parameters]
-            start, state, rows = ([next(rest) for _ in range(many)] for many in (count, count, len(edges)))
-            entering, spectra_in = [next(rest) for _ in range(count)], [next(rest) for _ in spectra]
-            out = [next(rest) for _ in range(count)]
+            start, state, entering = ([next(rest) for _ in range(count)] for _ in range(3))
+            spectra_in, out = [next(rest) for _ in spectra], [next(rest) for _ in range(count)]
             fixed = self._setting(tables), stage, [places(each) for each in x]
-            psi = [arrays[-1][i] for i in range(count)] if edges else None
-            rows = [rows[0][i] for i in range(count)] if edges else None
-            kernels.stage(*fixed, start, state, entering, out, psi, rows, spectra_in)
+            psi = [arrays[-1][i] for i in range(count)] if psis else None
+            kernels.stage(*fixed, start, state, entering, out, psi, spectra_in)
 
         key = ["stage", stage, *([value.shape[-1] > 1 for value in flat])]
-        operands = [*flat, *start, *state, *edges, *entering, *spectra]
+        operands = [*flat, *start, *state, *entering, *spectra]
         aliases = {len(operands) - len(spectra) + i: count + i for i in range(len(spectra))}
         if stage == STAGES - 1:  # the start is not needed any more
             aliases |= {len(flat) + i: i for i in range(count)}
-        types = self._types(len(flat) + 2 * count + len(edges), count + len(spectra))
-        out = self._call(launch, key, operands, types, made, aliases=aliases)
-        return out[:count], out[count : count + len(spectra)]
+        types = self._types(len(flat) + 2 * count, count + len(spectra))
+        out = self._call(launch, key, operands, types, made + psis, aliases=aliases)
+        return out[:count], out[count : len(made)]
 
-    def stage_kept(self, stage: int, x: Operands, state, entering, edges: Kept, spectra, kept: Kept, first):
+    def stage_kept(self, stage: int, x: Operands, state, entering, edges, spectra, kept: Kept, first):
         """Return the state after the last stage of a step, else the given one; the spectra; and what is kept.
 
         `state`: at the start of the step. Those between stages are in `kept`, where a step begins with the number
-        `first`. `edges`: rows m and -1 of the state before the stage, and of its streamfunction. `x`: as in `stage`.
+        `first`. `edges`: rows m and -1 of the state before the stage. `x`: as in `stage`.
         """
         plan, flat, last = self.plan, x[1:], stage == STAGES - 1
         field = (plan.real, state.shape)
@@ -104,23 +101,21 @@ class Calls:
         def launch(tables, *arrays):
             rest = iter(arrays)
             x = Operands(None, *(next(rest) for _ in flat))
-            state, edges, entering = next(rest), Kept(next(rest), next(rest)), next(rest)
+            state, edges, entering = next(rest), next(rest), next(rest)
             spectra_in, kept = [next(rest) for _ in spectra], Kept(next(rest), next(rest))
             setting = self._setting(tables)
             out = arrays[-1] if last else kept.states[stage + 1]
             if stage == 0:
                 kernels.keep(setting, state, kept.states[0])
-            # those of the state first: the stage reads it while the kernel before it may still run
-            for rows, fields in zip(edges, kept, strict=True):
-                kernels.put_edges(setting, rows, fields[stage])
+            kernels.put_edges(setting, edges, kept.states[stage])
             fields = [kept.states[0]], [kept.states[stage]], [entering], [out]
-            kernels.stage(setting, stage, [places(x)], *fields, [kept.psis[stage]], None, spectra_in)
+            kernels.stage(setting, stage, [places(x)], *fields, [kept.psis[stage]], spectra_in)
 
-        operands = [*flat, state, *edges, entering, *spectra, *kept]
+        operands = [*flat, state, edges, entering, *spectra, *kept]
         before = len(operands) - len(spectra) - 2
         aliases = {before + i: i for i in range(len(spectra) + 2)} | ({len(flat): len(made) - 1} if last else {})
         moving = {len(operands) - 2: 0, len(operands) - 1: 0}
-        types = self._types(len(flat) + 3, 1 + len(spectra), 2)
+        types = self._types(len(flat) + 2, 1 + len(spectra), 2)
         key = ["stage kept", stage, x.forcing.shape[-1] > 1]
         out = self._call(launch, key, operands, types, made, aliases=aliases, at=first[None], moving=moving)
         return out[-1] if last else state, out[: len(spectra)], Kept(*out[len(spectra) : len(spectra) + 2])
@@ -129,15 +124,14 @@ class Calls:
         """Return the spectra of F(w, l), where w is the last of the states. `forcing`: of the stages."""
         kernels.load_sweep(self.plan, self.scheme, forcing.shape[-1] > 1, self.devices)
 
-        made = self._spectra(cotangent.shape[0])
-        count, work = len(made), self._work(cotangent.shape)
+        made, work = self._spectra(cotangent.shape[0]), self._work(cotangent.shape)
 
         def launch(tables, states, cotangent, *arrays):
-            last, spectra, work = states[states.shape[0] - 1], arrays[:count], arrays[count:]
+            last, spectra, work = states[states.shape[0] - 1], arrays[: len(made)], arrays[len(made) :]
             kernels.begin_sweep(self._setting(tables), last, cotangent, spectra, work)
 
         operands, types = [states, cotangent], [self.plan.real] * 2
-        return self._call(launch, ["begin sweep"], operands, types, made + work)[:count]
+        return self._call(launch, ["begin sweep"], operands, types, made + work)[: len(made)]
 
     def sweep(self, stage: int, weights, x: Operands, fields, kept: Kept, turn, entering, edges, spectra, by_parameter):
         """Return the cotangent of a stage's input, the spectra of the next F, and sums of rows for the parameters.
@@ -156,9 +150,11 @@ class Calls:
             fields, kept = [next(rest) for _ in range(3)], [next(rest)[0] for _ in range(3)]
             edges, entering, spectra_in = next(rest), next(rest), [next(rest) for _ in spectra]
             out, totals = next(rest), next(rest)
-            fixed = self._setting(tables), stage, weights, places(x), [*fields, *kept]
-            mine = given[len(given) - len(work) :]
-            kernels.sweep(*fixed, entering, edges, out, spectra_in, mine, totals if by_parameter else None)
+            fixed, of_work = (
+                (self._setting(tables), stage, weights, places(x), [*fields, *kept]),
+                given[-1:] if work else (),
+            )
+            kernels.sweep(*fixed, entering, edges, out, spectra_in, of_work, totals if by_parameter else None)
 
         operands = [*x[1:], *fields, kept.psis, kept.states, kept.states, edges, entering, *spectra]
         first = len(x) - 1
@@ -199,13 +195,6 @@ class Calls:
         both = jnp.stack([south, north], axis=1)
         return jnp.split(jnp.stack([both.real, both.imag], axis=-1), count)
 
-    def edges_through_memory(self, entering: Message, message: Message, count: int = 1):
-        """Return rows m and -1 of the streamfunctions in one array, where they go through memory, else none."""
-        if not self.plan.through_memory:
-            return []
-        rows = self.edges_of_psi(entering, message)
-        return [rows.reshape(count, -1, *rows.shape[1:])]
-
     def edges_of_psi(self, entering: Message, message: Message):
         """Return rows m and -1 of psi.
 
@@ -232,7 +221,7 @@ class Calls:
         return [self.plan.real] * reals + [complex_type(self.plan.real)] * numbers + [self.plan.real] * more
 
     def _work(self, shape):
-        """Return the types and shapes of what the sweep works with."""
+        """Return the type and shape of an array that kernels need where psi goes through memory, else nothing."""
         return [(self.plan.real, shape)] * self.plan.through_memory
 
     def _spectra(self, batch):

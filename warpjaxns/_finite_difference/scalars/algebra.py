@@ -86,8 +86,8 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend):
             l = b * l + domain.gather(*of_seen)
         return (l + start, totals), of_force if wrt.forcing else None
 
-    zeros = {name: jnp.zeros(shapes[name], x.omega.dtype) for name in wanted}
-    (result, totals), forces = jax.lax.scan(step, (cotangent, zeros), (stages, every), length=steps, reverse=True)
+    start = cotangent, jax.tree.map(jnp.zeros_like, own)
+    (result, totals), forces = jax.lax.scan(step, start, (stages, every), length=steps, reverse=True)
     totals |= {"omega": result}
     if wrt.forcing:
         by_step = jnp.asarray(forces)

@@ -3,7 +3,7 @@
 A field has the m rows of the device, and two more at its end: row m and row -1, which are the neighbours'. Rows are
 taken modulo m + 2, so `stage.stage_rows` finds them where it looks for them.
 
-`slabs.between` carries sums through the blocks' slabs as if the m rows were periodic. What it gives to the first and
+`between.between` carries sums through the blocks' slabs as if the m rows were periodic. What it gives to the first and
 to the last of them is the device's message. A block adds what enters from other devices (`entering`).
 """
 
@@ -17,15 +17,15 @@ from ..hardware.intrinsics import locate, synchronise_dependent_launch
 from ..hardware.views import row_view
 from ..parameters import Parameters
 from . import further
+from .between import between
 from .operators import ROW_BLOCK, copy, copy_kernel
 from .places import fields, from_others, table_places
 from .plan import Plan
 from .points import BLOCK, launch_points, source_points, stage_points, sweep_points
 from .poisson import Spectra, forward_rows, inverse_rows
 from .setting import Setting
-from .slabs import between
 from .stage import stage_rows
-from .sums import parameter_sums
+from .sums import forcing_sum, parameter_sums
 from .sweep import source_rows, sweep_rows
 
 
@@ -57,7 +57,7 @@ def load(plan: Plan, scheme: str, forced: bool, keep_psi: bool, devices) -> None
     else:
         stages.append((stage_rows(plan, scheme, forced=forced, keep_psi=keep_psi), plan.stage_lines.block_dim))
     copies = [(kernel(plan), ROW_BLOCK) for kernel in (copy_kernel, copy_edges)]
-    _load([*stages, *copies, *_of_all(plan, centre=False)], devices)
+    load_kernels([*stages, *copies, *_of_all(plan, centre=False)], devices)
 
 
 def load_sweep(plan: Plan, scheme: str, forced: bool, devices) -> None:
@@ -68,15 +68,16 @@ def load_sweep(plan: Plan, scheme: str, forced: bool, devices) -> None:
     else:
         stages = [(source_rows(plan, scheme), plan.slab_lines.block_dim)]
         stages.append((sweep_rows(plan, scheme), plan.sweep_lines.block_dim))
-    edges, sums = (copy_edges(plan), ROW_BLOCK), (parameter_sums(plan, scheme, forced), ROW_BLOCK)
-    _load([*stages, edges, sums, *_of_all(plan, centre=True)], devices)
+    of_rows = copy_edges(plan), parameter_sums(plan, scheme, forced), forcing_sum(plan)
+    load_kernels([*stages, *((kernel, ROW_BLOCK) for kernel in of_rows), *_of_all(plan, centre=True)], devices)
 
 
 def _of_all(plan, centre):
     return [(between(plan, centre), plan.column_chunks.block_dim)]
 
 
-def _load(kernels, devices):
+def load_kernels(kernels, devices) -> None:
+    """Load kernels, given with the threads of their blocks, on devices."""
     for device in devices:
         for each, block_dim in kernels:
             each.module.load(device, block_dim)
@@ -98,7 +99,7 @@ def put_edges(setting: Setting, edges: Buffer, field: Buffer) -> None:
     launch(copy_edges(plan), field.table, field.shape[0] * plan.edges, [edges, field], ROW_BLOCK)
 
 
-def stage(setting: Setting, stage: int, parameters: list[Parameters], start, state, entering, out, psi, edges, spectra):
+def stage(setting: Setting, stage: int, parameters: list[Parameters], start, state, entering, out, psi, spectra):
     """Launch a stage of a state, or of a state and its tangent.
 
     Args:
@@ -109,8 +110,7 @@ def stage(setting: Setting, stage: int, parameters: list[Parameters], start, sta
         state: fields before the stage.
         entering: what enters from other devices, one a field.
         out: fields to write to. One may be the start.
-        psi: arrays for the streamfunctions, or for that of the state alone, or None. Through memory there is one a field.
-        edges: the two rows of each streamfunction that belong to other devices, or None where they are in place.
+        psi: arrays for the streamfunctions, or None. Through memory there is one a field, else one of the state.
         spectra: those of the state, which those of the result replace.
     """
     plan = setting.plan.on(state[0].on_cpu)
@@ -121,8 +121,6 @@ def stage(setting: Setting, stage: int, parameters: list[Parameters], start, sta
     given += [fields(*start), fields(*state)]
     if plan.through_memory:
         both.put_rows(psi, ready)
-        for rows, field in zip(edges, psi, strict=True) if edges else ():
-            put_edges(setting, rows, field)
         kernel = stage_points(plan, setting.scheme, forced)
         launch_points(plan, kernel, out[0], [*given, fields(*psi), fields(*out)])
         both.transform(*out)

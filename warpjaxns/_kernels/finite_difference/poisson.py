@@ -11,6 +11,7 @@ from ..hardware.copies import wait
 from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view, vector_view
+from .between import between
 from .further import member_modes
 from .pairs import pair_functions
 from .parts import BLOCK, part_sums, solve_parts
@@ -18,7 +19,6 @@ from .parts import blocks as blocks_of_parts
 from .places import Spectrum, TablePlaces, Tables, spectrum, table_places
 from .plan import Plan
 from .recursions import column_functions
-from .slabs import between
 from .spectra import spectra_functions
 
 
@@ -75,14 +75,18 @@ def forward_rows(plan: Plan) -> wp.Kernel:
 
 @functools.cache
 def inverse_rows(plan: Plan) -> wp.Kernel:
-    """Make the kernel that transforms spectra back to the rows of psi."""
+    """Make the kernel that transforms spectra back to the rows of psi.
+
+    On the slab of a device, whose lines have one row, a last block has the two rows around it.
+    """
     lines, real, rows, slabs = plan.slab_lines, plan.real, plan.rows, plan.slabs
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
     by_line, by_pair, spectra = line_functions(lines), pair_functions(plan, lines), spectra_functions(plan, lines)
     inverse, load_factors, line_barrier, apart = by_line.inverse, by_line.factors, by_line.barrier, lines.rows
     fetch, load, modes_view, pair_at, give = spectra.fetch, spectra.load, spectra.modes, by_pair.pair_at, by_pair.give
     complex_view, by_slabs = vector_view(complex_type(real)), plan.by_slabs
-    screened, modes_of = plan.screened, spectra.modes_of
+    screened, modes_of, ny, divided = plan.screened, spectra.modes_of, plan.shape[0], plan.edges > 0
+    blocks, solve_edge = slabs + divided, spectra.solve_edge
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy if plan.through_memory else 512))
     def inverse_rows(
@@ -99,7 +103,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         roots = complex_view(table, tables.roots)
         modes = modes_view(table, tables.modes)
         index, _ = wp.tid()
-        member, slab, thread = locate(index, slabs, from_last)
+        member, slab, thread = locate(index, blocks, from_last)
         if screened:
             modes = modes_of(table, tables.modes, member)
         row = slab * rows
@@ -107,6 +111,17 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         factors = load_factors(roots, t)
         synchronise_dependent_launch()
+        if divided:  # noqa: SIM102 (known when the kernel is compiled)
+            if slab == slabs:
+                for side in range(2):
+                    solve_edge(table, given, modes, member, side, buffer, 0, thread)
+                    barrier()
+                    values = inverse(load(buffer, 0, roots, t), buffer, factors, 0, t)
+                    out = pair_at(table, field_out_at, member, ny - 2 + side, t)
+                    for e in range(held):
+                        give(out, e, values[2 * e], values[2 * e + 1], ny - 2 + side)
+                    barrier()
+                return
         fetch(table, given, modes, member, slab, buffer, 0, thread)
         wait()
         if by_slabs:
@@ -210,10 +225,13 @@ class Spectra:
         """Places to read from, one a field."""
         return self._fields(self._ready)
 
+    def surround(self, *states):
+        """Write the rows around states, before kernels read them. Here there are none: fields are periodic."""
+
     def begin(self, *fields, centre: bool = False):
         """Transform the rows of the fields and solve along y."""
         self.transform(*fields)
-        self.solve(centre)
+        self.solve(*fields, centre=centre)
 
     def transform(self, *fields):
         """Transform the rows of the fields."""
@@ -221,8 +239,8 @@ class Spectra:
             arguments = [field, table_places(self.tables), out]
             self.launch(self.plan, forward_rows(self.plan), field.shape[0], arguments)
 
-    def solve(self, centre: bool = False):
-        """Exchange `out` and `ready`, and solve along y. `centre`: as in `solve_columns`."""
+    def solve(self, *states, centre: bool = False):
+        """Exchange `out` and `ready`, and solve along y. `centre`: as in `solve_columns`. It may `surround` states."""
         self._out, self._ready = self._ready, self._out
         if self.plan.by_slabs:
             self._launch_columns(between(self.plan, centre), self._sums)
@@ -246,19 +264,19 @@ class Spectra:
 
     def put_rows(self, fields, ready=None):
         """Transform the spectra in `ready` back, to the rows of psi of each field."""
-        kernel, tables = inverse_rows(self.plan), table_places(self.tables)
-        for field, ready in zip(fields, ready or self.ready, strict=True):
-            self.launch(self.plan, kernel, field.shape[0], [ready, tables, field])
+        kernel, tables, divided = inverse_rows(self.plan), table_places(self.tables), self.plan.edges > 0
+        for field, given in zip(fields, ready or self.ready, strict=True):
+            self.launch(self.plan, kernel, field.shape[0], [given, tables, field], more=int(divided))
 
-    def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None):
-        """Launch a kernel that works on slabs.
+    def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None, more: int = 0):
+        """Launch a kernel that works on slabs, with `more` blocks a member than these.
 
         Its last arguments are the order of blocks (`from_last`), and the distance in blocks of prefetches.
         """
         block_dim, blocks = plan.bounds(lines or plan.slab_lines, plan.occupancy)
         table = self.tables.modes.table
         distance = max(1, int(tuning.PREFETCH_DISTANCE * blocks * table.device.sm_count))  # a CPU counts none
-        launch(kernel, table, batch * plan.slabs, [*arguments, self._next_order(), distance], block_dim)
+        launch(kernel, table, batch * (plan.slabs + more), [*arguments, self._next_order(), distance], block_dim)
 
     def _next_order(self) -> int:
         """Return the order of blocks: on a saturated device from first to last and from last to first in turn.

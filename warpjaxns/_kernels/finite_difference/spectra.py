@@ -29,6 +29,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
     - ``fetch(table, given, modes, member, slab, buffer, first, thread)`` puts the spectra of psi's rows into the lines,
       with `halo` those of one more row on either side. By columns it starts copies, for which `copies.wait` waits. By
       slabs it solves for psi, and a barrier must follow.
+    - ``solve_edge``: as in `slabs`, where there is one.
     - ``load(buffer, line, roots, t)``: a thread's numbers of a line, to be transformed back.
     - ``store(values, buffer, first, pair, roots, t, table, out, member, row, wanted)`` writes the spectra of a line. By
       slabs a barrier must follow the last line, and then ``leave(buffer, first, table, out, roots, modes, member, slab,
@@ -112,6 +113,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
         load=load_solved if by_slabs and not lines.one_row else by_row.load,
         store=store,
         leave=by_slab.leave,
+        solve_edge=getattr(by_slab, "solve_edge", None),
         recompute=recompute,
         modes=modes,
         modes_of=member_modes(plan.column_chunks.Mode, plan.half),

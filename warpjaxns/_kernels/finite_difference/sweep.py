@@ -29,7 +29,6 @@ from .operators import ROW_BLOCK
 from .places import Spectrum, TablePlaces, table_places
 from .plan import Plan
 from .points import launch_points, source_points, sweep_points
-from .poisson import Spectra
 from .rows import row_functions
 from .setting import Setting
 from .slab_rows import slab_functions, slab_prefetchers
@@ -325,7 +324,8 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
     begin, plan = (p.on(cotangent.on_cpu) for p in (plan.for_source, plan.for_adjoint))
     batch, ny, _ = cotangent.shape
     (states, psis), (parameter_totals, forcing_totals, further_totals, medium_totals) = kept, totals
-    metric, spectra, tables = setting.metric, Spectra(plan, setting.tables, scratch), table_places(setting.tables)
+    spectra = setting.spectra(plan, setting.tables, scratch)
+    metric, tables = setting.metric, table_places(setting.tables)
     given_source = weights(plan.real, metric, parameters)
     late, early, flip, *work = fields
     coefficients = runge_kutta(plan.dtype)
@@ -353,18 +353,21 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
             launch(medium_sum(plan, scheme), l.table, batch * ny, arguments, ROW_BLOCK)
         first, second = (l, l) if first is None else (first, second)
         given = [a, e, b, c, metric, parameters, first, second, l, psi]
+        if turn == last or not plan.fused:
+            spectra.surround(l)
+            if plan.through_memory:
+                launch_points(plan, source_points(plan, scheme), l, [w, l, given_source, *work])
+                spectra.transform(*work)
+            else:
+                arguments = [w, l, given_source, tables, *spectra.out]
+                spectra.launch(begin, source_rows(begin, scheme), batch, arguments, begin.slab_lines)
+        spectra.solve(centre=True)
         if plan.through_memory:
-            launch_points(plan, source_points(plan, scheme), l, [w, l, given_source, *work])
-            spectra.begin(*work, centre=True)
             spectra.put_rows(work)
             launch_points(plan, sweep_points(plan, scheme), l, [*given, *work, l_out])
-            return
-        if turn == last or not plan.fused:
-            arguments = [w, l, given_source, tables, *spectra.out]
-            spectra.launch(begin, source_rows(begin, scheme), batch, arguments, begin.slab_lines)
-        spectra.solve(centre=True)
-        arguments = [*given, before, int(turn > 0), *spectra.ready, tables, l_out, *spectra.out]
-        spectra.launch(plan, sweep_rows(plan, scheme), batch, arguments, plan.sweep_lines)
+        else:
+            arguments = [*given, before, int(turn > 0), *spectra.ready, tables, l_out, *spectra.out]
+            spectra.launch(plan, sweep_rows(plan, scheme), batch, arguments, plan.sweep_lines)
 
     (_, _, _), (a2, _, _), (a3, _, _) = coefficients
     l = cotangent

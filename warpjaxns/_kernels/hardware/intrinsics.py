@@ -68,6 +68,16 @@ def barrier():
 
 
 @wp.func_native("""
+#if defined(__CUDA_ARCH__)
+  __syncwarp();
+#endif
+""")
+def warp_barrier():
+    """Wait for all threads of the warp."""
+    ...
+
+
+@wp.func_native("""
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");

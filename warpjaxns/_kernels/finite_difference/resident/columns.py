@@ -20,6 +20,7 @@ import warp as wp
 from ...fft.real_rows import real_row_functions
 from ...fft.transforms import line_functions
 from ...hardware.clusters import Mbarrier, mbarrier_functions, remote_address, remote_store
+from ...hardware.intrinsics import warp_barrier
 from ...hardware.limits import WARP
 from ...hardware.numbers import complex_type
 from ...hardware.views import tile_access
@@ -215,6 +216,7 @@ def _by_warps(resident: Resident, centre: bool) -> Callable:
                 mbarrier_there = remote_mbarrier(mbarriers, mbarrier, block)
                 store_there(there, 0, z[0], mbarrier_there)
                 store_there(there, 1, z[1], mbarrier_there)
+            warp_barrier()  # lanes write their rows below, which other lanes have sent to other blocks
             if lane == 0:
                 expect(mbarriers, mbarrier, bytes_each * blocks * rows)
             wait(mbarriers, mbarrier, turn)
