@@ -1,8 +1,8 @@
 """Real rows as complex lines, and their spectra.
 
-Two rows a and b are one line Z = a + ib. Then ``2 A[k] = Z[k] + conj Z[n-k]`` and ``2 B[k] = (Z[k] - conj Z[n-k]) / i``.
-Or a row of 2n points is a line of n, whose real and imaginary parts are its even and its odd points. With A and B as
-before, its spectrum is ``A[k] + r B[k]``, r = exp(-i pi k / n). The factor 2 stays.
+Two rows a and b are one line Z = a + ib. Then ``2 A[k] = Z[k] + conj Z[n-k]`` and ``2 B[k] = (Z[k] - conj Z[n-k]) /
+i``. Or a row of 2n points is a line of n, whose real and imaginary parts are its even and its odd points. With A and B
+as before, its spectrum is ``A[k] + r B[k]``, r = exp(-i pi k / n). The factor 2 stays.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """Long columns, solved in parts: a thread holds some rows of one column, as a block of `slabs` holds those of its slab.
 
-A block has no registers for several columns of more than `tuning.LONGEST_COLUMN` points, and fewer columns would be less
-than a sector of memory. So three kernels solve along y. `part_sums` writes the two sums over each part,
-`slabs.between` carries them through all parts, and `solve_parts` solves for the rows of a part.
+A block has no registers for several columns of more than `tuning.LONGEST_COLUMN` points, and fewer columns would be
+less than a sector of memory. So three kernels solve along y. `part_sums` writes the two sums over each part,
+`between.between` carries them through all parts, and `solve_parts` solves for the rows of a part.
 """
 
 import functools
@@ -25,8 +25,8 @@ BLOCKS = 4  # that are to share a multiprocessor
 def part_functions(plan: Plan) -> types.SimpleNamespace:
     """Make the functions of a wavenumber's numbers in the rows of a part or slab, in a vector of type ``Held``.
 
-    - ``sums(held, loss, k)``: the two sums of omega that `slabs.between` takes.
-    - ``solve(held, p, q, mode, k)``: psi, given omega and the results of `slabs.between`.
+    - ``sums(held, loss, k)``: the two sums of omega that `between.between` takes.
+    - ``solve(held, p, q, mode, k)``: psi, given omega and the results of `between.between`.
     """
     real, rows, screened = plan.real, plan.rows, plan.screened
     Complex, Held, Mode = complex_type(real), wp.types.vector(length=2 * rows, dtype=real), plan.column_chunks.Mode
@@ -97,7 +97,7 @@ def part_sums(plan: Plan) -> wp.Kernel:
 
 @functools.cache
 def solve_parts(plan: Plan) -> wp.Kernel:
-    """Make the kernel that turns the spectra of omega into those of psi, in place, given the results of `slabs.between`."""
+    """Make the kernel that turns the spectra of omega into those of psi, in place, given the results of `between`."""
     return _kernel(plan, True)
 
 

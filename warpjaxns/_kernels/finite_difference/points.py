@@ -1,8 +1,8 @@
 """Stages and the sweep, point by point, where psi goes through memory (`Plan.through_memory`).
 
 Where rows are too long for two lines of psi in a block, the kernels of `poisson` transform them, from memory to memory.
-The kernels here do the rest of `stage.stage_rows`, `sweep.source_rows` and `sweep.sweep_rows`. A thread has points of two
-rows.
+The kernels here do the rest of `stage.stage_rows`, `sweep.source_rows` and `sweep.sweep_rows`. A thread has points of
+two rows.
 """
 
 import functools
@@ -260,7 +260,7 @@ def source_points(plan: Plan, scheme: str) -> wp.Kernel:
 
 @functools.cache
 def sweep_points(plan: Plan, scheme: str) -> wp.Kernel:
-    """Make the kernel of ``l_out = a l_1 + e l_2 + b l + c dt R'(w)^T l``, given S F(w, l), as in `sweep.sweep_rows`."""
+    """Make the kernel of ``l_out = a l_1 + e l_2 + b l + c dt R'(w)^T l``, given S F(w, l) (`sweep.sweep_rows`)."""
     lines, ny, real, (blocks, parts), own = plan.point_lines, plan.shape[0], plan.real, _blocks(plan), plan.own_rows
     held, threads, by_row, kit = lines.values, lines.threads, row_functions(plan, lines), stencils(real)
     by_point, by_term = tendency(real, scheme, plan.terms), terms(real, plan.terms)

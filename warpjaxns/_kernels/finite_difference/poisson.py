@@ -25,7 +25,7 @@ from .spectra import spectra_functions
 @functools.cache
 def forward_rows(plan: Plan) -> wp.Kernel:
     """Make the kernel that transforms the rows of a field."""
-    lines, ny, real, rows, slabs = plan.slab_lines, plan.shape[0], plan.real, plan.rows, plan.slabs
+    lines, real, rows, slabs = plan.slab_lines, plan.real, plan.rows, plan.slabs
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
     by_line, spectra = line_functions(lines), spectra_functions(plan, lines)
     forward, load_factors, Values, apart = by_line.forward, by_line.factors, lines.Values, lines.rows

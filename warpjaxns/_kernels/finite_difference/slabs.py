@@ -51,10 +51,10 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
       lines. It reads the results of `between`, and the spectra of omega's rows. With `plan.recompute` these are the
       transforms in the lines. With `halo`, psi has one more row on either side, and row -1 is the first one. A barrier
       must follow.
-    - ``solve_edge(table, given, modes, member, side, buffer, first, thread)`` puts the transform of row m (side 0) or -1
-      of a device's psi into a line of one row. A barrier must follow.
-    - ``leave(buffer, first, table, out, roots, modes, member, slab, thread)`` writes the sums of the rows whose transforms are
-      in the lines, and unless `plan.recompute` their spectra. A barrier must come before.
+    - ``solve_edge(table, given, modes, member, side, buffer, first, thread)``, where lines have one row, puts the
+      transform of row m (side 0) or -1 of a device's psi into a line. A barrier must follow.
+    - ``leave(buffer, first, table, out, roots, modes, member, slab, thread)`` writes the sums of the rows whose
+      transforms are in the lines, and unless `plan.recompute` their spectra. A barrier must come before.
     """
     (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.slabs, plan.pitch, plan.rows
     real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim

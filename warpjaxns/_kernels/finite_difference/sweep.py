@@ -315,7 +315,8 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
     - `parameters`: places of the parameters. `dt`: its buffer.
     - `kept`: the inputs of all stages, and their streamfunctions.
     - `cotangent`: that of the last state. `result` receives that of the first.
-    - `fields`: three arrays to work with, through memory four. `scratch`: `Plan.scratch` with one side, or two where the sweep is fused.
+    - `fields`: three arrays to work with, through memory four.
+    - `scratch`: `Plan.scratch` with one side, or two where the sweep is fused.
     - `totals`: sums for the parameters ``(batch ny 3,)``, for the forcing ``(steps or 1, batch, ny, nx)``, for the
         coefficients of further terms ``(batch ny terms,)``, and for the medium ``(2, batch, ny, nx)``. None where not
         wanted.

@@ -14,7 +14,7 @@ from .tendency import tendency, terms
 
 @functools.cache
 def updates(plan: Plan, scheme: str, forced: bool = False) -> types.SimpleNamespace:
-    """Make the functions of a point. r, h: neighbourhoods of the medium, f: forcing, which count where the plan has them.
+    """Make the functions of a point. r, h: the medium, f: forcing, which count where the plan has them.
 
     - ``update(p, w, r, h, f, b, terms, metric)`` is ``b w + c dt R(w)``.
     - ``tangent(p, w, r, h, f, dp, dw, dr, dh, df, b, terms, dterms, metric)``: its derivative.
