@@ -1,6 +1,7 @@
 """Rows so long that no block has two lines of them: the streamfunction goes through memory."""
 
 import pytest
+import test_mailboxes
 from emulator import COMPILER, emulated
 from layouts import NO_RESIDENTS, fast_cases, hand_in
 from test_advance import ALL, Case, check
@@ -64,6 +65,23 @@ def test_slabs_of_a_divided_grid(function, dtype, parts, lines, monkeypatch):
     ]
     assert all(plan.through_memory and plan.rows == lines for plan in plans)
     check_steps("warp", function, dtype, parts, "arakawa", True, grid)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("check", "given"),
+    [
+        (test_mailboxes.test_steps, {"repeats": 2}),
+        (test_mailboxes.test_what_is_kept_and_the_sweep, {"scheme": "arakawa"}),
+        (test_mailboxes.test_tangent, {}),
+    ],
+    ids=["steps", "sweep", "tangent"],
+)
+def test_messages_by_kernels(check, given, dtype, monkeypatch):
+    """The two rows of psi around a slab are those of the other device."""
+    with_memory(monkeypatch, 256)
+    check(dtype=dtype, parts=2, grid=test_mailboxes.GRID, monkeypatch=monkeypatch, **given)
 
 
 @pytest.mark.full
