@@ -349,7 +349,7 @@ def test_long_rows_leave_no_room_to_keep_sums_few():
 
 
 @pytest.mark.full
-def test_rows_that_are_too_long_for_warp():
+def test_rows_of_a_wide_box():
     grid = Grid((16, 16384), (0.6, 600.0))
     make = functools.partial(solver, backend="auto", forcing=False)
     y, x = grid.y[:, None], grid.x  # no noise, whose longest waves would have a large streamfunction, and round it

@@ -65,7 +65,8 @@ def test_every_plan_fits(dtype):
         assert lines.threads * lines.values == nx * plan.rows_of_line // 2
         assert lines.values <= MOST_VALUES
         assert lines.values % lines.passes[0][0] == lines.values % lines.passes[-1][0] == 0
-        assert chunks.lane_groups * chunks.lanes * chunks.values == chunks.n == (plan.slabs if plan.by_slabs else ny)
+        assert chunks.lane_groups * chunks.lanes * chunks.values == chunks.n
+        assert chunks.n == (plan.of_parts.slabs if plan.in_parts else plan.slabs if plan.by_slabs else ny)
         assert plan.rows * plan.slabs == ny or not plan.by_slabs
         assert 32 % (chunks.lanes * chunks.count) == 0
     assert seen > 1000

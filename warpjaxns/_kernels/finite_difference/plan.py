@@ -273,8 +273,15 @@ class Plan:
         share = 2 if float64 else 1  # of twice the size: the same registers, the same sectors of memory
         cut = {"chunk": columns.points // share, "columns": columns.columns // share}
         plan = dataclasses.replace(self, by_slabs=slabs is not None, recompute=recompute, **cut)
-        while plan.columns > 1 and plan.column_chunks.block_dim > LARGEST_BLOCK:
-            plan = dataclasses.replace(plan, columns=plan.columns // 2)
+        return plan.with_threads_for_columns
+
+    @property
+    def with_threads_for_columns(self) -> "Plan":
+        """The plan whose blocks have fewer columns, and threads more of each, where they would have too many threads."""
+        plan = self
+        while plan.column_chunks.block_dim > LARGEST_BLOCK:
+            fewer, longer = {"columns": plan.columns // 2}, {"chunk": 2 * plan.chunk}
+            plan = dataclasses.replace(plan, **(fewer if plan.columns > 1 else longer))
         return plan
 
     @property
