@@ -178,3 +178,17 @@ def test_errors(monkeypatch):
     with pytest.raises(ValueError, match=r"exchange='post': expected one of 'auto', 'gather', 'near', 'peers'"):
         GRID.over(mesh_of(4), "y", "post")
     assert mailboxes.obstacle(tuple(f"cuda:{i}" for i in range(9))) == "9 devices are more than 8"
+
+
+def test_turns_that_overflow(monkeypatch):
+    """After 2^31 turns counts are negative."""
+    by_slabs, _ = how(GRID, 2, "arakawa")
+    devices, x = Lockstep(2, monkeypatch), operands(GRID, "float64")
+    advance = functools.partial(peers.advance, **by_slabs)
+    (first,) = devices(advance, x, AXES)
+    for each in mailboxes.all_made[-2:]:
+        for mailbox in each.mailboxes:
+            turns = mailbox.turns.numpy()
+            turns[::2] = 2**31 - 2
+    (later,) = devices(advance, x, AXES)
+    np.testing.assert_array_equal(first[0], later[0])
