@@ -49,7 +49,8 @@ class Calls:
         `forcing`: of the stages to come. With no steps nothing is kept.
         """
         count, shape = len(fields), (fields[0].shape[0], fields[0].shape[1] + 2, fields[0].shape[2])
-        kernels.load(self.plan, self.scheme, forcing.shape[-1] > 1, steps > 0, self.devices)
+        needed = kernels.step_kernels(self.plan, self.scheme, forcing.shape[-1] > 1, steps > 0)
+        kernels.load(self.plan, needed, False, self.devices)
         spectra = self._spectra(shape[0])
 
         def launch(tables, *arrays):
@@ -86,11 +87,11 @@ class Calls:
         out = self._call(launch, key, operands, types, made, aliases=aliases)
         return out[:count], out[count:]
 
-    def stage_kept(self, stage: int, x: Operands, state, entering, edges: Kept, spectra, kept: Kept, first):
+    def stage_kept(self, stage: int, x: Operands, state, entering, edges, spectra, kept: Kept, first):
         """Return the state after the last stage of a step, else the given one; the spectra; and what is kept.
 
         `state`: at the start of the step. Those between stages are in `kept`, where a step begins with the number
-        `first`. `edges`: rows m and -1 of the state before the stage, and of its streamfunction. `x`: as in `stage`.
+        `first`. `edges`: rows m and -1 of the state before the stage. `x`: as in `stage`.
         """
         plan, flat, last = self.plan, x[1:], stage == STAGES - 1
         field = (plan.real, state.shape)
@@ -99,30 +100,29 @@ class Calls:
         def launch(tables, *arrays):
             rest = iter(arrays)
             x = Operands(None, *(next(rest) for _ in flat))
-            state, edges, entering = next(rest), Kept(next(rest), next(rest)), next(rest)
+            state, edges, entering = next(rest), next(rest), next(rest)
             spectra_in, kept = [next(rest) for _ in spectra], Kept(next(rest), next(rest))
             setting = self._setting(tables)
             out = arrays[-1] if last else kept.states[stage + 1]
             if stage == 0:
                 kernels.keep(setting, state, kept.states[0])
-            # those of the state first: the stage reads it while the kernel before it may still run
-            for rows, fields in zip(edges, kept, strict=True):
-                kernels.put_edges(setting, rows, fields[stage])
+            kernels.put_edges(setting, edges, kept.states[stage])
             fields = [kept.states[0]], [kept.states[stage]], [entering], [out]
             kernels.stage(setting, stage, [places(x)], *fields, kept.psis[stage], spectra_in)
 
-        operands = [*flat, state, *edges, entering, *spectra, *kept]
+        operands = [*flat, state, edges, entering, *spectra, *kept]
         before = len(operands) - len(spectra) - 2
         aliases = {before + i: i for i in range(len(spectra) + 2)} | ({len(flat): len(made) - 1} if last else {})
         moving = {len(operands) - 2: 0, len(operands) - 1: 0}
-        types = self._types(len(flat) + 3, 1 + len(spectra), 2)
+        types = self._types(len(flat) + 2, 1 + len(spectra), 2)
         key = ["stage kept", stage, x.forcing.shape[-1] > 1]
         out = self._call(launch, key, operands, types, made, aliases=aliases, at=first[None], moving=moving)
         return out[-1] if last else state, out[: len(spectra)], Kept(*out[len(spectra) : len(spectra) + 2])
 
     def begin_sweep(self, states, cotangent, forcing):
         """Return the spectra of F(w, l), where w is the last of the states. `forcing`: of the stages."""
-        kernels.load_sweep(self.plan, self.scheme, forcing.shape[-1] > 1, self.devices)
+        needed = kernels.sweep_kernels(self.plan, self.scheme, forcing.shape[-1] > 1)
+        kernels.load(self.plan, needed, True, self.devices)
 
         def launch(tables, states, cotangent, *spectra):
             kernels.begin_sweep(self._setting(tables), states[states.shape[0] - 1], cotangent, spectra)

@@ -3,7 +3,7 @@
 A field has the m rows of the device, and two more at its end: row m and row -1, which are the neighbours'. Rows are
 taken modulo m + 2, so `stage.stage_rows` finds them where it looks for them.
 
-`slabs.between` carries sums through the blocks' slabs as if the m rows were periodic. What it gives to the first and
+`between.between` carries sums through the blocks' slabs as if the m rows were periodic. What it gives to the first and
 to the last of them is the device's message. A block adds what enters from other devices (`entering`).
 """
 
@@ -16,12 +16,12 @@ from ..hardware.address_table import NO_ARRAY, Buffer, Place, Table, kernel, lau
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
 from ..hardware.views import row_view
 from ..parameters import Parameters
+from .between import between
 from .operators import ROW_BLOCK, copy, copy_kernel
 from .places import fields, from_others, table_places
 from .plan import Plan
 from .poisson import Spectra, forward_rows
 from .setting import Setting
-from .slabs import between
 from .stage import stage_rows
 from .sums import parameter_sums
 from .sweep import source_rows, sweep_rows
@@ -47,27 +47,32 @@ def copy_edges(plan: Plan) -> wp.Kernel:
     return copy_edges
 
 
-def load(plan: Plan, scheme: str, forced: bool, keep_psi: bool, devices) -> None:
-    """Load the kernels of `begin` and `stage` on devices. `forced`, `keep_psi`: whether there is forcing, or psi."""
+def step_kernels(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> list:
+    """Return the kernels of `begin` and `stage` without messages, and the threads of their blocks.
+
+    `forced`, `keep_psi`: whether there is forcing, or psi.
+    """
     stage = stage_rows(plan, scheme, forced=forced, keep_psi=keep_psi), plan.bounds(plan.stage_lines, plan.occupancy)[0]
     begin = forward_rows(plan), plan.bounds(plan.slab_lines, plan.occupancy)[0]
-    copies = [(kernel(plan), ROW_BLOCK) for kernel in (copy_kernel, copy_edges)]
-    _load([begin, stage, *copies, *_of_all(plan, centre=False)], devices)
+    return [begin, stage, (copy_kernel(plan), ROW_BLOCK)]
 
 
-def load_sweep(plan: Plan, scheme: str, forced: bool, devices) -> None:
-    """Load the kernels of `begin_sweep` and `sweep` on devices."""
+def sweep_kernels(plan: Plan, scheme: str, forced: bool) -> list:
+    """Return the kernels of `begin_sweep` and `sweep` without messages, and the threads of their blocks."""
     source = source_rows(plan, scheme), plan.bounds(plan.slab_lines, plan.occupancy)[0]
     sweep = sweep_rows(plan, scheme), plan.bounds(plan.sweep_lines, plan.occupancy)[0]
-    edges, sums = (copy_edges(plan), ROW_BLOCK), (parameter_sums(plan, scheme, forced), ROW_BLOCK)
-    _load([source, sweep, edges, sums, *_of_all(plan, centre=True)], devices)
+    return [source, sweep, (parameter_sums(plan, scheme, forced), ROW_BLOCK)]
 
 
-def _of_all(plan, centre):
-    return [(between(plan, centre), plan.column_chunks.block_dim)]
+def load(plan: Plan, kernels: list, centre: bool, devices) -> None:
+    """Load kernels, given with the threads of their blocks, and those around messages. `centre`: as in `between`."""
+    load_kernels(
+        [*kernels, (copy_edges(plan), ROW_BLOCK), (between(plan, centre), plan.column_chunks.block_dim)], devices
+    )
 
 
-def _load(kernels, devices):
+def load_kernels(kernels: list, devices) -> None:
+    """Load kernels, given with the threads of their blocks, on devices."""
     for device in devices:
         for each, block_dim in kernels:
             each.module.load(device, block_dim)

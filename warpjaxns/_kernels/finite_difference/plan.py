@@ -221,6 +221,7 @@ class Plan:
         return [(complex_type(self.real), shape) for shape in streams.scratch(self.scratch(streams.members, **how))]
 
     # ------------------------------------------------------------------------------------------ other kernels
+    # a plan with `edges` is made for one kind of kernels (`planner.make_divided_plan`)
 
     def solved(self, by_slabs: bool, recompute: bool = False) -> "Plan":
         """Return the plan that solves along y by slabs, if `by_slabs` is set and `tuning` says so, else by columns.
@@ -277,6 +278,8 @@ class Plan:
     @property
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent: twice the registers, lines and rows."""
+        if self.edges:
+            return self
         entry, slabs = tuning.entry(tuning.TANGENT, self.shape[1]), self._slabs_entry
         rows = self._rows_about(entry.rows)
         plan = dataclasses.replace(
@@ -295,6 +298,8 @@ class Plan:
     @property
     def for_adjoint(self) -> "Plan":
         """The plan of a stage of the backward sweep."""
+        if self.edges:
+            return self
         entry, slabs = tuning.entry(tuning.SWEEP, self.shape[1])[self.saturated], self._slabs_entry
         rows = self._rows_about(entry.rows)
         cut = {"rows": min(self.rows, rows), "occupancy": entry.occupancy, "concurrent": 0, "copies_rows": True}
@@ -307,6 +312,8 @@ class Plan:
     @property
     def for_source(self) -> "Plan":
         """The plan of the kernel that begins the backward sweep, or each of its stages if it is not fused."""
+        if self.edges:
+            return self
         sweep = self.for_adjoint
         if sweep.fused:
             return sweep.for_state

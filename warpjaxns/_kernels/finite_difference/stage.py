@@ -25,7 +25,6 @@ from ..parameters import Parameters, forcing_row
 from .medium import medium_values, member_of
 from .places import Fields, Spectrum, TablePlaces, fields, table_places
 from .plan import Plan
-from .poisson import Spectra
 from .rows import row_functions
 from .setting import Setting
 from .slab_rows import slab_functions, slab_prefetchers
@@ -51,7 +50,8 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     fetch, load, store, leave, modes_view = spectra.fetch, spectra.load, spectra.store, spectra.leave, spectra.modes
     rows_around, psi_strip, field_strip = by_row.rows_around, by_row.psi_strip, by_row.field_strip
     by_slabs, recompute, transform_anew = plan.by_slabs, plan.recompute, spectra.recompute
-    copies_rows, slab_size, copy = plan.copies_rows, plan.slab_size, slab_functions(plan).copy
+    copies_rows, slab_size, row_pitch = plan.copies_rows, plan.slab_size, plan.row_pitch
+    copy, copy_row = slab_functions(plan).copy, slab_functions(plan).copy_row
     copied_size = plan.fields * slab_size
     prefetches, (prefetch, prefetch_spectra) = plan.saturated and not recompute, slab_prefetchers(plan)
     prefetches_start = prefetches and not tangent
@@ -60,7 +60,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     numbers, weighted, tangent_terms = by_term.numbers, by_term.weighted, by_term.tangent
     Values, field, forcing = lines.Values, row_view(real, plan.shape), forcing_row(real, plan.shape)
     complex_view, present = vector_view(complex_type(real)), by_row.present
-    screened, modes_of = plan.screened, spectra.modes_of
+    screened, modes_of, divided = plan.screened, spectra.modes_of, plan.edges > 0
     medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).value
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
@@ -105,7 +105,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             dterms = tangent_terms(given, numbers(table, dparameters, member), c, metric)
         copied = wp.tile_empty(shape=(copied_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        if copies_rows:  # the state is older than the previous kernel
+        if copies_rows:  # the state is older than the previous kernel, except for rows of other devices
             copy(copied, 0, field(table, state.state, member, 0, 0), row - 1, thread)
             if tangent:
                 copy(copied, slab_size, field(table, state.tangent, member, 0, 0), row - 1, thread)
@@ -121,6 +121,17 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             transform_anew(copied, table, state.state, member, row, buffer, 0, factors, thread)
             barrier()
         synchronise_dependent_launch()
+        if divided and copies_rows:
+            if slab == 0 or slab == slabs - 1:
+                wait()
+                barrier()
+            for side in range(2):
+                if slab == side * (slabs - 1):
+                    edge = row - 1 + side * (rows + 1)
+                    to = side * (rows + 1) * row_pitch
+                    copy_row(copied, to, field(table, state.state, member, 0, 0), edge, thread)
+                    if tangent:
+                        copy_row(copied, slab_size + to, field(table, state.tangent, member, 0, 0), edge, thread)
         # psi from the row south of the slab to the row north of it
         fetch(table, solved, modes, member, slab, buffer, 0, thread)
         if tangent:
@@ -236,6 +247,15 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                             dout_k[here(e)] = dnew[2 * e + 1]
                         if keep_psi:
                             psi_k[here(e)] = get(buffer, pair + 1, t + here(e))[0]
+                if keep_psi and divided:
+                    if slab == slabs - 1 and pair == pairs - 1:
+                        psi_north = field(table, psi_out_at, member, ny - 2, t)
+                        for e in range(held):
+                            psi_north[here(e)] = get(buffer, pairs, t + here(e))[1]
+                    if slab == 0 and pair == 0:
+                        psi_south = field(table, psi_out_at, member, ny - 1, t)
+                        for e in range(held):
+                            psi_south[here(e)] = get(buffer, 0, t + here(e))[0]
             barrier()
             if pair < pairs or as_one:
                 new = forward(new, buffer, factors, pair, t)
@@ -275,7 +295,7 @@ def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, o
 def _steps(setting, plan, parameters, state, targets, psis, scratch):
     plan = plan.on(state[0].on_cpu)
     batch, tables = state[0].shape[0], table_places(setting.tables)
-    spectra = Spectra(plan, setting.tables, scratch)
+    spectra = setting.spectra(plan, setting.tables, scratch)
     spectra.begin(*state, centre=plan.centres)
     kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=psis is not None)
     coefficients = runge_kutta(plan.dtype)
@@ -290,4 +310,4 @@ def _steps(setting, plan, parameters, state, targets, psis, scratch):
         spectra.launch(plan, kernel, batch, [*coefficients[stage], setting.metric, *given, *made], plan.stage_lines)
         state = target
         if turn + 1 < stages:
-            spectra.solve(plan.centres)
+            spectra.solve(*state, centre=plan.centres)

@@ -28,7 +28,6 @@ from .medium import medium_sum, medium_values, member_of
 from .operators import ROW_BLOCK
 from .places import Spectrum, TablePlaces, table_places
 from .plan import Plan
-from .poisson import Spectra
 from .rows import row_functions
 from .setting import Setting
 from .slab_rows import slab_functions, slab_prefetchers
@@ -319,7 +318,8 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
     begin, plan = (p.on(cotangent.on_cpu) for p in (plan.for_source, plan.for_adjoint))
     batch, ny, _ = cotangent.shape
     (states, psis), (parameter_totals, forcing_totals, further_totals, medium_totals) = kept, totals
-    metric, spectra, tables = setting.metric, Spectra(plan, setting.tables, scratch), table_places(setting.tables)
+    spectra = setting.spectra(plan, setting.tables, scratch)
+    metric, tables = setting.metric, table_places(setting.tables)
     given_source = weights(plan.real, metric, parameters) if plan.terms or plan.medium else metric
     source, sweep = source_rows(begin, scheme), sweep_rows(plan, scheme)
     late, early, flip = fields
@@ -347,6 +347,7 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
             arguments = [int(turn == last), c, metric, dt, psi, l, medium_totals.slices]
             launch(medium_sum(plan, scheme), l.table, batch * ny, arguments, ROW_BLOCK)
         if turn == last or not plan.fused:
+            spectra.surround(l)
             spectra.launch(begin, source, batch, [w, l, given_source, tables, *spectra.out], begin.slab_lines)
         spectra.solve(centre=True)
         first, second = (l, l) if first is None else (first, second)
