@@ -349,7 +349,7 @@ def test_long_rows_leave_no_room_to_keep_sums_few():
     plans = [make_divided_plan((4096, 8192), dtype, kind="sweep") for dtype in ("float32", "float64")]
     assert [plan.rows for plan in plans] == [4, 2]
     assert all(plan.sweep_bytes <= plan.shared_memory for plan in plans)
-    assert [plan.sweep_lines.block_dim for plan in plans] == [512, 512]
+    assert [plan.sweep_lines.block_dim for plan in plans] == [512, 256]
 
 
 @pytest.mark.full

@@ -105,11 +105,13 @@ def advance(*operands, slab: Slab, platform, scheme, steps, keep=False, direct=F
     segment.load(kernels.step_kernels(segment.plan, scheme, x.forcing.shape[-1] > 1, keep), centre=False)
     x = segment.padded(x)
     shape, real = x.omega.shape, segment.plan.real
-    kept, between = (real, (STAGES * steps, *shape)), (real, (STAGES - 1, *shape))
+    through_memory = segment.plan.through_memory
+    kept, between = (real, (STAGES * steps, *shape)), (real, (STAGES - 1 + through_memory, *shape))
 
     def launch(setting, *given):
         x, (out, between, *scratch) = split(given, Operands)
-        stage.advance(setting, places(x), out, [between[0], between[1], out] * steps, None, scratch)
+        psis = [between[STAGES - 1]] * STAGES * steps if through_memory else None
+        stage.advance(setting, places(x), out, [between[0], between[1], out] * steps, psis, scratch)
 
     def launch_and_keep(setting, *given):
         x, (out, *rest) = split(given, Operands)
@@ -133,14 +135,16 @@ def advance_jvp(*operands, slab: Slab, platform, scheme, steps):
         x, dx = (each if each.forcing.shape[-1] > 1 else each._replace(forcing=none) for each in (x, dx))
     segment = Segment.of(slab, scheme, steps, x.omega, "tangent", platform)
     segment.load(kernels.step_kernels(segment.plan, scheme, x.forcing.shape[-1] > 1, False), centre=False)
-    x, dx = segment.padded(x), segment.padded(dx)
+    x, dx, through_memory = segment.padded(x), segment.padded(dx), segment.plan.through_memory
 
     def launch(setting, *given):
         x, dx, (out, dout, between, *scratch) = split(given, Operands, Operands)
         targets = [*((between[2 * s], between[2 * s + 1]) for s in range(STAGES - 1)), (out, dout)] * steps
-        stage.tangent(setting, places(x), places(dx), out, dout, targets, scratch)
+        psis = [(between[2 * STAGES - 2], between[2 * STAGES - 1])] * STAGES * steps if through_memory else None
+        stage.tangent(setting, places(x), places(dx), out, dout, targets, psis, scratch)
 
-    field, between = (segment.plan.real, x.omega.shape), (segment.plan.real, (2 * (STAGES - 1), *x.omega.shape))
+    field, count = (segment.plan.real, x.omega.shape), 2 * (STAGES - 1 + through_memory)
+    between = segment.plan.real, (count, *x.omega.shape)
     made = segment.call(launch, [*x, *dx], ["advance_jvp"], [field, field, between], {0: 0, len(x): 1})
     return [slab.trim(field) for field in made[:2]]
 
@@ -160,9 +164,16 @@ def adjoint(*operands, slab: Slab, platform, scheme, steps, wrt):
         x, kept, (result, sums, forcing, work, *scratch) = split(given, Operands, Kept)
         totals = [sums if by_parameter else None, forcing if by_forcing else None, None, None]
         # the cotangent of a step replaces the one that it began with: a block reads a point before it writes it
-        sweep.adjoint(setting, places(x), x.dt, kept, result, result, (work[0], work[1], result), scratch, totals)
+        fields = [work[i] for i in range(work.shape[0])]
+        fields.insert(2, result)
+        sweep.adjoint(setting, places(x), x.dt, kept, result, result, fields, scratch, totals)
 
-    outputs = [shape, (shape[0] * shape[1] * 3 if by_parameter else 1,), forcing, (2, *shape)]
+    outputs = [
+        shape,
+        (shape[0] * shape[1] * 3 if by_parameter else 1,),
+        forcing,
+        (2 + segment.plan.through_memory, *shape),
+    ]
     made = segment.call(launch, [*x, *kept], ["adjoint", wrt], [(real, shape) for shape in outputs], {0: 0})
     shares = [None] * 3
     if by_parameter:

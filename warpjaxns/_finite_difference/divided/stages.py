@@ -69,6 +69,7 @@ class Calls:
         """
         plan, count, flat = self.plan, len(state), [value for each in parameters for value in each[1:]]
         made = [(plan.real, state[0].shape)] * count + self._spectra(state[0].shape[0])
+        psis = self._work((count, *state[0].shape))
 
         def launch(tables, *arrays):
             rest = iter(arrays)
@@ -76,7 +77,8 @@ class Calls:
             start, state, entering = ([next(rest) for _ in range(count)] for _ in range(3))
             spectra_in, out = [next(rest) for _ in spectra], [next(rest) for _ in range(count)]
             fixed = self._setting(tables), stage, [places(each) for each in x]
-            kernels.stage(*fixed, start, state, entering, out, None, spectra_in)
+            psi = [arrays[-1][i] for i in range(count)] if psis else None
+            kernels.stage(*fixed, start, state, entering, out, psi, spectra_in)
 
         key = ["stage", stage, *([value.shape[-1] > 1 for value in flat])]
         operands = [*flat, *start, *state, *entering, *spectra]
@@ -84,8 +86,8 @@ class Calls:
         if stage == STAGES - 1:  # the start is not needed any more
             aliases |= {len(flat) + i: i for i in range(count)}
         types = self._types(len(flat) + 2 * count, count + len(spectra))
-        out = self._call(launch, key, operands, types, made, aliases=aliases)
-        return out[:count], out[count:]
+        out = self._call(launch, key, operands, types, made + psis, aliases=aliases)
+        return out[:count], out[count : len(made)]
 
     def stage_kept(self, stage: int, x: Operands, state, entering, edges, spectra, kept: Kept, first):
         """Return the state after the last stage of a step, else the given one; the spectra; and what is kept.
@@ -108,7 +110,7 @@ class Calls:
                 kernels.keep(setting, state, kept.states[0])
             kernels.put_edges(setting, edges, kept.states[stage])
             fields = [kept.states[0]], [kept.states[stage]], [entering], [out]
-            kernels.stage(setting, stage, [places(x)], *fields, kept.psis[stage], spectra_in)
+            kernels.stage(setting, stage, [places(x)], *fields, [kept.psis[stage]], spectra_in)
 
         operands = [*flat, state, edges, entering, *spectra, *kept]
         before = len(operands) - len(spectra) - 2
@@ -124,11 +126,14 @@ class Calls:
         needed = kernels.sweep_kernels(self.plan, self.scheme, forcing.shape[-1] > 1)
         kernels.load(self.plan, needed, True, self.devices)
 
-        def launch(tables, states, cotangent, *spectra):
-            kernels.begin_sweep(self._setting(tables), states[states.shape[0] - 1], cotangent, spectra)
+        made, work = self._spectra(cotangent.shape[0]), self._work(cotangent.shape)
+
+        def launch(tables, states, cotangent, *arrays):
+            last, spectra, work = states[states.shape[0] - 1], arrays[: len(made)], arrays[len(made) :]
+            kernels.begin_sweep(self._setting(tables), last, cotangent, spectra, work)
 
         operands, types = [states, cotangent], [self.plan.real] * 2
-        return self._call(launch, ["begin sweep"], operands, types, self._spectra(cotangent.shape[0]))
+        return self._call(launch, ["begin sweep"], operands, types, made + work)[: len(made)]
 
     def sweep(self, stage: int, weights, x: Operands, fields, kept: Kept, turn, entering, edges, spectra, by_parameter):
         """Return the cotangent of a stage's input, the spectra of the next F, and sums of rows for the parameters.
@@ -139,6 +144,7 @@ class Calls:
         plan, batch = self.plan, edges.shape[0]
         size = batch * plan.shape[0] * 3 if by_parameter else 1
         made = [(plan.real, fields[0].shape), (plan.real, (size,)), *self._spectra(batch)]
+        work = self._work(fields[0].shape)
 
         def launch(tables, *given):
             rest = iter(given)
@@ -146,8 +152,11 @@ class Calls:
             fields, kept = [next(rest) for _ in range(3)], [next(rest)[0] for _ in range(3)]
             edges, entering, spectra_in = next(rest), next(rest), [next(rest) for _ in spectra]
             out, totals = next(rest), next(rest)
-            fixed = self._setting(tables), stage, weights, places(x), [*fields, *kept]
-            kernels.sweep(*fixed, entering, edges, out, spectra_in, totals if by_parameter else None)
+            fixed, of_work = (
+                (self._setting(tables), stage, weights, places(x), [*fields, *kept]),
+                given[-1:] if work else (),
+            )
+            kernels.sweep(*fixed, entering, edges, out, spectra_in, of_work, totals if by_parameter else None)
 
         operands = [*x[1:], *fields, kept.psis, kept.states, kept.states, edges, entering, *spectra]
         first = len(x) - 1
@@ -158,8 +167,8 @@ class Calls:
         types = self._types(first + 7, 1 + len(spectra))
         key, at = ["sweep", stage, x.forcing.shape[-1] > 1, by_parameter], jnp.stack([turn, jnp.maximum(turn - 1, 0)])
         how = {"aliases": aliases, "at": at, "moving": moving}
-        out, totals, *spectra = self._call(launch, key, operands, types, made, **how)
-        return out, spectra, totals
+        out, totals, *rest = self._call(launch, key, operands, types, made + work, **how)
+        return out, rest[: len(spectra)], totals
 
     def exchange(self, spectra, first, last):
         """Return what enters, and the message, which has the sums of fields and a first and a last row of each."""
@@ -212,6 +221,10 @@ class Calls:
 
     def _types(self, reals, numbers, more=0):
         return [self.plan.real] * reals + [complex_type(self.plan.real)] * numbers + [self.plan.real] * more
+
+    def _work(self, shape):
+        """Return the type and shape of an array that kernels need where psi goes through memory, else nothing."""
+        return [(self.plan.real, shape)] * self.plan.through_memory
 
     def _spectra(self, batch):
         return [(complex_type(self.plan.real), shape) for shape in self.plan.scratch(batch)]

@@ -32,12 +32,13 @@ import types
 import warp as wp
 
 from ..fft.lines import Lines
-from ..fft.real_rows import real_row_functions
+from ..fft.real_rows import one_row_functions, real_row_functions
 from ..fft.transforms import line_functions
 from ..hardware.address_table import Table
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view
 from .entering import entering
+from .parts import part_functions
 from .places import Spectrum
 from .plan import Plan
 
@@ -50,14 +51,17 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
       lines. It reads the results of `between`, and the spectra of omega's rows. With `plan.recompute` these are the
       transforms in the lines. With `halo`, psi has one more row on either side, and row -1 is the first one. A barrier
       must follow.
-    - ``leave(buffer, first, table, out, modes, member, slab, thread)`` writes the sums of the rows whose transforms are
-      in the lines, and unless `plan.recompute` their spectra. A barrier must come before.
+    - ``solve_edge(table, given, modes, member, side, buffer, first, thread)``, where lines have one row, puts the
+      transform of row m (side 0) or -1 of a device's psi into a line. A barrier must follow.
+    - ``leave(buffer, first, table, out, roots, modes, member, slab, thread)`` writes the sums of the rows whose
+      transforms are in the lines, and unless `plan.recompute` their spectra. A barrier must come before.
     """
     (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.slabs, plan.pitch, plan.rows
     real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
     Complex, Tile, of_row = complex_type(real), lines.Tile, real_row_functions(lines)
     get, split, put_pair, recompute = line_functions(lines).get, of_row.split, of_row.put_pair, plan.recompute
     Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
+    Roots = wp.array(dtype=Complex)
     get_complex, put_complex, screened = *complex_access(real), plan.screened
     spectrum, sums_row = row_view(Complex, (ny, pitch)), row_view(Complex, (2 * count, pitch))
     divided, beyond = plan.edges > 0, entering(plan)
@@ -130,6 +134,7 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
         first: int,
         table: Table,
         out: Spectrum,
+        roots: Roots,
         modes: Modes,
         member: int,
         slab: int,
@@ -189,4 +194,97 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
             put_complex(sums, 0, north)
             put_complex(sums, pitch, south)
 
-    return types.SimpleNamespace(solve=solve, leave=leave)
+    if not lines.one_row:
+        return types.SimpleNamespace(solve=solve, leave=leave)
+    of_part, wavenumber, put = part_functions(plan), one_row_functions(lines).wavenumber, line_functions(lines).put
+    solve_rows, sums_of, m = of_part.solve, of_part.sums, plan.own_rows
+    span, above, triangle = real(m), real(m + 1), real(m * (m + 1) / 2)
+
+    @wp.func
+    def solve_one(
+        table: Table,
+        given: Spectrum,
+        modes: Modes,
+        member: int,
+        slab: int,
+        buffer: Tile,
+        first: int,
+        thread: int,
+    ):
+        for k in range(thread, half, block):
+            sums = sums_row(table, given.sums, member, 2 * slab, k)
+            column = spectrum(table, given.values, member, slab * rows, k)
+            p = get_complex(sums, 0)
+            q = get_complex(sums, pitch)
+            mode = modes[k]
+            if divided:
+                south, north = beyond(table, given.entering, mode[0], member, slab, k)
+                p += south
+                q += north
+            held = Held()
+            for j in range(rows):
+                z = get_complex(column, pitch * j)
+                held[2 * j] = z[0]
+                held[2 * j + 1] = z[1]
+            held = solve_rows(held, p, q, mode, k)
+            for j in range(rows):
+                put(buffer, first + j, k, held[2 * j], held[2 * j + 1])
+
+    @wp.func
+    def solve_edge(
+        table: Table,
+        given: Spectrum,
+        modes: Modes,
+        member: int,
+        side: int,
+        buffer: Tile,
+        first: int,
+        thread: int,
+    ):
+        for k in range(thread, half, block):
+            mode = modes[k]
+            p = get_complex(sums_row(table, given.sums, member, 0, k), 0)
+            q = get_complex(sums_row(table, given.sums, member, 2 * count - 1, k), 0)
+            south, _north = beyond(table, given.entering, mode[0], member, 0, k)
+            _south, north = beyond(table, given.entering, mode[0], member, count - 1, k)
+            # alone the m rows are periodic, so that p and q are the same at either end
+            through = wp.exp(-mode[0] * span)
+            p_last = p + through * south
+            q_first = q + through * north
+            z = q + north + (p_last - mode[1] * p_last)
+            if side == 1:
+                z = p + south + (q_first - mode[1] * q_first)
+            z = mode[4] * z
+            if k == 0:  # as in `entering`, whose numbers for the slab's rows -1 and m are (dp, -D) and dq
+                mean = q[0] + north[0]
+                if side == 1:
+                    mean += p[0] + above * south[0] - triangle * south[1]
+                z = Complex(mean, real(0.0))
+            put(buffer, first, k, mode[3] * z[0], mode[3] * z[1])
+
+    @wp.func
+    def leave_one(
+        buffer: Tile,
+        first: int,
+        table: Table,
+        out: Spectrum,
+        roots: Roots,
+        modes: Modes,
+        member: int,
+        slab: int,
+        thread: int,
+    ):
+        for k in range(thread, half, block):
+            column = spectrum(table, out.values, member, slab * rows, k)
+            held = Held()
+            for j in range(rows):
+                z = wavenumber(buffer, first + j, roots, k)
+                put_complex(column, pitch * j, z)
+                held[2 * j] = z[0]
+                held[2 * j + 1] = z[1]
+            north, south = sums_of(held, modes[k][1], k)
+            sums = sums_row(table, out.sums, member, 2 * slab, k)
+            put_complex(sums, 0, north)
+            put_complex(sums, pitch, south)
+
+    return types.SimpleNamespace(solve=solve_one, solve_edge=solve_edge, leave=leave_one)
