@@ -20,11 +20,14 @@ TIMEOUT = 120.0  # seconds
 
 
 class Lockstep:
-    """So many simulated devices, with mailboxes of their own. `monkeypatch` makes launches theirs."""
+    """So many simulated devices, with mailboxes of their own. `monkeypatch` makes launches theirs.
 
-    def __init__(self, count: int, monkeypatch):
+    `launcher`: what launches kernels, and the name of its method.
+    """
+
+    def __init__(self, count: int, monkeypatch, launcher=(wp, "launch_tiled")):
         self.count, self._local, self._lock = count, threading.local(), threading.Lock()
-        self._barrier, launch, local = threading.Barrier(count, timeout=TIMEOUT), wp.launch_tiled, self._local
+        self._barrier, launch, local = threading.Barrier(count, timeout=TIMEOUT), getattr(*launcher), self._local
         mailboxes.mailboxes.cache_clear()
 
         def in_step(*args, **kwargs):
@@ -35,7 +38,7 @@ class Lockstep:
             finally:
                 self._lock.acquire()
 
-        monkeypatch.setattr(wp, "launch_tiled", in_step)
+        monkeypatch.setattr(*launcher, in_step)
         monkeypatch.setattr(_ffi, "call", _call)
         monkeypatch.setattr(peers, "device_groups", lambda _: [("cpu",) * count])
         monkeypatch.setattr(mailboxes.Mailboxes, "of", lambda self, _: self.mailboxes[local.here])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from emulator import COMPILER, Emulator, emulated
 from layouts import fast_cases
 from lockstep import Lockstep
 from oracle import normal
@@ -57,6 +58,16 @@ def close(parts, expected, axis=None, rows=None):
     assert relative_error(actual, expected) <= TOLERANCE[expected.dtype.name]
 
 
+def swept(devices, by_slabs, x, cotangent, kept):
+    """Return the parts of all cotangents, given the parts of what is kept."""
+
+    def sweep(*operands):
+        *given, here = operands
+        return peers.adjoint(*given, *(parts[int(here[0])] for parts in kept), wrt=ALL, **by_slabs)
+
+    return devices(sweep, [*x, cotangent, jnp.arange(devices.count)], [*AXES, 1, 0])
+
+
 @pytest.mark.covering(1, 2)
 @pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 @pytest.mark.parametrize("parts", fast_cases([1, 2, 4], 1))
@@ -94,15 +105,7 @@ def test_what_is_kept_and_the_sweep(dtype, parts, grid, scheme, monkeypatch):
     mean = sum(jnp.mean(part, (2, 3), keepdims=True) for part in psi) / parts  # a constant that no derivative sees
     close([part - mean for part in psi], psis - jnp.mean(psis, (2, 3), keepdims=True), 2)
 
-    given, pieces = [*x, cotangent], [list(part) for part in kept]
-
-    def sweep(*operands):
-        *given, here = operands
-        mine = [piece[int(here[0])] for piece in pieces]
-        return peers.adjoint(*given, *mine, wrt=ALL, **by_slabs)
-
-    numbers = jnp.arange(parts)
-    omega, *shares, forcing = devices(sweep, [*given, numbers], [*AXES, 1, 0])
+    omega, *shares, forcing = swept(devices, by_slabs, x, cotangent, kept)
     expected = algebra.adjoint(*x, cotangent, states, psis, keep=True, wrt=ALL, **whole)
     close(omega, expected[0], 1)
     close(forcing, expected[4], 2)
@@ -121,6 +124,30 @@ def test_tangent(dtype, parts, grid, monkeypatch):
     made = Lockstep(parts, monkeypatch)(functools.partial(peers.advance_jvp, **by_slabs), [*x, *dx], [*AXES, *AXES])
     for actual, expected in zip(made, algebra.advance_jvp(*x, *dx, **whole), strict=True):
         close(actual, expected, 1)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(COMPILER is None, reason="needs g++")
+@pytest.mark.parametrize("parts", [2, 3])
+def test_any_order_of_threads(parts, emulated_kernels, monkeypatch):
+    """Blocks and threads, as on a GPU, run in any order, and no bit depends on it."""
+    grid = Grid((24, 300), (6.0, 30.0))
+    devices = Lockstep(parts, monkeypatch, (Emulator, "launch"))
+    emulator = emulated(monkeypatch, emulated_kernels)
+    by_slabs, whole = how(grid, parts, "arakawa")
+    x, cotangent = operands(grid, "float64"), jnp.asarray(normal(3, (2, *grid.shape)))
+    dx, found = tangents(grid, x), []
+    for emulator.order in range(5):
+        out, *kept = devices(functools.partial(peers.advance, keep=True, **by_slabs), x, AXES)
+        dout = devices(functools.partial(peers.advance_jvp, **by_slabs), [*x, *dx], [*AXES, *AXES])[1]
+        omega, *_ = swept(devices, by_slabs, x, cotangent, kept)
+        found.append((out, dout, omega))
+    for other in found[1:]:
+        jax.tree.map(np.testing.assert_array_equal, found[0], other)
+    state, *stages = algebra.advance(*x, keep=True, direct=False, **whole)
+    close(found[0][0], state, 1)
+    close(found[0][1], algebra.advance_jvp(*x, *dx, **whole)[1], 1)
+    close(found[0][2], algebra.adjoint(*x, cotangent, *stages, keep=True, wrt=ALL, **whole)[0], 1)
 
 
 def test_a_message_that_does_not_come(monkeypatch):
@@ -151,3 +178,17 @@ def test_errors(monkeypatch):
     with pytest.raises(ValueError, match=r"exchange='post': expected one of 'auto', 'gather', 'near', 'peers'"):
         GRID.over(mesh_of(4), "y", "post")
     assert mailboxes.obstacle(tuple(f"cuda:{i}" for i in range(9))) == "9 devices are more than 8"
+
+
+def test_turns_that_overflow(monkeypatch):
+    """After 2^31 turns counts are negative."""
+    by_slabs, _ = how(GRID, 2, "arakawa")
+    devices, x = Lockstep(2, monkeypatch), operands(GRID, "float64")
+    advance = functools.partial(peers.advance, **by_slabs)
+    (first,) = devices(advance, x, AXES)
+    for each in mailboxes.all_made[-2:]:
+        for mailbox in each.mailboxes:
+            turns = mailbox.turns.numpy()
+            turns[::2] = 2**31 - 2
+    (later,) = devices(advance, x, AXES)
+    np.testing.assert_array_equal(first[0], later[0])

@@ -265,6 +265,13 @@ FAULTS = [
         ("test_threads",),
     ),
     Fault(
+        "lanes of the mean's warp that do not wait",
+        f"{KERNELS}/resident/columns.py",
+        "warp_barrier()  # lanes",
+        "# lanes",
+        ("test_threads",),
+    ),
+    Fault(
         "a copy that is not waited for",
         f"{KERNELS}/sweep.py",
         "            wait()\n            barrier()\n        for pair in range(thread // threads, pairs, groups):",

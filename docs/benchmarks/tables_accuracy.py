@@ -102,6 +102,19 @@ def slabs() -> str:
     return table(["", "", "microseconds a step", "efficiency", "GiB a device"], body)
 
 
+def peers() -> str:
+    """Return times of a grid on one device, and on two by either way of messages, and the efficiency with kernels."""
+    found, body = data("slabs-peers"), []
+    steps = max(record["steps"] for record in found)
+    for task in ("forward", "gradient"):
+        some = [r for r in found if r["task"] == task and r["steps"] == steps]
+        for n in sorted({r["size"][0] for r in some}):
+            took = {r["exchange"]: r["median"] for r in some if r["size"][0] == n}
+            share = f"{100 * took['none'] / took['peers'] / 2:.0f} %"
+            body.append([task, f"{n}²", *(figure(took[way]) for way in ("none", "gather", "peers")), share])
+    return table(["", "points", "one GPU", "two, all-gather", "two, kernels", "efficiency with kernels"], body)
+
+
 def mailboxes() -> str:
     """Return times of an exchange between two devices: by kernels, and by XLA."""
     found, body = data("mailboxes"), []
@@ -128,4 +141,4 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if value < 0.995 else two_digits(value)
 
 
-MADE = (points, accuracy, lead, device, members, slabs, mailboxes)
+MADE = (points, accuracy, lead, device, members, slabs, peers, mailboxes)

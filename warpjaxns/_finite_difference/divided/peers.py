@@ -18,9 +18,11 @@ import warp as wp
 from ..._coefficients import STAGES, metric
 from ..._kernels.finite_difference import divided as kernels
 from ..._kernels.finite_difference import messages, operators, stage, sweep
+from ..._kernels.finite_difference.operators import ROW_BLOCK
 from ..._kernels.finite_difference.plan import Plan
 from ..._kernels.finite_difference.planner import make_divided_plan
 from ..._kernels.finite_difference.setting import Setting
+from ..._kernels.finite_difference.sums import forcing_sum
 from ..._kernels.hardware.numbers import complex_type
 from ..._primitives.operands import Operands, split
 from ..._support import device_groups, shared_memory
@@ -51,12 +53,10 @@ class Segment:
         plan = make_divided_plan(shape, np.dtype(omega.dtype).name, omega.shape[0], shared_memory(), kind)
         return cls(slab, scheme, steps, omega.shape[0], plan.on(platform == "cpu"), device_groups(slab.divided))
 
-    def prepare(self, load, *what) -> None:
-        """Load the kernels that `load(plan, scheme, *what, devices)` names, and those of messages."""
+    def load(self, needed: list, centre: bool) -> None:
+        """Load kernels, given with the threads of their blocks, and those of messages. `centre`: as in `between`."""
         devices = [wp.get_device(alias) for group in self.groups for alias in group]
-        load(self.plan, self.scheme, *what, devices)
-        of_messages = messages.message_kernels(self.plan, load is kernels.load_sweep, self.slab.divided.parts)
-        kernels.load_kernels(of_messages, devices)
+        kernels.load_kernels(needed + messages.message_kernels(self.plan, centre, self.slab.divided.parts), devices)
 
     def call(self, launch, x, key, outputs, aliases, **how):
         """Call ``launch(setting, *x, *outputs)``. What it hands from kernel to kernel is `scratch`."""
@@ -102,7 +102,7 @@ def advance(*operands, slab: Slab, platform, scheme, steps, keep=False, direct=F
     """Take the steps of `algebra.advance`, and their repetitions."""
     x, _ = split(operands, Operands)
     segment = Segment.of(slab, scheme, steps, x.omega, "state", platform)
-    segment.prepare(kernels.load, x.forcing.shape[-1] > 1, keep)
+    segment.load(kernels.step_kernels(segment.plan, scheme, x.forcing.shape[-1] > 1, keep), centre=False)
     x = segment.padded(x)
     shape, real = x.omega.shape, segment.plan.real
     through_memory = segment.plan.through_memory
@@ -134,7 +134,7 @@ def advance_jvp(*operands, slab: Slab, platform, scheme, steps):
         none = jnp.zeros((1, 1, *x.omega.shape[1:]), x.omega.dtype)
         x, dx = (each if each.forcing.shape[-1] > 1 else each._replace(forcing=none) for each in (x, dx))
     segment = Segment.of(slab, scheme, steps, x.omega, "tangent", platform)
-    segment.prepare(kernels.load, x.forcing.shape[-1] > 1, False)
+    segment.load(kernels.step_kernels(segment.plan, scheme, x.forcing.shape[-1] > 1, False), centre=False)
     x, dx, through_memory = segment.padded(x), segment.padded(dx), segment.plan.through_memory
 
     def launch(setting, *given):
@@ -154,7 +154,8 @@ def adjoint(*operands, slab: Slab, platform, scheme, steps, wrt):
     x, (cotangent, *kept) = split(operands, Operands)
     segment = Segment.of(slab, scheme, steps, cotangent, "sweep", platform)
     by_parameter, by_forcing = wrt.viscosity or wrt.drag or wrt.dt, wrt.forcing
-    segment.prepare(kernels.load_sweep, x.forcing.shape[-1] > 1)
+    needed = kernels.sweep_kernels(segment.plan, scheme, x.forcing.shape[-1] > 1)
+    segment.load([*needed, *[(forcing_sum(segment.plan), ROW_BLOCK)] * by_forcing], centre=True)
     x = segment.padded(x._replace(omega=cotangent))
     shape, real = x.omega.shape, segment.plan.real
     forcing = (x.forcing.shape[0], *shape) if by_forcing else (1,)

@@ -49,7 +49,8 @@ class Calls:
         `forcing`: of the stages to come. With no steps nothing is kept.
         """
         count, shape = len(fields), (fields[0].shape[0], fields[0].shape[1] + 2, fields[0].shape[2])
-        kernels.load(self.plan, self.scheme, forcing.shape[-1] > 1, steps > 0, self.devices)
+        needed = kernels.step_kernels(self.plan, self.scheme, forcing.shape[-1] > 1, steps > 0)
+        kernels.load(self.plan, needed, False, self.devices)
         spectra = self._spectra(shape[0])
 
         def launch(tables, *arrays):
@@ -122,7 +123,8 @@ class Calls:
 
     def begin_sweep(self, states, cotangent, forcing):
         """Return the spectra of F(w, l), where w is the last of the states. `forcing`: of the stages."""
-        kernels.load_sweep(self.plan, self.scheme, forcing.shape[-1] > 1, self.devices)
+        needed = kernels.sweep_kernels(self.plan, self.scheme, forcing.shape[-1] > 1)
+        kernels.load(self.plan, needed, True, self.devices)
 
         made, work = self._spectra(cotangent.shape[0]), self._work(cotangent.shape)
 

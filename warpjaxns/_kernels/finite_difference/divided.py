@@ -25,7 +25,7 @@ from .points import BLOCK, launch_points, source_points, stage_points, sweep_poi
 from .poisson import Spectra, forward_rows, inverse_rows
 from .setting import Setting
 from .stage import stage_rows
-from .sums import forcing_sum, parameter_sums
+from .sums import parameter_sums
 from .sweep import source_rows, sweep_rows
 
 
@@ -49,34 +49,39 @@ def copy_edges(plan: Plan) -> wp.Kernel:
     return copy_edges
 
 
-def load(plan: Plan, scheme: str, forced: bool, keep_psi: bool, devices) -> None:
-    """Load the kernels of `begin` and `stage` on devices. `forced`, `keep_psi`: whether there is forcing, or psi."""
-    stages = [(forward_rows(plan), plan.slab_lines.block_dim)]
+def step_kernels(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> list:
+    """Return the kernels of `begin` and `stage` without messages, and the threads of their blocks.
+
+    `forced`, `keep_psi`: whether there is forcing, or psi.
+    """
+    kernels = [(forward_rows(plan), plan.slab_lines.block_dim), (copy_kernel(plan), ROW_BLOCK)]
     if plan.through_memory:
-        stages += [(inverse_rows(plan), plan.slab_lines.block_dim), (stage_points(plan, scheme, forced), BLOCK)]
+        kernels += [(inverse_rows(plan), plan.slab_lines.block_dim), (stage_points(plan, scheme, forced), BLOCK)]
     else:
-        stages.append((stage_rows(plan, scheme, forced=forced, keep_psi=keep_psi), plan.stage_lines.block_dim))
-    copies = [(kernel(plan), ROW_BLOCK) for kernel in (copy_kernel, copy_edges)]
-    load_kernels([*stages, *copies, *_of_all(plan, centre=False)], devices)
+        kernels.append((stage_rows(plan, scheme, forced=forced, keep_psi=keep_psi), plan.stage_lines.block_dim))
+    return kernels
 
 
-def load_sweep(plan: Plan, scheme: str, forced: bool, devices) -> None:
-    """Load the kernels of `begin_sweep` and `sweep` on devices."""
+def sweep_kernels(plan: Plan, scheme: str, forced: bool) -> list:
+    """Return the kernels of `begin_sweep` and `sweep` without messages, and the threads of their blocks."""
+    kernels = [(parameter_sums(plan, scheme, forced), ROW_BLOCK)]
     if plan.through_memory:
-        stages = [(kernel(plan), plan.slab_lines.block_dim) for kernel in (forward_rows, inverse_rows)]
-        stages += [(kernel(plan, scheme), BLOCK) for kernel in (source_points, sweep_points)]
+        kernels += [(kernel(plan), plan.slab_lines.block_dim) for kernel in (forward_rows, inverse_rows)]
+        kernels += [(kernel(plan, scheme), BLOCK) for kernel in (source_points, sweep_points)]
     else:
-        stages = [(source_rows(plan, scheme), plan.slab_lines.block_dim)]
-        stages.append((sweep_rows(plan, scheme), plan.sweep_lines.block_dim))
-    of_rows = copy_edges(plan), parameter_sums(plan, scheme, forced), forcing_sum(plan)
-    load_kernels([*stages, *((kernel, ROW_BLOCK) for kernel in of_rows), *_of_all(plan, centre=True)], devices)
+        kernels.append((source_rows(plan, scheme), plan.slab_lines.block_dim))
+        kernels.append((sweep_rows(plan, scheme), plan.sweep_lines.block_dim))
+    return kernels
 
 
-def _of_all(plan, centre):
-    return [(between(plan, centre), plan.column_chunks.block_dim)]
+def load(plan: Plan, kernels: list, centre: bool, devices) -> None:
+    """Load kernels, given with the threads of their blocks, and those around messages. `centre`: as in `between`."""
+    load_kernels(
+        [*kernels, (copy_edges(plan), ROW_BLOCK), (between(plan, centre), plan.column_chunks.block_dim)], devices
+    )
 
 
-def load_kernels(kernels, devices) -> None:
+def load_kernels(kernels: list, devices) -> None:
     """Load kernels, given with the threads of their blocks, on devices."""
     for device in devices:
         for each, block_dim in kernels:

@@ -56,7 +56,7 @@ def exchange_rows(plan: Plan, parts: int) -> wp.Kernel:
         synchronise_dependent_launch()
         turn = mailbox.turns[2 * block] + 1
         gave_up = mailbox.turns[2 * block + 1]
-        slot = SIDES * (turn % 2)
+        slot = SIDES * (turn & 1)  # turns may become negative, after days
         if does != RECEIVE:
             for side in range(SIDES):  # the first row goes to the north of the slab before
                 to = wp.where(side == 0, here + parts - 1, here + 1) % parts
@@ -158,7 +158,7 @@ def between_devices(plan: Plan, centre: bool, parts: int, with_rows: bool) -> wp
         synchronise_dependent_launch()
         turn = mailbox.turns[2 * block] + 1
         gave_up = mailbox.turns[2 * block + 1]
-        slot = turn % 2
+        slot = turn & 1
         if does != RECEIVE:
             if with_rows:
                 for side in range(SIDES):  # the first row goes to the north of the slab before
