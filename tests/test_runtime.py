@@ -40,9 +40,10 @@ def test_auto_falls_back_on_sizes_that_warp_lacks(monkeypatch):
     odd = wns.info(wns.Grid((14, 10)))
     assert odd.auto == "xla"
     assert "14" in odd.auto_reason
-    long = wns.info(wns.Grid((16384, 16384)))
+    long = wns.info(wns.Grid((64, 65536)))
     assert long.auto == "xla"
-    assert "shared memory" in long.auto_reason or "threads" in long.auto_reason
+    assert "shared memory" in long.auto_reason
+    assert wns.info(wns.Grid((16384, 32768)), "float32").auto == "warp"
 
 
 def test_an_old_driver_is_named(monkeypatch):
