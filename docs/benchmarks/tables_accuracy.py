@@ -125,6 +125,19 @@ def mailboxes() -> str:
     return table(["message", "in one kernel", "in a graph", "all-gather of XLA"], body)
 
 
+def long_rows() -> str:
+    """Return times of grids with long rows, and of XLA where it was measured."""
+    found, before, body = data("long_rows")["times"], data("long_rows_before")["times"], []
+    for name, ours in found.items():
+        size, task, _ = name.split()
+        theirs = before.get(f"{size} {task} xla")
+        other = [figure(theirs["microseconds_a_step"])] if theirs else [""]
+        ratio = theirs["microseconds_a_step"] / ours["microseconds_a_step"] if theirs else None
+        cells = [figure(ours["microseconds_a_step"]), f"{1e3 * ours['nanoseconds_a_point']:.0f}", *other]
+        body.append([size.replace("x", " x "), task, *cells, two_digits(ratio) if ratio else ""])
+    return table(["rows x points", "", "Warp", "picoseconds a point", "XLA", "XLA / Warp"], body)
+
+
 def _marked(cell, text):
     """Return a cell of a table: a value and whether it is extrapolated, or nothing."""
     if cell is None:
@@ -141,4 +154,4 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if value < 0.995 else two_digits(value)
 
 
-MADE = (points, accuracy, lead, device, members, slabs, peers, mailboxes)
+MADE = (points, accuracy, lead, device, members, slabs, long_rows, peers, mailboxes)

@@ -277,7 +277,7 @@ class Plan:
 
     @property
     def with_threads_for_columns(self) -> "Plan":
-        """The plan whose blocks have fewer columns, and threads more of each, where they would have too many threads."""
+        """The plan whose blocks have fewer columns, or threads more of each, if there would be too many threads."""
         plan = self
         while plan.column_chunks.block_dim > LARGEST_BLOCK:
             fewer, longer = {"columns": plan.columns // 2}, {"chunk": 2 * plan.chunk}
