@@ -3,7 +3,7 @@
     python docs/benchmarks/long_rows.py --output docs/benchmarks/long_rows.json
 
 Results and gradients of few rows are compared first. Then each backend is timed in turn on the same grids.
-`long_rows.json` is Warp alone (``--timed 16384x16384 4096x32768 --backends warp --repeat 3``). `long_rows_before.json` joins
+`long_rows.json` is Warp alone (``--timed 16384x16384 4096x32768 --backends warp``). `long_rows_before.json` joins
 two runs of an earlier state, one a grid, each of which ended after its time.
 """
 

@@ -244,13 +244,13 @@ class Plan:
 
         `sides` is their number without slabs: two where a kernel writes to one while other blocks read the other one. A
         slab reads only its own spectra, so one array is enough, and one for the sums. With `recompute` only the sums
-        are left. Columns that are solved in parts have sums too.
+        are left. Columns that are solved in parts have sums too. Through memory no kernel reads spectra and writes others.
         """
         rows = self.shape[0], 2 * (self.of_parts if self.in_parts else self).slabs
         spectrum, sums = ((self.fields, batch, n, self.pitch) for n in rows)
         if self.by_slabs:
             return [sums] if self.recompute else [sums, spectrum]
-        return [sums] * self.in_parts + [spectrum] * sides
+        return [sums] * self.in_parts + [spectrum] * (1 if self.through_memory else sides)
 
     def typed_scratch(self, streams: Streams, **how) -> list[tuple[type, tuple[int, ...]]]:
         """Return Warp types and shapes of `scratch`, for all streams."""
