@@ -1,6 +1,7 @@
 """Rows so long that no block has two lines of them: the streamfunction goes through memory."""
 
 import pytest
+import test_difference_terms
 import test_mailboxes
 from emulator import COMPILER, emulated
 from layouts import NO_RESIDENTS, fast_cases, hand_in
@@ -50,9 +51,22 @@ def test_tangents_go_through_memory_first(monkeypatch):
     check(case)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("longest", [4, 4096], ids=["parts", "columns"])
+@pytest.mark.parametrize(
+    "names", [test_difference_terms.WITH_MEDIUM, tuple(test_difference_terms.WITH_RADIUS)], ids=len
+)
+def test_further_terms(names, longest, monkeypatch):
+    hand_in(monkeypatch, {"LONGEST_COLUMN": longest, "ROWS_OF_PART": 8})
+    with_memory(monkeypatch, 256)
+    held = ("deformation_radius",) if "deformation_radius" in names else ()
+    case = test_difference_terms.Case(grid=Grid((24, 20), (2.0, 3.3)), per_member=True, steps=1, names=names, held=held)
+    test_difference_terms.check(case)
+
+
 @pytest.mark.covering(1, 2)
 @functions([forward, tangent, gradient_of_parameters, gradient_of_control], [tangent])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 @pytest.mark.parametrize("parts", fast_cases([1, 2, 4], 1))
 @pytest.mark.parametrize("lines", fast_cases([1, 2], 0))
 def test_slabs_of_a_divided_grid(function, dtype, parts, lines, monkeypatch):

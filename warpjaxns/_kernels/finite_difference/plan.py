@@ -244,7 +244,8 @@ class Plan:
 
         `sides` is their number without slabs: two where a kernel writes to one while other blocks read the other one. A
         slab reads only its own spectra, so one array is enough, and one for the sums. With `recompute` only the sums
-        are left. Columns that are solved in parts have sums too. Through memory no kernel reads spectra and writes others.
+        are left. Columns that are solved in parts have sums too. Through memory no kernel reads spectra and writes
+        others.
         """
         rows = self.shape[0], 2 * (self.of_parts if self.in_parts else self).slabs
         spectrum, sums = ((self.fields, batch, n, self.pitch) for n in rows)
