@@ -40,6 +40,12 @@ def test_value_jvp_and_vjp(case, monkeypatch):
 
 
 @pytest.mark.full
+@pytest.mark.parametrize(("points", "dtype"), [(32768, "float32"), (16384, "float64")])
+def test_the_longest_rows(points, dtype):
+    check(Case(grid=Grid((4, points), (0.001, 3.5)), dtype=dtype, steps=1, batch=1))
+
+
+@pytest.mark.full
 def test_tangents_go_through_memory_first(monkeypatch):
     """A block has two lines for a stage, and no four for a state and its tangent."""
     case = Case(grid=Grid((15, 20), (2.0, 3.5)), steps=2, per_member=ALL)

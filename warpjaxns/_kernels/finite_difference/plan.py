@@ -232,6 +232,11 @@ class Plan:
         """Threads of the largest block that works on rows."""
         return max(self.stage_lines.block_dim, self.slab_lines.block_dim)
 
+    @property
+    def slab_bounds(self) -> tuple[int, int]:
+        """The `bounds` of kernels that only transform the rows of slabs."""
+        return self.bounds(self.slab_lines, *[self.occupancy] * self.through_memory)
+
     @staticmethod
     def bounds(lines: Lines | Columns, occupancy: int = 512) -> tuple[int, int]:
         """Return the threads of a block, and the fewest blocks that are to share a multiprocessor."""

@@ -33,7 +33,7 @@ def forward_rows(plan: Plan) -> wp.Kernel:
     by_pair, complex_view = pair_functions(plan, lines), vector_view(complex_type(real))
     pair_at, take, screened, modes_of = by_pair.pair_at, by_pair.take, plan.screened, spectra.modes_of
 
-    @kernel(launch_bounds=plan.bounds(lines, plan.occupancy if plan.through_memory else 512))
+    @kernel(launch_bounds=plan.slab_bounds)
     def forward_rows(
         table: Table,
         # in
@@ -88,7 +88,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
     screened, modes_of, ny, divided = plan.screened, spectra.modes_of, plan.shape[0], plan.edges > 0
     blocks, solve_edge = slabs + divided, spectra.solve_edge
 
-    @kernel(launch_bounds=plan.bounds(lines, plan.occupancy if plan.through_memory else 512))
+    @kernel(launch_bounds=plan.slab_bounds)
     def inverse_rows(
         table: Table,
         # in
