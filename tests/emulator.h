@@ -88,6 +88,19 @@ static void wait_for(int rank, int id, unsigned mask, int count) {
   while (barrier.generation == generation);
 }
 static void block_barrier() { wait_for(now->rank, 0, 0, block.x); }
+static int block_barrier_or(int value) {
+  static bool any[MOST_BLOCKS];
+  block_barrier();
+  any[now->rank] = false;
+  block_barrier();
+  any[now->rank] |= value != 0;
+  block_barrier();
+  return any[now->rank];
+}
+static unsigned long long time() {  // no other device works meanwhile, so waiting is of no use
+  static unsigned long long ns;
+  return ns += 1000000000000;
+}
 static void named_barrier(int id, int count) { wait_for(now->rank, id, 0, count); }
 static void warp_barrier(unsigned mask) {
   wait_for(now->rank, LANES + now->thread / LANES, mask, __builtin_popcount(mask));
@@ -272,6 +285,7 @@ static const char* run(int blocks, int threads, int cluster, int order, void (*k
 #define blockIdx (emulator::Index{(unsigned)(emulator::first_block + emulator::now->rank), 0, 0})
 #define threadIdx (emulator::Index{(unsigned)emulator::now->thread, 0, 0})
 #define __syncthreads emulator::block_barrier
+#define __syncthreads_or emulator::block_barrier_or
 #define __cvta_generic_to_shared emulator::shared_address
 static void __syncwarp(unsigned mask = 0xffffffffu) { emulator::warp_barrier(mask); }
 template <class T> static T __shfl_sync(unsigned mask, T x, int lane, int width) {

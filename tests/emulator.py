@@ -49,6 +49,9 @@ INLINE = [  # what stands in `asm volatile(...)`, and what stands for it here
     (r'"st\.async.*?"\s*:: "r"\((.*)\), "[fd]"\((\w+)\), "r"\((\w+)\) : "memory"', r"emulator::send(\1, \2, \3)"),
     (r'"mbarrier\.init.*?"r"\((\w+)\) : "memory"', r"emulator::initialise_mbarrier(\1)"),
     (r'"fence\.mbarrier_init.*?" ::: "memory"', ""),
+    (r'"st\.release.*?"l"\((\w+)\), "r"\((\w+)\) : "memory"', r"*(unsigned*)\1 = \2"),
+    (r'"ld\.acquire.*?"=r"\((\w+)\) : "l"\((\w+)\) : "memory"', r"\1 = *(const unsigned*)\2"),
+    (r'"mov\.u64 %0, %%globaltimer;" : "=l"\((\w+)\) :: "memory"', r"\1 = emulator::time()"),
     (r'"mbarrier\.arrive.*?"r"\((\w+)\), "r"\((\w+)\) : "memory"', r"emulator::expect(\1, \2)"),
     (
         r'"\{.*?_wait.*?"\s*: "=r"\((\w+)\) : "r"\((\w+)\), "r"\((.*?)\) : "memory"',

@@ -276,7 +276,11 @@ SLABS = {**SATURATED, "SLABS": {4096: always(tuning.Slabs(4, 8, True, True, Fals
 
 @pytest.mark.full
 @pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 0))
-@pytest.mark.parametrize("tables", fast_cases([SLABS, SATURATED, {}], 0), ids=["slabs", "columns", "resident"])
+@pytest.mark.parametrize(
+    "tables",
+    fast_cases([SLABS, SATURATED, {}, {**SATURATED, "LONGEST_COLUMN": 4, "ROWS_OF_PART": 4}], 0),
+    ids=["slabs", "columns", "resident", "parts"],
+)
 def test_a_large_deformation_radius(tables, dtype, monkeypatch):
     """Recursions along y then lose next to nothing from row to row, and means must not grow."""
     hand_in(monkeypatch, tables)

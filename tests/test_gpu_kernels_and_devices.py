@@ -7,9 +7,11 @@ import pytest
 import warp as wp
 from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
+from test_partition import collectives
 from tolerances import GPU, GPU_GRADIENT, relative_error
 
 import warpjaxns as wns
+from warpjaxns import _ffi
 
 pytestmark = pytest.mark.gpu
 ROW = wp.array(dtype=wp.float64)
@@ -112,11 +114,10 @@ def test_members_over_several_devices():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", [(64, 96), (64, 8192)], ids=str)  # long rows have other blocks
-def test_rows_over_several_devices(shape, dtype):
+@pytest.mark.parametrize("shape", [(64, 96), (64, 8192), (64, 16384)], ids=str)  # long rows have other blocks
+@pytest.mark.parametrize("exchange", ["gather", "peers"])
+def test_rows_over_several_devices(exchange, shape, dtype):
     """The gradient of a divided grid is that of the grid on one device, also where there is one slab."""
-    if shape[1] == 8192 and dtype == "float64":
-        pytest.skip("too long for Warp")
     whole = wns.Grid(shape, (shape[0] / 32, shape[1] / 32))  # equal spacings, for which the time step is stable
     omega = wns.initial.random_vorticity(whole, key=jax.random.key(0)).astype(dtype)
 
@@ -130,4 +131,47 @@ def test_rows_over_several_devices(shape, dtype):
 
     for count in {1, min(jax.device_count(), 2)}:
         mesh = jax.make_mesh((count,), ("y",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
-        close(gradients(whole.over(mesh, "y"), "warp"), gradients(whole, "xla"), GPU_GRADIENT)
+        close(gradients(whole.over(mesh, "y", exchange), "warp"), gradients(whole, "xla"), GPU_GRADIENT)
+
+
+@pytest.fixture
+def divided():
+    """A solver on a grid that two devices share, whose kernels exchange messages, and a state."""
+    if jax.device_count() == 1:
+        pytest.skip("one device")
+    mesh = jax.make_mesh((2,), ("y",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    grid = wns.Grid((64, 96), (2.0, 3.0)).over(mesh, "y", "peers")
+    solver = wns.NavierStokes2D(grid, viscosity=1e-3, dt=1e-3, check_finite=False)
+    return solver, wns.initial.random_vorticity(grid, key=jax.random.key(0))
+
+
+def test_messages_by_kernels(divided):
+    """A rollout has no collective, one foreign call on each device, and the same bits each time."""
+    solver, omega = divided
+    program = jax.jit(lambda w: solver.rollout(w, steps=8)).lower(omega).compile()
+    assert collectives(program) == []
+    assert program.as_text().count("custom_call_target=") == 1
+    first = np.asarray(program(omega))
+    whole = wns.NavierStokes2D(wns.Grid((64, 96), (2.0, 3.0)), viscosity=1e-3, dt=1e-3)
+    close(first, whole.rollout(jax.device_get(omega), steps=8), GPU)
+    for _ in range(20):
+        np.testing.assert_array_equal(program(omega), first)
+
+
+def test_a_message_that_does_not_come(divided, monkeypatch):
+    """A device whose call does nothing: the other one gives up, later calls fail, and all can begin anew."""
+    solver, omega = divided
+    program = jax.jit(lambda w: solver.rollout(w, steps=2))
+    first, run = np.asarray(program(omega)), _ffi._Replay.__call__
+
+    def on_one(replay, arrays, at):
+        if arrays[0].device.ordinal == 0:
+            run(replay, arrays, at)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(_ffi._Replay, "__call__", on_one)
+        assert np.isnan(np.asarray(program(omega))[:32]).all()
+    with pytest.raises(Exception, match="without a message"):
+        jax.block_until_ready(program(omega))
+    wns.clear_caches()
+    np.testing.assert_array_equal(program(omega), first)

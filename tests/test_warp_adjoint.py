@@ -59,8 +59,8 @@ def kernels(dtype, scheme):
         out: wp.array3d(dtype=real),
     ):
         member, i, j = wp.tid()
-        p = neighbourhood(psi, member, i, j)
-        w = neighbourhood(omega, member, i, j)
+        p = neighbourhood(psi[member], i, j)
+        w = neighbourhood(omega[member], i, j)
         given = Numbers()
         given.viscosity = viscosity[wp.where(viscosity.shape[0] == 1, 0, member)]
         given.drag = drag[wp.where(drag.shape[0] == 1, 0, member)]
@@ -70,7 +70,7 @@ def kernels(dtype, scheme):
     @wp.kernel(module="unique", enable_backward=True)
     def jacobians(metric: Metric, a: wp.array3d(dtype=real), b: wp.array3d(dtype=real), out: wp.array3d(dtype=real)):
         member, i, j = wp.tid()
-        out[member, i, j] = J(neighbourhood(a, member, i, j), neighbourhood(b, member, i, j), metric)
+        out[member, i, j] = J(neighbourhood(a[member], i, j), neighbourhood(b[member], i, j), metric)
 
     return tendencies, jacobians, Metric(*metric(GRID.spacing))
 

@@ -13,6 +13,7 @@ import numpy as np
 from ._checks import check_option
 from ._grid import DividedGrid, Grid
 from ._show import show
+from ._support import peers_obstacle
 
 ADVECTION = ("arakawa", "central")
 INTEGRATORS = ("rk4", "rk3")
@@ -263,11 +264,16 @@ def check_backend(backend: Any, discretisation: Any, grid: Grid, dtype: Any) -> 
     """
     check_discretisation(discretisation, grid)
     check_option("backend", backend, ("auto", "warp", "xla"))
-    if backend == "warp":
+    by_peers = grid if isinstance(grid, DividedGrid) and grid.exchange == "peers" else None
+    if backend == "warp" or by_peers:
         platform = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
         obstacle = engine_of(discretisation).obstacle(grid, dtype, platform)
-        if obstacle:
+        if obstacle and backend == "warp":
             raise ValueError(f'backend="warp" cannot be used here: {obstacle}, or backend="xla"')
+        if by_peers:
+            obstacle = obstacle or (backend == "xla" and 'the backend is "xla"') or peers_obstacle(by_peers)
+            if obstacle:
+                raise ValueError(f'exchange="peers" cannot be used here: {obstacle}; use exchange="auto"')
 
 
 def to_dict(discretisation: Discretisation) -> dict[str, str]:

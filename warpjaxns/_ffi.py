@@ -74,6 +74,7 @@ class Program:
     aliases: tuple[tuple[int, int], ...]
     moving: tuple[tuple[int, int], ...]
     launch: Callable[..., None] = dataclasses.field(compare=False, repr=False)
+    check: Callable[[], None] | None = dataclasses.field(compare=False, repr=False)
 
 
 def call(
@@ -88,6 +89,7 @@ def call(
     aliases: Mapping[int, int] | None = None,
     at: jax.Array | None = None,
     moving: Mapping[int, int] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> tuple[jax.Array, ...]:
     """Run `launch(*inputs, *outputs)` on the device where the operands are.
 
@@ -114,6 +116,8 @@ def call(
         with its slice ``at[moving[array]]``. Arrays are numbered as in `feed`, and `at` holds int32. With `graph`, and
         without `repeats`.
 
+    - `check`: called on the host before each run, which fails with the error that it raises.
+
     **Returns:** the outputs, a tuple.
 
     **Raises:** `TypeError` if an operand does not fit its dtype, `ValueError` for more arrays than a table holds.
@@ -131,7 +135,7 @@ def call(
     if moving:
         operands = (jax.numpy.asarray(at, np.int32), *operands)
     same, moved = (tuple(sorted((chosen or {}).items())) for chosen in (aliases, moving))
-    program = Program(key, tuple(inputs), shapes, graph, repeats, feed, same, moved, launch)
+    program = Program(key, tuple(inputs), shapes, graph, repeats, feed, same, moved, launch, check)
     return tuple(call_p.bind(*operands, program=program))
 
 
@@ -233,6 +237,8 @@ def _register(signature):
 
     def launch(*arrays):
         defer_signals(CALLBACKS)
+        if program.check:
+            program.check()
         device = arrays[0].device
         with contextlib.nullcontext() if device.alias in devices else _excuse(program):
             launch_there(device, *arrays)

@@ -15,7 +15,7 @@ from ._show import show
 # Within these lengths float32 holds the constants of the operators, up to 8 / spacing^2 and (side / 2 pi)^2, and their
 # inverses.
 SHORTEST, LONGEST = 1e-18, 1e19
-EXCHANGES = "auto", "gather", "near"
+EXCHANGES = "auto", "gather", "near", "peers"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,9 @@ class Grid:
             axis: the name of one of its axes.
             exchange: the way of messages between slabs. "gather": all to all devices, by one all-gather. "near": those
                 of short waves to the two neighbours only, since they decay within a slab; that is less to receive on
-                many devices, in three collectives. "auto": "near" where that spares a device 16 MiB a message.
+                many devices, in three collectives. "peers": kernels write those of time steps into the memory of other
+                devices, without the host; up to 8 CUDA devices of one process that can access each other's memory.
+                "auto": "peers" where that is possible, else "near" where that spares a device 16 MiB a message.
 
         Raises:
             TypeError: `mesh` is not a `jax.sharding.Mesh`.

@@ -11,6 +11,7 @@ from . import _ffi, _support
 from ._checks import check_count, check_dtype, check_flag, check_grid
 from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
 from ._grid import Grid
+from ._kernels.hardware import mailboxes
 from ._scalars import State
 from ._show import show
 from ._solver import NavierStokes2D, check_solver
@@ -103,9 +104,10 @@ def warmup(solver: NavierStokes2D, *, batch: tuple[int, ...] = (), dtype=None, g
 
 
 def clear_caches() -> None:
-    """Drop captured CUDA graphs.
+    """Drop captured CUDA graphs, and begin anew with messages between devices that were given up.
 
     Call it when nothing runs. Kernels stay loaded, and Warp's cache on disk is untouched. `jax.clear_caches` drops the
     programs that JAX has compiled, eager calls included.
     """
     _ffi.clear()
+    mailboxes.reset()

@@ -12,6 +12,7 @@ import warp as wp
 from ._grid import DividedGrid, Grid
 from ._kernels.fft.lines import smooth
 from ._kernels.finite_difference.planner import make_divided_plan, make_plan, unsupported
+from ._kernels.hardware import mailboxes
 from ._kernels.hardware.limits import CPU_MEMORY
 
 STDERR = 2  # the file descriptor
@@ -35,6 +36,23 @@ def warp_obstacle(grid: Grid, dtype, platform: str) -> str | None:
         limit = shared_memory()
         return cuda_obstacle() or unsupported(make(grid.shape, np.dtype(dtype).name, 1, limit), limit)
     return f"Warp knows no platform {platform!r}"
+
+
+def peers_obstacle(grid: DividedGrid) -> str | None:
+    """Return why kernels cannot exchange the messages of a divided grid, or None."""
+    devices = grid.devices.devices.flat
+    if any(device.platform != "gpu" for device in devices) or cuda_obstacle():
+        return cuda_obstacle() or "its devices are no CUDA devices"
+    if any(device.process_index != jax.process_index() for device in devices):
+        return "its devices belong to several processes"
+    return next(filter(None, map(mailboxes.obstacle, device_groups(grid))), None)
+
+
+def device_groups(grid: DividedGrid) -> list[tuple[str, ...]]:
+    """Return the CUDA devices that share a grid, in the order of their slabs, as Warp names them."""
+    axis = grid.devices.axis_names.index(grid.axis)
+    groups = np.moveaxis(grid.devices.devices, axis, -1).reshape(-1, grid.parts)
+    return [tuple(f"cuda:{device.local_hardware_id}" for device in group) for group in groups]
 
 
 @functools.cache

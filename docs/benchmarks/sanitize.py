@@ -45,6 +45,7 @@ CASES = [
     *[(shape, 1, "float32") for shape in ((64, 4096), (2048, 64), (4096, 16))],
     *[((45, 75), 2, "float32"), ((96, 100), 1, "float64"), ((256, 256), 2, "float64"), ((64, 2048), 1, "float64")],
     *[((64, 64), 3, "float64"), ((64, 64), 30, "float64"), ((128, 128), 10, "float64")],
+    *[(shape, 1, "float32") for shape in ((8192, 16), (8, 16384))],  # in parts, through memory
 ]
 # the same for Fourier modes: resident or not, factors 3 and 5, columns that wait for others, the longest lines
 SPECTRAL_CASES = [
@@ -75,7 +76,7 @@ def one_step(shape, batch, dtype, device):
         values(roots_of_unity(nx, dtype), number),
         *(values([x]) for x in (1e-3, 0.1, 1e-3)),
         *(values(random.standard_normal((1, 1, ny, nx))), *map(values, fields), room(batch, ny, nx)),
-        *(room(count, batch, ny, nx) for count in (4, 3, 3, 3, 1)),
+        *(room(count, batch, ny, nx) for count in (4, 3, 4, 4, 1)),
         room(batch * ny * 3),
     ]
     scratches = (
@@ -98,12 +99,14 @@ def one_step(shape, batch, dtype, device):
     poisson.poisson(plan, tables, w, out, *alone)
     for kernels in (stage, resident_stage) if plan.resident else (stage,):
         kernels.advance(setting, forced, w, [states[1], states[2], states[3]], psis, forth)
-        kernels.advance(setting, unforced, w, three, None, forth)
+        kernels.advance(setting, unforced, w, three, [work[3]] * 3 if plan.through_memory else None, forth)
     for kernels in (sweep, resident_sweep) if plan.resident_adjoint else (sweep,):
-        kernels.adjoint(setting, forced, dt, (states, psis), l, out, three, back, (sums, forcing_sums, None, None))
+        totals, fields = (sums, forcing_sums, None, None), [*three, work[3]][: 3 + plan.for_adjoint.through_memory]
+        kernels.adjoint(setting, forced, dt, (states, psis), l, out, fields, back, totals)
     fits = plan.for_tangent.stage_lines.nbytes <= plan.shared_memory
     for kernels in [stage] * fits + [resident_stage] * (plan.resident_tangent is not None):
-        kernels.tangent(setting, forced, forced, w, l, list(zip(three, dthree, strict=True)), both)
+        of_psi = [(work[3], dwork[3])] * 3 if plan.for_tangent.through_memory else None
+        kernels.tangent(setting, forced, forced, w, l, list(zip(three, dthree, strict=True)), of_psi, both)
     return float(np.abs(arrays[8].numpy()).max())
 
 

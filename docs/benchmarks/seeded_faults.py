@@ -196,7 +196,7 @@ FAULTS = [
     ),
     Fault(
         "missing factor in the sums of slabs",
-        f"{KERNELS}/slabs.py",
+        f"{KERNELS}/between.py",
         "mean_triangle = real((m + 1) / 2 - (m * m - 1) / (6 * m))",
         "mean_triangle = real((m + 1) / 2 - (m * m - 1) / (3 * m))",
         ("test_slabs",),
@@ -239,8 +239,8 @@ FAULTS = [
     Fault(
         "lost barrier between transforms back and a stage",
         f"{KERNELS}/stage.py",
-        "publish(inverse(load(buffer, line, t), buffer, factors, line, t), buffer, line, t)\n        barrier()",
-        "publish(inverse(load(buffer, line, t), buffer, factors, line, t), buffer, line, t)",
+        "publish(inverse(load(buffer, line, roots, t), buffer, factors, line, t), buffer, line, t)\n        barrier()",
+        "publish(inverse(load(buffer, line, roots, t), buffer, factors, line, t), buffer, line, t)",
         ("test_threads",),
     ),
     Fault(

@@ -3,13 +3,17 @@
     python docs/benchmarks/slabs.py --size 8192 --devices 0 1 2 4 8 --output docs/benchmarks/slabs.json
     python docs/benchmarks/slabs.py --size 98304 8192 --steps 72 --every 4 --tasks gradient --devices 2 --repeat 1 \
         --output docs/benchmarks/slabs-memory.json    # for which one H200 (--devices 1) has no memory
+    python docs/benchmarks/slabs.py --squares 1024 2048 4096 8192 --devices 0 2 --exchange gather peers --one-process \
+        --output docs/benchmarks/slabs-peers.json    # messages by XLA and by kernels
     python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2    # on a CPU
 
 Each case is a process of its own: one that runs out of memory leaves the others alone, and its peak of memory is its
-own. With no devices (0) one of them runs the grid as it is (`whole`). A single slab (1) shows what slabs cost.
+own, unless all share one process. With no devices (0) one of them runs the grid as it is (`whole`). A single slab (1)
+shows what slabs cost.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -18,11 +22,19 @@ import sys
 import time
 from pathlib import Path
 
-TASKS = ("forward", "gradient")
+TASKS = ("forward", "gradient", "tangent")
 
 
 def measure(
-    task: str, size: tuple[int, int], devices: int, backend: str, dtype: str, steps: int, repeat: int, every: int | None
+    task: str,
+    size: tuple[int, int],
+    devices: int,
+    exchange: str,
+    backend: str,
+    dtype: str,
+    steps: int,
+    repeat: int,
+    every: int | None,
 ) -> dict:
     """Return times and memory of a case. No devices: the grid is not divided. `every`: of `Checkpointed`."""
     import jax
@@ -36,7 +48,7 @@ def measure(
     grid, sharding = wns.Grid(size, (2 * np.pi * size[0] / size[1], 2 * np.pi)), None
     if devices:
         mesh = Mesh(np.array(jax.devices()[:devices]), ("y",), axis_types=(AxisType.Auto,))
-        grid = grid.over(mesh, "y")
+        grid = grid.over(mesh, "y", exchange)
         sharding = grid.sharding()
     how = {"backend": backend, "check_finite": False, "adjoint": wns.Checkpointed(every)}
     solver = wns.NavierStokes2D(grid, viscosity=1e-4, dt=1e-4, **how)
@@ -49,7 +61,14 @@ def measure(
     def mean_square(omega):
         return jnp.mean(solver.rollout(omega, steps=steps) ** 2)
 
-    functions = {"forward": lambda w: solver.rollout(w, steps=steps), "gradient": jax.grad(mean_square)}
+    def rollout(omega):
+        return solver.rollout(omega, steps=steps)
+
+    functions = {
+        "forward": rollout,
+        "gradient": jax.grad(mean_square),
+        "tangent": lambda w: jax.jvp(rollout, (w,), (w,))[1],
+    }
     omega = jax.jit(start, out_shardings=sharding)()
     began = time.perf_counter()
     program = jax.jit(functions[task]).lower(omega).compile()
@@ -82,7 +101,7 @@ def formula(task: str, size: tuple[int, int], devices: int, dtype: str, steps: i
     """Return the bytes a device needs, by the formula of docs/guides/scaling.md, or None without `every`."""
     if task == "forward":
         fields = 4.0 if devices else 5.0
-    elif every:
+    elif every and task == "gradient":
         fields = steps / every + 6 * every + (6 if devices else 10)
     else:
         return None
@@ -93,14 +112,17 @@ def main(argv: list[str] | None = None) -> int:
     """Measure all cases, print a table, and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs="+", default=[8192], help="points a side, or ny and nx")
+    parser.add_argument("--squares", type=int, nargs="+", help="several sizes instead, each of points a side")
     parser.add_argument("--devices", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--exchange", nargs="+", default=["auto"], help="ways of messages, as in Grid.over")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS[:2]))
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--every", type=int, help="steps between two states that a gradient keeps")
     parser.add_argument("--fake", type=int, default=0, help="this many devices on the CPU")
+    parser.add_argument("--one-process", action="store_true", help="measure all cases in this process")
     parser.add_argument("--timeout", type=float, default=900, help="seconds of a case")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--case", help=argparse.SUPPRESS)
@@ -112,14 +134,18 @@ def main(argv: list[str] | None = None) -> int:
     if options.fake:
         flag = f"--xla_force_host_platform_device_count={options.fake}"
         environment |= {"XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}", "JAX_PLATFORMS": "cpu"}
-    size = options.size * 2 if len(options.size) == 1 else options.size
+    squares = options.squares or (options.size if len(options.size) == 1 else [])
+    sizes = [[n, n] for n in squares] or [options.size]
     common = {name: getattr(options, name) for name in ("backend", "dtype", "steps", "repeat", "every")}
     records, failed = [], 0
-    for task in options.tasks:
+    if options.one_process:
+        os.environ.update(environment)
+    for task, size in itertools.product(options.tasks, sizes):
         whole = None
-        for devices in options.devices:
-            case = {"task": task, "size": size, "devices": devices, **common}
-            result = _in_a_process(case, environment, options.timeout)
+        ways = [(n, exchange) for n in options.devices for exchange in (options.exchange if n else ["none"])]
+        for devices, exchange in ways:
+            case = {"task": task, "size": size, "devices": devices, "exchange": exchange, **common}
+            result = measure(**case) if options.one_process else _in_a_process(case, environment, options.timeout)
             how = size, devices, options.dtype, options.steps, options.every
             records.append({**case, **result, "bytes_by_formula": formula(task, *how)})
             failed += "error" in result
@@ -143,7 +169,8 @@ def _in_a_process(case, environment, timeout):
 
 
 def _line(result, whole):
-    name, needed = f"{result['task']:>9} {result['devices'] or 'whole'!s:>6}", result["bytes_by_formula"]
+    name = f"{result['task']:>9} {result['size'][0]:>6} {result['devices'] or 'whole'!s:>6} {result['exchange']:>6}"
+    needed = result["bytes_by_formula"]
     by_formula = f" ({needed / 2**20:.1f} MiB by formula)" if needed else ""
     if "error" in result:
         return f"{name}  {result['error']}{by_formula}"

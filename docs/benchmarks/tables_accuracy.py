@@ -102,6 +102,19 @@ def slabs() -> str:
     return table(["", "", "microseconds a step", "efficiency", "GiB a device"], body)
 
 
+def peers() -> str:
+    """Return times of a grid on one device, and on two by either way of messages, and the efficiency with kernels."""
+    found, body = data("slabs-peers"), []
+    steps = max(record["steps"] for record in found)
+    for task in ("forward", "gradient"):
+        some = [r for r in found if r["task"] == task and r["steps"] == steps]
+        for n in sorted({r["size"][0] for r in some}):
+            took = {r["exchange"]: r["median"] for r in some if r["size"][0] == n}
+            share = f"{100 * took['none'] / took['peers'] / 2:.0f} %"
+            body.append([task, f"{n}²", *(figure(took[way]) for way in ("none", "gather", "peers")), share])
+    return table(["", "points", "one GPU", "two, all-gather", "two, kernels", "efficiency with kernels"], body)
+
+
 def mailboxes() -> str:
     """Return times of an exchange between two devices: by kernels, and by XLA."""
     found, body = data("mailboxes"), []
@@ -110,6 +123,19 @@ def mailboxes() -> str:
         ways = {r["way"]: r["microseconds"] for r in found if r["bytes"] == size and r.get("blocks", most) == most}
         body.append([f"{size >> 10} KiB", *(figure(ways[way]) for way in ("one kernel", "graph", "all-gather"))])
     return table(["message", "in one kernel", "in a graph", "all-gather of XLA"], body)
+
+
+def long_rows() -> str:
+    """Return times of grids with long rows, and of XLA where it was measured."""
+    found, before, body = data("long_rows")["times"], data("long_rows_before")["times"], []
+    for name, ours in found.items():
+        size, task, _ = name.split()
+        theirs = before.get(f"{size} {task} xla")
+        other = [figure(theirs["microseconds_a_step"])] if theirs else [""]
+        ratio = theirs["microseconds_a_step"] / ours["microseconds_a_step"] if theirs else None
+        cells = [figure(ours["microseconds_a_step"]), f"{1e3 * ours['nanoseconds_a_point']:.0f}", *other]
+        body.append([size.replace("x", " x "), task, *cells, two_digits(ratio) if ratio else ""])
+    return table(["rows x points", "", "Warp", "picoseconds a point", "XLA", "XLA / Warp"], body)
 
 
 def _marked(cell, text):
@@ -128,4 +154,4 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if value < 0.995 else two_digits(value)
 
 
-MADE = (points, accuracy, lead, device, members, slabs, mailboxes)
+MADE = (points, accuracy, lead, device, members, slabs, long_rows, peers, mailboxes)

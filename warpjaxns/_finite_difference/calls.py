@@ -168,7 +168,8 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, plat
 
         def run(x, out, fields, *scratch):
             targets = [fields[0][0], fields[0][1], out] * steps if fields else [out]
-            _advance(setting(tables), x, targets, None, scratch)
+            psis = [fields[0][STAGES - 1]] * STAGES * steps if plan.through_memory else None
+            _advance(setting(tables), x, targets, psis, scratch)
 
         streams.launch(run, (x, out, fields), tuple(scratch))
 
@@ -185,7 +186,8 @@ def advance(*operands, grid, scheme, steps, keep, direct, backend, repeats, plat
     if keep:
         outputs = [field, kept, kept, *scratch]
         return call_with_tables(launch_and_keep, plan, grid, x, key, outputs, screening=x.screening)[:3]
-    outputs = [field] if plan.resident else [field, (plan.real, (STAGES - 1, *omega.shape)), *scratch]
+    fields = plan.real, (STAGES - 1 + plan.through_memory, *omega.shape)
+    outputs = [field] if plan.resident else [field, fields, *scratch]
     return call_with_tables(launch, plan, grid, x, key, outputs, repeats, screening=x.screening)[:1]
 
 
@@ -229,11 +231,14 @@ def advance_jvp(*operands, grid, scheme, steps, backend, platform):
             last = [(out, dout)]
             between = [(fields[0][2 * s], fields[0][2 * s + 1]) for s in range(STAGES - 1)] if fields else []
             targets = (between + last) * (steps if fields else 1)
-            kernels.tangent(setting(tables), places(x), places(dx), x.omega, dx.omega, targets, scratch)
+            psis = (
+                [(fields[0][2 * STAGES - 2], fields[0][2 * STAGES - 1])] * len(targets) if cut.through_memory else None
+            )
+            kernels.tangent(setting(tables), places(x), places(dx), x.omega, dx.omega, targets, psis, scratch)
 
         streams.launch(run, (x, dx, out, dout, fields), tuple(scratch))
 
-    field, between = (plan.real, x.omega.shape), (plan.real, (2 * (STAGES - 1), *x.omega.shape))
+    field, between = (plan.real, x.omega.shape), (plan.real, (2 * (STAGES - 1 + cut.through_memory), *x.omega.shape))
     scratch = [] if is_resident else [between, *cut.typed_scratch(streams)]
     key = ["advance_jvp", scheme, steps, cut]
     return call_with_tables(launch, plan, grid, [*x, *dx], key, [field, field, *scratch])[:2]
@@ -271,7 +276,7 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
                 _keep_stages(setting(tables), x, result, kept, scratch[len(sweep_scratch) :])
             wanted = (sums, by_parameter), (forcing_sums, by_forcing), (term_sums, by_term), (medium_sums, by_medium)
             totals = [each if asked else None for each, asked in wanted]
-            work = fields[0], fields[1], fields[2]
+            work = [fields[i] for i in range(fields.shape[0])]
             mine = scratch[: len(sweep_scratch)]
             kernels.adjoint(setting(tables), places(x), x.dt, kept, cotangent, result, work, mine, totals)
 
@@ -279,7 +284,8 @@ def adjoint(*operands, grid, scheme, steps, keep, wrt, backend, platform):
             run, (x, cotangent, kept, result, sums, forcing_sums, term_sums, medium_sums, fields), tuple(scratch)
         )
 
-    outputs = [field, sums, forcing_sums, term_sums, medium_sums, (plan.real, (3, *x.omega.shape))]
+    work = plan.real, (3 + cut.through_memory, *x.omega.shape)
+    outputs = [field, sums, forcing_sums, term_sums, medium_sums, work]
     outputs += [] if keep else Kept(stages, stages)
     outputs += [*sweep_scratch, *forward_scratch]
     key = ["adjoint", scheme, steps, keep, wrt, cut, plan.for_source]

@@ -87,6 +87,12 @@ def linear_row(dtype, shape: tuple[int, int]) -> Callable:
     return linear
 
 
+@wp.func
+def of_step(place: Place, step: int):
+    """Return the place of a step's forcing, given that of all (`Buffer.slices`), which is steady or per step."""
+    return slice_at(place, wp.where(place[3] == 1, 0, step))
+
+
 @functools.cache
 def forcing_row(dtype, shape: tuple[int, int], upwards: bool = False) -> Callable:
     """``forcing(table, place, step, member, i, j)`` is a `row_view` of the forcing; its place is a `Buffer.slices`.
@@ -97,7 +103,6 @@ def forcing_row(dtype, shape: tuple[int, int], upwards: bool = False) -> Callabl
 
     @wp.func
     def forcing(table: Table, place: Place, step: int, member: int, i: int, j: int):
-        when = slice_at(place, wp.where(place[3] == 1, 0, step))
-        return row(table, when, wp.where(place[2] == 1, 0, member), i, j)
+        return row(table, of_step(place, step), wp.where(place[2] == 1, 0, member), i, j)
 
     return forcing

@@ -63,10 +63,9 @@ def advance(*operands, slab: Slab, platform, scheme, steps, keep=False, direct=F
             rows = [state[:, row] for row in (0, m - 1)]
             if stage > 0:
                 rows = [slab.rows_of(kept.states, first + stage, row, 1)[:, 0] for row in (0, m - 1)]
-            entering, message = calls.exchange(spectra, *rows)
-            edges = Kept(edges_of(entering), calls.edges_of_psi(entering, message))
+            entering, _ = calls.exchange(spectra, *rows)
             state, spectra, kept = calls.stage_kept(
-                stage, given, state, calls.packed(entering)[0], edges, spectra, kept, first
+                stage, given, state, calls.packed(entering)[0], edges_of(entering), spectra, kept, first
             )
         return [state, kept, *spectra], None
 

@@ -49,7 +49,8 @@ class Calls:
         `forcing`: of the stages to come. With no steps nothing is kept.
         """
         count, shape = len(fields), (fields[0].shape[0], fields[0].shape[1] + 2, fields[0].shape[2])
-        kernels.load(self.plan, self.scheme, forcing.shape[-1] > 1, steps > 0, self.devices)
+        needed = kernels.step_kernels(self.plan, self.scheme, forcing.shape[-1] > 1, steps > 0)
+        kernels.load(self.plan, needed, False, self.devices)
         spectra = self._spectra(shape[0])
 
         def launch(tables, *arrays):
@@ -68,6 +69,7 @@ class Calls:
         """
         plan, count, flat = self.plan, len(state), [value for each in parameters for value in each[1:]]
         made = [(plan.real, state[0].shape)] * count + self._spectra(state[0].shape[0])
+        psis = self._work((count, *state[0].shape))
 
         def launch(tables, *arrays):
             rest = iter(arrays)
@@ -75,7 +77,8 @@ class Calls:
             start, state, entering = ([next(rest) for _ in range(count)] for _ in range(3))
             spectra_in, out = [next(rest) for _ in spectra], [next(rest) for _ in range(count)]
             fixed = self._setting(tables), stage, [places(each) for each in x]
-            kernels.stage(*fixed, start, state, entering, out, None, spectra_in)
+            psi = [arrays[-1][i] for i in range(count)] if psis else None
+            kernels.stage(*fixed, start, state, entering, out, psi, spectra_in)
 
         key = ["stage", stage, *([value.shape[-1] > 1 for value in flat])]
         operands = [*flat, *start, *state, *entering, *spectra]
@@ -83,14 +86,14 @@ class Calls:
         if stage == STAGES - 1:  # the start is not needed any more
             aliases |= {len(flat) + i: i for i in range(count)}
         types = self._types(len(flat) + 2 * count, count + len(spectra))
-        out = self._call(launch, key, operands, types, made, aliases=aliases)
-        return out[:count], out[count:]
+        out = self._call(launch, key, operands, types, made + psis, aliases=aliases)
+        return out[:count], out[count : len(made)]
 
-    def stage_kept(self, stage: int, x: Operands, state, entering, edges: Kept, spectra, kept: Kept, first):
+    def stage_kept(self, stage: int, x: Operands, state, entering, edges, spectra, kept: Kept, first):
         """Return the state after the last stage of a step, else the given one; the spectra; and what is kept.
 
         `state`: at the start of the step. Those between stages are in `kept`, where a step begins with the number
-        `first`. `edges`: rows m and -1 of the state before the stage, and of its streamfunction. `x`: as in `stage`.
+        `first`. `edges`: rows m and -1 of the state before the stage. `x`: as in `stage`.
         """
         plan, flat, last = self.plan, x[1:], stage == STAGES - 1
         field = (plan.real, state.shape)
@@ -99,36 +102,38 @@ class Calls:
         def launch(tables, *arrays):
             rest = iter(arrays)
             x = Operands(None, *(next(rest) for _ in flat))
-            state, edges, entering = next(rest), Kept(next(rest), next(rest)), next(rest)
+            state, edges, entering = next(rest), next(rest), next(rest)
             spectra_in, kept = [next(rest) for _ in spectra], Kept(next(rest), next(rest))
             setting = self._setting(tables)
             out = arrays[-1] if last else kept.states[stage + 1]
             if stage == 0:
                 kernels.keep(setting, state, kept.states[0])
-            # those of the state first: the stage reads it while the kernel before it may still run
-            for rows, fields in zip(edges, kept, strict=True):
-                kernels.put_edges(setting, rows, fields[stage])
+            kernels.put_edges(setting, edges, kept.states[stage])
             fields = [kept.states[0]], [kept.states[stage]], [entering], [out]
-            kernels.stage(setting, stage, [places(x)], *fields, kept.psis[stage], spectra_in)
+            kernels.stage(setting, stage, [places(x)], *fields, [kept.psis[stage]], spectra_in)
 
-        operands = [*flat, state, *edges, entering, *spectra, *kept]
+        operands = [*flat, state, edges, entering, *spectra, *kept]
         before = len(operands) - len(spectra) - 2
         aliases = {before + i: i for i in range(len(spectra) + 2)} | ({len(flat): len(made) - 1} if last else {})
         moving = {len(operands) - 2: 0, len(operands) - 1: 0}
-        types = self._types(len(flat) + 3, 1 + len(spectra), 2)
+        types = self._types(len(flat) + 2, 1 + len(spectra), 2)
         key = ["stage kept", stage, x.forcing.shape[-1] > 1]
         out = self._call(launch, key, operands, types, made, aliases=aliases, at=first[None], moving=moving)
         return out[-1] if last else state, out[: len(spectra)], Kept(*out[len(spectra) : len(spectra) + 2])
 
     def begin_sweep(self, states, cotangent, forcing):
         """Return the spectra of F(w, l), where w is the last of the states. `forcing`: of the stages."""
-        kernels.load_sweep(self.plan, self.scheme, forcing.shape[-1] > 1, self.devices)
+        needed = kernels.sweep_kernels(self.plan, self.scheme, forcing.shape[-1] > 1)
+        kernels.load(self.plan, needed, True, self.devices)
 
-        def launch(tables, states, cotangent, *spectra):
-            kernels.begin_sweep(self._setting(tables), states[states.shape[0] - 1], cotangent, spectra)
+        made, work = self._spectra(cotangent.shape[0]), self._work(cotangent.shape)
+
+        def launch(tables, states, cotangent, *arrays):
+            last, spectra, work = states[states.shape[0] - 1], arrays[: len(made)], arrays[len(made) :]
+            kernels.begin_sweep(self._setting(tables), last, cotangent, spectra, work)
 
         operands, types = [states, cotangent], [self.plan.real] * 2
-        return self._call(launch, ["begin sweep"], operands, types, self._spectra(cotangent.shape[0]))
+        return self._call(launch, ["begin sweep"], operands, types, made + work)[: len(made)]
 
     def sweep(self, stage: int, weights, x: Operands, fields, kept: Kept, turn, entering, edges, spectra, by_parameter):
         """Return the cotangent of a stage's input, the spectra of the next F, and sums of rows for the parameters.
@@ -139,6 +144,7 @@ class Calls:
         plan, batch = self.plan, edges.shape[0]
         size = batch * plan.shape[0] * 3 if by_parameter else 1
         made = [(plan.real, fields[0].shape), (plan.real, (size,)), *self._spectra(batch)]
+        work = self._work(fields[0].shape)
 
         def launch(tables, *given):
             rest = iter(given)
@@ -146,8 +152,11 @@ class Calls:
             fields, kept = [next(rest) for _ in range(3)], [next(rest)[0] for _ in range(3)]
             edges, entering, spectra_in = next(rest), next(rest), [next(rest) for _ in spectra]
             out, totals = next(rest), next(rest)
-            fixed = self._setting(tables), stage, weights, places(x), [*fields, *kept]
-            kernels.sweep(*fixed, entering, edges, out, spectra_in, totals if by_parameter else None)
+            fixed, of_work = (
+                (self._setting(tables), stage, weights, places(x), [*fields, *kept]),
+                given[-1:] if work else (),
+            )
+            kernels.sweep(*fixed, entering, edges, out, spectra_in, of_work, totals if by_parameter else None)
 
         operands = [*x[1:], *fields, kept.psis, kept.states, kept.states, edges, entering, *spectra]
         first = len(x) - 1
@@ -158,8 +167,8 @@ class Calls:
         types = self._types(first + 7, 1 + len(spectra))
         key, at = ["sweep", stage, x.forcing.shape[-1] > 1, by_parameter], jnp.stack([turn, jnp.maximum(turn - 1, 0)])
         how = {"aliases": aliases, "at": at, "moving": moving}
-        out, totals, *spectra = self._call(launch, key, operands, types, made, **how)
-        return out, spectra, totals
+        out, totals, *rest = self._call(launch, key, operands, types, made + work, **how)
+        return out, rest[: len(spectra)], totals
 
     def exchange(self, spectra, first, last):
         """Return what enters, and the message, which has the sums of fields and a first and a last row of each."""
@@ -212,6 +221,10 @@ class Calls:
 
     def _types(self, reals, numbers, more=0):
         return [self.plan.real] * reals + [complex_type(self.plan.real)] * numbers + [self.plan.real] * more
+
+    def _work(self, shape):
+        """Return the type and shape of an array that kernels need where psi goes through memory, else nothing."""
+        return [(self.plan.real, shape)] * self.plan.through_memory
 
     def _spectra(self, batch):
         return [(complex_type(self.plan.real), shape) for shape in self.plan.scratch(batch)]

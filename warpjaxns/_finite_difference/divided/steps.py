@@ -9,8 +9,9 @@ import jax
 
 from ..._primitives.divided import FIELD, Axes, on_slabs
 from ..._primitives.operands import Operands, split
+from ..._support import peers_obstacle
 from .. import algebra
-from . import calls
+from . import calls, peers
 from .slab import Slab
 
 NUMBERS, FIELDS = Axes(0, None), Axes(1, 2)  # of a parameter; of a forcing, and of what is kept
@@ -28,8 +29,9 @@ def _local(grid, platform, params):
     """Return the functions of a slab, and their parameters."""
     slab = Slab(grid)
     if platform:
+        module = peers if grid.exchange in ("auto", "peers") and not peers_obstacle(grid) else calls
         how = {name: value for name, value in params.items() if name != "backend"}
-        return calls, how | {"slab": slab, "platform": platform}
+        return module, how | {"slab": slab, "platform": platform}
     return algebra, params | {"grid": grid, "backend": "xla", "domain": slab}
 
 
@@ -63,7 +65,7 @@ def adjoint(*operands, grid, platform, wrt, keep, **params):
     given = [*_given(x), FIELD, *[FIELDS] * (len(rest) - 1)]
     made = [axes for axes, wanted in zip(OPERANDS, wrt, strict=True) if wanted]
     module, how = _local(grid, platform, params)
-    sweep = calls.adjoint if platform else functools.partial(algebra.adjoint, keep=True)
+    sweep = module.adjoint if platform else functools.partial(algebra.adjoint, keep=True)
 
     def function(*operands):
         if not keep:

@@ -109,6 +109,7 @@ class Lines:
         skew: complex numbers left free after every bundle.
         interleaved: lines whose threads take turns, as columns do that are neighbours in memory.
         room: the least size of the buffer, which other lines may use in turn.
+        one_row: whether a line is one real row of 2n points, not two of n (`real_rows`).
     """
 
     n: int
@@ -124,6 +125,7 @@ class Lines:
     interleaved: int = 1
     narrow: bool = False
     room: int = 0
+    one_row: bool = False
 
     @property
     def values(self) -> int:
@@ -166,7 +168,7 @@ class Lines:
         Threads of two lines may share an access, and its numbers should lie in different memory banks. Interleaved
         lines share all accesses, and lie their part of the banks apart.
         """
-        least = max(self.n + math.ceil(self.n / self.padding), 2 * self.half_spectrum)
+        least = max(self.n + math.ceil(self.n / self.padding), self.rows * self.half_spectrum)
         if self.interleaved > 1:
             at_once = 4 * BANKS // wp.types.type_size_in_bytes(self.real) // 2  # complex numbers of an access
             least = self.n + math.ceil(self.n / self.padding)
@@ -185,9 +187,19 @@ class Lines:
         return self.n + 4 * max(math.ceil(shared / 8), 1) if apart else self.n
 
     @property
+    def rows(self) -> int:
+        """Real rows of a line."""
+        return 1 if self.one_row else 2
+
+    @property
+    def points(self) -> int:
+        """Points of a real row, and roots of unity in the table."""
+        return 2 * self.n // self.rows
+
+    @property
     def half_spectrum(self) -> int:
-        """Room for the first ``n//2 + 1`` numbers of a line; an even number."""
-        return (self.n // 2 + 2) // 2 * 2
+        """Room for the wavenumbers that are kept of a real row; an even number."""
+        return (self.points // 2 + 2) // 2 * 2
 
     @property
     def size(self) -> int:

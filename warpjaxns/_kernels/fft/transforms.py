@@ -137,7 +137,7 @@ def _twiddled(lines: Lines) -> list[dict]:
     """Return the passes that have twiddle factors, and where a thread's factors are, for the native code."""
     passes, first = [], 0
     for radix, span in lines.passes[1:]:
-        given = {"span": span, "stride": lines.n // span // radix, "threads": lines.threads, "first": first}
+        given = {"span": span, "stride": lines.points // span // radix, "threads": lines.threads, "first": first}
         given |= {"powers": lines.powers(radix), "count": lines.factors(radix, span)}
         passes.append({"butterflies": lines.butterflies(radix), **given})
         first += given["powers"] * given["count"]

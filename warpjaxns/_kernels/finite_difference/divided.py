@@ -3,7 +3,7 @@
 A field has the m rows of the device, and two more at its end: row m and row -1, which are the neighbours'. Rows are
 taken modulo m + 2, so `stage.stage_rows` finds them where it looks for them.
 
-`slabs.between` carries sums through the blocks' slabs as if the m rows were periodic. What it gives to the first and
+`between.between` carries sums through the blocks' slabs as if the m rows were periodic. What it gives to the first and
 to the last of them is the device's message. A block adds what enters from other devices (`entering`).
 """
 
@@ -16,12 +16,14 @@ from ..hardware.address_table import NO_ARRAY, Buffer, Place, Table, kernel, lau
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
 from ..hardware.views import row_view
 from ..parameters import Parameters
+from . import further
+from .between import between
 from .operators import ROW_BLOCK, copy, copy_kernel
 from .places import fields, from_others, table_places
 from .plan import Plan
-from .poisson import Spectra, forward_rows
+from .points import BLOCK, launch_points, source_points, stage_points, sweep_points
+from .poisson import Spectra, forward_rows, inverse_rows
 from .setting import Setting
-from .slabs import between
 from .stage import stage_rows
 from .sums import parameter_sums
 from .sweep import source_rows, sweep_rows
@@ -47,27 +49,40 @@ def copy_edges(plan: Plan) -> wp.Kernel:
     return copy_edges
 
 
-def load(plan: Plan, scheme: str, forced: bool, keep_psi: bool, devices) -> None:
-    """Load the kernels of `begin` and `stage` on devices. `forced`, `keep_psi`: whether there is forcing, or psi."""
-    stage = stage_rows(plan, scheme, forced=forced, keep_psi=keep_psi), plan.bounds(plan.stage_lines, plan.occupancy)[0]
-    begin = forward_rows(plan), plan.bounds(plan.slab_lines, plan.occupancy)[0]
-    copies = [(kernel(plan), ROW_BLOCK) for kernel in (copy_kernel, copy_edges)]
-    _load([begin, stage, *copies, *_of_all(plan, centre=False)], devices)
+def step_kernels(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> list:
+    """Return the kernels of `begin` and `stage` without messages, and the threads of their blocks.
+
+    `forced`, `keep_psi`: whether there is forcing, or psi.
+    """
+    kernels = [(forward_rows(plan), plan.slab_lines.block_dim), (copy_kernel(plan), ROW_BLOCK)]
+    if plan.through_memory:
+        kernels += [(inverse_rows(plan), plan.slab_lines.block_dim), (stage_points(plan, scheme, forced), BLOCK)]
+    else:
+        kernels.append((stage_rows(plan, scheme, forced=forced, keep_psi=keep_psi), plan.stage_lines.block_dim))
+    return kernels
 
 
-def load_sweep(plan: Plan, scheme: str, forced: bool, devices) -> None:
-    """Load the kernels of `begin_sweep` and `sweep` on devices."""
-    source = source_rows(plan, scheme), plan.bounds(plan.slab_lines, plan.occupancy)[0]
-    sweep = sweep_rows(plan, scheme), plan.bounds(plan.sweep_lines, plan.occupancy)[0]
-    edges, sums = (copy_edges(plan), ROW_BLOCK), (parameter_sums(plan, scheme, forced), ROW_BLOCK)
-    _load([source, sweep, edges, sums, *_of_all(plan, centre=True)], devices)
+def sweep_kernels(plan: Plan, scheme: str, forced: bool) -> list:
+    """Return the kernels of `begin_sweep` and `sweep` without messages, and the threads of their blocks."""
+    kernels = [(parameter_sums(plan, scheme, forced), ROW_BLOCK)]
+    if plan.through_memory:
+        kernels += [(kernel(plan), plan.slab_lines.block_dim) for kernel in (forward_rows, inverse_rows)]
+        kernels += [(kernel(plan, scheme), BLOCK) for kernel in (source_points, sweep_points)]
+    else:
+        kernels.append((source_rows(plan, scheme), plan.slab_lines.block_dim))
+        kernels.append((sweep_rows(plan, scheme), plan.sweep_lines.block_dim))
+    return kernels
 
 
-def _of_all(plan, centre):
-    return [(between(plan, centre), plan.column_chunks.block_dim)]
+def load(plan: Plan, kernels: list, centre: bool, devices) -> None:
+    """Load kernels, given with the threads of their blocks, and those around messages. `centre`: as in `between`."""
+    load_kernels(
+        [*kernels, (copy_edges(plan), ROW_BLOCK), (between(plan, centre), plan.column_chunks.block_dim)], devices
+    )
 
 
-def _load(kernels, devices):
+def load_kernels(kernels: list, devices) -> None:
+    """Load kernels, given with the threads of their blocks, on devices."""
     for device in devices:
         for each, block_dim in kernels:
             each.module.load(device, block_dim)
@@ -100,27 +115,34 @@ def stage(setting: Setting, stage: int, parameters: list[Parameters], start, sta
         state: fields before the stage.
         entering: what enters from other devices, one a field.
         out: fields to write to. One may be the start.
-        psi: array for the streamfunction of the state, or None.
+        psi: arrays for the streamfunctions, or None. Through memory there is one a field, else one of the state.
         spectra: those of the state, which those of the result replace.
     """
     plan = setting.plan.on(state[0].on_cpu)
     batch, tables, both = state[0].shape[0], table_places(setting.tables), Spectra(plan, setting.tables, spectra)
     ready = [from_others(*pair) for pair in zip(both.ready, entering, strict=True)]
-    kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=psi is not None)
-    first = [*runge_kutta(plan.dtype)[stage], setting.metric, parameters[0], parameters[-1], 0]
-    read = [fields(*start), fields(*state), ready[0], ready[-1], tables]
-    made = [out[0], out[-1], both.out[0], both.out[-1], psi or out[0]]
-    both.launch(plan, kernel, batch, [*first, *read, *made], plan.stage_lines)
+    forced = parameters[0].forcing != NO_ARRAY
+    given = [*runge_kutta(plan.dtype)[stage], setting.metric, parameters[0], parameters[-1], 0]
+    given += [fields(*start), fields(*state)]
+    if plan.through_memory:
+        both.put_rows(psi, ready)
+        kernel = stage_points(plan, setting.scheme, forced)
+        launch_points(plan, kernel, out[0], [*given, fields(*psi), fields(*out)])
+        both.transform(*out)
+    else:
+        kernel = stage_rows(plan, setting.scheme, forced=forced, keep_psi=psi is not None)
+        made = [out[0], out[-1], both.out[0], both.out[-1], psi[0] if psi else out[0]]
+        both.launch(plan, kernel, batch, [*given, ready[0], ready[-1], tables, *made], plan.stage_lines)
     both.solve()
 
 
-def begin_sweep(setting: Setting, state, cotangent, spectra) -> None:
-    """Launch the transforms of F(w, l), and the sums of their slabs."""
+def begin_sweep(setting: Setting, state, cotangent, spectra, work) -> None:
+    """Launch the transforms of F(w, l), and the sums of their slabs. `work`: as in `sweep`."""
     plan = setting.plan.on(state.on_cpu)
-    _source(setting, plan, state, cotangent, Spectra(plan, setting.tables, spectra))
+    _source(setting, plan, state, cotangent, Spectra(plan, setting.tables, spectra), work)
 
 
-def sweep(setting: Setting, stage: int, weights, parameters, arrays, entering, edges, out, spectra, totals):
+def sweep(setting: Setting, stage: int, weights, parameters, arrays, entering, edges, out, spectra, work, totals):
     """Launch the adjoint of a stage, ``out = a first + e second + b l + c dt R'^T l``, and transforms of the next F.
 
     Args:
@@ -133,6 +155,7 @@ def sweep(setting: Setting, stage: int, weights, parameters, arrays, entering, e
         edges: two rows of the result that belong to other devices.
         out: cotangent to write to. It may be the first array.
         spectra: those of F(w, l), which those of the next F replace.
+        work: an array to work with, through memory, else none.
         totals: sums of each row for the parameters, or None.
     """
     first, second, l, psi, w, before = arrays
@@ -143,13 +166,22 @@ def sweep(setting: Setting, stage: int, weights, parameters, arrays, entering, e
         kernel = parameter_sums(plan, setting.scheme, parameters.forcing != NO_ARRAY)
         launch(kernel, l.table, batch * plan.shape[0], [1, c, metric, parameters, 0, w, psi, l, totals], ROW_BLOCK)
     put_edges(setting, edges, out)
-    read = [first, second, l, psi, l, 0, from_others(*both.ready, entering), tables]
-    arguments = [*weights, b, c, metric, parameters, *read, out, *both.out]
-    both.launch(plan, sweep_rows(plan, setting.scheme), batch, arguments, plan.sweep_lines)
-    _source(setting, plan, before, out, both)
+    given, ready = [*weights, b, c, metric, parameters, first, second, l, psi], from_others(*both.ready, entering)
+    if plan.through_memory:
+        both.put_rows(work, [ready])
+        launch_points(plan, sweep_points(plan, setting.scheme), out, [*given, *work, out])
+    else:
+        arguments = [*given, l, 0, ready, tables, out, *both.out]
+        both.launch(plan, sweep_rows(plan, setting.scheme), batch, arguments, plan.sweep_lines)
+    _source(setting, plan, before, out, both, work)
 
 
-def _source(setting, plan, state, cotangent, spectra):
-    arguments = [state, cotangent, setting.metric, table_places(setting.tables), *spectra.out]
-    spectra.launch(plan, source_rows(plan, setting.scheme), cotangent.shape[0], arguments, plan.slab_lines)
+def _source(setting, plan, state, cotangent, spectra, work):
+    given = [state, cotangent, further.weights(plan.real, setting.metric, Parameters())]
+    if plan.through_memory:
+        launch_points(plan, source_points(plan, setting.scheme), cotangent, [*given, *work])
+        spectra.transform(*work)
+    else:
+        arguments = [*given, table_places(setting.tables), *spectra.out]
+        spectra.launch(plan, source_rows(plan, setting.scheme), cotangent.shape[0], arguments, plan.slab_lines)
     spectra.solve(centre=True)

@@ -13,7 +13,7 @@ import warp as wp
 from ..._coefficients import FIRST
 from ..hardware.address_table import Place, Table, kernel, slice_at
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
-from ..hardware.views import fields_view, row_view, vector_view
+from ..hardware.views import member_view, row_view, vector_view
 from ..parameters import parameter_functions
 from .operators import ROW_BLOCK
 from .plan import Plan
@@ -92,7 +92,7 @@ def medium_sum(plan: Plan, scheme: str) -> wp.Kernel:
     kit, to_resistance = stencils(real), medium_values(real, scheme).to_resistance
     to_topography = tendency(real, scheme).carried
     Metric, neighbourhood, of_member = kit.Metric, kit.neighbourhood, parameter_functions(real).of_member
-    fields, vector = fields_view(real, (ny, nx)), vector_view(real)
+    field, vector = member_view(real, (ny, nx)), vector_view(real)
 
     @kernel(launch_bounds=ROW_BLOCK)
     def medium_sum(
@@ -108,23 +108,23 @@ def medium_sum(plan: Plan, scheme: str) -> wp.Kernel:
         # in and out
         totals_at: Place,
     ):
-        psi = fields(table, psi_at)
-        cotangent = fields(table, cotangent_at)
-        of_resistance = fields(table, slice_at(totals_at, 0))
-        of_topography = fields(table, slice_at(totals_at, 1))
         index, _ = wp.tid()
         member, i, thread = locate(index, ny)
+        psi = field(table, psi_at, member)
+        cotangent = field(table, cotangent_at, member)
+        of_resistance = field(table, slice_at(totals_at, 0), member)
+        of_topography = field(table, slice_at(totals_at, 1), member)
         h = c * of_member(vector(table, dt_at), member)
         synchronise_dependent_launch()
         for j in range(thread, nx, wp.block_dim()):
-            l = neighbourhood(cotangent, member, i, j)
-            p = neighbourhood(psi, member, i, j)
+            l = neighbourhood(cotangent, i, j)
+            p = neighbourhood(psi, i, j)
             by_r = h * to_resistance(l, p, metric)
             by_h = h * to_topography(l, p, metric)
             if fresh == 0:
-                by_r += of_resistance[member, i, j]
-                by_h += of_topography[member, i, j]
-            of_resistance[member, i, j] = by_r
-            of_topography[member, i, j] = by_h
+                by_r += of_resistance[i, j]
+                by_h += of_topography[i, j]
+            of_resistance[i, j] = by_r
+            of_topography[i, j] = by_h
 
     return medium_sum

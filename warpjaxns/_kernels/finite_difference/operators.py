@@ -6,7 +6,7 @@ import warp as wp
 
 from ..hardware.address_table import Place, Table, kernel, launch
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
-from ..hardware.views import fields_view
+from ..hardware.views import member_view
 from .plan import Plan
 from .stencils import stencils
 
@@ -15,56 +15,54 @@ ROW_BLOCK = 128  # threads that share a row
 
 @functools.cache
 def laplacian_kernel(plan: Plan) -> wp.Kernel:
-    (ny, nx), fields, kit = plan.shape, fields_view(plan.real, plan.shape), stencils(plan.real)
+    (ny, nx), field, kit = plan.shape, member_view(plan.real, plan.shape), stencils(plan.real)
     Metric, neighbourhood, stencil = kit.Metric, kit.neighbourhood, kit.laplacian
 
     @kernel(launch_bounds=ROW_BLOCK)
     def laplacian(table: Table, metric: Metric, a_at: Place, out_at: Place):
-        a = fields(table, a_at)
-        out = fields(table, out_at)
         index, _ = wp.tid()
         member, i, thread = locate(index, ny)
+        a = field(table, a_at, member)
+        out = field(table, out_at, member)
         synchronise_dependent_launch()
         for j in range(thread, nx, wp.block_dim()):
-            out[member, i, j] = stencil(neighbourhood(a, member, i, j), metric)
+            out[i, j] = stencil(neighbourhood(a, i, j), metric)
 
     return laplacian
 
 
 @functools.cache
 def jacobian_kernel(plan: Plan, scheme: str) -> wp.Kernel:
-    (ny, nx), fields, kit = plan.shape, fields_view(plan.real, plan.shape), stencils(plan.real)
+    (ny, nx), field, kit = plan.shape, member_view(plan.real, plan.shape), stencils(plan.real)
     Metric, neighbourhood, stencil = kit.Metric, kit.neighbourhood, kit.jacobian[scheme]
 
     @kernel(launch_bounds=ROW_BLOCK)
     def jacobian(table: Table, metric: Metric, a_at: Place, b_at: Place, out_at: Place):
-        a = fields(table, a_at)
-        b = fields(table, b_at)
-        out = fields(table, out_at)
         index, _ = wp.tid()
         member, i, thread = locate(index, ny)
+        a = field(table, a_at, wp.where(a_at[2] == 1, 0, member))
+        b = field(table, b_at, wp.where(b_at[2] == 1, 0, member))
+        out = field(table, out_at, member)
         synchronise_dependent_launch()
-        member_a = wp.where(a.shape[0] == 1, 0, member)
-        member_b = wp.where(b.shape[0] == 1, 0, member)
         for j in range(thread, nx, wp.block_dim()):
-            out[member, i, j] = stencil(neighbourhood(a, member_a, i, j), neighbourhood(b, member_b, i, j), metric)
+            out[i, j] = stencil(neighbourhood(a, i, j), neighbourhood(b, i, j), metric)
 
     return jacobian
 
 
 @functools.cache
 def copy_kernel(plan: Plan) -> wp.Kernel:
-    (ny, nx), fields = plan.shape, fields_view(plan.real, plan.shape)
+    (ny, nx), field = plan.shape, member_view(plan.real, plan.shape)
 
     @kernel(launch_bounds=ROW_BLOCK)
     def copy(table: Table, a_at: Place, out_at: Place):
-        a = fields(table, a_at)
-        out = fields(table, out_at)
         index, _ = wp.tid()
         member, i, thread = locate(index, ny)
+        a = field(table, a_at, member)
+        out = field(table, out_at, member)
         synchronise_dependent_launch()
         for j in range(thread, nx, wp.block_dim()):
-            out[member, i, j] = a[member, i, j]
+            out[i, j] = a[i, j]
 
     return copy
 

@@ -16,6 +16,7 @@ from .resident.layout import Resident
 from .shares import points_of_thread, rows_of_slab
 
 MOST_COLUMNS = 8  # columns to which the pitch of a spectrum is rounded up
+POINTS = 4  # of a row, about, that a thread has where psi goes through memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Plan:
         saturated: whether there are enough points to fill the device.
         fields: fields that a stage carries: 1, or 2 with a tangent.
         edges: rows at the end of a field that no block has: those around the slab of a device (`divided`).
+        through_memory: whether psi goes through memory, since no block holds two lines of it. A line then has one row.
         resident: how blocks keep a member in shared memory through all its steps; None where they do not.
         resident_adjoint: the same for the backward sweep.
         resident_tangent: the same with a tangent.
@@ -63,6 +65,7 @@ class Plan:
     saturated: bool = False
     fields: int = 1
     edges: int = 0
+    through_memory: bool = False
     resident: Resident | None = None
     resident_adjoint: Resident | None = None
     resident_tangent: Resident | None = None
@@ -73,7 +76,7 @@ class Plan:
 
     def on(self, cpu: bool) -> "Plan":
         """Return the plan for the CPU where `cpu`, else this plan."""
-        rows = self.rows if self.by_slabs else 2
+        rows = self.rows if self.by_slabs else self.rows_of_line
         return dataclasses.replace(self, rows=rows, columns=1, serial=True) if cpu else self
 
     def with_terms(self, count: int, medium: bool = False) -> "Plan":
@@ -112,14 +115,19 @@ class Plan:
         return -(-self.half // full) * full
 
     @property
+    def rows_of_line(self) -> int:
+        """Rows of a line."""
+        return 1 if self.through_memory else 2
+
+    @property
     def pairs(self) -> int:
-        """Row pairs of a slab."""
-        return self.rows // 2
+        """Lines of a slab: its row pairs, or through memory its rows."""
+        return self.rows // self.rows_of_line
 
     @property
     def slabs(self) -> int:
         """Slabs of a member."""
-        return -(-(self.shape[0] - self.edges) // self.rows)
+        return -(-self.own_rows // self.rows)
 
     @property
     def halo(self) -> int:
@@ -158,11 +166,17 @@ class Plan:
         """Return the layout of `count` lines of rows, of which `groups` are transformed at the same time."""
         groups = 1 if self.serial else groups
         keep = not (self.saturated or self.serial)  # a saturated device wants registers, another one no waiting
-        return Lines(self.shape[1], count, groups, self.real, self.radix, self.serial, keep)
+        n, one_row = self.shape[1] * self.rows_of_line // 2, self.through_memory
+        return Lines(n, count, groups, self.real, self.radix, self.serial, keep, one_row=one_row)
 
     @functools.cached_property
     def stage_lines(self) -> Lines:
-        """Lines of psi in a slab and one row on either side, two rows a line. Those of a tangent follow."""
+        """Lines of psi in a slab and one row on either side, two rows a line. Those of a tangent follow.
+
+        Through memory psi is not in lines. They are those of the slab.
+        """
+        if self.through_memory:
+            return self.slab_lines
         count = self.pairs + 1
         lines = self.row_lines(self.fields * count, self.concurrent or count)
         fits = self.fields == 1 or lines.block_dim <= LARGEST_BLOCK
@@ -175,14 +189,36 @@ class Plan:
         return self.row_lines(self.pairs, groups or self.pairs)
 
     @property
+    def own_rows(self) -> int:
+        """Rows of a field that blocks have."""
+        return self.shape[0] - self.edges
+
+    @property
+    def point_lines(self) -> Lines:
+        """Threads of two rows, where psi goes through memory; a block has a part of them (`points`)."""
+        return Lines(self.shape[1], 1, 1, self.real, POINTS, self.serial)
+
+    @property
     def sweep_lines(self) -> Lines:
         """Lines of a slab in the sweep. A fused one has the cotangent of one more row on either side."""
         return self.stage_lines if self.fused else self.slab_lines
 
+    @property
+    def in_parts(self) -> bool:
+        """True where full columns are solved in parts (`parts`)."""
+        return not self.by_slabs and self.shape[0] > tuning.LONGEST_COLUMN
+
+    @property
+    def of_parts(self) -> "Plan":
+        """The plan in which the slabs are parts of columns: as many rows as a thread holds numbers of a column."""
+        most = tuning.ROWS_OF_PART // (1 + (self.dtype == "float64"))
+        rows = max(n for n in range(1, most + 1) if self.shape[0] % n == 0)
+        return dataclasses.replace(self, rows=rows, by_slabs=True, through_memory=False, fields=1)
+
     @functools.cached_property
     def column_chunks(self) -> Columns:
-        """Layout of the kernel that solves along y: full columns, or the sums of slabs."""
-        n = self.slabs if self.by_slabs else self.shape[0]
+        """Layout of the kernel that solves along y: full columns, or the sums of slabs or of parts."""
+        n = self.of_parts.slabs if self.in_parts else self.slabs if self.by_slabs else self.shape[0]
         chunk = points_of_thread(n, self.chunk, self.columns)
         return Columns(n, self.columns, chunk, self.real, self.serial)
 
@@ -196,6 +232,11 @@ class Plan:
         """Threads of the largest block that works on rows."""
         return max(self.stage_lines.block_dim, self.slab_lines.block_dim)
 
+    @property
+    def slab_bounds(self) -> tuple[int, int]:
+        """The `bounds` of kernels that only transform the rows of slabs."""
+        return self.bounds(self.slab_lines, *[self.occupancy] * self.through_memory)
+
     @staticmethod
     def bounds(lines: Lines | Columns, occupancy: int = 512) -> tuple[int, int]:
         """Return the threads of a block, and the fewest blocks that are to share a multiprocessor."""
@@ -208,19 +249,21 @@ class Plan:
 
         `sides` is their number without slabs: two where a kernel writes to one while other blocks read the other one. A
         slab reads only its own spectra, so one array is enough, and one for the sums. With `recompute` only the sums
-        are left.
+        are left. Columns that are solved in parts have sums too. Through memory no kernel reads spectra and writes
+        others.
         """
-        rows = self.shape[0], 2 * self.slabs
+        rows = self.shape[0], 2 * (self.of_parts if self.in_parts else self).slabs
         spectrum, sums = ((self.fields, batch, n, self.pitch) for n in rows)
         if self.by_slabs:
             return [sums] if self.recompute else [sums, spectrum]
-        return [spectrum] * sides
+        return [sums] * self.in_parts + [spectrum] * (1 if self.through_memory else sides)
 
     def typed_scratch(self, streams: Streams, **how) -> list[tuple[type, tuple[int, ...]]]:
         """Return Warp types and shapes of `scratch`, for all streams."""
         return [(complex_type(self.real), shape) for shape in streams.scratch(self.scratch(streams.members, **how))]
 
     # ------------------------------------------------------------------------------------------ other kernels
+    # a plan with `edges` is made for one kind of kernels (`planner.make_divided_plan`)
 
     def solved(self, by_slabs: bool, recompute: bool = False) -> "Plan":
         """Return the plan that solves along y by slabs, if `by_slabs` is set and `tuning` says so, else by columns.
@@ -231,11 +274,20 @@ class Plan:
         slabs = tuning.entry(tuning.SLABS, nx)[self.saturated] if by_slabs and ny % self.rows == 0 else None
         recompute = bool(slabs and recompute and slabs.recompute)
         columns = slabs or tuning.entry(tuning.COLUMNS, ny)[self.saturated]
+        if slabs is None and ny > tuning.LONGEST_COLUMN:
+            columns = tuning.entry(tuning.SLABS, ny)[self.saturated] or tuning.FEW_SLABS
         share = 2 if float64 else 1  # of twice the size: the same registers, the same sectors of memory
         cut = {"chunk": columns.points // share, "columns": columns.columns // share}
         plan = dataclasses.replace(self, by_slabs=slabs is not None, recompute=recompute, **cut)
-        while plan.columns > 1 and plan.column_chunks.block_dim > LARGEST_BLOCK:
-            plan = dataclasses.replace(plan, columns=plan.columns // 2)
+        return plan.with_threads_for_columns
+
+    @property
+    def with_threads_for_columns(self) -> "Plan":
+        """The plan whose blocks have fewer columns, or threads more of each, if there would be too many threads."""
+        plan = self
+        while plan.column_chunks.block_dim > LARGEST_BLOCK:
+            fewer, longer = {"columns": plan.columns // 2}, {"chunk": 2 * plan.chunk}
+            plan = dataclasses.replace(plan, **(fewer if plan.columns > 1 else longer))
         return plan
 
     @property
@@ -246,6 +298,21 @@ class Plan:
             return self
         at_once = dataclasses.replace(self, concurrent=0)
         return at_once if at_once.stage_lines.block_dim <= LARGEST_BLOCK else dataclasses.replace(self, concurrent=1)
+
+    @property
+    def by_memory(self) -> "Plan":
+        """The plan in which psi goes through memory, if rows have even lengths."""
+        if self.shape[1] % 2:
+            return self
+        cut = {
+            "rows": 1,
+            "occupancy": 1024,
+            "concurrent": 0,
+            "copies_rows": False,
+            "fused": False,
+            "through_memory": True,
+        }
+        return dataclasses.replace(self, **cut).solved(by_slabs=False)
 
     @property
     def on_cpu_too(self) -> "Plan":
@@ -277,6 +344,8 @@ class Plan:
     @property
     def for_tangent(self) -> "Plan":
         """The plan of kernels that carry a tangent: twice the registers, lines and rows."""
+        if self.edges:
+            return self
         entry, slabs = tuning.entry(tuning.TANGENT, self.shape[1]), self._slabs_entry
         rows = self._rows_about(entry.rows)
         plan = dataclasses.replace(
@@ -289,16 +358,22 @@ class Plan:
         )
         while plan.rows > 2 and plan.stage_bytes > self.shared_memory:
             plan = dataclasses.replace(plan, rows=plan.rows - 2)
+        if self.through_memory or plan.stage_lines.nbytes > self.shared_memory:
+            return plan.by_memory
         plan = plan.in_step.solved(bool(slabs and slabs.tangent) and plan.rows == rows)
         return plan if plan.stage_bytes <= self.shared_memory else dataclasses.replace(plan, copies_rows=False)
 
     @property
     def for_adjoint(self) -> "Plan":
         """The plan of a stage of the backward sweep."""
+        if self.edges:
+            return self
         entry, slabs = tuning.entry(tuning.SWEEP, self.shape[1])[self.saturated], self._slabs_entry
         rows = self._rows_about(entry.rows)
         cut = {"rows": min(self.rows, rows), "occupancy": entry.occupancy, "concurrent": 0, "copies_rows": True}
         plan = dataclasses.replace(self, **cut, fused=entry.fused)
+        if self.through_memory:
+            return plan.by_memory
         if plan.sweep_bytes > self.shared_memory or plan.sweep_lines.block_dim > LARGEST_BLOCK:
             plan = dataclasses.replace(plan, fused=False)
         plan = dataclasses.replace(plan, copies_rows=plan.sweep_bytes <= self.shared_memory)
@@ -307,9 +382,13 @@ class Plan:
     @property
     def for_source(self) -> "Plan":
         """The plan of the kernel that begins the backward sweep, or each of its stages if it is not fused."""
+        if self.edges:
+            return self
         sweep = self.for_adjoint
         if sweep.fused:
             return sweep.for_state
+        if self.through_memory:
+            return sweep
         entry = tuning.entry(tuning.SOURCE, self.shape[1])[self.saturated]
         rows = sweep.rows if sweep.by_slabs else min(self.rows, entry.rows)
         plan = dataclasses.replace(sweep, rows=rows, occupancy=entry.occupancy, copies_rows=True)

@@ -38,6 +38,8 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     plan = dataclasses.replace(plan, concurrent=concurrent).in_step
     if plan.stage_bytes > allowed:
         plan = dataclasses.replace(plan, copies_rows=False)
+    if plan.stage_bytes > allowed or plan.row_threads > LARGEST_BLOCK:
+        plan = plan.by_memory
     return with_resident_members(plan.solved(plan.rows == rows, recompute=True), batch)
 
 
@@ -51,6 +53,9 @@ def make_divided_plan(
     plan, (ny, nx) = make_plan(shape, dtype, batch, shared_memory), shape
     cut = {"state": plan, "tangent": plan.for_tangent, "sweep": plan.for_adjoint}[kind]
     rows = max((n for n in range(2, cut.rows + 1, 2) if ny % n == 0), default=2)
+    if cut.through_memory:
+        cut = dataclasses.replace(cut, by_slabs=True, rows=2)
+        rows = 2 if cut.slab_lines.nbytes <= plan.shared_memory else 1
     entry = tuning.entry(tuning.SLABS, nx)[plan.saturated] or tuning.FEW_SLABS
     share = 2 if plan.dtype == "float64" else 1
     divided = dataclasses.replace(
@@ -58,21 +63,20 @@ def make_divided_plan(
         shape=(ny + 2, nx),
         edges=2,
         rows=rows,
-        concurrent=cut.concurrent and math.gcd(cut.concurrent, rows // 2),
+        concurrent=1 if cut.through_memory else cut.concurrent and math.gcd(cut.concurrent, rows // 2),
         chunk=entry.points // share,
         columns=entry.columns // share,
         by_slabs=True,
-        recompute=kind == "state",
+        recompute=kind == "state" and not cut.through_memory,
         fused=False,
         resident=None,
         resident_adjoint=None,
         resident_tangent=None,
-    ).in_step
-    if kind == "sweep" and divided.rows == 2 and divided.sweep_lines.block_dim > LARGEST_BLOCK // 4:
+    )
+    divided = divided if cut.through_memory else divided.in_step
+    if kind == "sweep" and divided.pairs == 1 and divided.sweep_lines.block_dim > LARGEST_BLOCK // 4:
         divided = _with_fewer_sums(divided)
-    while divided.column_chunks.block_dim > LARGEST_BLOCK:
-        fewer, longer = {"columns": divided.columns // 2}, {"chunk": 2 * divided.chunk}
-        divided = dataclasses.replace(divided, **(fewer if divided.columns > 1 else longer))
+    divided = divided.with_threads_for_columns
     fits = (divided.sweep_bytes if kind == "sweep" else divided.stage_bytes) <= plan.shared_memory
     return dataclasses.replace(divided, copies_rows=divided.copies_rows and fits)
 
@@ -116,12 +120,12 @@ def with_resident_members(plan: Plan, batch: int) -> Plan:
 def unsupported(plan: Plan, shared_memory: int | None) -> str | None:
     """Return why a device cannot run a plan, or None. `shared_memory`: its bytes a block; None: no limit."""
     threads, need = plan.need()
-    if threads > LARGEST_BLOCK:
-        return f"shape {plan.shape} needs more than {LARGEST_BLOCK} threads a block"
+    smaller = "shorter rows" if plan.dtype == "float32" else "shorter rows or float32"
     if shared_memory is not None and need > shared_memory:
-        smaller = "shorter rows" if plan.dtype == "float32" else "shorter rows or float32"
         return (
             f"rows of {plan.shape[1]} points in {plan.dtype} need {need // 1024} KiB of shared memory a block, "
             f"the device has {shared_memory // 1024}; use {smaller}"
         )
+    if threads > LARGEST_BLOCK:
+        return f"rows of {plan.shape[1]} points need more than {LARGEST_BLOCK} threads a block; use {smaller}"
     return None

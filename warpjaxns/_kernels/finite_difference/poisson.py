@@ -11,27 +11,29 @@ from ..hardware.copies import wait
 from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view, vector_view
+from .between import between
 from .further import member_modes
+from .pairs import pair_functions
+from .parts import BLOCK, part_sums, solve_parts
+from .parts import blocks as blocks_of_parts
 from .places import Spectrum, TablePlaces, Tables, spectrum, table_places
 from .plan import Plan
 from .recursions import column_functions
-from .rows import row_functions
-from .slabs import between
 from .spectra import spectra_functions
 
 
 @functools.cache
 def forward_rows(plan: Plan) -> wp.Kernel:
     """Make the kernel that transforms the rows of a field."""
-    lines, ny, real, rows, slabs = plan.slab_lines, plan.shape[0], plan.real, plan.rows, plan.slabs
+    lines, real, rows, slabs = plan.slab_lines, plan.real, plan.rows, plan.slabs
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
     by_line, spectra = line_functions(lines), spectra_functions(plan, lines)
-    forward, load_factors, here, Values = by_line.forward, by_line.factors, by_line.here, lines.Values
+    forward, load_factors, Values, apart = by_line.forward, by_line.factors, lines.Values, lines.rows
     store, leave, modes_view, by_slabs = spectra.store, spectra.leave, spectra.modes, plan.by_slabs
-    screened, modes_of = plan.screened, spectra.modes_of
-    field, complex_view = row_view(real, plan.shape), vector_view(complex_type(real))
+    by_pair, complex_view = pair_functions(plan, lines), vector_view(complex_type(real))
+    pair_at, take, screened, modes_of = by_pair.pair_at, by_pair.take, plan.screened, spectra.modes_of
 
-    @kernel(launch_bounds=plan.bounds(lines))
+    @kernel(launch_bounds=plan.slab_bounds)
     def forward_rows(
         table: Table,
         # in
@@ -55,33 +57,38 @@ def forward_rows(plan: Plan) -> wp.Kernel:
         factors = load_factors(roots, t)
         synchronise_dependent_launch()
         for pair in range(thread // threads, pairs, groups):
-            field_i = field(table, field_at, member, (row + 2 * pair) % ny, t)
-            field_k = field(table, field_at, member, (row + 2 * pair + 1) % ny, t)
+            i = row + apart * pair
+            points = pair_at(table, field_at, member, i, t)
             values = Values()
             for e in range(held):
-                values[2 * e] = field_i[here(e)]
-                values[2 * e + 1] = field_k[here(e)]
+                z = take(points, e)
+                values[2 * e] = z[0]
+                values[2 * e + 1] = z[1]
             values = forward(values, buffer, factors, pair, t)
-            store(values, buffer, 0, pair, t, table, out, member, row + 2 * pair, True)
+            store(values, buffer, 0, pair, roots, t, table, out, member, i, True)
         if by_slabs:
             barrier()
-            leave(buffer, 0, table, out, modes, member, slab, thread)
+            leave(buffer, 0, table, out, roots, modes, member, slab, thread)
 
     return forward_rows
 
 
 @functools.cache
 def inverse_rows(plan: Plan) -> wp.Kernel:
-    """Make the kernel that transforms spectra back to the rows of psi."""
+    """Make the kernel that transforms spectra back to the rows of psi.
+
+    On the slab of a device, whose lines have one row, a last block has the two rows around it.
+    """
     lines, real, rows, slabs = plan.slab_lines, plan.real, plan.rows, plan.slabs
     size, held, threads, groups, pairs = lines.size, lines.values, lines.threads, lines.groups, plan.pairs
-    by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines)
-    inverse, load_factors, here, line_barrier = by_line.inverse, by_line.factors, by_line.here, by_line.barrier
-    fetch, load, modes_view, present = spectra.fetch, spectra.load, spectra.modes, by_row.present
-    field, complex_view, by_slabs = row_view(real, plan.shape), vector_view(complex_type(real)), plan.by_slabs
-    screened, modes_of = plan.screened, spectra.modes_of
+    by_line, by_pair, spectra = line_functions(lines), pair_functions(plan, lines), spectra_functions(plan, lines)
+    inverse, load_factors, line_barrier, apart = by_line.inverse, by_line.factors, by_line.barrier, lines.rows
+    fetch, load, modes_view, pair_at, give = spectra.fetch, spectra.load, spectra.modes, by_pair.pair_at, by_pair.give
+    complex_view, by_slabs = vector_view(complex_type(real)), plan.by_slabs
+    screened, modes_of, ny, divided = plan.screened, spectra.modes_of, plan.shape[0], plan.edges > 0
+    blocks, solve_edge = slabs + divided, spectra.solve_edge
 
-    @kernel(launch_bounds=plan.bounds(lines))
+    @kernel(launch_bounds=plan.slab_bounds)
     def inverse_rows(
         table: Table,
         # in
@@ -96,7 +103,7 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         roots = complex_view(table, tables.roots)
         modes = modes_view(table, tables.modes)
         index, _ = wp.tid()
-        member, slab, thread = locate(index, slabs, from_last)
+        member, slab, thread = locate(index, blocks, from_last)
         if screened:
             modes = modes_of(table, tables.modes, member)
         row = slab * rows
@@ -104,21 +111,28 @@ def inverse_rows(plan: Plan) -> wp.Kernel:
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
         factors = load_factors(roots, t)
         synchronise_dependent_launch()
+        if divided:  # noqa: SIM102 (known when the kernel is compiled)
+            if slab == slabs:
+                for side in range(2):
+                    solve_edge(table, given, modes, member, side, buffer, 0, thread)
+                    barrier()
+                    values = inverse(load(buffer, 0, roots, t), buffer, factors, 0, t)
+                    out = pair_at(table, field_out_at, member, ny - 2 + side, t)
+                    for e in range(held):
+                        give(out, e, values[2 * e], values[2 * e + 1], ny - 2 + side)
+                    barrier()
+                return
         fetch(table, given, modes, member, slab, buffer, 0, thread)
         wait()
         if by_slabs:
             barrier()
         for pair in range(thread // threads, pairs, groups):
-            i = row + 2 * pair
+            i = row + apart * pair
             line_barrier()
-            values = inverse(load(buffer, pair, t), buffer, factors, pair, t)
-            out_i = field(table, field_out_at, member, i, t)
-            out_k = field(table, field_out_at, member, i + 1, t)
+            values = inverse(load(buffer, pair, roots, t), buffer, factors, pair, t)
+            out = pair_at(table, field_out_at, member, i, t)
             for e in range(held):
-                if present(i):
-                    out_i[here(e)] = values[2 * e]
-                if present(i + 1):
-                    out_k[here(e)] = values[2 * e + 1]
+                give(out, e, values[2 * e], values[2 * e + 1], i)
 
     return inverse_rows
 
@@ -193,7 +207,7 @@ class Spectra:
 
     def __init__(self, plan: Plan, tables: Tables, scratch):
         self.plan, self.tables = plan, tables
-        self._sums, spectra = (scratch[0], scratch[1:]) if plan.by_slabs else (None, scratch)
+        self._sums, spectra = (scratch[0], scratch[1:]) if plan.by_slabs or plan.in_parts else (None, scratch)
         self._out, self._ready = (spectra[0], spectra[-1]) if spectra else (None, None)
         self._from_last = False
 
@@ -211,34 +225,58 @@ class Spectra:
         """Places to read from, one a field."""
         return self._fields(self._ready)
 
+    def surround(self, *states):
+        """Write the rows around states, before kernels read them. Here there are none: fields are periodic."""
+
     def begin(self, *fields, centre: bool = False):
         """Transform the rows of the fields and solve along y."""
+        self.transform(*fields)
+        self.solve(*fields, centre=centre)
+
+    def transform(self, *fields):
+        """Transform the rows of the fields."""
         for field, out in zip(fields, self.out, strict=True):
             arguments = [field, table_places(self.tables), out]
             self.launch(self.plan, forward_rows(self.plan), field.shape[0], arguments)
-        self.solve(centre)
 
-    def solve(self, centre: bool = False):
-        """Exchange `out` and `ready`, and solve along y. `centre`: as in `solve_columns`."""
+    def solve(self, *states, centre: bool = False):
+        """Exchange `out` and `ready`, and solve along y. `centre`: as in `solve_columns`. It may `surround` states."""
         self._out, self._ready = self._ready, self._out
         if self.plan.by_slabs:
-            kernel, array, order = between(self.plan, centre), self._sums, []
+            self._launch_columns(between(self.plan, centre), self._sums)
+        elif self.plan.in_parts:
+            parts = self.plan.of_parts
+            self._launch_parts(part_sums(parts))
+            self._launch_columns(between(parts, centre), self._sums)
+            self._launch_parts(solve_parts(parts))
         else:
-            kernel, array, order = solve_columns(self.plan, centre), self._ready, [self._next_order()]
-        blocks = array.shape[0] * array.shape[1] * self.plan.column_blocks
-        launch(
-            kernel, array.table, blocks, [self.tables.modes, array.merged, *order], self.plan.column_chunks.block_dim
-        )
+            self._launch_columns(solve_columns(self.plan, centre), self._ready, self._next_order())
 
-    def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None):
-        """Launch a kernel that works on slabs.
+    def _launch_columns(self, kernel, array, *order):
+        blocks, block_dim = self.plan.column_blocks, self.plan.column_chunks.block_dim
+        arguments = [self.tables.modes, array.merged, *order]
+        launch(kernel, array.table, array.shape[0] * array.shape[1] * blocks, arguments, block_dim)
+
+    def _launch_parts(self, kernel):
+        sums, spectrum = self._sums.merged, self._ready.merged
+        blocks = spectrum.shape[0] * blocks_of_parts(self.plan.of_parts)
+        launch(kernel, sums.table, blocks, [self.tables.modes, sums, spectrum], BLOCK)
+
+    def put_rows(self, fields, ready=None):
+        """Transform the spectra in `ready` back, to the rows of psi of each field."""
+        kernel, tables, divided = inverse_rows(self.plan), table_places(self.tables), self.plan.edges > 0
+        for field, given in zip(fields, ready or self.ready, strict=True):
+            self.launch(self.plan, kernel, field.shape[0], [given, tables, field], more=int(divided))
+
+    def launch(self, plan: Plan, kernel, batch: int, arguments, lines=None, more: int = 0):
+        """Launch a kernel that works on slabs, with `more` blocks a member than these.
 
         Its last arguments are the order of blocks (`from_last`), and the distance in blocks of prefetches.
         """
         block_dim, blocks = plan.bounds(lines or plan.slab_lines, plan.occupancy)
         table = self.tables.modes.table
         distance = max(1, int(tuning.PREFETCH_DISTANCE * blocks * table.device.sm_count))  # a CPU counts none
-        launch(kernel, table, batch * plan.slabs, [*arguments, self._next_order(), distance], block_dim)
+        launch(kernel, table, batch * (plan.slabs + more), [*arguments, self._next_order(), distance], block_dim)
 
     def _next_order(self) -> int:
         """Return the order of blocks: on a saturated device from first to last and from last to first in turn.
@@ -254,5 +292,4 @@ def poisson(plan: Plan, tables: Tables, omega, psi, *scratch):
     plan = plan.for_poisson.on(omega.on_cpu)
     spectra = Spectra(plan, tables, scratch)
     spectra.begin(omega, centre=True)
-    arguments = [*spectra.ready, table_places(tables), psi]
-    spectra.launch(plan, inverse_rows(plan), omega.shape[0], arguments)
+    spectra.put_rows([psi])

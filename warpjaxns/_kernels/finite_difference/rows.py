@@ -1,4 +1,4 @@
-"""Rows of real fields and their spectra, two rows a line (`fft.real_rows`).
+"""Rows of real fields and their spectra, two rows a line, or one (`fft.real_rows`).
 
 Spectra are ``(batch, ny, pitch)`` complex numbers. The first ``nx//2 + 1`` of a row are used, the rest is padding.
 Those of vorticity keep the factor 2 of `fft.real_rows`, which the solve along y removes. Rows are taken modulo ny, so a
@@ -14,6 +14,7 @@ import types
 import warp as wp
 
 from ..fft.lines import Lines
+from ..fft.real_rows import one_row_functions
 from ..fft.transforms import line_functions
 from ..hardware.address_table import Place, Table
 from ..hardware.copies import COPY_SPECTRA
@@ -26,7 +27,7 @@ from .stencils import stencils
 
 @functools.cache
 def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
-    """Make the functions of kernels that work on row pairs.
+    """Make the functions of kernels that work on row pairs. Those of spectra also serve lines of one row.
 
     - ``copy_spectra`` starts to copy the spectra of a row pair to the memory of a line. Once they are there, ``load``
       takes them to the registers of the line's threads. ``store`` writes spectra.
@@ -45,6 +46,8 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
     field, spectrum = row_view(real, (ny, nx)), row_view(Complex, (ny, plan.pitch))
     second, (_, put_complex) = lines.half_spectrum, complex_access(real)
     west, here, east = by_line.west, by_line.here, by_line.east
+    Roots, of_one, n = wp.array(dtype=Complex), one_row_functions(lines), lines.n
+    split = of_one.split
     full, kept, sure = ny % plan.rows == 0, (half - 1) // threads + 1, half // threads
 
     @wp.func
@@ -69,7 +72,9 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         return beyond
 
     @wp.func_native(
-        COPY_SPECTRA.format(half=lines.half_spectrum, threads=threads, padded=lines.padded, real=c_name(real))
+        COPY_SPECTRA.format(
+            rows=lines.rows, half=lines.half_spectrum, threads=threads, padded=lines.padded, real=c_name(real)
+        )
     )
     def copy_two(a: wp.array(dtype=Complex), b: wp.array(dtype=Complex), lines: Tile, line: int, t: int): ...
 
@@ -82,7 +87,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         copy_two(a, b, buffer, line, t)
 
     @wp.func
-    def load(buffer: Tile, line: int, t: int):
+    def load(buffer: Tile, line: int, roots: Roots, t: int):
         values = Values()
         for e in range(held):
             n = t + threads * e
@@ -101,7 +106,16 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
 
     @wp.func
     def store(
-        values: Values, buffer: Tile, line: int, t: int, table: Table, place: Place, member: int, row: int, wanted: bool
+        values: Values,
+        buffer: Tile,
+        line: int,
+        roots: Roots,
+        t: int,
+        table: Table,
+        place: Place,
+        member: int,
+        row: int,
+        wanted: bool,
     ):
         """Write the spectra of a row pair, if `wanted`. All threads of a block must call it: it has a barrier."""
         publish(values, buffer, line, t)
@@ -120,6 +134,30 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
                         put_complex(a, here(e), Complex(x + q[0], y - q[1]))
                     if present(row + 1):
                         put_complex(b, here(e), Complex(y + q[1], q[0] - x))
+
+    @wp.func
+    def store_one(
+        values: Values,
+        buffer: Tile,
+        line: int,
+        roots: Roots,
+        t: int,
+        table: Table,
+        place: Place,
+        member: int,
+        row: int,
+        wanted: bool,
+    ):
+        publish(values, buffer, line, t)
+        if wanted:
+            a = spectrum(table, place, member, row, t)
+            for e in range(held):
+                k = t + here(e)
+                q = get(buffer, line, wp.where(k == 0, 0, n - k))
+                put_complex(a, here(e), split(Complex(values[2 * e], values[2 * e + 1]), q, roots[k]))
+            if t == 0:  # the last wavenumber, where the root is -1
+                z = Complex(values[0], values[1])
+                put_complex(a, n, split(z, z, Complex(real(-1.0), real(0.0))))
 
     @wp.func
     def psi_strip(buffer: Tile, line: int, e: int, t: int):
@@ -162,7 +200,7 @@ def row_functions(plan: Plan, lines: Lines) -> types.SimpleNamespace:
         field_pair=field_pair,
         present=present,
         copy_spectra=copy_spectra,
-        load=load,
-        store=store,
+        load=of_one.load if lines.one_row else load,
+        store=store_one if lines.one_row else store,
         psi_strip=psi_strip,
     )

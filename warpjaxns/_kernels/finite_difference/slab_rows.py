@@ -19,6 +19,7 @@ def slab_functions(plan: Plan) -> types.SimpleNamespace:
     """Make the functions of a tile of type ``Slab``, which holds `plan.fields` slabs. `start`: where one begins.
 
     - ``copy(slab, start, field, row, thread)`` starts to copy the rows of a slab and of its halo, from `row` on.
+    - ``copy_row(slab, start, field, row, thread)`` starts to copy one row.
     - ``strip(slab, start, pair, west, j, east)``: the strip of a row pair. The first pair is rows 1 and 2.
     - ``pair(slab, pair, j)``: a point of each row of a pair, of the first slab.
     """
@@ -26,7 +27,8 @@ def slab_functions(plan: Plan) -> types.SimpleNamespace:
     Slab, strip_of = wp.tile(dtype=real, shape=(size,)), tile_strip(real, size)
     Complex, (value, _) = complex_type(real), tile_access(real, size)
     threads = plan.row_lines(1, 1).threads
-    copy = row_copier(real, threads, plan.shape, plan.rows + 2 * plan.halo, pitch, size)
+    counts = plan.rows + 2 * plan.halo, 1
+    copy, copy_row = (row_copier(real, threads, plan.shape, count, pitch, size) for count in counts)
 
     @wp.func
     def strip(slab: Slab, start: int, pair: int, west: int, j: int, east: int):
@@ -38,7 +40,7 @@ def slab_functions(plan: Plan) -> types.SimpleNamespace:
         at = (2 * pair + 1) * pitch + j
         return Complex(value(slab, at), value(slab, at + pitch))
 
-    return types.SimpleNamespace(Slab=Slab, copy=copy, strip=strip, pair=pair)
+    return types.SimpleNamespace(Slab=Slab, copy=copy, copy_row=copy_row, strip=strip, pair=pair)
 
 
 @functools.cache

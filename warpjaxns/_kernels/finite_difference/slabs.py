@@ -32,35 +32,15 @@ import types
 import warp as wp
 
 from ..fft.lines import Lines
-from ..fft.real_rows import real_row_functions
+from ..fft.real_rows import one_row_functions, real_row_functions
 from ..fft.transforms import line_functions
-from ..hardware.address_table import Place, Table, kernel
-from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
+from ..hardware.address_table import Table
 from ..hardware.numbers import complex_type
-from ..hardware.views import complex_access, row_view, vector_view
+from ..hardware.views import complex_access, row_view
 from .entering import entering
-from .further import member_modes
+from .parts import part_functions
 from .places import Spectrum
 from .plan import Plan
-from .recursions import column_functions
-
-
-@functools.cache
-def over_slab(real, rows: int):
-    """``over_slab(loss)`` is 1 - r^m for the m rows of a slab, given 1 - r. Small numbers keep their digits."""
-    bits = rows.bit_length()
-
-    @wp.func
-    def over_slab(loss: real):
-        result = real(0.0)
-        power = loss
-        for bit in range(bits):
-            if (rows >> bit) % 2 == 1:
-                result = result + power - result * power
-            power = power * (real(2.0) - power)
-        return result
-
-    return over_slab
 
 
 @functools.cache
@@ -71,14 +51,17 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
       lines. It reads the results of `between`, and the spectra of omega's rows. With `plan.recompute` these are the
       transforms in the lines. With `halo`, psi has one more row on either side, and row -1 is the first one. A barrier
       must follow.
-    - ``leave(buffer, first, table, out, modes, member, slab, thread)`` writes the sums of the rows whose transforms are
-      in the lines, and unless `plan.recompute` their spectra. A barrier must come before.
+    - ``solve_edge(table, given, modes, member, side, buffer, first, thread)``, where lines have one row, puts the
+      transform of row m (side 0) or -1 of a device's psi into a line. A barrier must follow.
+    - ``leave(buffer, first, table, out, roots, modes, member, slab, thread)`` writes the sums of the rows whose
+      transforms are in the lines, and unless `plan.recompute` their spectra. A barrier must come before.
     """
     (ny, nx), half, count, pitch, rows = plan.shape, plan.half, plan.slabs, plan.pitch, plan.rows
     real, pairs, block = lines.real, rows // 2, 1 if lines.serial else lines.block_dim
     Complex, Tile, of_row = complex_type(real), lines.Tile, real_row_functions(lines)
     get, split, put_pair, recompute = line_functions(lines).get, of_row.split, of_row.put_pair, plan.recompute
     Modes, Held = wp.array(dtype=plan.column_chunks.Mode), wp.types.vector(length=2 * rows, dtype=real)
+    Roots = wp.array(dtype=Complex)
     get_complex, put_complex, screened = *complex_access(real), plan.screened
     spectrum, sums_row = row_view(Complex, (ny, pitch)), row_view(Complex, (2 * count, pitch))
     divided, beyond = plan.edges > 0, entering(plan)
@@ -151,6 +134,7 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
         first: int,
         table: Table,
         out: Spectrum,
+        roots: Roots,
         modes: Modes,
         member: int,
         slab: int,
@@ -210,124 +194,97 @@ def slab_solver(plan: Plan, lines: Lines, halo: bool) -> types.SimpleNamespace:
             put_complex(sums, 0, north)
             put_complex(sums, pitch, south)
 
-    return types.SimpleNamespace(solve=solve, leave=leave)
+    if not lines.one_row:
+        return types.SimpleNamespace(solve=solve, leave=leave)
+    of_part, wavenumber, put = part_functions(plan), one_row_functions(lines).wavenumber, line_functions(lines).put
+    solve_rows, sums_of, m = of_part.solve, of_part.sums, plan.own_rows
+    span, above, triangle = real(m), real(m + 1), real(m * (m + 1) / 2)
 
+    @wp.func
+    def solve_one(
+        table: Table,
+        given: Spectrum,
+        modes: Modes,
+        member: int,
+        slab: int,
+        buffer: Tile,
+        first: int,
+        thread: int,
+    ):
+        for k in range(thread, half, block):
+            sums = sums_row(table, given.sums, member, 2 * slab, k)
+            column = spectrum(table, given.values, member, slab * rows, k)
+            p = get_complex(sums, 0)
+            q = get_complex(sums, pitch)
+            mode = modes[k]
+            if divided:
+                south, north = beyond(table, given.entering, mode[0], member, slab, k)
+                p += south
+                q += north
+            held = Held()
+            for j in range(rows):
+                z = get_complex(column, pitch * j)
+                held[2 * j] = z[0]
+                held[2 * j + 1] = z[1]
+            held = solve_rows(held, p, q, mode, k)
+            for j in range(rows):
+                put(buffer, first + j, k, held[2 * j], held[2 * j + 1])
 
-@functools.cache
-def between(plan: Plan, centre: bool) -> wp.Kernel:
-    """Make the kernel that turns the sums ``(batch, 2 slabs, pitch)`` into the values that enter each slab, in place.
+    @wp.func
+    def solve_edge(
+        table: Table,
+        given: Spectrum,
+        modes: Modes,
+        member: int,
+        side: int,
+        buffer: Tile,
+        first: int,
+        thread: int,
+    ):
+        for k in range(thread, half, block):
+            mode = modes[k]
+            p = get_complex(sums_row(table, given.sums, member, 0, k), 0)
+            q = get_complex(sums_row(table, given.sums, member, 2 * count - 1, k), 0)
+            south, _north = beyond(table, given.entering, mode[0], member, 0, k)
+            _south, north = beyond(table, given.entering, mode[0], member, count - 1, k)
+            # alone the m rows are periodic, so that p and q are the same at either end
+            through = wp.exp(-mode[0] * span)
+            p_last = p + through * south
+            q_first = q + through * north
+            z = q + north + (p_last - mode[1] * p_last)
+            if side == 1:
+                z = p + south + (q_first - mode[1] * q_first)
+            z = mode[4] * z
+            if k == 0:  # as in `entering`, whose numbers for the slab's rows -1 and m are (dp, -D) and dq
+                mean = q[0] + north[0]
+                if side == 1:
+                    mean += p[0] + above * south[0] - triangle * south[1]
+                z = Complex(mean, real(0.0))
+            put(buffer, first, k, mode[3] * z[0], mode[3] * z[1])
 
-    These are p_(-1) and S. For the mean over x they are (p_(-1), mean of omega) and (q_m, 0). Unless `centre`, psi may
-    have a mean, which its derivatives do not see.
-    """
-    columns, half, pitch, rows = plan.column_chunks, plan.half, plan.pitch, plan.rows
-    real, size, held, count, Values = columns.real, columns.size, columns.values, columns.count, columns.Values
-    by_column = column_functions(columns)
-    (northward, southward), reach, mean_of = by_column.exclusive, by_column.powers, by_column.mean
-    Complex, Mode, lost_in_slab = complex_type(real), columns.Mode, over_slab(real, rows)
-    row, mode_line = row_view(Complex, (2 * columns.n, pitch)), vector_view(Mode)
-    (get_complex, put_complex), blocks, over, m = complex_access(real), plan.column_blocks, real(rows), float(rows)
-    screened, modes_of = plan.screened, member_modes(Mode, half)
-    by_mean, triangle, by_rows = real((m + 1) / 2), real(m * (m + 1) / 2), real(1 / m)
-    mean_triangle = real((m + 1) / 2 - (m * m - 1) / (6 * m))  # the mean over j of (m (m + 1) - j (j + 1)) / 2m
+    @wp.func
+    def leave_one(
+        buffer: Tile,
+        first: int,
+        table: Table,
+        out: Spectrum,
+        roots: Roots,
+        modes: Modes,
+        member: int,
+        slab: int,
+        thread: int,
+    ):
+        for k in range(thread, half, block):
+            column = spectrum(table, out.values, member, slab * rows, k)
+            held = Held()
+            for j in range(rows):
+                z = wavenumber(buffer, first + j, roots, k)
+                put_complex(column, pitch * j, z)
+                held[2 * j] = z[0]
+                held[2 * j + 1] = z[1]
+            north, south = sums_of(held, modes[k][1], k)
+            sums = sums_row(table, out.sums, member, 2 * slab, k)
+            put_complex(sums, 0, north)
+            put_complex(sums, pitch, south)
 
-    @kernel(launch_bounds=plan.bounds(columns))
-    def between_slabs(table: Table, modes_at: Place, sums_at: Place):
-        index, _ = wp.tid()
-        member, part, thread = locate(index, blocks)
-        first = part * count
-        c = thread % count
-        t = thread // count
-        k = first + c  # past the last wavenumber there is padding; its sums are discarded
-        if screened:
-            given = modes_of(table, modes_at, member)[wp.min(k, half - 1)]
-        else:
-            given = mode_line(table, modes_at)[wp.min(k, half - 1)]
-        mode = Mode(over * given[0], lost_in_slab(given[1]), given[2], given[3], given[4])
-        sums = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        column = row(table, sums_at, member, 2 * t * held, k)
-        powers = reach(mode[0], t)
-        north = Values()
-        south = Values()
-        synchronise_dependent_launch()
-        for e in range(held):
-            x = get_complex(column, 2 * pitch * e)
-            y = get_complex(column, 2 * pitch * e + pitch)
-            north[2 * e] = x[0]
-            north[2 * e + 1] = x[1]
-            south[2 * e] = y[0]
-            south[2 * e + 1] = y[1]
-        if screened:
-            if first == 0:
-                mean = by_rows * mean_of(north, sums, c, t)[1]
-                # what a slab of ones would write, and the sum of r^(2j+1)
-                of_ones = Complex()
-                over_ones = real(0.0)
-                doubled = real(0.0)
-                weight = real(1.0)
-                for _ in range(rows):
-                    over_ones = over_ones + (real(1.0) - given[1] * over_ones)
-                    of_ones += Complex(over_ones, weight * over_ones)
-                    doubled += weight * (weight - given[1] * weight)
-                    weight = weight - given[1] * weight
-                if k == 0:
-                    for e in range(held):
-                        north[2 * e] -= mean * over_ones
-                barrier()  # the tile of the sums is free again
-                north = northward(north, mode, powers, sums, c, t)
-                barrier()
-                moments = Values()
-                for e in range(held):
-                    moments[2 * e] = (over_ones - given[1] * over_ones) * north[2 * e]
-                    moments[2 * e] += south[2 * e] - mean * of_ones[0]
-                p_mean = by_rows * mean_of(moments, sums, c, t)[0]
-                if k == 0:
-                    for e in range(held):
-                        south[2 * e] = doubled * north[2 * e] + south[2 * e + 1] - mean * of_ones[1]
-                        south[2 * e] -= p_mean * over_ones
-                        south[2 * e + 1] = real(0.0)
-                south = southward(south, mode, powers, sums, c, t)
-                if k == 0:
-                    for e in range(held):
-                        north[2 * e] -= p_mean
-                        north[2 * e + 1] = mean + given[1] * p_mean
-            else:
-                north = northward(north, mode, powers, sums, c, t)
-                south = southward(south, mode, powers, sums, c, t)
-        elif first == 0:
-            mean = mean_of(north, sums, c, t)[0]  # of s_0
-            moments = Values()
-            for e in range(held):
-                moments[2 * e] = over * north[2 * e] - south[2 * e] - by_mean * mean
-                moments[2 * e + 1] = triangle * north[2 * e] - real(0.5) * (south[2 * e] + south[2 * e + 1])
-                moments[2 * e + 1] -= over * mean_triangle * mean
-            barrier()  # the tile of the sums is free again
-            north = northward(north, mode, powers, sums, c, t)
-            barrier()
-            for e in range(held):
-                moments[2 * e] += over * north[2 * e]
-            p_mean = by_rows * mean_of(moments, sums, c, t)[0]
-            if k == 0:
-                for e in range(held):
-                    south[2 * e] = moments[2 * e]
-                    south[2 * e + 1] = real(0.0)
-            south = southward(south, mode, powers, sums, c, t)
-            if k == 0:
-                for e in range(held):
-                    north[2 * e] -= p_mean
-                    north[2 * e + 1] = by_rows * mean
-            if centre:
-                for e in range(held):
-                    moments[2 * e] = over * south[2 * e] + triangle * north[2 * e] + moments[2 * e + 1]
-                psi_mean = by_rows * mean_of(moments, sums, c, t)[0]
-                if k == 0:
-                    for e in range(held):
-                        south[2 * e] -= psi_mean
-        else:
-            north = northward(north, mode, powers, sums, c, t)
-            south = southward(south, mode, powers, sums, c, t)
-        for e in range(held):
-            put_complex(column, 2 * pitch * e, Complex(north[2 * e], north[2 * e + 1]))
-            put_complex(column, 2 * pitch * e + pitch, Complex(south[2 * e], south[2 * e + 1]))
-
-    return between_slabs
+    return types.SimpleNamespace(solve=solve_one, solve_edge=solve_edge, leave=leave_one)

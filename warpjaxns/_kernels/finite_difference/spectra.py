@@ -12,6 +12,7 @@ from ..fft.lines import Lines
 from ..fft.real_rows import real_row_functions
 from ..fft.transforms import line_functions
 from ..hardware.address_table import Place, Table
+from ..hardware.numbers import complex_type
 from ..hardware.views import vector_view
 from .further import member_modes
 from .places import Spectrum
@@ -28,9 +29,10 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
     - ``fetch(table, given, modes, member, slab, buffer, first, thread)`` puts the spectra of psi's rows into the lines,
       with `halo` those of one more row on either side. By columns it starts copies, for which `copies.wait` waits. By
       slabs it solves for psi, and a barrier must follow.
-    - ``load(buffer, line, t)``: a thread's numbers of a line, to be transformed back.
-    - ``store(values, buffer, first, pair, t, table, out, member, row, wanted)`` writes the spectra of a row pair. By
-      slabs a barrier must follow the last pair, and then ``leave(buffer, first, table, out, modes, member, slab,
+    - ``solve_edge``: as in `slabs`, where there is one.
+    - ``load(buffer, line, roots, t)``: a thread's numbers of a line, to be transformed back.
+    - ``store(values, buffer, first, pair, roots, t, table, out, member, row, wanted)`` writes the spectra of a line. By
+      slabs a barrier must follow the last line, and then ``leave(buffer, first, table, out, roots, modes, member, slab,
       thread)``.
     - ``recompute(slab, table, field_at, member, row, buffer, first, factors, thread)`` transforms the rows of a field
       anew, with `plan.recompute`. A barrier must follow, and then ``fetch``.
@@ -43,9 +45,13 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
     rows_around, field_pair, Slab = by_row.rows_around, by_row.field_pair, slab_functions(plan).Slab
     held, threads, groups = lines.values, lines.threads, lines.groups
     pairs_in_step, as_one = lines.rounded_up(pairs), not lines.alone
-    load = real_row_functions(lines).load if by_slabs else by_row.load
+    apart, load_line = lines.rows, real_row_functions(lines).load
     Tile, Values, Factors, solve = lines.Tile, lines.Values, lines.Factors, by_slab.solve
-    Modes = wp.array(dtype=plan.column_chunks.Mode)
+    Modes, Roots = wp.array(dtype=plan.column_chunks.Mode), wp.array(dtype=complex_type(lines.real))
+
+    @wp.func
+    def load_solved(buffer: Tile, line: int, roots: Roots, t: int):
+        return load_line(buffer, line, t)
 
     @wp.func
     def fetch(
@@ -55,7 +61,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
             solve(table, given, modes, member, slab, buffer, first, thread)
         else:
             for pair in range(thread // threads, pairs + halo_lines, groups):
-                row = slab * rows - halo_lines + 2 * pair
+                row = slab * rows - halo_lines + apart * pair
                 copy_spectra(table, given.values, member, row, buffer, first + pair, thread % threads)
 
     @wp.func
@@ -64,6 +70,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
         buffer: Tile,
         first: int,
         pair: int,
+        roots: Roots,
         t: int,
         table: Table,
         out: Spectrum,
@@ -74,7 +81,7 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
         if by_slabs:
             publish(values, buffer, first + pair, t)
         else:
-            store_rows(values, buffer, first + pair, t, table, out.values, member, row, wanted)
+            store_rows(values, buffer, first + pair, roots, t, table, out.values, member, row, wanted)
 
     @wp.func
     def recompute(
@@ -103,9 +110,10 @@ def spectra_functions(plan: Plan, lines: Lines, halo: bool = False) -> types.Sim
     modes = vector_view(plan.column_chunks.Mode)
     return types.SimpleNamespace(
         fetch=fetch,
-        load=load,
+        load=load_solved if by_slabs and not lines.one_row else by_row.load,
         store=store,
         leave=by_slab.leave,
+        solve_edge=getattr(by_slab, "solve_edge", None),
         recompute=recompute,
         modes=modes,
         modes_of=member_modes(plan.column_chunks.Mode, plan.half),

@@ -4,7 +4,8 @@ Stage s of a step is ``w_s = a w_0 + b w_(s-1) + c dt R(w_(s-1))``. `poisson.sol
 into those of psi. `stage_rows` transforms psi back row by row, applies R where psi still lies in shared memory, and
 transforms the new rows for the next stage. By `slabs`, `stage_rows` solves for psi itself. It may also transform the
 rows of w_(s-1) anew instead of reading their spectra (`Plan.recompute`). That takes a seventh more instructions, before
-the previous kernel has ended, and a third less traffic.
+the previous kernel has ended, and a third less traffic. Where rows are too long for two lines of psi in a block, psi
+goes through memory (`points`).
 
 A tangent dw goes through the same kernels as w. The two are never packed into one complex line, where the rounding of w
 would drown a small dw.
@@ -22,16 +23,17 @@ from ..hardware.intrinsics import barrier, later_block, locate, synchronise_depe
 from ..hardware.numbers import complex_type
 from ..hardware.views import row_view, vector_view
 from ..parameters import Parameters, forcing_row
-from .medium import medium_values, member_of
+from .medium import member_of
 from .places import Fields, Spectrum, TablePlaces, fields, table_places
 from .plan import Plan
-from .poisson import Spectra
+from .points import launch_points, stage_points
 from .rows import row_functions
 from .setting import Setting
 from .slab_rows import slab_functions, slab_prefetchers
 from .spectra import spectra_functions
 from .stencils import stencils
-from .tendency import tendency, terms
+from .tendency import terms
+from .updates import updates
 
 
 @functools.cache
@@ -45,23 +47,25 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
     pairs_in_step = lines.rounded_up(pairs)
     tangent, as_one, dlines = plan.fields == 2, not lines.alone, pairs + 1  # the first line of dpsi
     by_line, by_row, spectra = line_functions(lines), row_functions(plan, lines), spectra_functions(plan, lines, True)
-    by_point, by_term, kit = tendency(real, scheme, plan.terms), terms(real, plan.terms), stencils(real)
+    by_point, by_term, kit = updates(plan, scheme, forced), terms(real, plan.terms), stencils(real)
     forward, inverse, publish, get = by_line.forward, by_line.inverse, by_line.publish, by_line.get
     load_factors, line_barrier, here = by_line.factors, by_line.barrier, by_line.here
     fetch, load, store, leave, modes_view = spectra.fetch, spectra.load, spectra.store, spectra.leave, spectra.modes
     rows_around, psi_strip, field_strip = by_row.rows_around, by_row.psi_strip, by_row.field_strip
     by_slabs, recompute, transform_anew = plan.by_slabs, plan.recompute, spectra.recompute
-    copies_rows, slab_size, copy = plan.copies_rows, plan.slab_size, slab_functions(plan).copy
+    copies_rows, slab_size, row_pitch = plan.copies_rows, plan.slab_size, plan.row_pitch
+    copy, copy_row = slab_functions(plan).copy, slab_functions(plan).copy_row
     copied_size = plan.fields * slab_size
     prefetches, (prefetch, prefetch_spectra) = plan.saturated and not recompute, slab_prefetchers(plan)
     prefetches_start = prefetches and not tangent
     prefetches_next = prefetches and (copies_rows or tangent)
-    rate, tangent_rate, Metric, south, north = by_point.rate, by_point.tangent, kit.Metric, kit.south, kit.north
+    update, update_tangent, south, north = by_point.update, by_point.tangent, kit.south, kit.north
+    Metric, Strip = kit.Metric, kit.Strip
     numbers, weighted, tangent_terms = by_term.numbers, by_term.weighted, by_term.tangent
     Values, field, forcing = lines.Values, row_view(real, plan.shape), forcing_row(real, plan.shape)
     complex_view, present = vector_view(complex_type(real)), by_row.present
-    screened, modes_of = plan.screened, spectra.modes_of
-    medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).value
+    screened, modes_of, divided = plan.screened, spectra.modes_of, plan.edges > 0
+    medium, memory_strip = plan.medium, by_row.memory_strip
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
     def stage_rows(
@@ -105,7 +109,7 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             dterms = tangent_terms(given, numbers(table, dparameters, member), c, metric)
         copied = wp.tile_empty(shape=(copied_size,), dtype=real, storage="shared")
         buffer = wp.tile_empty(shape=(size,), dtype=real, storage="shared")
-        if copies_rows:  # the state is older than the previous kernel
+        if copies_rows:  # the state is older than the previous kernel, except for rows of other devices
             copy(copied, 0, field(table, state.state, member, 0, 0), row - 1, thread)
             if tangent:
                 copy(copied, slab_size, field(table, state.tangent, member, 0, 0), row - 1, thread)
@@ -121,6 +125,17 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             transform_anew(copied, table, state.state, member, row, buffer, 0, factors, thread)
             barrier()
         synchronise_dependent_launch()
+        if divided and copies_rows:
+            if slab == 0 or slab == slabs - 1:
+                wait()
+                barrier()
+            for side in range(2):
+                if slab == side * (slabs - 1):
+                    edge = row - 1 + side * (rows + 1)
+                    to = side * (rows + 1) * row_pitch
+                    copy_row(copied, to, field(table, state.state, member, 0, 0), edge, thread)
+                    if tangent:
+                        copy_row(copied, slab_size + to, field(table, state.tangent, member, 0, 0), edge, thread)
         # psi from the row south of the slab to the row north of it
         fetch(table, solved, modes, member, slab, buffer, 0, thread)
         if tangent:
@@ -141,10 +156,10 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
             barrier()
         for pair in range(group, pairs + 1, groups):
             line_barrier()
-            publish(inverse(load(buffer, pair, t), buffer, factors, pair, t), buffer, pair, t)
+            publish(inverse(load(buffer, pair, roots, t), buffer, factors, pair, t), buffer, pair, t)
             if tangent:
                 line = dlines + pair
-                publish(inverse(load(buffer, line, t), buffer, factors, line, t), buffer, line, t)
+                publish(inverse(load(buffer, line, roots, t), buffer, factors, line, t), buffer, line, t)
         barrier()
         for pair in range(group, pairs_in_step, groups):
             new = Values()
@@ -180,42 +195,69 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                             new[2 * e + 1] = a * start_k[here(e)]
                             if tangent:
                                 dnew[2 * e + 1] = a * dstart_k[here(e)]
+                f_i = real(0.0)
+                f_k = real(0.0)
+                r = Strip()
+                h = Strip()
+                if tangent:
+                    df_i = real(0.0)
+                    df_k = real(0.0)
+                    dr = Strip()
+                    dh = Strip()
                 for e in range(held):
                     p = psi_strip(buffer, pair, e, t)
                     w = field_strip(copied, 0, around, pair, e, t)
-                    r_i = rate(south(p), south(w), terms)
-                    r_k = rate(north(p), north(w), terms)
                     if medium:
                         r = memory_strip(around_r, e, t)
                         h = memory_strip(around_h, e, t)
-                        r_i += of_medium(south(p), south(r), south(h), metric, terms.h)
-                        r_k += of_medium(north(p), north(r), north(h), metric, terms.h)
                     if forced:
-                        r_i += terms.h * force_i[here(e)]
-                        r_k += terms.h * force_k[here(e)]
-                    new[2 * e] += b * w[7] + r_i
+                        f_i = force_i[here(e)]
+                        f_k = force_k[here(e)]
+                    new[2 * e] += update(south(p), south(w), south(r), south(h), f_i, b, terms, metric)
                     if present(row + 2 * pair + 1):
-                        new[2 * e + 1] += b * w[4] + r_k
+                        new[2 * e + 1] += update(north(p), north(w), north(r), north(h), f_k, b, terms, metric)
                     if tangent:
                         dp = psi_strip(buffer, dlines + pair, e, t)
                         dw = field_strip(copied, slab_size, daround, pair, e, t)
-                        dr_i = tangent_rate(south(p), south(w), south(dp), south(dw), terms, dterms)
-                        dr_k = tangent_rate(north(p), north(w), north(dp), north(dw), terms, dterms)
                         if medium:
                             dr = memory_strip(around_dr, e, t)
                             dh = memory_strip(around_dh, e, t)
-                            dr_i += of_medium(south(dp), south(r), south(h), metric, terms.h)
-                            dr_k += of_medium(north(dp), north(r), north(h), metric, terms.h)
-                            dr_i += of_medium(south(p), south(dr), south(dh), metric, terms.h)
-                            dr_k += of_medium(north(p), north(dr), north(dh), metric, terms.h)
-                            dr_i += of_medium(south(p), south(r), south(h), metric, dterms.h)
-                            dr_k += of_medium(north(p), north(r), north(h), metric, dterms.h)
                         if forced:
-                            dr_i += terms.h * dforce_i[here(e)] + dterms.h * force_i[here(e)]
-                            dr_k += terms.h * dforce_k[here(e)] + dterms.h * force_k[here(e)]
-                        dnew[2 * e] += b * dw[7] + dr_i
+                            df_i = dforce_i[here(e)]
+                            df_k = dforce_k[here(e)]
+                        dnew[2 * e] += update_tangent(
+                            south(p),
+                            south(w),
+                            south(r),
+                            south(h),
+                            f_i,
+                            south(dp),
+                            south(dw),
+                            south(dr),
+                            south(dh),
+                            df_i,
+                            b,
+                            terms,
+                            dterms,
+                            metric,
+                        )
                         if present(row + 2 * pair + 1):
-                            dnew[2 * e + 1] += b * dw[4] + dr_k
+                            dnew[2 * e + 1] += update_tangent(
+                                north(p),
+                                north(w),
+                                north(r),
+                                north(h),
+                                f_k,
+                                north(dp),
+                                north(dw),
+                                north(dr),
+                                north(dh),
+                                df_k,
+                                b,
+                                terms,
+                                dterms,
+                                metric,
+                            )
                 # stores follow all loads: the compiler must assume that the arrays may overlap
                 out_i = field(table, out_at, member, i, t)
                 out_k = field(table, out_at, member, k, t)
@@ -236,19 +278,30 @@ def stage_rows(plan: Plan, scheme: str, forced: bool, keep_psi: bool) -> wp.Kern
                             dout_k[here(e)] = dnew[2 * e + 1]
                         if keep_psi:
                             psi_k[here(e)] = get(buffer, pair + 1, t + here(e))[0]
+                if keep_psi and divided:
+                    if slab == slabs - 1 and pair == pairs - 1:
+                        psi_north = field(table, psi_out_at, member, ny - 2, t)
+                        for e in range(held):
+                            psi_north[here(e)] = get(buffer, pairs, t + here(e))[1]
+                    if slab == 0 and pair == 0:
+                        psi_south = field(table, psi_out_at, member, ny - 1, t)
+                        for e in range(held):
+                            psi_south[here(e)] = get(buffer, 0, t + here(e))[0]
             barrier()
             if pair < pairs or as_one:
                 new = forward(new, buffer, factors, pair, t)
                 if tangent:
                     dnew = forward(dnew, buffer, factors, dlines + pair, t)
-                store(new, buffer, 0, pair, t, table, spectrum_out, member, row + 2 * pair, pair < pairs)
+                store(new, buffer, 0, pair, roots, t, table, spectrum_out, member, row + 2 * pair, pair < pairs)
                 if tangent:
-                    store(dnew, buffer, dlines, pair, t, table, dspectrum_out, member, row + 2 * pair, pair < pairs)
+                    store(
+                        dnew, buffer, dlines, pair, roots, t, table, dspectrum_out, member, row + 2 * pair, pair < pairs
+                    )
         if by_slabs:
             barrier()
-            leave(buffer, 0, table, spectrum_out, modes, member, slab, thread)
+            leave(buffer, 0, table, spectrum_out, roots, modes, member, slab, thread)
             if tangent:
-                leave(buffer, dlines, table, dspectrum_out, modes, member, slab, thread)
+                leave(buffer, dlines, table, dspectrum_out, roots, modes, member, slab, thread)
 
     return stage_rows
 
@@ -257,37 +310,46 @@ def advance(setting: Setting, parameters: Parameters, omega, targets, psis, scra
     """Launch the steps from `omega`.
 
     `targets[s]` receives the state after stage s, counted from the first step on. `psis[s]`, unless `psis` is None,
-    receives the streamfunction of the state before that stage. A stage's target may be the start of its step: the
-    kernel reads each point before it writes it. `scratch`: `Plan.scratch`.
+    receives the streamfunction of the state before that stage; through memory it may not be None. A stage's target may
+    be the start of its step: the kernel reads each point before it writes it. `scratch`: `Plan.scratch`.
     """
-    _steps(setting, setting.plan, (parameters, parameters), [omega], [[target] for target in targets], psis, scratch)
+    targets, psis = ([[field] for field in fields] if fields else None for fields in (targets, psis))
+    _steps(setting, setting.plan, (parameters, parameters), [omega], targets, psis, scratch)
 
 
-def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, omega, domega, targets, scratch):
+def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, omega, domega, targets, psis, scratch):
     """Launch the steps of a state and its tangent.
 
-    `targets[s]`: a pair of arrays for the results of stage s. Stages may share arrays in turn. `scratch`:
-    `Plan.scratch` of `Plan.for_tangent`.
+    `targets[s]`: a pair of arrays for the results of stage s. Stages may share arrays in turn. `psis[s]`: a pair for
+    the streamfunctions, through memory, else None. `scratch`: `Plan.scratch` of `Plan.for_tangent`.
     """
-    _steps(setting, setting.plan.for_tangent, (parameters, dparameters), [omega, domega], targets, None, scratch)
+    _steps(setting, setting.plan.for_tangent, (parameters, dparameters), [omega, domega], targets, psis, scratch)
 
 
 def _steps(setting, plan, parameters, state, targets, psis, scratch):
     plan = plan.on(state[0].on_cpu)
     batch, tables = state[0].shape[0], table_places(setting.tables)
-    spectra = Spectra(plan, setting.tables, scratch)
+    spectra = setting.spectra(plan, setting.tables, scratch)
     spectra.begin(*state, centre=plan.centres)
-    kernel = stage_rows(plan, setting.scheme, forced=parameters[0].forcing != NO_ARRAY, keep_psi=psis is not None)
-    coefficients = runge_kutta(plan.dtype)
+    forced, coefficients = parameters[0].forcing != NO_ARRAY, runge_kutta(plan.dtype)
     stages = setting.steps * len(coefficients)
     for turn, target in zip(range(stages), targets, strict=True):
         step, stage = divmod(turn, len(coefficients))
         if stage == 0:
             start = state
-        psi = target[0] if psis is None else psis[turn]
-        given = [*parameters, step, fields(*start), fields(*state), spectra.ready[0], spectra.ready[-1], tables]
-        made = [target[0], target[-1], spectra.out[0], spectra.out[-1], psi]
-        spectra.launch(plan, kernel, batch, [*coefficients[stage], setting.metric, *given, *made], plan.stage_lines)
+        given = [*coefficients[stage], setting.metric, *parameters, step, fields(*start), fields(*state)]
+        if plan.through_memory:
+            spectra.put_rows(psis[turn])
+            kernel = stage_points(plan, setting.scheme, forced)
+            launch_points(plan, kernel, target[0], [*given, fields(*psis[turn]), fields(*target)])
+        else:
+            kernel = stage_rows(plan, setting.scheme, forced=forced, keep_psi=psis is not None)
+            psi = target if psis is None else psis[turn]
+            read = [spectra.ready[0], spectra.ready[-1], tables]
+            made = [target[0], target[-1], spectra.out[0], spectra.out[-1], psi[0]]
+            spectra.launch(plan, kernel, batch, [*given, *read, *made], plan.stage_lines)
         state = target
         if turn + 1 < stages:
-            spectra.solve(plan.centres)
+            if plan.through_memory:
+                spectra.transform(*state)
+            spectra.solve(*state, centre=plan.centres)

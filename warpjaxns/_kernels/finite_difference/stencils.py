@@ -36,22 +36,22 @@ def stencils(real) -> types.SimpleNamespace:
         beyond: wp.array(dtype=real)
 
     @wp.func
-    def neighbourhood(field: wp.array3d(dtype=real), member: int, i: int, j: int):
-        ny, nx = field.shape[1], field.shape[2]
+    def neighbourhood(field: wp.array2d(dtype=real), i: int, j: int):
+        ny, nx = field.shape[0], field.shape[1]
         n = wp.where(i == ny - 1, 0, i + 1)
         s = wp.where(i == 0, ny - 1, i - 1)
         e = wp.where(j == nx - 1, 0, j + 1)
         w = wp.where(j == 0, nx - 1, j - 1)
         return Patch(
-            field[member, n, w],
-            field[member, n, j],
-            field[member, n, e],
-            field[member, i, w],
-            field[member, i, j],
-            field[member, i, e],
-            field[member, s, w],
-            field[member, s, j],
-            field[member, s, e],
+            field[n, w],
+            field[n, j],
+            field[n, e],
+            field[i, w],
+            field[i, j],
+            field[i, e],
+            field[s, w],
+            field[s, j],
+            field[s, e],
         )
 
     @wp.func

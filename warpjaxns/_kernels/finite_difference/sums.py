@@ -6,7 +6,7 @@ import warp as wp
 
 from ..hardware.address_table import Place, Table, kernel, slice_at
 from ..hardware.intrinsics import locate, synchronise_dependent_launch
-from ..hardware.views import fields_view, vector_view
+from ..hardware.views import member_view, vector_view
 from ..parameters import Parameters, forcing_row
 from .further import further_values
 from .medium import medium_values, member_of
@@ -31,7 +31,7 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
     )
     Metric, neighbourhood, advection, numbers = kit.Metric, kit.neighbourhood, by_point.advection, by_term.numbers
     Sums, add, add_rest, shares = gradient.Sums, gradient.add, gradient.add_rest, gradient.shares
-    fields, vector, forcing = fields_view(real, (ny, nx)), vector_view(real), forcing_row(real, (ny, nx))
+    field, vector, forcing = member_view(real, (ny, nx)), vector_view(real), forcing_row(real, (ny, nx))
     further = plan.terms > 0
     if further:
         bare, value = by_term.bare, further_values(real, plan.terms).value
@@ -53,33 +53,33 @@ def parameter_sums(plan: Plan, scheme: str, forced: bool) -> wp.Kernel:
         # in and out
         totals_at: Place,
     ):
-        state = fields(table, state_at)
-        psi = fields(table, psi_at)
-        cotangent = fields(table, cotangent_at)
         totals = vector(table, totals_at)
         index, _ = wp.tid()
         member, i, thread = locate(index, ny)
+        state = field(table, state_at, member)
+        psi = field(table, psi_at, member)
+        cotangent = field(table, cotangent_at, member)
         given = numbers(table, parameters, member)
         if further:
             more = bare(given, metric)
         if medium:
             shared = member_of(parameters.medium, member)
-            resistance = fields(table, slice_at(parameters.medium, 0))
-            topography = fields(table, slice_at(parameters.medium, 1))
+            resistance = field(table, slice_at(parameters.medium, 0), shared)
+            topography = field(table, slice_at(parameters.medium, 1), shared)
         synchronise_dependent_launch()
         sums = Sums()
         force_i = forcing(table, parameters.forcing, step, member, i, 0)
         for j in range(thread, nx, wp.block_dim()):
-            w = neighbourhood(state, member, i, j)
-            l = cotangent[member, i, j]
+            w = neighbourhood(state, i, j)
+            l = cotangent[i, j]
             sums = add(sums, l, w, metric)
-            sums = add_rest(sums, l * advection(neighbourhood(psi, member, i, j), w, metric))
+            sums = add_rest(sums, l * advection(neighbourhood(psi, i, j), w, metric))
             if further:
-                sums = add_rest(sums, l * value(neighbourhood(psi, member, i, j), w, more))
+                sums = add_rest(sums, l * value(neighbourhood(psi, i, j), w, more))
             if medium:
-                p = neighbourhood(psi, member, i, j)
-                r = neighbourhood(resistance, shared, i, j)
-                h = neighbourhood(topography, shared, i, j)
+                p = neighbourhood(psi, i, j)
+                r = neighbourhood(resistance, i, j)
+                h = neighbourhood(topography, i, j)
                 sums = add_rest(sums, l * of_medium(p, r, h, metric, real(1.0)))
             if forced:
                 sums = add_rest(sums, l * force_i[j])
@@ -107,7 +107,7 @@ def further_sums(plan: Plan) -> wp.Kernel:
     (ny, nx), real, count = plan.shape, plan.real, plan.terms
     kit, by_term, each = stencils(real), terms(real, count), further_values(real, count).each
     Metric, neighbourhood, of_member, per_length = kit.Metric, kit.neighbourhood, by_term.of_member, by_term.per_length
-    fields, vector, Vector = fields_view(real, (ny, nx)), vector_view(real), by_term.Vector
+    field, vector, Vector = member_view(real, (ny, nx)), vector_view(real), by_term.Vector
 
     @kernel(launch_bounds=ROW_BLOCK)
     def further_sums(
@@ -124,18 +124,18 @@ def further_sums(plan: Plan) -> wp.Kernel:
         # in and out
         totals_at: Place,
     ):
-        state = fields(table, state_at)
-        psi = fields(table, psi_at)
-        cotangent = fields(table, cotangent_at)
         totals = vector(table, totals_at)
         index, _ = wp.tid()
         member, i, thread = locate(index, ny)
+        state = field(table, state_at, member)
+        psi = field(table, psi_at, member)
+        cotangent = field(table, cotangent_at, member)
         h = c * of_member(vector(table, dt_at), member)
         synchronise_dependent_launch()
         sums = Vector()
         for j in range(thread, nx, wp.block_dim()):
-            values = each(neighbourhood(psi, member, i, j), neighbourhood(state, member, i, j))
-            sums += cotangent[member, i, j] * values
+            values = each(neighbourhood(psi, i, j), neighbourhood(state, i, j))
+            sums += cotangent[i, j] * values
         total = wp.tile_sum(wp.tile(sums, preserve_type=True))
         if thread == 0:
             share = h * per_length(total[0], metric)
@@ -155,7 +155,7 @@ def forcing_sum(plan: Plan) -> wp.Kernel:
     It adds to the totals, or overwrites them if `fresh`.
     """
     (ny, nx), real = plan.shape, plan.real
-    of_member, fields, vector = terms(real).of_member, fields_view(real, (ny, nx)), vector_view(real)
+    of_member, field, vector = terms(real).of_member, member_view(real, (ny, nx)), vector_view(real)
 
     @kernel(launch_bounds=ROW_BLOCK)
     def forcing_sum(
@@ -169,16 +169,16 @@ def forcing_sum(plan: Plan) -> wp.Kernel:
         # in and out
         totals_at: Place,
     ):
-        cotangent = fields(table, cotangent_at)
-        totals = fields(table, totals_at)
         index, _ = wp.tid()
         member, i, thread = locate(index, ny)
+        cotangent = field(table, cotangent_at, member)
+        totals = field(table, totals_at, member)
         h = c * of_member(vector(table, dt_at), member)
         synchronise_dependent_launch()
         for j in range(thread, nx, wp.block_dim()):
-            share = h * cotangent[member, i, j]
+            share = h * cotangent[i, j]
             if fresh == 0:
-                share += totals[member, i, j]
-            totals[member, i, j] = share
+                share += totals[i, j]
+            totals[i, j] = share
 
     return forcing_sum

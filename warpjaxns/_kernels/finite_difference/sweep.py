@@ -23,12 +23,12 @@ from ..hardware.intrinsics import barrier, later_block, locate, synchronise_depe
 from ..hardware.numbers import complex_type
 from ..hardware.views import row_view, vector_view
 from ..parameters import Parameters
-from .further import Weights, further_values, weights
-from .medium import medium_sum, medium_values, member_of
+from .further import Weights, weights
+from .medium import medium_sum, member_of
 from .operators import ROW_BLOCK
 from .places import Spectrum, TablePlaces, table_places
 from .plan import Plan
-from .poisson import Spectra
+from .points import launch_points, source_points, sweep_points
 from .rows import row_functions
 from .setting import Setting
 from .slab_rows import slab_functions, slab_prefetchers
@@ -36,6 +36,7 @@ from .spectra import spectra_functions
 from .stencils import stencils
 from .sums import forcing_sum, further_sums, parameter_sums
 from .tendency import tendency, terms
+from .updates import updates
 
 
 @functools.cache
@@ -53,16 +54,15 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         plan.slab_size,
         plan.saturated,
     )
-    field_strip, Metric, south, north = by_row.field_strip, kit.Metric, kit.south, kit.north
-    source, Values = tendency(real, scheme).source, lines.Values
+    field_strip, south, north = by_row.field_strip, kit.south, kit.north
+    by_point, Values, Strip = updates(plan, scheme), lines.Values, kit.Strip
+    source, More = by_point.source, by_point.More
     field, complex_view = row_view(real, plan.shape), vector_view(complex_type(real))
     further, screened, modes_of = plan.terms > 0, plan.screened, spectra.modes_of
-    medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).to_psi
+    medium, memory_strip = plan.medium, by_row.memory_strip
     if further:
-        by_term, to_psi = terms(real, plan.terms), further_values(real, plan.terms).to_psi
-        numbers, bare = by_term.numbers, by_term.bare
-    with_parameters = further or medium  # the metric comes with them
-    Given = Weights(real) if with_parameters else Metric
+        numbers, bare = terms(real, plan.terms).numbers, terms(real, plan.terms).bare
+    Given = Weights(real)
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
     def source_rows(
@@ -70,7 +70,7 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         # in
         state_at: Place,
         cotangent_at: Place,
-        metric: Given,
+        given: Given,
         tables: TablePlaces,
         # out
         out: Spectrum,
@@ -84,8 +84,9 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
         member, slab, thread = locate(index, slabs, from_last)
         if screened:
             modes = modes_of(table, tables.modes, member)
+        more = More()
         if further:
-            more = bare(numbers(table, metric.parameters, member), metric.metric)
+            more = bare(numbers(table, given.parameters, member), given.metric)
         row = slab * rows
         t = thread % threads
         state_copied = wp.tile_empty(shape=(slab_size,), dtype=real, storage="shared")
@@ -108,33 +109,26 @@ def source_rows(plan: Plan, scheme: str) -> wp.Kernel:
             i = (row + 2 * pair) % ny
             state = rows_around(table, state_at, member, i, t)
             cotangent = rows_around(table, cotangent_at, member, i, t)
+            r = Strip()
+            h = Strip()
             if medium:
-                shared = member_of(metric.parameters.medium, member)
-                around_r = rows_around(table, slice_at(metric.parameters.medium, 0), shared, i, t)
-                around_h = rows_around(table, slice_at(metric.parameters.medium, 1), shared, i, t)
+                shared = member_of(given.parameters.medium, member)
+                around_r = rows_around(table, slice_at(given.parameters.medium, 0), shared, i, t)
+                around_h = rows_around(table, slice_at(given.parameters.medium, 1), shared, i, t)
             values = Values()
             for e in range(held):
                 w = field_strip(state_copied, 0, state, pair, e, t)
                 l = field_strip(cotangent_copied, 0, cotangent, pair, e, t)
-                if with_parameters:
-                    values[2 * e] = source(south(w), south(l), metric.metric)
-                    values[2 * e + 1] = source(north(w), north(l), metric.metric)
-                    if further:
-                        values[2 * e] += to_psi(south(l), more)
-                        values[2 * e + 1] += to_psi(north(l), more)
-                    if medium:
-                        r = memory_strip(around_r, e, t)
-                        h = memory_strip(around_h, e, t)
-                        values[2 * e] += of_medium(south(l), south(r), south(h), metric.metric)
-                        values[2 * e + 1] += of_medium(north(l), north(r), north(h), metric.metric)
-                else:
-                    values[2 * e] = source(south(w), south(l), metric)
-                    values[2 * e + 1] = source(north(w), north(l), metric)
+                if medium:
+                    r = memory_strip(around_r, e, t)
+                    h = memory_strip(around_h, e, t)
+                values[2 * e] = source(south(w), south(l), south(r), south(h), more, given.metric)
+                values[2 * e + 1] = source(north(w), north(l), north(r), north(h), more, given.metric)
             values = forward(values, buffer, factors, pair, t)
-            store(values, buffer, 0, pair, t, table, out, member, row + 2 * pair, True)
+            store(values, buffer, 0, pair, roots, t, table, out, member, row + 2 * pair, True)
         if by_slabs:
             barrier()
-            leave(buffer, 0, table, out, modes, member, slab, thread)
+            leave(buffer, 0, table, out, roots, modes, member, slab, thread)
 
     return source_rows
 
@@ -165,12 +159,13 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
     copy, copy_before, copies_rows = slab_functions(plan).copy, slab_functions(before).copy, plan.copies_rows
     slab_size, before_size = plan.slab_size, before.slab_size if fused else 1
     kit, by_point, by_term = stencils(real), tendency(real, scheme, plan.terms), terms(real, plan.terms)
+    of_source = updates(plan, scheme)
     Metric, south, north, numbers, weighted = kit.Metric, kit.south, kit.north, by_term.numbers, by_term.weighted
-    source, carried, adjoint = by_point.source, by_point.carried, by_point.adjoint
+    carried, adjoint, source, More = by_point.carried, by_point.adjoint, of_source.source, of_source.More
     further, screened, modes_of = plan.terms > 0, plan.screened, spectra.modes_of
     if further:
-        bare, to_psi = by_term.bare, further_values(real, plan.terms).to_psi
-    medium, memory_strip, of_medium = plan.medium, by_row.memory_strip, medium_values(real, scheme).to_psi
+        bare = by_term.bare
+    medium, memory_strip, Strip = plan.medium, by_row.memory_strip, kit.Strip
     Values, field, complex_view = lines.Values, row_view(real, plan.shape), vector_view(complex_type(real))
 
     @kernel(launch_bounds=plan.bounds(lines, plan.occupancy))
@@ -208,8 +203,9 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         row = slab * rows
         group = thread // threads
         t = thread % threads
+        more_terms = More()
         if further:
-            bare_terms = bare(numbers(table, parameters, member), metric)
+            more_terms = bare(numbers(table, parameters, member), metric)
         terms = weighted(numbers(table, parameters, member), c, metric)
         copied = wp.tile_empty(shape=(slab_size,), dtype=real, storage="shared")
         psi_copied = wp.tile_empty(shape=(slab_size,), dtype=real, storage="shared")
@@ -238,7 +234,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
         for pair in range(group, pairs + halo_lines, groups):
             i = (row + 2 * pair - halo_lines + ny) % ny
             k = (i + 1) % ny
-            psi_of_source = inverse(load(buffer, pair, t), buffer, factors, pair, t)
+            psi_of_source = inverse(load(buffer, pair, roots, t), buffer, factors, pair, t)
             cotangent = rows_around(table, cotangent_at, member, i, t)
             psi = rows_around(table, psi_at, member, i, t)
             first_i = field(table, first_at, member, i, t)
@@ -278,26 +274,35 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
                             i = (row + 2 * pair) % ny
                             around_r = rows_around(table, slice_at(parameters.medium, 0), shared, i, t)
                             around_h = rows_around(table, slice_at(parameters.medium, 1), shared, i, t)
+                        r = Strip()
+                        h = Strip()
                         for e in range(held):
                             l = line_strip(buffer, pair, e, t)
                             w = before_strip(before_copied, 0, state, pair, e, t)
-                            values[2 * e] = source(south(w), south(l), metric)
-                            values[2 * e + 1] = source(north(w), north(l), metric)
-                            if further:
-                                values[2 * e] += to_psi(south(l), bare_terms)
-                                values[2 * e + 1] += to_psi(north(l), bare_terms)
                             if medium:
                                 r = memory_strip(around_r, e, t)
                                 h = memory_strip(around_h, e, t)
-                                values[2 * e] += of_medium(south(l), south(r), south(h), metric)
-                                values[2 * e + 1] += of_medium(north(l), north(r), north(h), metric)
+                            values[2 * e] = source(south(w), south(l), south(r), south(h), more_terms, metric)
+                            values[2 * e + 1] = source(north(w), north(l), north(r), north(h), more_terms, metric)
                     barrier()
                     if pair < pairs or as_one:
                         values = forward(values, buffer, factors, pair, t)
-                        store(values, buffer, 0, pair, t, table, spectrum_out, member, row + 2 * pair, pair < pairs)
+                        store(
+                            values,
+                            buffer,
+                            0,
+                            pair,
+                            roots,
+                            t,
+                            table,
+                            spectrum_out,
+                            member,
+                            row + 2 * pair,
+                            pair < pairs,
+                        )
                 if by_slabs:
                     barrier()
-                    leave(buffer, 0, table, spectrum_out, modes, member, slab, thread)
+                    leave(buffer, 0, table, spectrum_out, roots, modes, member, slab, thread)
 
     return sweep_rows
 
@@ -310,7 +315,8 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
     - `parameters`: places of the parameters. `dt`: its buffer.
     - `kept`: the inputs of all stages, and their streamfunctions.
     - `cotangent`: that of the last state. `result` receives that of the first.
-    - `fields`: three arrays to work with. `scratch`: `Plan.scratch` with one side, or two where the sweep is fused.
+    - `fields`: three arrays to work with, through memory four.
+    - `scratch`: `Plan.scratch` with one side, or two where the sweep is fused.
     - `totals`: sums for the parameters ``(batch ny 3,)``, for the forcing ``(steps or 1, batch, ny, nx)``, for the
         coefficients of further terms ``(batch ny terms,)``, and for the medium ``(2, batch, ny, nx)``. None where not
         wanted.
@@ -319,10 +325,10 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
     begin, plan = (p.on(cotangent.on_cpu) for p in (plan.for_source, plan.for_adjoint))
     batch, ny, _ = cotangent.shape
     (states, psis), (parameter_totals, forcing_totals, further_totals, medium_totals) = kept, totals
-    metric, spectra, tables = setting.metric, Spectra(plan, setting.tables, scratch), table_places(setting.tables)
-    given_source = weights(plan.real, metric, parameters) if plan.terms or plan.medium else metric
-    source, sweep = source_rows(begin, scheme), sweep_rows(plan, scheme)
-    late, early, flip = fields
+    spectra = setting.spectra(plan, setting.tables, scratch)
+    metric, tables = setting.metric, table_places(setting.tables)
+    given_source = weights(plan.real, metric, parameters)
+    late, early, flip, *work = fields
     coefficients = runge_kutta(plan.dtype)
     last = len(coefficients) * steps - 1
 
@@ -346,13 +352,23 @@ def adjoint(setting: Setting, parameters: Parameters, dt, kept, cotangent, resul
         if medium_totals is not None:
             arguments = [int(turn == last), c, metric, dt, psi, l, medium_totals.slices]
             launch(medium_sum(plan, scheme), l.table, batch * ny, arguments, ROW_BLOCK)
-        if turn == last or not plan.fused:
-            spectra.launch(begin, source, batch, [w, l, given_source, tables, *spectra.out], begin.slab_lines)
-        spectra.solve(centre=True)
         first, second = (l, l) if first is None else (first, second)
-        given = [first, second, l, psi, before, int(turn > 0), *spectra.ready, tables]
-        arguments = [a, e, b, c, metric, parameters, *given, l_out, *spectra.out]
-        spectra.launch(plan, sweep, batch, arguments, plan.sweep_lines)
+        given = [a, e, b, c, metric, parameters, first, second, l, psi]
+        if turn == last or not plan.fused:
+            spectra.surround(l)
+            if plan.through_memory:
+                launch_points(plan, source_points(plan, scheme), l, [w, l, given_source, *work])
+                spectra.transform(*work)
+            else:
+                arguments = [w, l, given_source, tables, *spectra.out]
+                spectra.launch(begin, source_rows(begin, scheme), batch, arguments, begin.slab_lines)
+        spectra.solve(centre=True)
+        if plan.through_memory:
+            spectra.put_rows(work)
+            launch_points(plan, sweep_points(plan, scheme), l, [*given, *work, l_out])
+        else:
+            arguments = [*given, before, int(turn > 0), *spectra.ready, tables, l_out, *spectra.out]
+            spectra.launch(plan, sweep_rows(plan, scheme), batch, arguments, plan.sweep_lines)
 
     (_, _, _), (a2, _, _), (a3, _, _) = coefficients
     l = cotangent

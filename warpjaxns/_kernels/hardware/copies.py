@@ -44,9 +44,9 @@ _PREFETCH_ROWS = """
     asm volatile("prefetch.global.L2 [%0];" :: "l"(field.data + (size_t)row * {nx} + i * SECTOR));
 #endif
 """
-# The threads of a line copy two half spectra to the memory of the line.
+# The threads of a line copy half spectra, of two rows or of one, to the memory of the line.
 COPY_SPECTRA = """
-  constexpr int COUNT = 2 * {half} * sizeof({real}) / 16, THREADS = {threads};
+  constexpr int COUNT = 2 * {half} * sizeof({real}) / 16, THREADS = {threads}, ROWS = {rows};
 #if defined(__CUDA_ARCH__)
   struct alignas(16) Chunk {{ {real} numbers[16 / sizeof({real})]; }};
 #else
@@ -54,7 +54,7 @@ COPY_SPECTRA = """
 #endif
   const Chunk* from[2] = {{(const Chunk*)a.data, (const Chunk*)b.data}};
   Chunk* to = (Chunk*)(lines.data.ptr + 2 * {padded} * line);
-  for (int r = 0; r < 2; ++r)
+  for (int r = 0; r < ROWS; ++r)
 #if defined(__CUDA_ARCH__)
 #pragma unroll 1
 #endif

@@ -23,6 +23,7 @@ _NUMBER_IN_GLOBAL_MEMORY = """
   __builtin_assume(__isGlobal(at));
 #endif
 """
+_PAIR_IN_GLOBAL_MEMORY = _NUMBER_IN_GLOBAL_MEMORY.replace("(Number*)row.data + i", "(Number*)(row.data + i)")
 _VALUE_IN_GLOBAL_MEMORY = """
   const auto* at = row.data + i;
 #if defined(__CUDA_ARCH__)
@@ -33,17 +34,17 @@ _VALUE_IN_GLOBAL_MEMORY = """
 
 
 @functools.cache
-def fields_view(dtype, shape: tuple[int, int]) -> Callable:
-    """``fields(table, place)`` is the array ``(length, *shape)`` at a place."""
+def member_view(dtype, shape: tuple[int, int]) -> Callable:
+    """``field(table, place, member)`` is the array of that shape of a member. (Warp's strides end at 2 GiB.)"""
     rows, columns = shape
     item = rows * columns * wp.types.type_size_in_bytes(dtype)
 
     @wp.func
-    def fields(table: Table, place: Place):
-        start = address(table, place[0]) + wp.uint64(place[1]) * wp.uint64(item)
-        return wp.array(ptr=in_global_memory(start), shape=(place[2], rows, columns), dtype=dtype)
+    def field(table: Table, place: Place, member: int):
+        start = address(table, place[0]) + wp.uint64(place[1] + member) * wp.uint64(item)
+        return wp.array(ptr=in_global_memory(start), shape=(rows, columns), dtype=dtype)
 
-    return fields
+    return field
 
 
 @functools.cache
@@ -100,6 +101,21 @@ def complex_access(real) -> tuple[Callable, Callable]:
     name, Complex = c_name(real), complex_type(real)
     array = wp.array(dtype=Complex)
     at = NUMBER.format(real=name) + _NUMBER_IN_GLOBAL_MEMORY
+
+    @wp.func_native(f"{at} const Number p = *at; return wp::vec_t<2, {name}>(p.x, p.y);")
+    def get(row: array, i: int) -> Complex: ...
+
+    @wp.func_native(f"{at} Number p; p.x = value[0]; p.y = value[1]; *at = p;")
+    def put(row: array, i: int, value: Complex): ...
+
+    return get, put
+
+
+@functools.cache
+def pair_access(real) -> tuple[Callable, Callable]:
+    """``get(row, i)`` and ``put(row, i, value)`` for numbers i and i + 1 of a real row, one access each; i is even."""
+    name, Complex = c_name(real), complex_type(real)
+    array, at = wp.array(dtype=real), NUMBER.format(real=name) + _PAIR_IN_GLOBAL_MEMORY
 
     @wp.func_native(f"{at} const Number p = *at; return wp::vec_t<2, {name}>(p.x, p.y);")
     def get(row: array, i: int) -> Complex: ...

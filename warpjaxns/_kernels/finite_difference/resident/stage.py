@@ -260,7 +260,7 @@ def advance(setting: Setting, parameters: Parameters, omega, targets, psis, scra
     _launch(setting, setting.plan.resident, (parameters, parameters), omega, *places, kept)
 
 
-def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, omega, domega, targets, scratch):
+def tangent(setting: Setting, parameters: Parameters, dparameters: Parameters, omega, domega, targets, psis, scratch):
     """Launch the steps of `finite_difference.stage.tangent` as one kernel. Only the last pair of `targets` is used."""
     places = fields(omega, domega), fields(*targets[-1])
     _launch(setting, setting.plan.resident_tangent, (parameters, dparameters), omega, *places, None)

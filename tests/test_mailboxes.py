@@ -1,0 +1,194 @@
+"""Steps of a divided grid whose slabs exchange messages by kernels: simulated devices against one device by XLA."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from emulator import COMPILER, Emulator, emulated
+from layouts import fast_cases
+from lockstep import Lockstep
+from oracle import normal
+from test_divided import GRID, TOLERANCE, flow, mesh_of
+from tolerances import relative_error
+
+from warpjaxns import Grid, NavierStokes2D, clear_caches
+from warpjaxns._finite_difference import algebra
+from warpjaxns._finite_difference.divided import peers
+from warpjaxns._finite_difference.divided.slab import Slab
+from warpjaxns._kernels.hardware import mailboxes
+from warpjaxns._primitives.operands import Operands, complete
+
+STEPS = 2
+AXES = Operands(1, None, None, None, 2, None, None, None, None)  # along which operands are cut
+SEVERAL = Grid((32, 300), (8.0, 30.0))  # more than one block a row, and of sums
+ALL = Operands(True, True, True, True, True, False, False, False, False)
+
+
+def operands(grid, dtype, forcing=True, seed=0) -> Operands:
+    """Return two members with numbers of their own, and a forcing that they share."""
+    numbers = ([0.01, 0.02], [0.2], [0.03, 0.01])
+    force = normal(seed + 1, (STEPS, 1, *grid.shape)) if forcing else np.zeros((1, 1, 1, 1))
+    given = [jnp.asarray(values, dtype) for values in (*numbers, force)]
+    return complete(Operands(flow(grid, dtype, (2,)), *given))
+
+
+def tangents(grid, x: Operands) -> Operands:
+    dtype = x.omega.dtype
+    numbers = (jnp.asarray(values, dtype) for values in ([0.3], [0.1, 0.2], [0.7]))
+    fields = (jnp.asarray(normal(5 + i, shape), dtype) for i, shape in enumerate((x.omega.shape, (1, 2, *grid.shape))))
+    omega, force = fields
+    return Operands(omega, *numbers, force, *x[5:])
+
+
+def how(grid, parts, scheme):
+    """Return the parameters of functions of a slab, and of those of the grid."""
+    slab = Slab(grid.over(mesh_of(parts), "y"))
+    common = {"scheme": scheme, "steps": STEPS}
+    return common | {"slab": slab, "platform": "cpu"}, common | {"grid": grid, "backend": "xla"}
+
+
+def close(parts, expected, axis=None, rows=None):
+    """Compare the parts of a result; without an axis they are shares, whose sum it is."""
+    if axis is None:
+        actual = functools.reduce(jnp.add, parts)
+    else:
+        actual = jnp.concatenate([jax.lax.slice_in_dim(part, 0, rows, axis=axis) for part in parts], axis)
+    assert relative_error(actual, expected) <= TOLERANCE[expected.dtype.name]
+
+
+def swept(devices, by_slabs, x, cotangent, kept):
+    """Return the parts of all cotangents, given the parts of what is kept."""
+
+    def sweep(*operands):
+        *given, here = operands
+        return peers.adjoint(*given, *(parts[int(here[0])] for parts in kept), wrt=ALL, **by_slabs)
+
+    return devices(sweep, [*x, cotangent, jnp.arange(devices.count)], [*AXES, 1, 0])
+
+
+@pytest.mark.covering(1, 2)
+@pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
+@pytest.mark.parametrize("parts", fast_cases([1, 2, 4], 1))
+@pytest.mark.parametrize("repeats", [1, 2])
+@pytest.mark.parametrize("grid", fast_cases([GRID, SEVERAL], 0), ids=["one block", "several"])
+def test_steps(dtype, parts, repeats, grid, monkeypatch):
+    by_slabs, whole = how(grid, parts, "arakawa")
+    x = operands(grid, dtype, forcing=repeats == 1)
+    (out,) = Lockstep(parts, monkeypatch)(functools.partial(peers.advance, repeats=repeats, **by_slabs), x, AXES)
+    state = x.omega
+    for _ in range(repeats):
+        (state,) = algebra.advance(*x._replace(omega=state), keep=False, direct=False, **whole)
+    close(out, state, 1)
+
+
+@pytest.mark.covering(1, 2)
+@pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
+@pytest.mark.parametrize("parts", fast_cases([2, 4], 0))
+@pytest.mark.parametrize("grid", fast_cases([GRID, SEVERAL], 0), ids=["one block", "several"])
+@pytest.mark.parametrize("scheme", fast_cases(["arakawa", "central"], 0))
+def test_what_is_kept_and_the_sweep(dtype, parts, grid, scheme, monkeypatch):
+    (by_slabs, whole), devices = how(grid, parts, scheme), Lockstep(parts, monkeypatch)
+    x, cotangent = operands(grid, dtype), jnp.asarray(normal(3, (2, *grid.shape)), dtype)
+    out, *kept = devices(functools.partial(peers.advance, keep=True, **by_slabs), x, AXES)
+    state, states, psis = algebra.advance(*x, keep=True, direct=False, **whole)
+    rows = grid.shape[0] // parts
+    close(out, state, 1)
+    close(kept[0], states, 2, rows)
+    for here, there in ((0, 1), (1, 0)) if parts == 2 else ():  # rows m and -1 of all, of the other device
+        for fields, end in ((kept[0], 1), (kept[1], 1)):
+            mine, other = fields[here][:, :, rows:], fields[there][:, :, jnp.asarray([0, rows - 1])]
+            scale = jnp.max(jnp.abs(other)) * TOLERANCE[dtype] * end
+            assert jnp.max(jnp.abs(mine - other)) <= 10 * scale
+    psi = [part[:, :, :rows] for part in kept[1]]
+    mean = sum(jnp.mean(part, (2, 3), keepdims=True) for part in psi) / parts  # a constant that no derivative sees
+    close([part - mean for part in psi], psis - jnp.mean(psis, (2, 3), keepdims=True), 2)
+
+    omega, *shares, forcing = swept(devices, by_slabs, x, cotangent, kept)
+    expected = algebra.adjoint(*x, cotangent, states, psis, keep=True, wrt=ALL, **whole)
+    close(omega, expected[0], 1)
+    close(forcing, expected[4], 2)
+    for parts_of, total in zip(shares, expected[1:4], strict=True):
+        close(parts_of, total)
+
+
+@pytest.mark.covering(1, 2)
+@pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
+@pytest.mark.parametrize("parts", fast_cases([2, 4], 0))
+@pytest.mark.parametrize("grid", fast_cases([GRID, SEVERAL], 0), ids=["one block", "several"])
+def test_tangent(dtype, parts, grid, monkeypatch):
+    by_slabs, whole = how(grid, parts, "arakawa")
+    x = operands(grid, dtype)
+    dx = tangents(grid, x)
+    made = Lockstep(parts, monkeypatch)(functools.partial(peers.advance_jvp, **by_slabs), [*x, *dx], [*AXES, *AXES])
+    for actual, expected in zip(made, algebra.advance_jvp(*x, *dx, **whole), strict=True):
+        close(actual, expected, 1)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(COMPILER is None, reason="needs g++")
+@pytest.mark.parametrize("parts", [2, 3])
+def test_any_order_of_threads(parts, emulated_kernels, monkeypatch):
+    """Blocks and threads, as on a GPU, run in any order, and no bit depends on it."""
+    grid = Grid((24, 300), (6.0, 30.0))
+    devices = Lockstep(parts, monkeypatch, (Emulator, "launch"))
+    emulator = emulated(monkeypatch, emulated_kernels)
+    by_slabs, whole = how(grid, parts, "arakawa")
+    x, cotangent = operands(grid, "float64"), jnp.asarray(normal(3, (2, *grid.shape)))
+    dx, found = tangents(grid, x), []
+    for emulator.order in range(5):
+        out, *kept = devices(functools.partial(peers.advance, keep=True, **by_slabs), x, AXES)
+        dout = devices(functools.partial(peers.advance_jvp, **by_slabs), [*x, *dx], [*AXES, *AXES])[1]
+        omega, *_ = swept(devices, by_slabs, x, cotangent, kept)
+        found.append((out, dout, omega))
+    for other in found[1:]:
+        jax.tree.map(np.testing.assert_array_equal, found[0], other)
+    state, *stages = algebra.advance(*x, keep=True, direct=False, **whole)
+    close(found[0][0], state, 1)
+    close(found[0][1], algebra.advance_jvp(*x, *dx, **whole)[1], 1)
+    close(found[0][2], algebra.adjoint(*x, cotangent, *stages, keep=True, wrt=ALL, **whole)[0], 1)
+
+
+def test_a_message_that_does_not_come(monkeypatch):
+    """A device that has left out a turn sends the next one too early; on the CPU no kernel waits."""
+    by_slabs, _ = how(GRID, 2, "arakawa")
+    devices, x = Lockstep(2, monkeypatch), operands(GRID, "float64")
+    advance = functools.partial(peers.advance, **by_slabs)
+    (first,) = devices(advance, x, AXES)
+    (second,) = devices(advance, x, AXES)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for each in mailboxes.all_made[-2:]:
+        turns = each.mailboxes[0].turns
+        turns.assign(turns.numpy() - 1)
+    (late,) = devices(advance, x, AXES)
+    assert all(jnp.all(jnp.isnan(part)) for part in late)
+    with pytest.raises(RuntimeError, match=r"10 s without a message between cpu, cpu.* call .*clear_caches\(\)"):
+        devices(advance, x, AXES)
+    clear_caches()
+    (third,) = devices(advance, x, AXES)
+    np.testing.assert_array_equal(first[0], third[0])
+
+
+def test_errors(monkeypatch):
+    grid = GRID.over(mesh_of(4), "y", "peers")
+    with pytest.raises(ValueError, match=r'exchange="peers" cannot be used here: .*; use exchange="auto"'):
+        NavierStokes2D(grid, viscosity=1.0, dt=0.1)
+    with pytest.raises(ValueError, match=r"exchange='post': expected one of 'auto', 'gather', 'near', 'peers'"):
+        GRID.over(mesh_of(4), "y", "post")
+    assert mailboxes.obstacle(tuple(f"cuda:{i}" for i in range(9))) == "9 devices are more than 8"
+
+
+def test_turns_that_overflow(monkeypatch):
+    """After 2^31 turns counts are negative."""
+    by_slabs, _ = how(GRID, 2, "arakawa")
+    devices, x = Lockstep(2, monkeypatch), operands(GRID, "float64")
+    advance = functools.partial(peers.advance, **by_slabs)
+    (first,) = devices(advance, x, AXES)
+    for each in mailboxes.all_made[-2:]:
+        for mailbox in each.mailboxes:
+            turns = mailbox.turns.numpy()
+            turns[::2] = 2**31 - 2
+    (later,) = devices(advance, x, AXES)
+    np.testing.assert_array_equal(first[0], later[0])
