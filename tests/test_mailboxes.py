@@ -18,6 +18,7 @@ from warpjaxns import Grid, NavierStokes2D, _ffi, clear_caches
 from warpjaxns._finite_difference import algebra
 from warpjaxns._finite_difference.divided import peers
 from warpjaxns._finite_difference.divided.slab import Slab
+from warpjaxns._kernels.finite_difference.planner import make_divided_plan, make_plan
 from warpjaxns._kernels.hardware import mailboxes
 from warpjaxns._primitives.operands import Operands, complete
 
@@ -123,6 +124,29 @@ def test_tangent(dtype, parts, grid, monkeypatch):
     x = operands(grid, dtype)
     dx = tangents(grid, x)
     made = Lockstep(parts, monkeypatch)(functools.partial(peers.advance_jvp, **by_slabs), [*x, *dx], [*AXES, *AXES])
+    for actual, expected in zip(made, algebra.advance_jvp(*x, *dx, **whole), strict=True):
+        close(actual, expected, 1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("lines", [1, 2])
+def test_long_rows(lines, monkeypatch):
+    """Where a block has room for so few lines, psi goes through memory, with the rows around it."""
+    grid = Grid((16, 32), (2.0, 7.0))
+    line = make_plan(grid.shape, "float64", 1, 1).stage_bytes
+    monkeypatch.setattr(peers, "shared_memory", lambda: lines * line)
+    assert make_divided_plan((8, 32), "float64", 2, lines * line).through_memory
+    devices, (by_slabs, whole) = Lockstep(2, monkeypatch), how(grid, 2, "arakawa")
+    x, cotangent = operands(grid, "float64"), jnp.asarray(normal(3, (2, *grid.shape)))
+    (out,) = devices(functools.partial(peers.advance, **by_slabs), x, AXES)
+    kept_out, *kept = devices(functools.partial(peers.advance, keep=True, **by_slabs), x, AXES)
+    state, *stages = algebra.advance(*x, keep=True, direct=False, **whole)
+    close(out, state, 1)
+    close(kept_out, state, 1)
+    omega, *_ = swept(devices, by_slabs, x, cotangent, kept)
+    close(omega, algebra.adjoint(*x, cotangent, *stages, keep=True, wrt=ALL, **whole)[0], 1)
+    dx = tangents(grid, x)
+    made = devices(functools.partial(peers.advance_jvp, **by_slabs), [*x, *dx], [*AXES, *AXES])
     for actual, expected in zip(made, algebra.advance_jvp(*x, *dx, **whole), strict=True):
         close(actual, expected, 1)
 
