@@ -27,11 +27,13 @@ class Lockstep:
 
     def __init__(self, count: int, monkeypatch, launcher=(wp, "launch_tiled")):
         self.count, self._local, self._lock = count, threading.local(), threading.Lock()
+        self.launched = set()  # kernels, with the threads of their blocks
         self._barrier, launch, local = threading.Barrier(count, timeout=TIMEOUT), getattr(*launcher), self._local
         mailboxes.mailboxes.cache_clear()
 
         def in_step(*args, **kwargs):
             launch(*args, **kwargs)
+            self.launched.add((args[0], kwargs.get("block_dim", args[-1])))
             self._lock.release()
             try:
                 self._barrier.wait()
@@ -65,10 +67,10 @@ class Lockstep:
                 raise
 
 
-def _call(launch, *operands, key, outputs, inputs=None, repeats=1, aliases=None, feed=(0, 0), check=None, **_):
+def _call(launch, *operands, key, outputs, inputs=None, repeats=1, aliases=None, feed=(0, 0), together=None, **_):
     """Make the foreign call `_ffi.call` at once. What it does not write is not a number."""
-    if check:
-        check()
+    if together:
+        together.check()
     types = inputs or [wp.dtype_from_jax(x.dtype) for x in operands]
     arrays = [wp.array(np.array(x), dtype=t, device="cpu") for x, t in zip(operands, types, strict=True)]
     made = [wp.full(shape, float("nan"), dtype=t, device="cpu") for t, shape in outputs]

@@ -1,6 +1,7 @@
 """Steps of a divided grid whose slabs exchange messages by kernels: simulated devices against one device by XLA."""
 
 import functools
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,11 @@ from oracle import normal
 from test_divided import GRID, TOLERANCE, flow, mesh_of
 from tolerances import relative_error
 
-from warpjaxns import Grid, NavierStokes2D, clear_caches
+from warpjaxns import Grid, NavierStokes2D, _ffi, clear_caches
 from warpjaxns._finite_difference import algebra
 from warpjaxns._finite_difference.divided import peers
 from warpjaxns._finite_difference.divided.slab import Slab
+from warpjaxns._kernels.finite_difference.planner import make_divided_plan, make_plan
 from warpjaxns._kernels.hardware import mailboxes
 from warpjaxns._primitives.operands import Operands, complete
 
@@ -58,12 +60,12 @@ def close(parts, expected, axis=None, rows=None):
     assert relative_error(actual, expected) <= TOLERANCE[expected.dtype.name]
 
 
-def swept(devices, by_slabs, x, cotangent, kept):
+def swept(devices, by_slabs, x, cotangent, kept, wrt=ALL):
     """Return the parts of all cotangents, given the parts of what is kept."""
 
     def sweep(*operands):
         *given, here = operands
-        return peers.adjoint(*given, *(parts[int(here[0])] for parts in kept), wrt=ALL, **by_slabs)
+        return peers.adjoint(*given, *(parts[int(here[0])] for parts in kept), wrt=wrt, **by_slabs)
 
     return devices(sweep, [*x, cotangent, jnp.arange(devices.count)], [*AXES, 1, 0])
 
@@ -127,6 +129,29 @@ def test_tangent(dtype, parts, grid, monkeypatch):
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("lines", [1, 2])
+def test_long_rows(lines, monkeypatch):
+    """Where a block has room for so few lines, psi goes through memory, with the rows around it."""
+    grid = Grid((16, 32), (2.0, 7.0))
+    line = make_plan(grid.shape, "float64", 1, 1).stage_bytes
+    monkeypatch.setattr(peers, "shared_memory", lambda: lines * line)
+    assert make_divided_plan((8, 32), "float64", 2, lines * line).through_memory
+    devices, (by_slabs, whole) = Lockstep(2, monkeypatch), how(grid, 2, "arakawa")
+    x, cotangent = operands(grid, "float64"), jnp.asarray(normal(3, (2, *grid.shape)))
+    (out,) = devices(functools.partial(peers.advance, **by_slabs), x, AXES)
+    kept_out, *kept = devices(functools.partial(peers.advance, keep=True, **by_slabs), x, AXES)
+    state, *stages = algebra.advance(*x, keep=True, direct=False, **whole)
+    close(out, state, 1)
+    close(kept_out, state, 1)
+    omega, *_ = swept(devices, by_slabs, x, cotangent, kept)
+    close(omega, algebra.adjoint(*x, cotangent, *stages, keep=True, wrt=ALL, **whole)[0], 1)
+    dx = tangents(grid, x)
+    made = devices(functools.partial(peers.advance_jvp, **by_slabs), [*x, *dx], [*AXES, *AXES])
+    for actual, expected in zip(made, algebra.advance_jvp(*x, *dx, **whole), strict=True):
+        close(actual, expected, 1)
+
+
+@pytest.mark.full
 @pytest.mark.skipif(COMPILER is None, reason="needs g++")
 @pytest.mark.parametrize("parts", [2, 3])
 def test_any_order_of_threads(parts, emulated_kernels, monkeypatch):
@@ -150,6 +175,67 @@ def test_any_order_of_threads(parts, emulated_kernels, monkeypatch):
     close(found[0][2], algebra.adjoint(*x, cotangent, *stages, keep=True, wrt=ALL, **whole)[0], 1)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("forcing", [True, False])
+def test_kernels_are_loaded_beforehand(forcing, monkeypatch):
+    """Every kernel of a segment is loaded when it is traced: later, a device that loads one may wait for others."""
+    by_slabs, _ = how(GRID, 2, "arakawa")
+    devices, x = Lockstep(2, monkeypatch), operands(GRID, "float64", forcing)
+    load, loaded = peers.kernels.load_kernels, set()
+
+    def loads(kernels, on):
+        loaded.update(kernels)
+        load(kernels, on)
+
+    monkeypatch.setattr(peers.kernels, "load_kernels", loads)
+
+    def checked(run):
+        loaded.clear()
+        devices.launched.clear()
+        made = run()
+        assert devices.launched
+        assert devices.launched <= loaded
+        return made
+
+    checked(lambda: devices(functools.partial(peers.advance, **by_slabs), x, AXES))
+    _, *kept = checked(lambda: devices(functools.partial(peers.advance, keep=True, **by_slabs), x, AXES))
+    dx = tangents(GRID, x)
+    checked(lambda: devices(functools.partial(peers.advance_jvp, **by_slabs), [*x, *dx], [*AXES, *AXES]))
+    for wrt in (ALL, ALL._replace(viscosity=False, drag=False, dt=False, forcing=False)):
+        checked(functools.partial(swept, devices, by_slabs, x, x.omega, kept, wrt))
+
+
+def test_devices_that_make_calls_together(monkeypatch):
+    """A device that is ahead lets others make their calls, which hold Warp's lock."""
+    monkeypatch.setattr(mailboxes, "_calls", type(mailboxes._calls)())
+    group = ("cuda:0", "cuda:1", "cuda:2")
+    calls = mailboxes.Together([mailboxes.Mailboxes(group, [], (), None)])
+    assert not any(map(calls.ahead, group))
+    calls.count("cuda:1")
+    assert [calls.ahead(device) for device in group] == [False, True, False]
+    calls.count("cuda:0")
+    made = []
+
+    def other():
+        with _ffi.CALLBACK_LOCK:
+            made.append(calls.ahead("cuda:1"))
+            calls.count("cuda:2")
+
+    thread = threading.Thread(target=other)
+    with _ffi.CALLBACK_LOCK:
+        thread.start()
+        _ffi._let_others_go_on(lambda: calls.ahead("cuda:1"))
+        assert _ffi.CALLBACK_LOCK.locked()
+        assert made == [True]
+        assert not calls.ahead("cuda:1")
+    thread.join()
+    monkeypatch.setattr(_ffi, "MOST_AHEAD", 0.01)
+    calls.count("cuda:1")
+    with _ffi.CALLBACK_LOCK:
+        _ffi._let_others_go_on(lambda: calls.ahead("cuda:1"))  # not for ever
+    assert calls.ahead("cuda:1")
+
+
 def test_a_message_that_does_not_come(monkeypatch):
     """A device that has left out a turn sends the next one too early; on the CPU no kernel waits."""
     by_slabs, _ = how(GRID, 2, "arakawa")
@@ -164,7 +250,7 @@ def test_a_message_that_does_not_come(monkeypatch):
         turns.assign(turns.numpy() - 1)
     (late,) = devices(advance, x, AXES)
     assert all(jnp.all(jnp.isnan(part)) for part in late)
-    with pytest.raises(RuntimeError, match=r"10 s without a message between cpu, cpu.* call .*clear_caches\(\)"):
+    with pytest.raises(RuntimeError, match=r"30 s without a message between cpu, cpu.* call .*clear_caches\(\)"):
         devices(advance, x, AXES)
     clear_caches()
     (third,) = devices(advance, x, AXES)

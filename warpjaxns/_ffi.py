@@ -32,6 +32,7 @@ import functools
 import inspect
 import sys
 import threading
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, cast
 
@@ -48,10 +49,13 @@ from ._kernels.hardware import address_table
 from ._kernels.hardware.dependent_launch import make_programmatic
 from ._kernels.hardware.fill import Addresses, Entries, fill, fill_moved
 from ._kernels.hardware.limits import TABLE_SLOTS
+from ._kernels.hardware.mailboxes import Together
 from ._names import name_of
 from ._signals import defer_signals
 
 CALLBACKS = wp.jax_callable.__code__.co_filename  # the file of the functions that XLA calls
+CALLBACK_LOCK = wp.jax_callable.__globals__.get("_FFI_CALLBACK_LOCK")  # which Warp holds over each of them
+MOST_AHEAD = 10.0  # seconds
 ATTEMPTS = 10  # to capture a graph
 PATIENCE = 1.0  # seconds of compiling before a message is printed
 
@@ -74,7 +78,7 @@ class Program:
     aliases: tuple[tuple[int, int], ...]
     moving: tuple[tuple[int, int], ...]
     launch: Callable[..., None] = dataclasses.field(compare=False, repr=False)
-    check: Callable[[], None] | None = dataclasses.field(compare=False, repr=False)
+    together: Together | None = dataclasses.field(compare=False, repr=False)
 
 
 def call(
@@ -89,7 +93,7 @@ def call(
     aliases: Mapping[int, int] | None = None,
     at: jax.Array | None = None,
     moving: Mapping[int, int] | None = None,
-    check: Callable[[], None] | None = None,
+    together: Together | None = None,
 ) -> tuple[jax.Array, ...]:
     """Run `launch(*inputs, *outputs)` on the device where the operands are.
 
@@ -116,7 +120,8 @@ def call(
         with its slice ``at[moving[array]]``. Arrays are numbered as in `feed`, and `at` holds int32. With `graph`, and
         without `repeats`.
 
-    - `check`: called on the host before each run, which fails with the error that it raises.
+    - `together`: for launches whose kernels wait for those of the same call on other devices. A run fails if one has
+        given up.
 
     **Returns:** the outputs, a tuple.
 
@@ -135,7 +140,7 @@ def call(
     if moving:
         operands = (jax.numpy.asarray(at, np.int32), *operands)
     same, moved = (tuple(sorted((chosen or {}).items())) for chosen in (aliases, moving))
-    program = Program(key, tuple(inputs), shapes, graph, repeats, feed, same, moved, launch, check)
+    program = Program(key, tuple(inputs), shapes, graph, repeats, feed, same, moved, launch, together)
     return tuple(call_p.bind(*operands, program=program))
 
 
@@ -237,12 +242,14 @@ def _register(signature):
 
     def launch(*arrays):
         defer_signals(CALLBACKS)
-        if program.check:
-            program.check()
+        if program.together:
+            program.together.check()
         device = arrays[0].device
         with contextlib.nullcontext() if device.alias in devices else _excuse(program):
             launch_there(device, *arrays)
         devices.add(device.alias)
+        if program.together:
+            program.together.count(device.alias)
 
     def launch_there(device, *arrays):
         # Warp holds one lock over all callbacks
@@ -261,6 +268,9 @@ def _register(signature):
             place = signature, device.ordinal, device.stream.cuda_stream
             replay = _replays.get(place)
             if replay is None:
+                if program.together:  # a capture may wait for the device, and that for other devices
+                    _let_others_go_on(lambda: program.together.ahead(device.alias))
+                    wp.set_device(device)  # others have changed it
                 replay = _replays[place] = _Replay(program, arrays, at, device)
             replay(arrays, at)
 
@@ -285,6 +295,17 @@ def _register(signature):
     with jax.enable_x64(True), jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
         jax.eval_shape(callable_, *avals)
     return callable_
+
+
+def _let_others_go_on(ahead):
+    """Release Warp's lock over callbacks, which is held here, as long as `ahead()`, at most for a while."""
+    end = time.monotonic() + MOST_AHEAD
+    while CALLBACK_LOCK is not None and ahead() and time.monotonic() < end:
+        CALLBACK_LOCK.release()
+        try:
+            time.sleep(1e-4)
+        finally:
+            CALLBACK_LOCK.acquire()
 
 
 @contextlib.contextmanager

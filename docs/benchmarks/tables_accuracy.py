@@ -104,15 +104,16 @@ def slabs() -> str:
 
 def peers() -> str:
     """Return times of a grid on one device, and on two by either way of messages, and the efficiency with kernels."""
-    found, body = data("slabs-peers"), []
-    steps = max(record["steps"] for record in found)
-    for task in ("forward", "gradient"):
-        some = [r for r in found if r["task"] == task and r["steps"] == steps]
-        for n in sorted({r["size"][0] for r in some}):
-            took = {r["exchange"]: r["median"] for r in some if r["size"][0] == n}
+    cases, body = {}, []
+    for record in data("slabs-peers") + data("slabs-peers-96"):
+        case = record["task"], record["steps"], record["size"][0]
+        cases.setdefault(case, {})[record["exchange"]] = record["median"]
+    for (task, steps, n), took in sorted(cases.items()):
+        if len(took) == 3:
             share = f"{100 * took['none'] / took['peers'] / 2:.0f} %"
-            body.append([task, f"{n}²", *(figure(took[way]) for way in ("none", "gather", "peers")), share])
-    return table(["", "points", "one GPU", "two, all-gather", "two, kernels", "efficiency with kernels"], body)
+            ways = (figure(took[way]) for way in ("none", "gather", "peers"))
+            body.append([task, str(steps), f"{n}²", *ways, share])
+    return table(["", "steps a call", "points", "one GPU", "two, all-gather", "two, kernels", "efficiency"], body)
 
 
 def mailboxes() -> str:

@@ -23,6 +23,8 @@ from ..._kernels.finite_difference.plan import Plan
 from ..._kernels.finite_difference.planner import make_divided_plan
 from ..._kernels.finite_difference.setting import Setting
 from ..._kernels.finite_difference.sums import forcing_sum
+from ..._kernels.hardware.fill import FILL_BLOCK, fill
+from ..._kernels.hardware.mailboxes import Together
 from ..._kernels.hardware.numbers import complex_type
 from ..._primitives.operands import Operands, split
 from ..._support import device_groups, shared_memory
@@ -56,7 +58,8 @@ class Segment:
     def load(self, needed: list, centre: bool) -> None:
         """Load kernels, given with the threads of their blocks, and those of messages. `centre`: as in `between`."""
         devices = [wp.get_device(alias) for group in self.groups for alias in group]
-        kernels.load_kernels(needed + messages.message_kernels(self.plan, centre, self.slab.divided.parts), devices)
+        needed = needed + messages.message_kernels(self.plan, centre, self.slab.divided.parts)
+        kernels.load_kernels([*needed, (fill, FILL_BLOCK)], devices)
 
     def call(self, launch, x, key, outputs, aliases, **how):
         """Call ``launch(setting, *x, *outputs)``. What it hands from kernel to kernel is `scratch`."""
@@ -72,10 +75,6 @@ class Segment:
             spectra = functools.partial(messages.SlabSpectra, others=others)
             launch(Setting(plan, self.scheme, metric(divided.spacing), self.steps, tables, spectra), *arrays)
 
-        def check():
-            for each in (each for both in groups for each in both):
-                each.check()
-
         number, weights = complex_type(plan.real), jnp.asarray(constants(divided).weights, plan.dtype)
         entering = number, (plan.fields, self.batch, 2, plan.half)
         scratch = [(number, shape) for shape in plan.scratch(self.batch)]
@@ -87,7 +86,7 @@ class Segment:
             ["peers", self.scheme, self.steps, divided.extent, tuple(self.groups), *key],
             [*outputs, *scratch, entering],
             aliases=aliases,
-            check=check,
+            together=Together([each for both in groups for each in both]),
             **how,
         )
         return made[: len(outputs)]

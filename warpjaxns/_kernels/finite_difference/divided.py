@@ -82,10 +82,13 @@ def load(plan: Plan, kernels: list, centre: bool, devices) -> None:
 
 
 def load_kernels(kernels: list, devices) -> None:
-    """Load kernels, given with the threads of their blocks, on devices."""
+    """Load kernels, given with the threads of their blocks, on devices.
+
+    CUDA loads a function when it is first asked for, which may wait for what runs on the device.
+    """
     for device in devices:
         for each, block_dim in kernels:
-            each.module.load(device, block_dim)
+            each.module.load(device, block_dim).get_kernel_hooks(each)
 
 
 def begin(setting: Setting, states: list[Buffer], spectra) -> None:

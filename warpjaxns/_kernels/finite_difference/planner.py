@@ -74,22 +74,23 @@ def make_divided_plan(
         resident_tangent=None,
     )
     divided = divided if cut.through_memory else divided.in_step
-    if kind == "sweep" and divided.pairs == 1 and divided.sweep_lines.block_dim > LARGEST_BLOCK // 4:
-        divided = _with_fewer_sums(divided)
+    if kind != "state" and divided.pairs == 1 and divided.sweep_lines.block_dim >= LARGEST_BLOCK // 4:
+        divided = _with_fewer_sums(divided, kind)
     divided = divided.with_threads_for_columns
     fits = (divided.sweep_bytes if kind == "sweep" else divided.stage_bytes) <= plan.shared_memory
     return dataclasses.replace(divided, copies_rows=divided.copies_rows and fits)
 
 
-def _with_fewer_sums(plan: Plan) -> Plan:
+def _with_fewer_sums(plan: Plan, kind: str) -> Plan:
     """Return the plan with twice the rows a block, and half the sums between blocks, if these rows fit.
 
-    The sums of two rows are as many numbers as their spectra. A block of so many threads is alone on a multiprocessor
-    in any case. To keep its registers, a thread works on the row pairs in turn.
+    The sums of two rows are as many numbers as their spectra. To keep its registers, a thread works on the row pairs in
+    turn, and rows are not copied. Measured for the sweep with rows of 4096 and 8192 points, for the tangent with 4096.
     """
-    twice = dataclasses.replace(plan, rows=2 * plan.rows, concurrent=1)
-    fits = twice.sweep_bytes <= plan.shared_memory and (plan.shape[0] - plan.edges) % twice.rows == 0
-    return twice if fits else plan
+    twice = dataclasses.replace(plan, rows=2 * plan.rows, concurrent=1, copies_rows=False)
+    nbytes = twice.sweep_bytes if kind == "sweep" else twice.stage_bytes
+    fits = nbytes <= plan.shared_memory and (plan.shape[0] - plan.edges) % twice.rows == 0
+    return twice if fits and not plan.through_memory else plan
 
 
 def with_resident_members(plan: Plan, batch: int) -> Plan:

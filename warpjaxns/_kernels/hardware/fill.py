@@ -9,6 +9,7 @@ import warp as wp
 
 from .limits import TABLE_SLOTS
 
+FILL_BLOCK = 256  # threads, as Warp launches plain kernels
 Addresses = wp.types.vector(length=TABLE_SLOTS, dtype=wp.uint64)
 Entries = wp.types.vector(length=TABLE_SLOTS, dtype=wp.int32)
 

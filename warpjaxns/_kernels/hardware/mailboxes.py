@@ -16,6 +16,7 @@ anew.
 On the CPU a kernel that waited would wait for ever, since kernels run one after the other. So there it does not.
 """
 
+import collections
 import dataclasses
 import functools
 import itertools
@@ -25,12 +26,13 @@ import warp as wp
 
 from .address_table import Table
 
-LIMIT = 10_000_000_000  # ns
+LIMIT = 30_000_000_000  # ns
 MOST = 8  # devices that exchange messages
 SEND, RECEIVE = 1, 2  # what a kernel does; their sum: both
 FLAG = 4  # bytes
 
 all_made: list["Mailboxes"] = []
+_calls: collections.Counter = collections.Counter()  # that were made, by all devices of a group and one of them
 
 
 @wp.struct
@@ -175,5 +177,33 @@ def mailboxes(name: str, devices: tuple[str, ...], size: int, flags: int, blocks
 
 def reset() -> None:
     """Begin anew with all mailboxes. No device may be at work."""
+    _calls.clear()
     for each in all_made:
         each.reset()
+
+
+@dataclasses.dataclass(frozen=True)
+class Together:
+    """The calls of a program, which devices make together: their kernels wait for those of other devices.
+
+    `mailboxes`: all that these calls use. A device has those of one group.
+    """
+
+    mailboxes: list[Mailboxes]
+
+    def check(self) -> None:
+        """Raise a RuntimeError if a block has given up."""
+        for each in self.mailboxes:
+            each.check()
+
+    def ahead(self, device: str) -> bool:
+        """Return whether another device has yet to make calls that this one has made."""
+        group = self._group(device)
+        return any(_calls[group, other] < _calls[group, device] for other in group)
+
+    def count(self, device: str) -> None:
+        """Note that a device has made a call."""
+        _calls[self._group(device), device] += 1
+
+    def _group(self, device):
+        return next(each.devices for each in self.mailboxes if device in each.devices)
