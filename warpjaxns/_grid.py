@@ -89,7 +89,7 @@ class Grid:
                 of short waves to the two neighbours only, since they decay within a slab; that is less to receive on
                 many devices, in three collectives. "peers": kernels write those of time steps into the memory of other
                 devices, without the host; up to 8 CUDA devices of one process that can access each other's memory.
-                "auto": "peers" where that is possible, else "near" where that spares a device 16 MiB a message.
+                "auto": "near" where that spares a device 16 MiB a message, else "gather".
 
         Raises:
             TypeError: `mesh` is not a `jax.sharding.Mesh`.

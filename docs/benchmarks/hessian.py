@@ -39,7 +39,7 @@ def measure(members: int, n: int, devices: int, steps: int, repeat: int) -> dict
     record = {"members": members, "points": n, "devices": devices, "device": jax.devices()[0].device_kind}
     for name, function in (("gradient", gradient), ("product", product)):
         program = jax.jit(jax.vmap(function)).lower(omega).compile()
-        samples = []
+        samples, result = [], omega
         for _ in range(repeat + 1):
             began = time.perf_counter()
             result = jax.block_until_ready(program(omega))

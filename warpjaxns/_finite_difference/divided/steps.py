@@ -29,7 +29,7 @@ def _local(grid, platform, params):
     """Return the functions of a slab, and their parameters."""
     slab = Slab(grid)
     if platform:
-        module = peers if grid.exchange in ("auto", "peers") and not peers_obstacle(grid) else calls
+        module = peers if grid.exchange == "peers" and not peers_obstacle(grid) else calls
         how = {name: value for name, value in params.items() if name != "backend"}
         return module, how | {"slab": slab, "platform": platform}
     return algebra, params | {"grid": grid, "backend": "xla", "domain": slab}

@@ -162,6 +162,7 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
     of_source = updates(plan, scheme)
     Metric, south, north, numbers, weighted = kit.Metric, kit.south, kit.north, by_term.numbers, by_term.weighted
     carried, adjoint, source, More = by_point.carried, by_point.adjoint, of_source.source, of_source.More
+    plain, plain_source = not (plan.terms or plan.medium), by_point.source
     further, screened, modes_of = plan.terms > 0, plan.screened, spectra.modes_of
     if further:
         bare = by_term.bare
@@ -282,8 +283,12 @@ def sweep_rows(plan: Plan, scheme: str) -> wp.Kernel:
                             if medium:
                                 r = memory_strip(around_r, e, t)
                                 h = memory_strip(around_h, e, t)
-                            values[2 * e] = source(south(w), south(l), south(r), south(h), more_terms, metric)
-                            values[2 * e + 1] = source(north(w), north(l), north(r), north(h), more_terms, metric)
+                            if plain:  # with arguments of no use the compiler keeps values in local memory
+                                values[2 * e] = plain_source(south(w), south(l), metric)
+                                values[2 * e + 1] = plain_source(north(w), north(l), metric)
+                            else:
+                                values[2 * e] = source(south(w), south(l), south(r), south(h), more_terms, metric)
+                                values[2 * e + 1] = source(north(w), north(l), north(r), north(h), more_terms, metric)
                     barrier()
                     if pair < pairs or as_one:
                         values = forward(values, buffer, factors, pair, t)
