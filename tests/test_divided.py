@@ -205,8 +205,8 @@ NARROW = Grid((32, 24), (7.0, 0.5))
 @pytest.mark.covering(1, 2)
 @functions(ROUNDS, [gradient])
 @every_dtype
-@pytest.mark.parametrize("parts", [2, 4])
-@pytest.mark.parametrize("backend", ["warp", "xla"])
+@pytest.mark.parametrize("parts", fast_cases([2, 4], 1))
+@pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 1))
 def test_near(function, dtype, parts, backend):
     """Short waves go to the neighbours only."""
     near = NARROW.over(mesh_of(parts), "y", exchange="near")

@@ -70,6 +70,7 @@ def swept(devices, by_slabs, x, cotangent, kept, wrt=ALL):
     return devices(sweep, [*x, cotangent, jnp.arange(devices.count)], [*AXES, 1, 0])
 
 
+@pytest.mark.full  # in the fast tier, what is kept has the same steps
 @pytest.mark.covering(1, 2)
 @pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 @pytest.mark.parametrize("parts", fast_cases([1, 2, 4], 1))
