@@ -296,7 +296,7 @@ def test_a_rollout_is_one_call():
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("discretisation", "calls"),
-    [(FiniteDifference(), 12), pytest.param(Spectral(), 25, marks=pytest.mark.full)],
+    [(FiniteDifference(), 6), pytest.param(Spectral(), 25, marks=pytest.mark.full)],
     ids=["fd", "modes"],
 )
 def test_foreign_calls_of_a_hessian_product(discretisation, calls):
