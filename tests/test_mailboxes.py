@@ -132,7 +132,7 @@ def test_tangent(dtype, parts, grid, monkeypatch):
 @pytest.mark.full
 @pytest.mark.parametrize("lines", [1, 2])
 def test_long_rows(lines, monkeypatch):
-    """Where a block has room for so few lines, psi goes through memory, with the rows around it."""
+    """Psi goes through memory, with the rows around it, where a block has room for so few lines."""
     grid = Grid((16, 32), (2.0, 7.0))
     line = make_plan(grid.shape, "float64", 1, 1).stage_bytes
     monkeypatch.setattr(peers, "shared_memory", lambda: lines * line)

@@ -14,7 +14,7 @@ import warp as wp
 
 from ..hardware.address_table import Place, Table, address, kernel
 from ..hardware.intrinsics import barrier, locate, synchronise_dependent_launch
-from ..hardware.mailboxes import FLAG, RECEIVE, SEND, Mailbox, any_of_block, give_up, is_late, raise_flag
+from ..hardware.mailboxes import FLAG, RECEIVE, SEND, Mailbox, any_of_block, end_turn, is_late, raise_flag
 from ..hardware.numbers import complex_type
 from ..hardware.views import complex_access, row_view
 from .between import carrier
@@ -79,10 +79,7 @@ def exchange_rows(plan: Plan, parts: int) -> wp.Kernel:
                 for j in range(first + thread, last, wp.block_dim()):
                     row[(m + side) * nx + j] = wp.where(late == 0, given[j], real(wp.nan))
             if thread == 0:
-                mailbox.turns[2 * block] = turn
-                if late != 0:
-                    mailbox.turns[2 * block + 1] = 1
-                    give_up(mailbox.broken)
+                end_turn(mailbox, block, turn, late)
 
     return exchange_rows
 
@@ -230,9 +227,6 @@ def between_devices(plan: Plan, centre: bool, parts: int, with_rows: bool) -> wp
                     for j in range(first_point + thread, last_point, wp.block_dim()):
                         row[(m + side) * nx + j] = wp.where(late == 0, received[j], real(wp.nan))
             if thread == 0:
-                mailbox.turns[2 * block] = turn
-                if late != 0:
-                    mailbox.turns[2 * block + 1] = 1
-                    give_up(mailbox.broken)
+                end_turn(mailbox, block, turn, late)
 
     return between_devices

@@ -11,7 +11,7 @@ from .sizes import Sizes
 
 @dataclasses.dataclass(frozen=True)
 class Plan(Sizes):
-    """How the work of kernels is cut into blocks, and the plans of other kernels that follow from it.
+    """A plan: the cut of the work of kernels into blocks, and the plans of other kernels that follow from it.
 
     `Sizes` describes the arguments.
     """

@@ -1,4 +1,4 @@
-"""What a stage does at one point, given the neighbourhoods of fields: the tendency with forcing and a medium."""
+"""Updates of a stage at one point, given the neighbourhoods of fields: the tendency with forcing and a medium."""
 
 import functools
 import types

@@ -136,6 +136,15 @@ def give_up(broken: wp.uint64):
     ...
 
 
+@wp.func
+def end_turn(mailbox: Mailbox, block: int, turn: int, late: int):
+    """Count a turn of a block, by one of its threads. If the message was late, give up."""
+    mailbox.turns[2 * block] = turn
+    if late != 0:
+        mailbox.turns[2 * block + 1] = 1
+        give_up(mailbox.broken)
+
+
 def obstacle(devices: tuple[str, ...]) -> str | None:
     """Return why these devices cannot write into each other's memory, or None."""
     if len(devices) > MOST:
