@@ -14,7 +14,7 @@ import warp as wp
 
 from warpjaxns import _ffi
 from warpjaxns._finite_difference.divided import peers
-from warpjaxns._kernels.hardware import address_table, mailboxes
+from warpjaxns._kernels.hardware import address_table, groups
 
 TIMEOUT = 120.0  # seconds
 
@@ -29,7 +29,7 @@ class Lockstep:
         self.count, self._local, self._lock = count, threading.local(), threading.Lock()
         self.launched = set()  # kernels, with the threads of their blocks
         self._barrier, launch, local = threading.Barrier(count, timeout=TIMEOUT), getattr(*launcher), self._local
-        mailboxes.mailboxes.cache_clear()
+        groups.mailboxes.cache_clear()
 
         def in_step(*args, **kwargs):
             launch(*args, **kwargs)
@@ -42,8 +42,9 @@ class Lockstep:
 
         monkeypatch.setattr(*launcher, in_step)
         monkeypatch.setattr(_ffi, "call", _call)
-        monkeypatch.setattr(peers, "device_groups", lambda _: [("cpu",) * count])
-        monkeypatch.setattr(mailboxes.Mailboxes, "of", lambda self, _: self.mailboxes[local.here])
+        group = groups.Group(tuple(range(count)), ("cpu",) * count)
+        monkeypatch.setattr(peers, "device_groups", lambda _: [group])
+        monkeypatch.setattr(groups.Mailboxes, "of", lambda self, _: self.mailboxes[local.here])
 
     def __call__(self, function, operands, axes) -> list[tuple]:
         """Return each result of ``function(*operands)``, one a device, with operands cut along `axes` (None: not)."""

@@ -2,11 +2,14 @@
 
 import functools
 import threading
+import types
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import warp as wp
 from emulator import COMPILER, Emulator, emulated
 from layouts import fast_cases
 from lockstep import Lockstep
@@ -19,7 +22,7 @@ from warpjaxns._finite_difference import algebra
 from warpjaxns._finite_difference.divided import peers
 from warpjaxns._finite_difference.divided.slab import Slab
 from warpjaxns._kernels.finite_difference.planner import make_divided_plan, make_plan
-from warpjaxns._kernels.hardware import mailboxes
+from warpjaxns._kernels.hardware import groups
 from warpjaxns._primitives.operands import Operands, complete
 
 STEPS = 2
@@ -208,12 +211,12 @@ def test_kernels_are_loaded_beforehand(forcing, monkeypatch):
 
 def test_devices_that_make_calls_together(monkeypatch):
     """A device that is ahead lets others make their calls, which hold Warp's lock."""
-    monkeypatch.setattr(mailboxes, "_calls", type(mailboxes._calls)())
-    group = ("cuda:0", "cuda:1", "cuda:2")
-    calls = mailboxes.Together([mailboxes.Mailboxes(group, [], (), None)])
-    assert not any(map(calls.ahead, group))
+    monkeypatch.setattr(groups, "_calls", type(groups._calls)())
+    group = groups.Group((0, 1, 2), ("cuda:0", "cuda:1", "cuda:2"))
+    calls = groups.Together([groups.Mailboxes(group, "sums", [], (), None)])
+    assert not any(map(calls.ahead, group.own))
     calls.count("cuda:1")
-    assert [calls.ahead(device) for device in group] == [False, True, False]
+    assert [calls.ahead(device) for device in group.own] == [False, True, False]
     calls.count("cuda:0")
     made = []
 
@@ -246,12 +249,12 @@ def test_a_message_that_does_not_come(monkeypatch):
     (second,) = devices(advance, x, AXES)
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
-    for each in mailboxes.all_made[-2:]:
+    for each in groups.all_made[-2:]:
         turns = each.mailboxes[0].turns
         turns.assign(turns.numpy() - 1)
     (late,) = devices(advance, x, AXES)
     assert all(jnp.all(jnp.isnan(part)) for part in late)
-    with pytest.raises(RuntimeError, match=r"30 s without a message between cpu, cpu.* call .*clear_caches\(\)"):
+    with pytest.raises(RuntimeError, match=r"30 s without a message between the devices 0, 1.* call .*clear_caches\(\)"):
         devices(advance, x, AXES)
     clear_caches()
     (third,) = devices(advance, x, AXES)
@@ -264,7 +267,83 @@ def test_errors(monkeypatch):
         NavierStokes2D(grid, viscosity=1.0, dt=0.1)
     with pytest.raises(ValueError, match=r"exchange='post': expected one of 'auto', 'gather', 'near', 'peers'"):
         GRID.over(mesh_of(4), "y", "post")
-    assert mailboxes.obstacle(tuple(f"cuda:{i}" for i in range(9))) == "9 devices are more than 8"
+    assert groups.Group(tuple(range(9)), ("cuda:0",) * 9).obstacle() == "9 devices are more than 8"
+
+
+class InThreads:
+    """Two processes that are threads: `groups.Processes` for each of them."""
+
+    def __init__(self):
+        self.given, self.barrier, self.local = {}, threading.Barrier(2, timeout=60), threading.local()
+
+    def share(self, name, given):
+        self.given[name, self.local.here] = given
+        self.barrier.wait()
+        return [self.given[name, here] for here in range(2)]
+
+    def meet(self, name):
+        self.given.setdefault(name, []).append(self.local.here)
+        self.barrier.wait()
+        assert sorted(self.given[name]) == [0, 1]  # a name is used once
+
+    def __call__(self, function):
+        def run(here):
+            self.local.here = here
+            return function(groups.Group((3, 5), tuple("cpu" if here == slab else None for slab in range(2)), self))
+
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(run, range(2)))
+
+
+def test_memory_of_other_processes(monkeypatch):
+    """Each process has the addresses of all, and all begin anew together."""
+    monkeypatch.setattr(groups, "all_made", [])
+    monkeypatch.setattr(wp.array, "ipc_handle", lambda array: array.ptr.to_bytes(64, "little"))
+
+    def mapped(handle, dtype, shape, device):
+        return wp.array(ptr=int.from_bytes(handle, "little"), dtype=dtype, shape=shape, device=device)
+
+    monkeypatch.setattr(wp, "from_ipc_handle", mapped)
+    processes = InThreads()
+    first, second = processes(lambda group: groups.mailboxes.__wrapped__("sums", group, 40, 6, 2))
+    assert [mailbox is None for mailbox in (*first.mailboxes, *second.mailboxes)] == [False, True, True, False]
+    mine, other = first.of("cpu"), second.of("cpu")
+    assert (mine.here, other.here) == (0, 1)
+    np.testing.assert_array_equal(mine.addresses.numpy(), other.addresses.numpy())
+    numbers, flags = np.split(mine.addresses.numpy(), 2)
+    np.testing.assert_array_equal(flags, numbers + 40)
+    first.memory[1].fill_(7)
+    assert (second.memory[1].numpy() == 7).all()
+    second.broken.fill_(1)
+    with pytest.raises(RuntimeError, match=r"600 s .* devices 3, 5: .*in all processes"):
+        second.check()
+    for turn in range(2):
+        processes(lambda group, turn=turn: (first, second)[group.here.index("cpu")].reset(turn))
+    second.check()
+    assert not second.memory[1].numpy().any()
+    assert groups.Together([first]).ahead("cpu") is False
+
+    monkeypatch.setattr(wp, "from_ipc_handle", lambda *given, **_: wp.zeros(given[2], dtype=given[1], device="cpu"))
+    with pytest.raises(RuntimeError, match=r'cpu cannot map the memory of device .*use exchange="gather"'):
+        processes(lambda group: groups.mailboxes.__wrapped__("rows", group, 40, 6, 2))
+
+
+def test_processes_that_cannot_exchange_messages(monkeypatch):
+    processes = InThreads()
+    group = groups.Group((0, 1, 2), ("cuda:0", "cuda:1", None), processes)
+    assert "a process has several of its devices, and not all" in group.obstacle()
+    given = {"is_ipc_supported": False}
+    monkeypatch.setattr(wp, "get_device", lambda _: types.SimpleNamespace(**given))
+    (said, _) = processes(lambda group: group.obstacle())
+    assert said == "cpu cannot share its memory with other processes"
+    given["is_ipc_supported"] = None  # unknown
+    groups._several_hosts.cache_clear()
+    assert processes(lambda group: group.obstacle()) == [None, None]
+    groups._several_hosts.cache_clear()
+    share = processes.share
+    monkeypatch.setattr(processes, "share", lambda name, given: share(name, given + bytes([processes.local.here])))
+    assert processes(lambda group: group.obstacle()) == ["its devices belong to several hosts"] * 2
+    groups._several_hosts.cache_clear()
 
 
 def test_turns_that_overflow(monkeypatch):
@@ -273,7 +352,7 @@ def test_turns_that_overflow(monkeypatch):
     devices, x = Lockstep(2, monkeypatch), operands(GRID, "float64")
     advance = functools.partial(peers.advance, **by_slabs)
     (first,) = devices(advance, x, AXES)
-    for each in mailboxes.all_made[-2:]:
+    for each in groups.all_made[-2:]:
         for mailbox in each.mailboxes:
             turns = mailbox.turns.numpy()
             turns[::2] = 2**31 - 2

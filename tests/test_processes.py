@@ -157,6 +157,34 @@ os._exit(0)  # JAX's own end would raise the errors once more
         assert lines == ["7 10", *["True True"] * 4]  # of 21 samples each process has 10
 
 
+def test_what_processes_tell_each_other():
+    code = """
+import time
+import warpjaxns as wns
+from warpjaxns import _processes
+both, here = _processes.Processes((1, 0)), jax.process_index()
+time.sleep(here)
+print(both.share("a", bytes([here])), both.share("b", bytes([here + 2])))
+start = time.monotonic()
+time.sleep(here)
+both.meet("c")
+print(time.monotonic() - start >= 1)
+_processes.PATIENCE = 1
+if here == 0:
+    for wait in (lambda: both.share("d", b""), lambda: both.meet("e")):
+        try:
+            wait()
+        except RuntimeError as error:
+            print(error)
+"""
+    common = [str([bytes([n + 1]), bytes([n])]) for n in (0, 2)]
+    first, second = outputs_of(start_two(code, devices=1))
+    assert first.splitlines()[:2] == [" ".join(common), "True"] == second.splitlines()
+    errors = first.splitlines()[2:]
+    assert errors[0] == "process 1 has not come to the same point within 1 s (d): all must run the same program"
+    assert errors[1].startswith("one of the processes (1, 0) has not come to the same point within 1 s (e)")
+
+
 def test_training_a_closure(tmp_path):
     code = """
 import dataclasses

@@ -48,8 +48,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ._kernels.hardware import address_table
 from ._kernels.hardware.dependent_launch import make_programmatic
 from ._kernels.hardware.fill import Addresses, Entries, fill, fill_moved
+from ._kernels.hardware.groups import Together
 from ._kernels.hardware.limits import TABLE_SLOTS
-from ._kernels.hardware.mailboxes import Together
 from ._names import name_of
 from ._signals import defer_signals
 

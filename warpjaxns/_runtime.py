@@ -11,7 +11,7 @@ from . import _ffi, _support
 from ._checks import check_count, check_dtype, check_flag, check_grid
 from ._discretisation import Discretisation, FiniteDifference, check_discretisation, engine_of
 from ._grid import Grid
-from ._kernels.hardware import mailboxes
+from ._kernels.hardware import groups
 from ._scalars import State
 from ._show import show
 from ._solver import NavierStokes2D, check_solver
@@ -110,4 +110,4 @@ def clear_caches() -> None:
     programs that JAX has compiled, eager calls included.
     """
     _ffi.clear()
-    mailboxes.reset()
+    groups.reset()

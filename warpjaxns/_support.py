@@ -12,8 +12,9 @@ import warp as wp
 from ._grid import DividedGrid, Grid
 from ._kernels.fft.lines import smooth
 from ._kernels.finite_difference.planner import make_divided_plan, make_plan, unsupported
-from ._kernels.hardware import mailboxes
+from ._kernels.hardware.groups import Group
 from ._kernels.hardware.limits import CPU_MEMORY
+from ._processes import Processes
 
 STDERR = 2  # the file descriptor
 NO_DRIVER = b"Could not find or load the NVIDIA CUDA driver"
@@ -43,16 +44,19 @@ def peers_obstacle(grid: DividedGrid) -> str | None:
     devices = grid.devices.devices.flat
     if any(device.platform != "gpu" for device in devices) or cuda_obstacle():
         return cuda_obstacle() or "its devices are no CUDA devices"
-    if any(device.process_index != jax.process_index() for device in devices):
-        return "its devices belong to several processes"
-    return next(filter(None, map(mailboxes.obstacle, device_groups(grid))), None)
+    return next(filter(None, (group.obstacle() for group in device_groups(grid) if group.own)), None)
 
 
-def device_groups(grid: DividedGrid) -> list[tuple[str, ...]]:
-    """Return the CUDA devices that share a grid, in the order of their slabs, as Warp names them."""
-    axis = grid.devices.axis_names.index(grid.axis)
-    groups = np.moveaxis(grid.devices.devices, axis, -1).reshape(-1, grid.parts)
-    return [tuple(f"cuda:{device.local_hardware_id}" for device in group) for group in groups]
+def device_groups(grid: DividedGrid) -> list[Group]:
+    """Return the groups of CUDA devices that share a grid, each in the order of its slabs."""
+    axis, here = grid.devices.axis_names.index(grid.axis), jax.process_index()
+    groups = []
+    for devices in np.moveaxis(grid.devices.devices, axis, -1).reshape(-1, grid.parts):
+        owners = tuple(device.process_index for device in devices)
+        names = (f"cuda:{device.local_hardware_id}" if device.process_index == here else None for device in devices)
+        processes = Processes(owners) if set(owners) != {here} else None
+        groups.append(Group(tuple(device.id for device in devices), tuple(names), processes))
+    return groups
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from ..._kernels.finite_difference.planner import make_divided_plan
 from ..._kernels.finite_difference.setting import Setting
 from ..._kernels.finite_difference.sums import forcing_sum
 from ..._kernels.hardware.fill import FILL_BLOCK, fill
-from ..._kernels.hardware.mailboxes import Together
+from ..._kernels.hardware.groups import Group, Together
 from ..._kernels.hardware.numbers import complex_type
 from ..._primitives.operands import Operands, split
 from ..._support import device_groups, shared_memory
@@ -46,7 +46,7 @@ class Segment:
     steps: int
     batch: int
     plan: Plan
-    groups: list[tuple[str, ...]]
+    groups: list[Group]  # this process has devices of some
 
     @classmethod
     def of(cls, slab: Slab, scheme: str, steps: int, omega, kind: str, platform: str) -> "Segment":
@@ -57,19 +57,19 @@ class Segment:
 
     def load(self, needed: list, centre: bool) -> None:
         """Load kernels, given with the threads of their blocks, and those of messages. `centre`: as in `between`."""
-        devices = [wp.get_device(alias) for group in self.groups for alias in group]
+        devices = [wp.get_device(alias) for group in self.groups for alias in group.own]
         needed = needed + messages.message_kernels(self.plan, centre, self.slab.divided.parts)
         kernels.load_kernels([*needed, (fill, FILL_BLOCK)], devices)
 
     def call(self, launch, x, key, outputs, aliases, **how):
         """Call ``launch(setting, *x, *outputs)``. What it hands from kernel to kernel is `scratch`."""
         divided, plan = self.slab.divided, self.plan
-        groups = [messages.mailboxes_of(plan, self.batch, devices) for devices in self.groups]
+        pairs = [(group, messages.mailboxes_of(plan, self.batch, group)) for group in self.groups if group.own]
 
         def launched(tables, *arrays):
             weights, *arrays, entering = arrays[len(x)], *arrays[: len(x)], *arrays[len(x) + 1 :]
             here = tables.modes.table.device.alias
-            mine = next(both for devices, both in zip(self.groups, groups, strict=True) if here in devices)
+            mine = next(both for group, both in pairs if here in group.own)
             rows, sums = (each.of(here) for each in mine)
             others = messages.Others(divided.parts, rows, sums, weights, entering)
             spectra = functools.partial(messages.SlabSpectra, others=others)
@@ -86,7 +86,7 @@ class Segment:
             ["peers", self.scheme, self.steps, divided.extent, tuple(self.groups), *key],
             [*outputs, *scratch, entering],
             aliases=aliases,
-            together=Together([each for both in groups for each in both]),
+            together=Together([each for _, both in pairs for each in both]),
             **how,
         )
         return made[: len(outputs)]

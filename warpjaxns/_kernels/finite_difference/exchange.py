@@ -72,7 +72,8 @@ def exchange_rows(plan: Plan, parts: int) -> wp.Kernel:
             late = int(0)  # noqa: UP018, RUF046 (a variable of Warp)
             for side in range(thread, SIDES, wp.block_dim()):
                 at = (slot + side) * blocks + block
-                late += is_late(address(addresses, parts + here) + wp.uint64(FLAG * at), turn, gave_up)
+                flag = address(addresses, parts + here) + wp.uint64(FLAG * at)
+                late += is_late(flag, turn, gave_up, mailbox.patience)
             late = any_of_block(late)
             for side in range(SIDES):
                 given = box(addresses, Place(here, 0, 0, 0), (slot + side) * count + member, 0, 0)
@@ -184,7 +185,8 @@ def between_devices(plan: Plan, centre: bool, parts: int, with_rows: bool) -> wp
             for slab in range(thread, parts, wp.block_dim()):
                 if slab != here:
                     at = (slot * parts + slab) * blocks + block
-                    late += is_late(address(addresses, parts + here) + wp.uint64(FLAG * at), turn, gave_up)
+                    flag = address(addresses, parts + here) + wp.uint64(FLAG * at)
+                    late += is_late(flag, turn, gave_up, mailbox.patience)
             late = any_of_block(late)
             for k in range(first + thread, last, wp.block_dim()):
                 own_south, own_north = own(table, sums_at, member, k)

@@ -6,7 +6,8 @@ from typing import Any, cast
 import warp as wp
 
 from ..hardware.address_table import Buffer, launch
-from ..hardware.mailboxes import RECEIVE, SEND, mailboxes
+from ..hardware.groups import Group, mailboxes
+from ..hardware.mailboxes import RECEIVE, SEND
 from .exchange import SIDES, between_devices, blocks_of_row, exchange_rows
 from .operators import ROW_BLOCK
 from .places import Fields, fields, from_others
@@ -16,16 +17,16 @@ from .poisson import Spectra
 AT_ONCE = 512  # threads that a multiprocessor has room for, by the bounds of the kernels (`Plan.bounds`)
 
 
-def mailboxes_of(plan: Plan, batch: int, devices: tuple[str, ...]):
-    """Return the mailboxes for rows and those for sums, of the slabs of some devices."""
-    (_, nx), parts, members = plan.shape, len(devices), plan.fields * batch
+def mailboxes_of(plan: Plan, batch: int, group: Group):
+    """Return the mailboxes for rows and those for sums, of the slabs of a group of devices."""
+    (_, nx), parts, members = plan.shape, len(group.numbers), plan.fields * batch
     word = wp.types.type_size_in_bytes(plan.real)
     rows, sums = members * blocks_of_row(nx), members * plan.column_blocks
     size = 2 * SIDES * members * nx
     both = size + nx + 2 * parts * members * 4 * plan.half
     return (
-        mailboxes("rows", devices, size * word, 2 * SIDES * rows, rows),
-        mailboxes("sums", devices, both * word, 2 * parts * sums, sums),
+        mailboxes("rows", group, size * word, 2 * SIDES * rows, rows),
+        mailboxes("sums", group, both * word, 2 * parts * sums, sums),
     )
 
 
