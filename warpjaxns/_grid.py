@@ -88,7 +88,8 @@ class Grid:
             exchange: the way of messages between slabs. "gather": all to all devices, by one all-gather. "near": those
                 of short waves to the two neighbours only, since they decay within a slab; that is less to receive on
                 many devices, in three collectives. "peers": kernels write those of time steps into the memory of other
-                devices, without the host; up to 8 CUDA devices of one process that can access each other's memory.
+                devices, without the host; up to 8 CUDA devices of a host that can access each other's memory, all of
+                one process, or each of its own.
                 "auto": "near" where that spares a device 16 MiB a message, else "gather".
 
         Raises:

@@ -106,8 +106,12 @@ def warmup(solver: NavierStokes2D, *, batch: tuple[int, ...] = (), dtype=None, g
 def clear_caches() -> None:
     """Drop captured CUDA graphs, and begin anew with messages between devices that were given up.
 
-    Call it when nothing runs. Kernels stay loaded, and Warp's cache on disk is untouched. `jax.clear_caches` drops the
-    programs that JAX has compiled, eager calls included.
+    Call it when nothing runs. Where processes share a grid with ``exchange="peers"``, all of them call it, and wait for
+    each other. Kernels stay loaded, and Warp's cache on disk is untouched. `jax.clear_caches` drops the programs that
+    JAX has compiled, eager calls included.
+
+    Raises:
+        RuntimeError: another of these processes does not call it for 600 s.
     """
     _ffi.clear()
     groups.reset()

@@ -5,17 +5,21 @@
         --output docs/benchmarks/slabs-memory.json    # for which one H200 (--devices 1) has no memory
     python docs/benchmarks/slabs.py --squares 1024 2048 4096 8192 --devices 0 2 --exchange gather peers --one-process \
         --output docs/benchmarks/slabs-peers.json    # messages by XLA and by kernels
+    python docs/benchmarks/slabs.py --squares 2048 4096 8192 --devices 0 2 --exchange gather peers --process-a-device
     python docs/benchmarks/slabs.py --fake 4 --size 64 --steps 6 --repeat 2    # on a CPU
 
-Each case is a process of its own: one that runs out of memory leaves the others alone, and its peak of memory is its
-own, unless all share one process. With no devices (0) one of them runs the grid as it is (`whole`). A single slab (1)
-shows what slabs cost.
+Each case is a process of its own, or with `--process-a-device` as many as it has devices: one that runs out of memory
+leaves the others alone, and its peak of memory is its own, unless all share one process. With no devices (0) one of
+them runs the grid as it is (`whole`). A single slab (1) shows what slabs cost.
 """
 
 import argparse
+import concurrent.futures
+import functools
 import itertools
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -35,8 +39,22 @@ def measure(
     steps: int,
     repeat: int,
     every: int | None,
+    join: tuple[str, int] | None = None,
 ) -> dict:
-    """Return times and memory of a case. No devices: the grid is not divided. `every`: of `Checkpointed`."""
+    """Return times and memory of a case, of which this may be one of several processes.
+
+    Args:
+        task: one of `TASKS`.
+        size: points of the grid.
+        devices: their number; none: the grid is not divided.
+        exchange: as in `Grid.over`.
+        backend: of the solver.
+        dtype: of the state.
+        steps: of a call.
+        repeat: timed calls.
+        every: of `Checkpointed`.
+        join: where processes meet, and the number of this one.
+    """
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -45,6 +63,8 @@ def measure(
     import warpjaxns as wns
 
     jax.config.update("jax_enable_x64", dtype == "float64")
+    if join:
+        jax.distributed.initialize(join[0], devices, join[1], local_device_ids=[join[1]])
     grid, sharding = wns.Grid(size, (2 * np.pi * size[0] / size[1], 2 * np.pi)), None
     if devices:
         mesh = Mesh(np.array(jax.devices()[:devices]), ("y",), axis_types=(AxisType.Auto,))
@@ -82,7 +102,7 @@ def measure(
         samples.append(1e6 * (time.perf_counter() - before) / steps)
     text, used = program.as_text() or "", program.memory_analysis()
     assert used is not None
-    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.devices()[: devices or 1]]
+    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()[: devices or 1]]
     return {
         "microseconds_a_step": samples,
         "median": statistics.median(samples),
@@ -122,6 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--every", type=int, help="steps between two states that a gradient keeps")
     parser.add_argument("--fake", type=int, default=0, help="this many devices on the CPU")
+    parser.add_argument("--process-a-device", action="store_true", help="a process for each device of a case")
     parser.add_argument("--one-process", action="store_true", help="measure all cases in this process")
     parser.add_argument("--timeout", type=float, default=900, help="seconds of a case")
     parser.add_argument("--output", type=Path)
@@ -145,9 +166,14 @@ def main(argv: list[str] | None = None) -> int:
         ways = [(n, exchange) for n in options.devices for exchange in (options.exchange if n else ["none"])]
         for devices, exchange in ways:
             case = {"task": task, "size": size, "devices": devices, "exchange": exchange, **common}
-            result = measure(**case) if options.one_process else _in_a_process(case, environment, options.timeout)
+            result = (
+                measure(**case)
+                if options.one_process
+                else _in_processes(case, environment, options.timeout, options.process_a_device and devices > 1)
+            )
             how = size, devices, options.dtype, options.steps, options.every
-            records.append({**case, **result, "bytes_by_formula": formula(task, *how)})
+            processes = {"processes": devices} if options.process_a_device and devices > 1 else {}
+            records.append({**case, **processes, **result, "bytes_by_formula": formula(task, *how)})
             failed += "error" in result
             whole = result.get("median") if devices == 0 else whole
             print(_line(records[-1], whole), flush=True)
@@ -156,8 +182,21 @@ def main(argv: list[str] | None = None) -> int:
     return int(failed > 0)
 
 
-def _in_a_process(case, environment, timeout):
-    """Return the record of a case, or the last line of its error."""
+def _in_processes(case, environment, timeout, several):
+    """Return the record of a case, or the last line of an error. `several`: by a process for each device."""
+    cases = [case]
+    if several:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            address = f"localhost:{free.getsockname()[1]}"
+        cases = [case | {"join": (address, rank)} for rank in range(case["devices"])]
+    run = functools.partial(_run, environment, timeout)
+    with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
+        found = list(pool.map(run, cases))
+    return next((each for each in found if "error" in each), found[0])
+
+
+def _run(environment, timeout, case):
     command = [sys.executable, __file__, "--case", json.dumps(case)]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
