@@ -254,7 +254,9 @@ def test_a_message_that_does_not_come(monkeypatch):
         turns.assign(turns.numpy() - 1)
     (late,) = devices(advance, x, AXES)
     assert all(jnp.all(jnp.isnan(part)) for part in late)
-    with pytest.raises(RuntimeError, match=r"30 s without a message between the devices 0, 1.* call .*clear_caches\(\)"):
+    with pytest.raises(
+        RuntimeError, match=r"30 s without a message between the devices 0, 1.* call .*clear_caches\(\)"
+    ):
         devices(advance, x, AXES)
     clear_caches()
     (third,) = devices(advance, x, AXES)

@@ -1,6 +1,7 @@
 """Processes of `jax.distributed`: what they tell each other before their devices run."""
 
 import dataclasses
+from typing import Any, cast
 
 import jax
 from jax._src import distributed  # whose store of keys and values JAX does not export
@@ -20,7 +21,7 @@ class Processes:
         Raises:
             RuntimeError: a process has given nothing for `PATIENCE`.
         """
-        store = distributed.global_state.client
+        store = _client()
         store.key_value_set_bytes(self._key(name, jax.process_index()), given)
         found = []
         for number in self.numbers:
@@ -37,13 +38,16 @@ class Processes:
             RuntimeError: they have not for `PATIENCE`.
         """
         try:
-            key = self._key(name, self.numbers)
-            distributed.global_state.client.wait_at_barrier(key, 1000 * PATIENCE, list(self.numbers))
+            _client().wait_at_barrier(self._key(name, self.numbers), 1000 * PATIENCE, list(self.numbers))
         except Exception as error:
             raise RuntimeError(_late(f"one of the processes {self.numbers} has", name)) from error
 
     def _key(self, name, of):
         return f"warpjaxns/{name}/{of}"
+
+
+def _client():
+    return cast(Any, distributed.global_state.client)
 
 
 def _late(who, name):
