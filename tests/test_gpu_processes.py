@@ -57,7 +57,8 @@ for dtype in ("float32", "float64"):
     close(back, jax.vjp(rollout(whole), omega)[1](other)[0], GPU_GRADIENT)
     along = jax.jit(lambda w, v: jax.jvp(rollout(grid), (w,), (v,))[1])(place(omega), place(other))
     close(along, jax.jvp(rollout(whole), (omega,), (other,))[1], GPU_GRADIENT)
-print("right")
+print("right", flush=True)
+jax.distributed.shutdown()
 """
 LEFT_OUT = """
 from warpjaxns._kernels.hardware import groups
@@ -75,7 +76,8 @@ if rank == 0:
         raise AssertionError("a call after one that had given up")
 wns.clear_caches()  # waits for the other process
 np.testing.assert_array_equal(own(program(place(omega)))[0], first)
-print("right")
+print("right", flush=True)
+jax.distributed.shutdown()
 """
 
 
@@ -104,7 +106,7 @@ def run_two(code):
             process.communicate()
     for process, out in zip(processes, said, strict=True):
         assert process.returncode == 0, out
-        assert out.splitlines()[-1] == "right", out
+        assert "right" in out.splitlines(), out
 
 
 def test_derivatives():
