@@ -1,4 +1,4 @@
-"""Tests on CUDA of two processes that divide a grid, and whose kernels exchange messages. One GPU may serve both."""
+"""Tests on CUDA of processes that divide a grid, and whose kernels exchange messages. One GPU may serve all."""
 
 import os
 import socket
@@ -15,13 +15,14 @@ BEGIN = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType
-port, rank, device = map(int, sys.argv[1:])
+port, rank, device, groups, slabs = map(int, sys.argv[1:])
 jax.config.update("jax_enable_x64", True)
-jax.distributed.initialize(f"localhost:{port}", 2, rank, local_device_ids=[device])
+jax.distributed.initialize(f"localhost:{port}", groups * slabs, rank, local_device_ids=[device])
 import warpjaxns as wns
 from tolerances import GPU, GPU_GRADIENT, relative_error
 whole = wns.Grid((64, 96), (2.0, 3.0))
-grid = whole.over(jax.make_mesh((2,), ("y",), axis_types=(AxisType.Auto,)), "y", "peers")
+mesh = jax.make_mesh((groups, slabs), ("members", "y"), axis_types=(AxisType.Auto,) * 2)
+grid = whole.over(mesh, "y", "peers")
 
 def solver(grid):
     return wns.NavierStokes2D(grid, viscosity=1e-3, dt=1e-3, check_finite=False, adjoint=wns.Checkpointed(4))
@@ -30,7 +31,7 @@ def rollout(grid):
     return lambda omega: solver(grid).rollout(omega, steps=8)
 
 def place(field):  # without the comparison of all processes that `device_put` makes
-    return jax.make_array_from_callback(whole.shape, grid.sharding(), lambda index: np.asarray(field)[index])
+    return jax.make_array_from_callback(field.shape, grid.sharding("members"), lambda index: np.asarray(field)[index])
 
 def own(field):
     (shard,) = field.addressable_shards
@@ -42,7 +43,8 @@ def close(made, expected, table):
     assert error < table[mine.dtype.name], error
 
 def fields(dtype):
-    return [wns.initial.random_vorticity(whole, key=jax.random.key(seed)).astype(dtype) for seed in range(2)]
+    made = [wns.initial.random_vorticity(whole, key=jax.random.key(seed)).astype(dtype) for seed in range(4)]
+    return jnp.stack(made[:2]), jnp.stack(made[2:])  # two members each
 """
 DERIVATIVES = """
 for dtype in ("float32", "float64"):
@@ -81,8 +83,9 @@ jax.distributed.shutdown()
 """
 
 
-def run_two(code):
-    """Run two processes, each with a GPU of its own if there are two."""
+def run(code, groups, slabs):
+    """Run a process for each slab of each group, with a GPU of its own if there are so many."""
+    count = jax.local_device_count()
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -90,13 +93,13 @@ def run_two(code):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", BEGIN + code, *map(str, (port, rank, rank % jax.local_device_count()))],
+            [sys.executable, "-c", BEGIN + code, *map(str, (port, rank, rank % count, groups, slabs))],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank in range(2)
+        for rank in range(groups * slabs)
     ]
     try:
         said = [process.communicate(timeout=300)[0] for process in processes]
@@ -109,11 +112,15 @@ def run_two(code):
         assert "right" in out.splitlines(), out
 
 
-def test_derivatives():
-    """A rollout is one foreign call in each process, with the same bits each time, and derivatives are right."""
-    run_two(DERIVATIVES)
+@pytest.mark.parametrize(("groups", "slabs"), [(1, 2), (1, 4), (2, 2), (1, 8)])
+def test_derivatives(groups, slabs):
+    """A rollout is one foreign call in each process, with the same bits each time, and derivatives are right.
+
+    Groups have a member each.
+    """
+    run(DERIVATIVES, groups, slabs)
 
 
 def test_a_call_that_is_left_out():
     """The process that makes it gives up, later calls fail, and both can begin anew."""
-    run_two(LEFT_OUT)
+    run(LEFT_OUT, 1, 2)
