@@ -25,14 +25,18 @@ STEPS = 4
 
 
 def functions(size, backend):
-    """Return the rollout, and the gradient of its mean square."""
+    """Return the rollout, the gradient of its mean square, and its tangent along the state itself."""
     grid = wns.Grid(size, (2 * np.pi * size[0] / size[1], 2 * np.pi))
     solver = wns.NavierStokes2D(grid, viscosity=1e-4, dt=1e-4, backend=backend, check_finite=False)
 
     def rollout(omega):
         return solver.rollout(omega, steps=STEPS)
 
-    return {"forward": rollout, "gradient": jax.grad(lambda omega: jnp.mean(rollout(omega) ** 2))}
+    return {
+        "forward": rollout,
+        "gradient": jax.grad(lambda omega: jnp.mean(rollout(omega) ** 2)),
+        "tangent": lambda omega: jax.jvp(rollout, (omega,), (omega,))[1],
+    }
 
 
 def start(size, dtype):
