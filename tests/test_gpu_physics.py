@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from oracle import normal
-from tolerances import GPU_GRADIENT, relative_error
+from tolerances import allowed_on_gpu, relative_error
 
 from warpjaxns import FiniteDifference, Grid, NavierStokes2D, Scalar, Spectral, State, initial, obstacles
 
@@ -63,11 +63,6 @@ def name_of(value):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("physics", "how", "shape", "members"), CASES, ids=name_of)
 def test_rollouts_and_derivatives(physics, how, shape, members, dtype):
-    """Float32 may have twice the error of XLA, or the table's.
-
-    With a medium, finite differences divide differences of psi by the spacing twice, so that rounding grows with the
-    square of the points a side. Ten times the error of XLA's transforms is then allowed to the recursions along y.
-    """
     grid = Grid(shape, (2.0, 3.0))
     waves = [initial.random_vorticity(grid, key=jax.random.key(i), max_wavenumber=6, dtype="float64") for i in range(4)]
     states = [jnp.stack([jnp.roll(3 * wave, 5 * m, -1) for m in range(members)]) for wave in waves]
@@ -97,9 +92,5 @@ def test_rollouts_and_derivatives(physics, how, shape, members, dtype):
 
     exact = run("xla", "float64")
     for actual, of_xla, reference in zip(run("warp", dtype), run("xla", dtype), exact, strict=True):
-        twice = physics is medium and how == FINITE
-        least = max(GPU_GRADIENT[dtype], twice * max(shape) ** 2 * 1e-16)
-        allowed = max((10 if twice else 2) * relative_error(of_xla, reference), least)
-        if actual.size <= members:  # of single numbers XLA's error may be small by chance
-            allowed = max(allowed, 4 * GPU_GRADIENT[dtype])
-        assert relative_error(actual, reference) <= allowed
+        error, twice = relative_error(of_xla, reference), physics is medium and how == FINITE
+        assert relative_error(actual, reference) <= allowed_on_gpu(dtype, error, shape, actual.size, twice)

@@ -15,6 +15,18 @@ DIFFERENCES = 1e-6  # derivatives against finite differences in float64
 ORDER = 0.1  # measured orders of convergence
 
 
+def allowed_on_gpu(dtype: str, error_of_xla: float, shape: tuple[int, ...], size: int, twice: bool) -> float:
+    """Return the relative error that terms may have on CUDA, given that of XLA in the same type.
+
+    It may be twice that, or that of the table. With a medium (`twice`) finite differences divide differences of psi by
+    the spacing twice, so that rounding grows with the square of the points a side. Ten times the error of XLA's
+    transforms is then allowed to the recursions along y. `size`: of the result; the error of few numbers may be small
+    by chance.
+    """
+    least = max(GPU_GRADIENT[dtype], twice * max(shape) ** 2 * 1e-16, (size < 1000) * 4 * GPU_GRADIENT[dtype])
+    return max((10 if twice else 2) * error_of_xla, least)
+
+
 def relative_error(actual, expected) -> float:
     actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     assert actual.shape == expected.shape, (actual.shape, expected.shape)
