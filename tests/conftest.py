@@ -8,14 +8,13 @@ import tempfile
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # Several devices on the CPU, and less optimising, which would take most of the time. Set before JAX starts, in each
 # worker of xdist; what the user chose wins.
-flags = (
+# Without optimising at all, a program of XLA alone wrote out of bounds on an H200 (JAX 0.11, 8 x 512 x 512 points).
+os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=4 --xla_cpu_opt_preset=FAST_COMPILE "
-    "--xla_cpu_parallel_codegen_split_count=1 --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
+    "--xla_cpu_parallel_codegen_split_count=1 --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters "
+    + ("" if os.path.exists("/dev/nvidia0") else "--xla_backend_optimization_level=0 ")
+    + os.environ.get("XLA_FLAGS", "")
 )
-# On an H200 XLA of JAX 0.11 writes out of bounds with it: a program of XLA alone, in float64, on 8 x 512 x 512 points.
-if not os.path.exists("/dev/nvidia0"):
-    flags += " --xla_backend_optimization_level=0"
-os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
 
 import coverings
 import jax
