@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import warpjaxns as wns
+from warpjaxns._kernels import tuning
 
 COMPARED = [(64, 16384), (64, 32768)]
 TIMED = [(8192, 8192), (16384, 16384), (4096, 32768)]
@@ -79,11 +80,16 @@ def main():
     parser.add_argument("--tasks", nargs="+", default=["forward", "gradient"])
     parser.add_argument("--backends", nargs="+", default=["warp", "xla"])
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--longest-row", type=int, help="points of a row above which psi goes through memory")
+    parser.add_argument("--longest-column", type=int, help="points of a column that is not solved in parts")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     jax.config.update("jax_enable_x64", given.dtype == "float64")
+    tuning.LONGEST_ROW = given.longest_row or tuning.LONGEST_ROW
+    tuning.LONGEST_COLUMN = given.longest_column or tuning.LONGEST_COLUMN
     found = {"device": jax.devices()[0].device_kind, "dtype": given.dtype, "errors": {}, "times": {}}
+    found |= {"longest_row": given.longest_row, "longest_column": given.longest_column}
     for size in given.compared:
         found["errors"]["{}x{}".format(*size)] = error(size, given.dtype)
         print(size, found["errors"]["{}x{}".format(*size)], flush=True)

@@ -45,7 +45,7 @@ CASES = [
     *[(shape, 1, "float32") for shape in ((64, 4096), (2048, 64), (4096, 16))],
     *[((45, 75), 2, "float32"), ((96, 100), 1, "float64"), ((256, 256), 2, "float64"), ((64, 2048), 1, "float64")],
     *[((64, 64), 3, "float64"), ((64, 64), 30, "float64"), ((128, 128), 10, "float64")],
-    *[(shape, 1, "float32") for shape in ((8192, 16), (8, 16384))],  # in parts, through memory
+    *[((8192, 16), 1, "float32"), ((8, 16384), 1, "float32"), ((8, 8192), 1, "float64")],  # in parts, through memory
 ]
 # the same for Fourier modes: resident or not, factors 3 and 5, columns that wait for others, the longest lines
 SPECTRAL_CASES = [

@@ -21,6 +21,8 @@ from warpjaxns import _ffi
 # (ny, nx), members, dtype: resident or not, products apart or together, factors 3 and 5
 CASES = [((64, 64), 1, "float32"), ((60, 96), 2, "float64"), ((512, 64), 1, "float32"), ((256, 256), 6, "float32")]
 LINEAR = {"beta": 1.0, "mean_flow": (1.0, 0.5), "hypodrag": 0.1}
+DIVIDED = {"divided": "gather", "peers": "peers"}  # ways of messages; a single slab has the kernels of several
+LONG_ROWS = ((64, 16384), 1, "float32")  # whose psi goes through memory; as divided grids
 SCALARS = (
     wns.Scalar(diffusivity=1e-3, mean_gradient=(0.0, 1.0), buoyancy=(0.0, 1.0)),
     wns.Scalar(diffusivity=1e-3),
@@ -38,15 +40,15 @@ def physics(grid: wns.Grid, spectral: bool) -> dict[str, dict]:
         "body": {"obstacle": body, "mean_flow": (1.0, 0.0), "topography": jnp.ones(grid.shape)},
     }
     sets |= {f"{count} scalars": {"scalars": SCALARS[:count]} for count in (1, 3)}
-    return sets if spectral else {**sets, "divided": {}}
+    return sets if spectral else sets | dict.fromkeys(DIVIDED, {})
 
 
 def run(shape, members: int, dtype: str, how, name: str, backend: str) -> float:
     """Take a step, and return the largest number of it, its tangent, and its gradient."""
     grid = wns.Grid(shape, (2.0, 3.0))
     options = physics(grid, isinstance(how, wns.Spectral))[name]
-    if name == "divided":  # a single slab has the kernels of several
-        grid = grid.over(jax.make_mesh((1,), ("y",), (AxisType.Auto,)), "y")
+    if name in DIVIDED:
+        grid = grid.over(jax.make_mesh((1,), ("y",), (AxisType.Auto,)), "y", DIVIDED[name])
     solver = wns.NavierStokes2D(
         grid, viscosity=1e-3, dt=1e-4, forcing=jnp.ones(shape), discretisation=how, backend=backend, **options
     )
@@ -85,6 +87,7 @@ def main(argv: list[str] | None = None):
         for case, how in itertools.product(CASES, engines)
         for name in physics(wns.Grid(case[0], (2.0, 3.0)), isinstance(how, wns.Spectral))
     ]
+    runs += [(*LONG_ROWS, engines[0], name) for name in DIVIDED]
     for each in runs[options.start :: options.every]:
         print(*each, run(*each, options.backend), flush=True)
 

@@ -38,7 +38,8 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     plan = dataclasses.replace(plan, concurrent=concurrent).in_step
     if plan.stage_bytes > allowed:
         plan = dataclasses.replace(plan, copies_rows=False)
-    if plan.stage_bytes > allowed or plan.row_threads > LARGEST_BLOCK:
+    fits = plan.stage_bytes <= allowed and plan.row_threads <= LARGEST_BLOCK
+    if not fits or (saturated and nx > tuning.LONGEST_ROW):
         plan = plan.by_memory
     return with_resident_members(plan.solved(plan.rows == rows, recompute=True), batch)
 
