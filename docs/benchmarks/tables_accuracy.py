@@ -128,15 +128,19 @@ def mailboxes() -> str:
 
 def long_rows() -> str:
     """Return times of grids with long rows, and of XLA where it was measured."""
-    found, before, body = data("long_rows")["times"], data("long_rows_before")["times"], []
-    for name, ours in found.items():
-        size, task, _ = name.split()
-        theirs = before.get(f"{size} {task} xla")
-        other = [figure(theirs["microseconds_a_step"])] if theirs else [""]
-        ratio = theirs["microseconds_a_step"] / ours["microseconds_a_step"] if theirs else None
-        cells = [figure(ours["microseconds_a_step"]), f"{1e3 * ours['nanoseconds_a_point']:.0f}", *other]
-        body.append([size.replace("x", " x "), task, *cells, two_digits(ratio) if ratio else ""])
-    return table(["rows x points", "", "Warp", "picoseconds a point", "XLA", "XLA / Warp"], body)
+    runs, body = [data(name) for name in ("long_rows", "long_rows_float64")], []
+    before = data("long_rows_before")["times"]
+    runs[0]["times"] |= {name: took for name, took in before.items() if name.endswith("xla")}
+    for dtype, found in ((run["dtype"], run["times"]) for run in runs):
+        for name in (name for name in found if name.endswith("warp")):
+            ours, theirs = found[name], found.get(name.replace("warp", "xla"))
+            size, task, _ = name.split()
+            took = ours["microseconds_a_step"]
+            other = theirs["microseconds_a_step"] if theirs else None
+            beside = [figure(other), two_digits(other / took)] if other else ["", ""]
+            cells = [figure(took), f"{1e3 * ours['nanoseconds_a_point']:.0f}", *beside]
+            body.append([size.replace("x", " x "), dtype, task, *cells])
+    return table(["rows x points", "", "", "Warp", "picoseconds a point", "XLA", "XLA / Warp"], body)
 
 
 def _marked(cell, text):

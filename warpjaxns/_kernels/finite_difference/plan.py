@@ -72,7 +72,7 @@ class Plan(Sizes):
             return self
         cut = {
             "rows": 1,
-            "occupancy": 1024,
+            "occupancy": 512 if self.dtype == "float64" else 1024,  # numbers of twice the size need twice the registers
             "concurrent": 0,
             "copies_rows": False,
             "fused": False,
