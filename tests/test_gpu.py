@@ -164,7 +164,7 @@ def test_transforms(dtype):
 def test_the_longest_lines(shape, dtype):
     grid = Grid(shape, (2.0, 3.5))
     omega = field(grid, dtype) + 0.3 * normal(1, shape, dtype)  # noise, which a step changes by more than rounding
-    # the tangents of the first two go through memory, and so do the steps of the others
+    # all tangents go through memory, and all steps but those of the second
     solvers = [make(grid, name) for name in ("warp", "xla")]
     close(*(jax.jit(lambda w, s=s: jax.jvp(s.step, (w,), (w,)))(omega) for s in solvers), GPU)
 

@@ -4,7 +4,7 @@ import pytest
 import test_difference_terms
 import test_mailboxes
 from emulator import COMPILER, emulated
-from layouts import NO_RESIDENTS, fast_cases, hand_in
+from layouts import NO_RESIDENTS, SATURATED, fast_cases, hand_in
 from test_advance import ALL, Case, check
 from test_divided import check_steps, forward, functions, gradient_of_control, gradient_of_parameters, tangent
 
@@ -54,6 +54,22 @@ def test_tangents_go_through_memory_first(monkeypatch):
     assert not plan.through_memory
     assert plan.for_tangent.through_memory
     with_memory(monkeypatch, plan.shared_memory)
+    check(case)
+
+
+def test_rows_that_fit():
+    """On a saturated device they are faster through memory. On a divided grid blocks solve for their own rows."""
+    shapes = [(4096, 8192), (64, 8192), (8192, 4096)]
+    assert [make_plan(shape, "float32").through_memory for shape in shapes] == [True, False, False]
+    assert not make_divided_plan(shapes[0], "float32").through_memory
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_rows_that_fit_through_memory(case, monkeypatch):
+    hand_in(monkeypatch, {**SATURATED, "LONGEST_ROW": case.grid.shape[1] - 1})
+    plan = make_plan(case.grid.shape, case.dtype, case.batch)
+    assert all(p.through_memory for p in (plan, plan.for_tangent, plan.for_source, plan.for_adjoint))
     check(case)
 
 

@@ -103,7 +103,8 @@ def main(argv: list[str] | None = None):
     for size in options.sizes:
         for task in options.tasks:
             found = times(launches(size, task, options.dtype, device, **changes))
-            print(*size, task, options.dtype, changes, "longest column", tuning.LONGEST_COLUMN, found, "sum", sum(map(sum, found.values())), flush=True)
+            how = options.dtype, changes, "longest column", tuning.LONGEST_COLUMN
+            print(*size, task, *how, found, "sum", sum(map(sum, found.values())), flush=True)
 
 
 if __name__ == "__main__":

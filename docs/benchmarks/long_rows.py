@@ -2,9 +2,10 @@
 
     python docs/benchmarks/long_rows.py --output docs/benchmarks/long_rows.json
 
-Results and gradients of few rows are compared first. Then each backend is timed in turn on the same grids.
-`long_rows.json` is Warp alone (``--timed 16384x16384 4096x32768 --backends warp``). `long_rows_before.json` joins
-two runs of an earlier state, one a grid, each of which ended after its time.
+Results and derivatives of few rows are compared first. Then each backend is timed in turn on the same grids. The files
+join runs of some grids and tasks: `long_rows.json` and `long_rows_float64.json`, whose tangents' errors (and all in
+float64) were noted with two digits. `long_rows_before.json` has earlier states, and at 8192² blocks that hold psi
+(``--longest-row 8192``).
 """
 
 import argparse

@@ -40,7 +40,7 @@ def physics(grid: wns.Grid, spectral: bool) -> dict[str, dict]:
         "body": {"obstacle": body, "mean_flow": (1.0, 0.0), "topography": jnp.ones(grid.shape)},
     }
     sets |= {f"{count} scalars": {"scalars": SCALARS[:count]} for count in (1, 3)}
-    return sets if spectral else sets | dict.fromkeys(DIVIDED, {})
+    return sets if spectral else sets | {name: {} for name in DIVIDED}
 
 
 def run(shape, members: int, dtype: str, how, name: str, backend: str) -> float:

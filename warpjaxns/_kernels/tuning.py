@@ -209,7 +209,7 @@ SLABS = {  # None: columns are solved by a kernel of their own
     2048: Entries(Slabs(8, 8, False, True, True), Slabs(8, 8, False, True, True)),
     4096: Entries(Slabs(16, 8, False, False, True), Slabs(16, 8, False, False, True)),
 }
-LONGEST_ROW = math.inf  # points; on a saturated device psi of longer ones goes through memory in any case
+LONGEST_ROW = 4096  # points; on a saturated device psi of longer ones goes through memory, also where it fits a block
 LONGEST_COLUMN = 4096  # points; longer ones are solved in parts
 ROWS_OF_PART = 32  # the most, in float32
 FEW_SLABS = Slabs(8, 8, True, True, True)  # where a grid of so few columns is divided over devices

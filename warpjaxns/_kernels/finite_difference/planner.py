@@ -15,6 +15,14 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
 
     `shared_memory`: bytes that a block of the device may use; None: the most that a plan uses.
     """
+    plan = _make_plan_by_lines(shape, dtype, batch, shared_memory)
+    if plan.saturated and shape[1] > tuning.LONGEST_ROW:
+        plan = plan.by_memory
+    return with_resident_members(plan, batch)
+
+
+def _make_plan_by_lines(shape, dtype, batch, shared_memory):
+    """Return the plan whose blocks hold psi of their rows, if they have room for it."""
     allowed = min(SHARED_MEMORY, shared_memory or SHARED_MEMORY)
     ny, nx = shape
     enough = tuning.SATURATED_POINTS if batch == 1 else tuning.SATURATED_ENSEMBLE_POINTS
@@ -38,10 +46,9 @@ def make_plan(shape: tuple[int, int], dtype: str, batch: int = 1, shared_memory:
     plan = dataclasses.replace(plan, concurrent=concurrent).in_step
     if plan.stage_bytes > allowed:
         plan = dataclasses.replace(plan, copies_rows=False)
-    fits = plan.stage_bytes <= allowed and plan.row_threads <= LARGEST_BLOCK
-    if not fits or (saturated and nx > tuning.LONGEST_ROW):
+    if plan.stage_bytes > allowed or plan.row_threads > LARGEST_BLOCK:
         plan = plan.by_memory
-    return with_resident_members(plan.solved(plan.rows == rows, recompute=True), batch)
+    return plan.solved(plan.rows == rows, recompute=True)
 
 
 def make_divided_plan(
@@ -51,7 +58,7 @@ def make_divided_plan(
 
     A field has two more rows, which come from other devices. Blocks solve for their own rows in any case.
     """
-    plan, (ny, nx) = make_plan(shape, dtype, batch, shared_memory), shape
+    plan, (ny, nx) = _make_plan_by_lines(shape, dtype, batch, shared_memory), shape
     cut = {"state": plan, "tangent": plan.for_tangent, "sweep": plan.for_adjoint}[kind]
     rows = max((n for n in range(2, cut.rows + 1, 2) if ny % n == 0), default=2)
     if cut.through_memory:
