@@ -17,11 +17,11 @@ from ._adjoint import Direct
 from ._arrays import largest
 from ._checks import check_count, check_option, check_positive
 from ._discretisation import engine_of
-from ._ffi import align
 from ._finite import NONE_BAD, Flag, NotFiniteError, NotReachedError, raise_where
 from ._parameters import broadcast
 from ._scalars import State, vorticity_in
 from ._solver import NavierStokes2D, _advice, check_solver
+from ._types import align
 from .forcing._drive import parts_of
 from .obstacles import resistance, spread
 

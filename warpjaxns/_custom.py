@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import warp as wp
 
-from . import _ffi
 from ._checks import check_count, check_width
 from ._primitives.kernel import Job, apply
 from ._show import show
+from ._types import align, dtype_in_jax, shape_in_jax
 
 MOST_THREADS = 1024  # a block
 
@@ -89,7 +89,7 @@ def primitive(
         shapes = [x.shape[: p.type.ndim] for p, x in zip(inputs, arrays, strict=True)]
         outputs = _output_shapes(kernel, output_shapes, outcomes, shapes)
         dim = _launch_dims(kernel, launch_dims, outputs, shapes)
-        results: Any = apply(Job(kernel, statics, outputs, dim, block_dim), *_ffi.align(*arrays))
+        results: Any = apply(Job(kernel, statics, outputs, dim, block_dim), *align(*arrays))
         return results[0] if num_outputs == 1 else results
 
     function.__name__ = function.__qualname__ = kernel.func.__name__
@@ -120,13 +120,13 @@ def _is_array(argument):
 
 def _holds_numbers(dtype):
     try:
-        return _ffi.dtype_in_jax(dtype) is not None
+        return dtype_in_jax(dtype) is not None
     except (KeyError, TypeError):
         return False
 
 
 def _is_number(dtype):
-    return _holds_numbers(dtype) and _ffi.shape_in_jax((), dtype) == ()
+    return _holds_numbers(dtype) and shape_in_jax((), dtype) == ()
 
 
 def _title(kernel):
@@ -144,7 +144,7 @@ def _static(kernel, argument, value) -> bytes:
             f"{_name(kernel, argument)} is a plain scalar, hence static, and got the JAX value {value}. "
             "To trace or differentiate it, declare it as an array of one element, wp.array(dtype=...)"
         )
-    dtype = _ffi.dtype_in_jax(argument.type)
+    dtype = dtype_in_jax(argument.type)
     try:
         number = operator.index(value) if jnp.issubdtype(dtype, jnp.integer) else value
         kinds = np.floating, np.integer, np.bool_  # NumPy would take a date, or the text of a number
@@ -157,7 +157,7 @@ def _static(kernel, argument, value) -> bytes:
 
 def _array(kernel, argument, value) -> jax.Array:
     name = _name(kernel, argument)
-    dtype = _ffi.dtype_in_jax(argument.type.dtype)
+    dtype = dtype_in_jax(argument.type.dtype)
     try:
         given = [getattr(leaf, "dtype", None) for leaf in jax.tree.leaves(value)]  # lists may hold NumPy's numbers
         array = jnp.asarray(value)
@@ -166,7 +166,7 @@ def _array(kernel, argument, value) -> jax.Array:
     for each in given:
         check_width(name, each)
     value = array
-    components = _ffi.shape_in_jax((), argument.type.dtype)
+    components = shape_in_jax((), argument.type.dtype)
     ndim = argument.type.ndim
     if value.dtype != dtype:
         raise TypeError(f"{name} has dtype {dtype}, and got {value.dtype}")

@@ -10,7 +10,7 @@ import jax.core
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from ._ffi import varying
+from ._types import varying
 
 NONE_BAD = 2**31 - 1  # stands for a member's number where all are finite
 _NOT_THE_USERS = {"jax", "jaxlib", "equinox", "jaxtyping", "beartype", "contextlib", __package__}

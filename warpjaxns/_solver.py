@@ -24,7 +24,6 @@ from ._checks import (
     check_real,
 )
 from ._discretisation import Discretisation, FiniteDifference, check_backend, engine_of
-from ._ffi import align
 from ._finite import Flag, raise_if_not_finite
 from ._grid import Grid
 from ._methods import method
@@ -37,6 +36,7 @@ from ._saves import check_saves, cut
 from ._scalars import Scalar, State, check_scalars, flat, stepping, unflat, vorticity_in
 from ._show import show
 from ._terms import check_pair
+from ._types import align
 from .forcing._drive import Drive, check_forcing, check_step, longest_window, parts_of
 from .forcing._laws import Law
 from .obstacles import Obstacle, check_obstacles, check_resistance

@@ -10,9 +10,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
 from jax.interpreters.xla import apply_primitive
 
-from .. import _ffi
 from .._grid import DividedGrid
 from .._support import warp_obstacle
+from .._types import abstract_result, align
 from . import divided as on_devices
 from . import partition
 
@@ -87,7 +87,7 @@ def define(
 
     @p.def_abstract_eval
     def _(*avals, **params):
-        results = [_ffi.abstract_result(shape, dtype, *avals) for shape, dtype in abstract(*avals, **params)]
+        results = [abstract_result(shape, dtype, *avals) for shape, dtype in abstract(*avals, **params)]
         return partition.with_batch(results, avals, name, *batch_axes[p](**params))
 
     p.def_impl(functools.partial(apply_primitive, p))
@@ -138,4 +138,4 @@ def _of_some_cotangent(transpose: Callable) -> Callable:
 
 def bind(p: Primitive, *operands: jax.Array, **params) -> list[jax.Array]:
     """Bind with all operands varying over the same mesh axes, so that JAX sums cotangents of replicated operands."""
-    return p.bind(*_ffi.align(*operands), **params)
+    return p.bind(*align(*operands), **params)

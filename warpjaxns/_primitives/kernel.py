@@ -16,6 +16,7 @@ from jax.interpreters.xla import apply_primitive
 
 from .. import _ffi
 from .._kernels.batched import MOST, kernel_of_batch
+from .._types import abstract_result, dtype_in_jax, shape_in_jax
 from . import partition
 from .define import in_x64_of_operands, lowering
 
@@ -94,13 +95,13 @@ class Job:
     def _with_statics(self, arrays):
         arrays, values = iter(arrays), []
         for static, parameter in zip(self.statics, self.kernel.adj.args, strict=False):
-            number = static and np.frombuffer(static, _ffi.dtype_in_jax(parameter.type))[0].item()
+            number = static and np.frombuffer(static, dtype_in_jax(parameter.type))[0].item()
             values.append(next(arrays) if static is None else number)
         return values
 
 
 def _differentiable(parameter) -> bool:
-    return jnp.issubdtype(_ffi.dtype_in_jax(parameter.type.dtype), jnp.floating)
+    return jnp.issubdtype(dtype_in_jax(parameter.type.dtype), jnp.floating)
 
 
 def _spread(parameters, arrays):
@@ -120,14 +121,14 @@ kernel_p.def_impl(functools.partial(apply_primitive, kernel_p))
 
 def _shapes(operands, job, mapped):
     """Return the shapes of one member's operands, as Warp counts them."""
-    kept = (x.ndim - len(_ffi.shape_in_jax((), dtype)) for x, dtype in zip(operands, job.operands(), strict=True))
+    kept = (x.ndim - len(shape_in_jax((), dtype)) for x, dtype in zip(operands, job.operands(), strict=True))
     return [x.shape[sum(axes) : ndim] for x, axes, ndim in zip(operands, mapped, kept, strict=True)]
 
 
 @kernel_p.def_abstract_eval
 def _abstract_eval(*operands, job, batch, mapped):
     results = [
-        _ffi.abstract_result((*batch, *_ffi.shape_in_jax(shape, dtype)), _ffi.dtype_in_jax(dtype), *operands)
+        abstract_result((*batch, *shape_in_jax(shape, dtype)), dtype_in_jax(dtype), *operands)
         for dtype, shape in job.results(_shapes(operands, job, mapped))
     ]
     return partition.with_batch(results, operands, job.name, *_batch_axes(job, batch, mapped))
@@ -195,7 +196,7 @@ def _lower(*operands, job, batch, mapped):
         outputs=[(dtype, (members * shape[0], *shape[1:])) for dtype, shape in [*results, *scratch]],
     )
     return [
-        value.reshape(*batch, *_ffi.shape_in_jax(shape, dtype))
+        value.reshape(*batch, *shape_in_jax(shape, dtype))
         for value, (dtype, shape) in zip(values, results, strict=False)
     ]
 

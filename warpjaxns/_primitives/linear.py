@@ -19,8 +19,8 @@ from jax.interpreters import batching, mlir
 from jax.interpreters.xla import apply_primitive
 from jax.sharding import AbstractMesh
 
-from .. import _ffi
 from .._grid import DividedGrid, Grid
+from .._types import abstract_result, align
 from . import partition
 from .define import bind, in_x64_of_operands, lowering, register_linear
 from .divided import FIELD, Axes, on_slabs
@@ -132,7 +132,7 @@ def _batch_axes(x, types):
 def _abstract_eval(x, *, function, **which):
     types = _types(function, **which)
     lead = x.shape[: x.ndim - types[0].ndim]
-    result = _ffi.abstract_result((*lead, *types[1].shape), types[1].dtype, x)
+    result = abstract_result((*lead, *types[1].shape), types[1].dtype, x)
     return partition.with_batch([result], [x], type(function).__name__, *_batch_axes(x, types))
 
 
@@ -141,7 +141,7 @@ def _compute(x, *, function, transposed, **argument):
         return [function(x)]
     given, made = _types(function, transposed=True, **argument)
     operand = jnp.zeros((*x.shape[: x.ndim - given.ndim], *made.shape), made.dtype)
-    operand, x = _ffi.align(operand, x)  # only the type of the operand is looked at
+    operand, x = align(operand, x)  # only the type of the operand is looked at
     return list(jax.linear_transpose(function, operand)(x))
 
 

@@ -11,12 +11,12 @@ from jaxtyping import Array
 
 from .._checks import check_non_negative, check_positive
 from .._discretisation import Discretisation
-from .._ffi import align
 from .._grid import Grid
 from .._modes import between, check_resolved
 from .._parameters import broadcast, parameter
 from .._show import show
 from .._terms import check_pair
+from .._types import align
 from ._laws import Law, Space, Steps
 
 
