@@ -204,7 +204,7 @@ NARROW = Grid((32, 24), (7.0, 0.5))
 
 @pytest.mark.covering(1, 2)
 @functions(ROUNDS, [gradient])
-@every_dtype
+@pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 @pytest.mark.parametrize("parts", fast_cases([2, 4], 1))
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 1))
 def test_near(function, dtype, parts, backend):
@@ -250,7 +250,7 @@ def test_direct():
 
 @pytest.mark.covering(1, 1)
 @functions(ROUNDS, [movie])
-@every_dtype
+@pytest.mark.parametrize("dtype", fast_cases(["float32", "float64"], 1))
 def test_members_and_rows(function, dtype):
     whole, divided = (solver(g) for g in (GRID, GRID.over(mesh_of(2, 2), "y")))
     mapped = function
