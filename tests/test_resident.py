@@ -56,8 +56,9 @@ def test_one_launch_for_all_steps(what, monkeypatch):
 
     for module in (stage, sweep):
         monkeypatch.setattr(module, "launch", launch)
-    omega = normal(0, (2, *LONG.shape))
-    solver = NavierStokes2D(LONG, viscosity=0.01, dt=0.01, adjoint=Direct(), backend="warp", check_finite=False)
+    grid = Grid((8, 10), (1.0, 1.1))
+    omega = normal(0, (2, *grid.shape))
+    solver = NavierStokes2D(grid, viscosity=0.01, dt=0.01, adjoint=Direct(), backend="warp", check_finite=False)
 
     def roll(w):
         return solver.rollout(w, steps=7)
