@@ -274,7 +274,7 @@ def test_against_differences(case, backend):
 
 @pytest.mark.covering(1)
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 0))
-@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("direct", fast_cases([False, True], 1))
 def test_linearize_and_transpose(direct, backend):
     case = Case(direct=direct, per_member=("viscosity",), forcing="per step")
     x = case.operands()

@@ -9,7 +9,7 @@ from tolerances import DOT, relative_error
 
 from warpjaxns import Checkpointed, Direct, Grid, NavierStokes2D
 
-GRID = Grid((6, 8), (2.0, 3.5))
+GRID = Grid((6, 10), (2.0, 3.5))
 STEPS = 50  # two segments of Checkpointed()
 BACKENDS = pytest.mark.parametrize("backend", ["warp", "xla"])
 ADJOINTS = pytest.mark.parametrize("adjoint", [Direct(), Checkpointed()], ids=str)

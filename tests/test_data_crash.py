@@ -62,6 +62,7 @@ def test_the_time_leaves_no_trace(whole, tmp_path):
     assert (tmp_path / "b.h5").read_bytes() == whole
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("setting", "value"),
     [pytest.param("jax_threefry_partitionable", False, marks=pytest.mark.full), ("jax_random_seed_offset", 1)],

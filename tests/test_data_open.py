@@ -124,6 +124,7 @@ def test_linear_terms_of_members():
     assert_close(frames[:, 1:].swapaxes(0, 1), expected, ROLLOUT)  # frames are float32
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "discretisation", [pytest.param(wns.Spectral("rk3"), marks=pytest.mark.full), wns.FiniteDifference()], ids=str
 )
@@ -168,6 +169,7 @@ def test_an_end_time():
             ensemble(**changes)
 
 
+@pytest.mark.full
 def test_a_spin_up_until_it_is_steady():
     """Relax to the steady flow of forcing and drag: the enstrophy approaches its limit as ``1 - exp(-t)``."""
     how = {"initial": own.still, "forcing": own.push, "drag": 1.0, "viscosity": 0.0, "dt": 0.05, "count": 3}

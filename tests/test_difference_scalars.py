@@ -84,13 +84,14 @@ def expected(case):
     return jax.jit(lambda: derivatives(case.oracle, case))()
 
 
-@pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"xla": [1]}), ids=str)
+@pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"warp": [3]}), ids=str)
 def test_value_jvp_and_vjp(case, backend):
     f = case.fused(backend)
     assert_trees_close(jax.jit(f)(*case.operands()), expected(case)[0], ROLLOUT)
     assert_trees_close(jax.jit(lambda: derivatives(f, case))(), expected(case), ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["warp", "xla"], 0))
 @pytest.mark.parametrize("case", fast_cases(CASES[:4:3], 1), ids=str)
 def test_dot_products(case, backend):
@@ -203,6 +204,7 @@ def test_the_error_falls_with_the_square_of_the_spacing(scheme):
 # ------------------------------------------------------------------------------------------------ budgets
 
 
+@pytest.mark.full
 def test_budgets_close():
     """Variance, energy and the share of buoyancy in it, for a state and for its members."""
     case = Differences(grid=BOX, per_member=True, names=(*NAMES, "deformation_radius"), scalars=3)

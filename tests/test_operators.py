@@ -65,6 +65,7 @@ def test_against_the_oracle(grid, dtype, backend):
     assert_trees_close(*apply(grid, backend, *(normal(i, grid.shape, dtype) for i in range(2))))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(BACKENDS, 1))
 def test_leading_axes(backend):
     a, b = normal(0, (2, 3, *GRID.shape)), normal(1, (2, 3, *GRID.shape))

@@ -15,7 +15,7 @@ from jax.test_util import check_grads
 from layouts import SATURATED, fast_backends, fast_cases, hand_in, hand_in_spectral
 from oracle import normal, vdot
 from spectral_cases import LONG, SMALL, WIDE
-from spectral_oracle import Oracle
+from spectral_oracle import Oracle, over
 from tolerances import DOT, RELATIVE, ROLLOUT, SUMS, assert_close, assert_trees_close
 
 from warpjaxns import (
@@ -153,11 +153,14 @@ class Case:
             diffusion = [of["viscosity"], *(number(scalar["diffusivity"]) for scalar in scalars)]
             diffusion = stack([each[:, 0] for each in diffusion])
             x = o.spectrum(jnp.stack([jnp.asarray(c, "float64") for c in (state.vorticity, *state.scalars)], axis=1))
-            for step in range(self.steps):
-                forces = [values["forcing"] + (0 if control is None else control[step])]
+
+            def step(x, i):
+                forces = [values["forcing"] + (0 if control is None else control[i])]
                 forces += [scalar.get("forcing", 0.0) for scalar in scalars]
                 force = o.spectrum(stack([jnp.broadcast_to(f, state.vorticity.shape) for f in forces]))
-                x = o.step(x, diffusion, drag, of["dt"], force, self.integrator)
+                return o.step(x, diffusion, drag, of["dt"], force, self.integrator), None
+
+            x = over(jnp, step, x, self.steps)
             first, *rest = jnp.moveaxis(o.field(x).astype(self.dtype), 1, 0)
             return State(first, tuple(rest))
 
@@ -168,8 +171,9 @@ CASES = [
     Case(grid=WIDE, adjoint=Checkpointed(every=1), scalars=1),
     Case(grid=LONG, names=("viscosity", "dt"), scalars=3, dtype="float32", adjoint=Checkpointed(every=2)),
     Case(grid=LONG, dealiasing="smooth", integrator="rk4", names=("viscosity", "dt", "mean_flow"), control=True),
+    Case(Grid((12, 10), (2.0, 3.3)), scalars=3, steps=1),  # also of `test_blocks_of_rows`
 ]
-every_case = pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"xla": [2]}), ids=str)
+every_case = pytest.mark.parametrize(("backend", "case"), fast_backends(CASES, {"xla": [5]}), ids=str)
 
 
 def derivatives(f, case):
@@ -243,7 +247,7 @@ def test_kernels_with_all_threads(columns, rows, more, case, monkeypatch, tmp_pa
 )
 def test_blocks_of_rows(tables, monkeypatch):
     hand_in(monkeypatch, tables)
-    check(Case(Grid((12, 10), (2.0, 3.3)), scalars=3, steps=1), "warp")
+    check(CASES[5], "warp")
 
 
 @pytest.mark.parametrize(("backend", "case"), fast_backends([CASES[0], CASES[2], CASES[4]], {}), ids=str)

@@ -128,6 +128,7 @@ def test_gradients_inside(backend, check_vma):
     assert_trees_close(actual, expected, ROLLOUT)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", fast_cases(["xla", "warp"], 0))
 @pytest.mark.parametrize("discretisation", fast_cases([FiniteDifference(), Spectral("rk3")], 0))
 def test_two_leading_axes(discretisation, backend):

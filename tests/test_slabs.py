@@ -66,7 +66,7 @@ def test_rollouts_that_repeat_a_segment(adjoint):
 @pytest.mark.covering(1, 2)
 @pytest.mark.parametrize("extent", [(1.0, 1000.0), (2.0, 3.0), (1000.0, 1.0)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", fast_cases([(4, 8), (48, 20), (64, 9), (96, 72)], 0, 1, 3), ids=str)
+@pytest.mark.parametrize("shape", fast_cases([(4, 8), (48, 20), (64, 9), (96, 72)], 1, 3), ids=str)
 def test_streamfunctions(shape, dtype, extent):
     check_streamfunction(Grid(shape, extent), dtype, "cpu")
 

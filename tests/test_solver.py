@@ -57,6 +57,7 @@ def test_rollout_and_saved_states(backend, scheme):
     assert_close(make(**how).step(omega), standard(omega, 1, scheme=scheme), ROLLOUT)
 
 
+@pytest.mark.full
 @every_backend
 def test_leading_axes(backend):
     viscosity, forcing = 0.01 * jnp.arange(1.0, 4), normal(2, (2, 1, *GRID.shape))

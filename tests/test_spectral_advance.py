@@ -268,6 +268,7 @@ IN_AXES = {
 MAPS = [("warp", axes) for axes in IN_AXES] + [("xla", "mixed"), ("xla", "all")]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("way", fast_cases(MAPS, 3), ids="-".join)
 def test_vmap_is_a_loop(way):
     (backend, axes), size = way, 3
