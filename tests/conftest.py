@@ -31,7 +31,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Programs are lowered faster without the places in Python that their operations come from.
 jax.config.update("jax_traceback_in_locations_limit", 0)
 
-MOST_WORKERS = 8  # a gigabyte each
+MOST_WORKERS = 8  # one or two gigabytes each
 
 # Annotations are checked in all modules that JAX users reach, but not in kernels: Warp reads their source.
 CHECKED = ["_solver", "_operators", "_rollout", "_adjoint", "_checks", "_finite", "_grid", "_custom", "_primitives"]
