@@ -3,6 +3,7 @@ import gc
 import importlib.util
 import itertools
 import os
+import shutil
 import tempfile
 
 # Workers share a GPU, of which JAX would give three quarters to the first one.
@@ -57,6 +58,20 @@ if jax.default_backend() == "cpu":
     # Warp compiles its headers once a thread (two seconds). Kernels are compiled in XLA's threads, never two at a time.
     headers = tempfile.TemporaryDirectory(prefix="warp_headers_")
     warp._src.context.Runtime._get_or_create_pch_dir = lambda self: headers.name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs_are_kept(tmp_path_factory):
+    """Keep compiled programs on disk: what caches in memory have lost is not compiled again.
+
+    Each worker has a folder, since JAX's writes are not atomic.
+    """
+    folder = tmp_path_factory.mktemp("programs")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    yield
+    shutil.rmtree(folder)
 
 
 FILES = itertools.count(1)
