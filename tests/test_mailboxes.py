@@ -275,6 +275,8 @@ def test_errors(monkeypatch):
 class InThreads:
     """Two processes that are threads: `groups.Processes` for each of them."""
 
+    numbers = 0, 1
+
     def __init__(self):
         self.given, self.barrier, self.local = {}, threading.Barrier(2, timeout=60), threading.local()
 
@@ -332,8 +334,10 @@ def test_memory_of_other_processes(monkeypatch):
 
 def test_processes_that_cannot_exchange_messages(monkeypatch):
     processes = InThreads()
-    group = groups.Group((0, 1, 2), ("cuda:0", "cuda:1", None), processes)
+    monkeypatch.setattr(processes, "numbers", (0, 1, 1))
+    group = groups.Group((0, 1, 2), ("cuda:0", None, None), processes)  # the other process has two
     assert "a process has several of its devices, and not all" in group.obstacle()
+    monkeypatch.undo()
     given = {"is_ipc_supported": False}
     monkeypatch.setattr(wp, "get_device", lambda _: types.SimpleNamespace(**given))
     (said, _) = processes(lambda group: group.obstacle())

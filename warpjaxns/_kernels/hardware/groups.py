@@ -13,6 +13,8 @@ import dataclasses
 import functools
 import itertools
 import os
+import platform
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import warp as wp
@@ -30,7 +32,10 @@ _calls: collections.Counter = collections.Counter()  # that were made, by all de
 
 
 class Processes(Protocol):
-    """The processes of a group, in the order of its devices."""
+    """The processes of a group, in the order of its devices. `numbers`: theirs."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]: ...
 
     def share(self, name: str, given: bytes) -> list[bytes]:
         """Give bytes to all, and return what each gives under this name, which is used once."""
@@ -64,7 +69,7 @@ class Group:
         """Return why these devices cannot write into each other's memory, or None."""
         if len(self.numbers) > MOST:
             return f"{len(self.numbers)} devices are more than {MOST}"
-        if self.processes and len(self.own) > 1:
+        if self.processes and len(set(self.processes.numbers)) < len(self.numbers):
             return "a process has several of its devices, and not all: use one process, or one for each device"
         for here, there in itertools.permutations(self.own, 2):
             if not wp.is_peer_access_supported(here, there):
@@ -76,8 +81,11 @@ class Group:
 
 @functools.cache
 def _several_hosts(group):
-    with open("/proc/sys/kernel/random/boot_id", "rb") as file:  # a number of this host, since its start
-        hosts = group.processes.share(f"hosts of {group.numbers}", file.read())
+    try:
+        host = Path("/proc/sys/kernel/random/boot_id").read_bytes()  # containers of a host have one, but other names
+    except OSError:
+        host = platform.node().encode()
+    hosts = group.processes.share(f"hosts of {group.numbers}", host)
     return "its devices belong to several hosts" if len(set(hosts)) > 1 else None
 
 
