@@ -22,7 +22,7 @@ import warp as wp
 from .mailboxes import FLAG, Mailbox
 
 MOST = 8  # devices that exchange messages
-PATIENCE = 30  # seconds that a kernel waits
+PATIENCE = 30  # seconds
 PATIENCE_WITH_PROCESSES = 600  # another one may compile, or write a file, between two calls
 TOKEN = 16  # bytes
 
@@ -64,6 +64,11 @@ class Group:
     def own(self) -> list[str]:
         """Warp's names of the devices that belong to this process."""
         return [name for name in self.here if name]
+
+    @property
+    def patience(self) -> int:
+        """The seconds that a kernel waits for a message."""
+        return PATIENCE_WITH_PROCESSES if self.processes else PATIENCE
 
     def obstacle(self) -> str | None:
         """Return why these devices cannot write into each other's memory, or None."""
@@ -109,7 +114,7 @@ class Mailboxes:
             numbers = ", ".join(map(str, self.group.numbers))
             everywhere = " in all processes" if self.group.processes else ""
             raise RuntimeError(
-                f"a kernel has given up after {_patience(self.group)} s without a message between the devices "
+                f"a kernel has given up after {self.group.patience} s without a message between the devices "
                 f"{numbers}: one of them did not run the same call, or was busy; call warpjaxns.clear_caches()"
                 f"{everywhere} to begin anew"
             )
@@ -127,10 +132,6 @@ class Mailboxes:
         self.broken.zero_()
         if self.group.processes:
             self.group.processes.meet(f"{self.name}, reset {turn}, done")
-
-
-def _patience(group):
-    return PATIENCE_WITH_PROCESSES if group.processes else PATIENCE
 
 
 @functools.cache
@@ -168,7 +169,7 @@ def mailboxes(name: str, group: Group, size: int, flags: int, blocks: int) -> Ma
         if mailbox:
             mailbox.addresses = wp.array(addresses, dtype=wp.uint64, device=device)
             mailbox.turns = wp.zeros(2 * blocks, dtype=int, device=device)
-            mailbox.here, mailbox.patience, mailbox.broken = here, 10**9 * _patience(group), broken.ptr
+            mailbox.here, mailbox.patience, mailbox.broken = here, 10**9 * group.patience, broken.ptr
             wp.synchronize_device(device)
         made.append(mailbox)
     all_made.append(Mailboxes(group, name, everywhere, tuple(made), broken))
