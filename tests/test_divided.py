@@ -3,7 +3,6 @@
 import functools
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from jax.sharding import AxisType, Mesh
 from layouts import fast_cases
 from oracle import normal
 from test_partition import collectives, output
+from test_processes import free_port
 from tolerances import RELATIVE, ROLLOUT, assert_trees_close, relative_error
 
 from warpjaxns import (
@@ -437,9 +437,7 @@ for backend in ("xla", "warp"):
 
 @pytest.mark.full
 def test_two_processes():
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     here = Path(__file__).parent
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     environment = {**os.environ, **flags, "PYTHONPATH": f"{here}:{here.parent}"}

@@ -305,5 +305,7 @@ def test_further_terms(shape, members, kind, dtype):
         for actual, of_xla, reference in zip(
             *map(jax.tree.leaves, (runs["warp"](*x), runs["xla"](*x), exact)), strict=True
         ):
-            allowed = allowed_on_gpu(dtype, relative_error(of_xla, reference), shape, actual.size, kind == "medium")
+            allowed = max(1.5 * relative_error(of_xla, reference), GPU_GRADIENT[dtype])
+            if kind == "medium":
+                allowed = allowed_on_gpu(dtype, relative_error(of_xla, reference), shape, actual.size, twice=True)
             assert relative_error(actual, reference) <= allowed

@@ -1,13 +1,13 @@
 """Tests on CUDA of processes that divide a grid, and whose kernels exchange messages. One GPU may serve all."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import pytest
+from test_processes import free_port, outputs_of
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).parent.parent
@@ -86,9 +86,7 @@ jax.distributed.shutdown()
 def run(code, groups, slabs):
     """Run a process for each slab of each group, with a GPU of its own if there are so many."""
     count = jax.local_device_count()
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     processes = [
@@ -96,19 +94,12 @@ def run(code, groups, slabs):
             [sys.executable, "-c", BEGIN + code, *map(str, (port, rank, rank % count, groups, slabs))],
             env=environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(groups * slabs)
     ]
-    try:
-        said = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    for process, out in zip(processes, said, strict=True):
-        assert process.returncode == 0, out
+    for out in outputs_of(processes):
         assert "right" in out.splitlines(), out
 
 

@@ -3,7 +3,6 @@
 import functools
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import warp as wp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from layouts import fast_cases
 from oracle import normal
+from test_processes import free_port
 from tolerances import ROLLOUT, assert_trees_close
 
 from warpjaxns import FiniteDifference, Grid, NavierStokes2D, Spectral, diagnostics, primitive, velocity_of
@@ -297,9 +297,7 @@ result, alone = f(x), np.asarray(f(w))
 print(len(result.addressable_shards), all(np.array_equal(s.data, alone[s.index]) for s in result.addressable_shards))
 print("all-gather" in text)
 """
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     processes = [python(before, after, port, rank, devices=2) for rank in range(2)]
     for process in processes:
         assert output(process).split()[-3:] == ["2", "True", "False"]

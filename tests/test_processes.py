@@ -43,11 +43,16 @@ def start(code, *arguments, devices=1):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def start_two(code, *arguments, devices):
-    """Start two processes that join each other."""
+def free_port() -> int:
+    """Return a port of this host on which nothing listens."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def start_two(code, *arguments, devices):
+    """Start two processes that join each other."""
+    port = free_port()
     return [start(JOIN + code, port, index, *arguments, devices=devices) for index in range(2)]
 
 
